@@ -1,0 +1,343 @@
+"""Attach the data plane to interfaces, upgrade it in place, and take it off again."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydsr import maglev
+from pydsr.errors import EnvironmentCannotError, InputError, NotAttachedError, PermissionDeniedError
+from pydsr.kernel import bpffs, libbpf, links
+from pydsr.kernel.announce import announce, receive_solicitations
+from pydsr.kernel.libbpf import Descriptor
+from pydsr.kernel.links import Interface
+from pydsr.kernel.maps import Pins, map_specs
+from pydsr.kernel.program import Programs, load_programs
+from pydsr.kernel.state import (
+    Settings,
+    State,
+    fill_settings,
+    locked,
+    not_attached,
+    not_permitted,
+)
+from pydsr.model import IPAddress
+
+_log = logging.getLogger(__name__)
+
+MIN_TABLE_SIZE = 251
+MODES = ("auto", "native", "generic")
+_FLAGS = {"native": libbpf.XDP_FLAG_NATIVE, "generic": libbpf.XDP_FLAG_GENERIC}
+_NATIVE_HINTS = {
+    errno.EOPNOTSUPP: "its driver has no native XDP, or not in this configuration",
+    errno.ERANGE: "its MTU is too large for the driver's XDP: lower it, or use generic mode",
+    errno.EINVAL: "the driver refuses it as configured: look at MTU and LRO (ethtool -k)",
+    errno.ENOMEM: "the driver has too few queues or too little memory: see ethtool -L",
+    errno.ENOSPC: "the driver has too few queues for one per CPU: see ethtool -L",
+}
+
+
+@dataclass(frozen=True)
+class Attached:
+    """An interface the balancer is on.
+
+    Attributes:
+        mode: native or generic; empty where the interface is gone.
+        upgraded: its program was replaced in place by this attach.
+    """
+
+    name: str
+    ifindex: int
+    mode: str
+    program_id: int
+    upgraded: bool = False
+
+
+def attach(
+    directory: Path,
+    names: Sequence[str],
+    mode: str = "auto",
+    table_size: int | None = None,
+    seed: int | None = None,
+) -> list[Attached]:
+    """Compile the data plane and put it on interfaces; where it already is, replace it.
+
+    Every interface attached before gets the new program too, so that all run the same.
+
+    Args:
+        directory: where the pins are or will be.
+        names: the interfaces.
+        mode: auto, native or generic.
+        table_size: slots of a service's table, a prime; None keeps or takes the default.
+        seed: the 64-bit key of the hash; None keeps it or makes one.
+
+    Raises:
+        InputError: unknown interface, or settings that differ from those in use.
+        EnvironmentCannotError: the kernel, the NIC or another XDP program stands against it.
+    """
+    if table_size is not None:
+        _check_table_size(table_size)
+    interfaces = [links.find_interface(name) for name in dict.fromkeys(names)]
+    bpffs.prepare_directory(directory)
+    with locked(directory):
+        is_new = not (directory / "settings").exists()
+        try:
+            return _attach_locked(directory, interfaces, mode, table_size, seed)
+        except BaseException:
+            if is_new:
+                # What this attach began must not be in the way of the next.
+                bpffs.remove_directory(directory)
+            raise
+
+
+def _attach_locked(
+    directory: Path,
+    interfaces: Sequence[Interface],
+    mode: str,
+    table_size: int | None,
+    seed: int | None,
+) -> list[Attached]:
+    present = _links(directory)
+    for interface in interfaces:
+        _refuse_foreign(interface, present.get(interface.index))
+        _refuse_other_mode(interface, present.get(interface.index), mode)
+    state = _open_or_create(directory, table_size, seed)
+    try:
+        maps = {spec.name: state.pins[spec.name] for spec in map_specs(state.table_size)}
+        programs = load_programs(maps, state.table_size, state.settings.seed)
+        created: list[int] = []
+        try:
+            for interface in interfaces:
+                state.write_interface(interface.index, interface.mac)
+                if interface.index not in present:
+                    _create_link(directory, interface, programs.balance, mode)
+                    created.append(interface.index)
+        except BaseException:
+            for ifindex in created:
+                _link_path(directory, ifindex).unlink()
+            raise
+        _upgrade(present, programs)
+        libbpf.pin_replacing(programs.explain, directory / "explain")
+        vips = [s.endpoint.address for s in state.services() if s.options.arp]
+    finally:
+        state.close()
+    announce_vips(interfaces, vips)
+    upgraded = {interface.index for interface in interfaces} & set(present)
+    named = {interface.index for interface in interfaces}
+    return [
+        Attached(a.name, a.ifindex, a.mode, a.program_id, a.ifindex in upgraded)
+        for a in attached(directory)
+        if a.ifindex in named
+    ]
+
+
+def _check_table_size(table_size: int) -> None:
+    if not MIN_TABLE_SIZE <= table_size <= maglev.MAX_TABLE_SIZE or not maglev.is_prime(table_size):
+        nearest = maglev.next_prime(
+            min(max(table_size, MIN_TABLE_SIZE), maglev.MAX_TABLE_SIZE)
+        )
+        raise InputError(
+            f"table size {table_size} is not a prime from {MIN_TABLE_SIZE} "
+            f"to {maglev.MAX_TABLE_SIZE}",
+            f"try {nearest}; a hundred slots or more for each backend balance well",
+        )
+
+
+def _open_or_create(directory: Path, table_size: int | None, seed: int | None) -> State:
+    if not (directory / "settings").exists():
+        settings = Settings(
+            table_size or maglev.DEFAULT_TABLE_SIZE,
+            secrets.randbits(64) if seed is None else seed,
+        )
+        _create_pins(directory, settings)
+        return State(directory)
+    state = State(directory)
+    for what, wanted, used in (
+        ("table size", table_size, state.settings.table_size),
+        ("seed", seed, state.settings.seed),
+    ):
+        if wanted is not None and wanted != used:
+            state.close()
+            shown = "another" if what == "seed" else str(used)
+            raise InputError(
+                f"the balancer in {directory} runs with {shown} {what}; changing it would move "
+                "every flow",
+                "leave the option out, or start anew: pydsr detach --all --purge",
+            )
+    return state
+
+
+def _create_pins(directory: Path, settings: Settings) -> None:
+    pins = Pins(directory)
+    try:
+        pins.ensure(settings.table_size, lambda fd: fill_settings(fd, settings))
+    except PermissionError:
+        raise not_permitted(directory) from None
+    except OSError as error:
+        raise EnvironmentCannotError(
+            f"the kernel cannot create the balancer's maps: {error.strerror}",
+            "is there enough memory, and is the kernel 5.11 or later?",
+        ) from None
+    finally:
+        pins.close()
+
+
+def _refuse_foreign(interface: Interface, own: libbpf.LinkInfo | None) -> None:
+    program = interface.xdp_program
+    if not program or (own is not None and own.prog_id == program):
+        return
+    try:
+        with libbpf.program_by_id(program) as fd:
+            name = libbpf.program_info(fd).name.decode()
+    except OSError:
+        name = "unknown"
+    raise EnvironmentCannotError(
+        f"{interface.name} already has an XDP program that is not pydsr's here: "
+        f"{name} (id {program}, {interface.xdp_mode} mode)",
+        f"take it off first, if it is yours: ip link set dev {interface.name} xdp off; "
+        "one pinned elsewhere by pydsr: pydsr --bpffs DIR detach",
+    )
+
+
+def _refuse_other_mode(interface: Interface, own: libbpf.LinkInfo | None, mode: str) -> None:
+    if own is not None and mode not in ("auto", interface.xdp_mode):
+        raise InputError(
+            f"{interface.name} is attached in {interface.xdp_mode} mode, which an upgrade in "
+            "place cannot change",
+            f"pydsr detach {interface.name}, then attach it with --mode {mode}",
+        )
+
+
+def _create_link(directory: Path, interface: Interface, program: Descriptor, mode: str) -> None:
+    with _link_in_mode(interface, program, mode) as link:
+        path = _link_path(directory, interface.index)
+        path.unlink(missing_ok=True)
+        libbpf.pin(link, path)
+
+
+def _link_in_mode(interface: Interface, program: Descriptor, mode: str) -> Descriptor:
+    first = "native" if mode == "auto" else mode
+    try:
+        return libbpf.link_create(program, interface.index, _FLAGS[first])
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise PermissionDeniedError(
+                f"attaching to {interface.name} is not permitted", "run as root (sudo)"
+            ) from None
+        hint = _NATIVE_HINTS.get(error.errno or 0, "see the kernel's log: dmesg")
+        if mode != "auto":
+            raise EnvironmentCannotError(
+                f"{interface.name} (MTU {interface.mtu}) takes no XDP program in {first} mode: "
+                f"{error.strerror}",
+                hint,
+            ) from None
+        reason = f"{error.strerror}: {hint}"
+    _log.warning(
+        "%s takes no XDP program in native mode (%s): FALLING BACK TO GENERIC MODE, which "
+        "costs most of the speed; --mode native refuses instead",
+        interface.name,
+        reason,
+    )
+    return _link_in_mode(interface, program, "generic")
+
+
+def _upgrade(present: dict[int, libbpf.LinkInfo], programs: Programs) -> None:
+    for info in present.values():
+        with libbpf.link_by_id(info.id) as link:
+            libbpf.link_update(link, programs.balance)
+
+
+def _link_path(directory: Path, ifindex: int) -> Path:
+    return directory / "links" / str(ifindex)
+
+
+def _links(directory: Path) -> dict[int, libbpf.LinkInfo]:
+    """Return the living links by interface index."""
+    found: dict[int, libbpf.LinkInfo] = {}
+    try:
+        paths = sorted((directory / "links").iterdir())
+    except FileNotFoundError:
+        raise not_attached(directory) from None
+    except PermissionError:
+        raise not_permitted(directory) from None
+    for path in paths:
+        with libbpf.open_pin(path) as fd:
+            info = libbpf.link_info(fd)
+        if info.ifindex:
+            found[info.ifindex] = info
+    return found
+
+
+def attached(directory: Path) -> list[Attached]:
+    """Return the interfaces the balancer is on, by index; those that vanished are left out."""
+    interfaces = {interface.index: interface for interface in links.all_interfaces()}
+    found = []
+    for ifindex, info in _links(directory).items():
+        interface = interfaces.get(ifindex)
+        # The same index in another network namespace is another interface.
+        if interface is not None and interface.xdp_program == info.prog_id:
+            found.append(Attached(interface.name, ifindex, interface.xdp_mode, info.prog_id))
+    return sorted(found, key=lambda one: one.ifindex)
+
+
+def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[str]:
+    """Take the data plane off interfaces; with no names, off all of them.
+
+    Args:
+        directory: where the pins are.
+        names: the interfaces; empty for all, including those that vanished.
+        purge: remove the maps with all services as well; for all interfaces only.
+
+    Returns:
+        The names that were detached.
+
+    Raises:
+        InputError: an interface is not attached.
+        NotAttachedError: there is no state at all.
+    """
+    if not directory.is_dir():
+        raise not_attached(directory)
+    with locked(directory):
+        by_name = {one.name: one for one in attached(directory)}
+        for name in names:
+            if name not in by_name:
+                raise InputError(
+                    f"pydsr is not attached to {name}",
+                    "attached: " + (", ".join(by_name) or "none"),
+                )
+        leaving = [by_name[name] for name in names] if names else list(by_name.values())
+        _withdraw(directory, leaving)
+        if not names:
+            for path in (directory / "links").iterdir():
+                path.unlink()
+        if purge:
+            bpffs.remove_directory(directory)
+    return [one.name for one in leaving]
+
+
+def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
+    """Unpin links, which detaches them, and what goes with an attached interface."""
+    try:
+        state = State(directory)
+    except (NotAttachedError, EnvironmentCannotError):
+        # Of another version, or damaged: detaching must still work.
+        state = None
+    vips = [s.endpoint.address for s in state.services()] if state else []
+    for one in leaving:
+        _link_path(directory, one.ifindex).unlink(missing_ok=True)
+        if state is not None:
+            state.delete_interface(one.ifindex)
+        receive_solicitations(links.find_interface(one.name), vips, on=False)
+    if state is not None:
+        state.close()
+
+
+def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) -> None:
+    """Tell the network that VIPs are at interfaces, and have these receive what asks for them."""
+    for interface in interfaces:
+        receive_solicitations(interface, vips, on=True)
+        announce(interface, vips)

@@ -1,0 +1,464 @@
+"""What can be done to a balancer and asked of it: read, plan, apply.
+
+Every change holds the lock, and is one map update for the packets that pass meanwhile. The
+order of the other writes is such that a process killed between two of them leaves the old or
+the new state, and something for the next change to tidy up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydsr import attachment, planner
+from pydsr.errors import InputError, NotAttachedError
+from pydsr.frames import question
+from pydsr.kernel import layout, libbpf, links, neighbours
+from pydsr.kernel.layout import StateNumber
+from pydsr.kernel.neighbours import Neighbour
+from pydsr.kernel.state import State, learn_seconds, locked, monotonic_nanoseconds
+from pydsr.model import (
+    BackendState,
+    Endpoint,
+    IPAddress,
+    MacAddress,
+    Service,
+    ServiceOptions,
+    Snapshot,
+)
+from pydsr.planner import Change, DesiredBackend, Edit, Impact
+from pydsr.reasons import all_reasons
+from pydsr.table import Table, TableMember, empty_table, following_table
+
+_NANOSECONDS = 1_000_000_000
+_STATE_NUMBERS = {
+    BackendState.UP: StateNumber.UP,
+    BackendState.DRAIN: StateNumber.DRAIN,
+    BackendState.DOWN: StateNumber.DOWN,
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the loaded program would send a packet, and why."""
+
+    service: Endpoint | None
+    backend: IPAddress | None
+    mac: MacAddress | None
+    verdict: str
+    reason: str
+    slot: int | None
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A desired backend with the place its frames go to."""
+
+    desired: DesiredBackend
+    mac: MacAddress
+    ifindex: int
+    by_hand: bool
+
+
+class Balancer:
+    """A client of the pinned maps in one directory.
+
+    Raises:
+        NotAttachedError: there is no balancer's state there.
+        EnvironmentCannotError: it is of another version of pydsr.
+        PermissionDeniedError: not privileged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._state = State(directory)
+
+    def close(self) -> None:
+        """Close what is open; the data plane goes on."""
+        self._state.close()
+
+    def __enter__(self) -> Balancer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- asking
+
+    def services(self) -> tuple[Service, ...]:
+        """Return every service with its backends."""
+        return self._state.services()
+
+    def service(self, endpoint: Endpoint) -> Service:
+        """Return one service.
+
+        Raises:
+            InputError: there is none at that endpoint.
+        """
+        service = self._state.service(endpoint)
+        if service is None:
+            raise InputError(
+                f"there is no service {endpoint}", "pydsr services list shows those there are"
+            )
+        return service
+
+    def interfaces(self) -> list[attachment.Attached]:
+        """Return the interfaces the balancer is attached to."""
+        return attachment.attached(self.directory)
+
+    def snapshot(self) -> Snapshot:
+        """Return all counters of this moment."""
+        services = self.services()
+        reasons = all_reasons()
+        counts = self._state.verdict_counts(len(reasons))
+        return Snapshot(
+            time=time.monotonic(),
+            services=services,
+            counters=self._state.counters(services),
+            verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
+            interfaces=tuple((one.name, one.mode) for one in self.interfaces()),
+        )
+
+    def explain(
+        self, endpoint: Endpoint, source: IPAddress, source_port: int, syn: bool = False
+    ) -> Explanation:
+        """Ask the loaded program where a packet would go; nothing is counted or recorded.
+
+        Raises:
+            InputError: the source is of the other IP version than the endpoint.
+        """
+        if source.version != endpoint.address.version:
+            raise InputError(
+                f"a packet from {source} to {endpoint.address} cannot be",
+                "name a source of the VIP's IP version",
+            )
+        with libbpf.open_pin(self.directory / "explain") as program:
+            frame = question(endpoint, source, source_port, syn)
+            _, answer, _ = libbpf.test_run(program, frame)
+        found = layout.Explanation.from_buffer_copy(answer)
+        reason = all_reasons()[found.reason]
+        service = self._state.service(endpoint)
+        if service is None:
+            return Explanation(None, None, None, reason.verdict, reason.name, None)
+        backend = next((b for b in service.backends if b.id == found.backend), None)
+        return Explanation(
+            service=endpoint,
+            backend=backend.address if backend else None,
+            mac=backend.mac if backend else None,
+            verdict=reason.verdict,
+            reason=reason.name,
+            slot=found.slot,
+        )
+
+    # -- changing services
+
+    def add_service(
+        self, endpoint: Endpoint, options: ServiceOptions, plan_only: bool = False
+    ) -> Impact:
+        """Create a service without backends.
+
+        Raises:
+            InputError: it exists, or its VIP is a backend's address.
+        """
+        with self._change(plan_only):
+            if self._state.service(endpoint) is not None:
+                raise InputError(
+                    f"the service {endpoint} exists",
+                    f"to change its options, remove it first: pydsr services remove {endpoint}",
+                )
+            self._check_vip(endpoint)
+            service = Service(-1, endpoint, options, table_size=self._state.table_size)
+            if not plan_only:
+                self._create(service, empty_table(self._state.table_size))
+        change = Change("add service", str(endpoint), None, options.name or str(endpoint))
+        return Impact((change,), 0, self._state.table_size)
+
+    def remove_service(self, endpoint: Endpoint, plan_only: bool = False) -> Impact:
+        """Delete a service with its backends.
+
+        Raises:
+            InputError: there is none at that endpoint.
+        """
+        with self._change(plan_only):
+            service = self.service(endpoint)
+            if not plan_only:
+                self._state.delete_service(endpoint)
+                self._state.delete_table(service.id)
+                for backend in service.backends:
+                    self._state.write_backend_state(backend.id, StateNumber.RETIRED)
+                self._write_vips(self.services())
+                self._stop_receiving(endpoint.address)
+        size = self._state.table_size
+        removed = [
+            Change("remove backend", f"{endpoint} {b.address}", f"weight {b.weight}")
+            for b in service.backends
+        ]
+        change = Change("remove service", str(endpoint), service.options.name or str(endpoint))
+        return Impact((change, *removed), sum(b.slots for b in service.backends), size)
+
+    # -- changing backends
+
+    def change_backends(
+        self,
+        endpoint: Endpoint,
+        edit: Edit,
+        plan_only: bool = False,
+        create: bool = False,
+    ) -> Impact:
+        """Change the backends of a service in one step.
+
+        Args:
+            endpoint: the service.
+            edit: from the service to the backends it is to have (see planner).
+            plan_only: say what would change, and change nothing.
+            create: make the service, with default options, where there is none.
+
+        Raises:
+            InputError: no such service, or backends that cannot be.
+            BackendUnresolvedError: a backend's MAC cannot be found.
+        """
+        with self._change(plan_only):
+            present = self._state.service(endpoint)
+            if present is None and not create:
+                present = self.service(endpoint)
+            is_new = present is None
+            service = present or Service(
+                -1, endpoint, ServiceOptions(), table_size=self._state.table_size
+            )
+            if is_new:
+                self._check_vip(endpoint)
+            desired = edit(service)
+            self._check_backends(service, desired)
+            resolved = self._resolve(service, desired)
+            before = (
+                None if is_new else self._state.read_table(service.id)
+            ) or empty_table(self._state.table_size)
+            ids = self._assign_ids(service, desired)
+            after = self._following(service, before, desired, ids)
+            changes = planner.backend_changes(service, desired, [r.mac for r in resolved])
+            if is_new:
+                changes = (Change("add service", str(endpoint), None, str(endpoint)), *changes)
+            impact = Impact(changes, planner.slots_moved(before, after), after.size)
+            if not plan_only and changes:
+                self._apply(service, is_new, resolved, ids, after)
+        return impact
+
+    def _following(
+        self,
+        service: Service,
+        before: Table,
+        desired: Sequence[DesiredBackend],
+        ids: dict[IPAddress, int],
+    ) -> Table:
+        members = tuple(
+            TableMember(
+                ids[item.address], layout.pack_address(item.address), item.weight, item.state
+            )
+            for item in desired
+        )
+        return following_table(
+            before,
+            members,
+            monotonic_nanoseconds(),
+            learn_seconds(service) * _NANOSECONDS,
+            keeps_connections=not service.options.one_packet,
+        )
+
+    def _apply(
+        self,
+        service: Service,
+        is_new: bool,
+        resolved: Sequence[_Resolved],
+        ids: dict[IPAddress, int],
+        table: Table,
+    ) -> None:
+        state = self._state
+        service_id = self._new_service_id() if is_new else service.id
+        service = replace(service, id=service_id)
+        for one in resolved:
+            backend_id = ids[one.desired.address]
+            known = service.backend(one.desired.address)
+            if known is None:
+                state.write_backend(
+                    backend_id,
+                    service_id,
+                    one.desired.address,
+                    _STATE_NUMBERS[one.desired.state],
+                )
+            if known is None or (known.mac, known.ifindex, known.mac_by_hand) != (
+                one.mac,
+                one.ifindex,
+                one.by_hand,
+            ):
+                state.write_backend_mac(backend_id, one.mac, one.ifindex, one.by_hand)
+        if is_new:
+            self._create(service, table)
+        else:
+            state.write_table(service_id, table)
+        self._write_backend_states(service, table)
+
+    def _write_backend_states(self, service: Service, table: Table) -> None:
+        """Let flow records follow: only now, since the slots have new owners by then."""
+        for member in table.members:
+            self._state.write_backend_state(member.id, _STATE_NUMBERS[member.state])
+        staying = {member.id for member in table.members}
+        for backend in service.backends:
+            if backend.id not in staying:
+                self._state.write_backend_state(backend.id, StateNumber.RETIRED)
+
+    def _create(self, service: Service, table: Table) -> None:
+        """Bring a new service to life, its last step first seen by packets."""
+        if service.id < 0:
+            service = replace(service, id=self._new_service_id())
+        self._state.write_table(service.id, table)
+        self._state.write_service(service)
+        self._write_vips(self.services())
+        if service.options.arp:
+            attached = [links.find_interface(one.name) for one in self.interfaces()]
+            attachment.announce_vips(attached, [service.endpoint.address])
+
+    def _new_service_id(self) -> int:
+        service_id = self._state.free_service_id()
+        if service_id is None:
+            raise InputError(
+                f"there are {layout.SERVICES_MAX} services, and no more fit",
+                "remove one, or run another balancer with --bpffs",
+            )
+        return service_id
+
+    def _write_vips(self, services: Sequence[Service]) -> None:
+        vips: dict[IPAddress, bool] = {}
+        for service in services:
+            vip = service.endpoint.address
+            vips[vip] = vips.get(vip, False) or service.options.arp
+        self._state.write_vips(vips)
+
+    def _stop_receiving(self, vip: IPAddress) -> None:
+        if any(service.endpoint.address == vip for service in self.services()):
+            return
+        for one in self.interfaces():
+            attachment.receive_solicitations(links.find_interface(one.name), [vip], on=False)
+
+    # -- what must hold
+
+    def _check_vip(self, endpoint: Endpoint) -> None:
+        for service in self.services():
+            if service.backend(endpoint.address) is not None:
+                raise InputError(
+                    f"{endpoint.address} is a backend's address (of {service.endpoint})",
+                    "a VIP is an address of its own, on the loopback of every backend",
+                )
+
+    def _check_backends(self, service: Service, desired: Sequence[DesiredBackend]) -> None:
+        room = layout.members_max(self._state.table_size)
+        if len(desired) > room:
+            raise InputError(
+                f"{len(desired)} backends do not fit {service.endpoint}: tables of "
+                f"{self._state.table_size} slots hold {room}",
+                "attach with a larger --table-size",
+            )
+        vips = {other.endpoint.address for other in self.services()}
+        for item in desired:
+            if item.address in vips:
+                raise InputError(
+                    f"backend {item.address} is a VIP of this balancer",
+                    "name the backend by an address of its own",
+                )
+
+    def _resolve(
+        self, service: Service, desired: Sequence[DesiredBackend]
+    ) -> list[_Resolved]:
+        attached = {one.ifindex: one.name for one in self.interfaces()}
+        unknown = []
+        for item in desired:
+            known = service.backend(item.address)
+            if item.mac is None and (known is None or known.mac is None or known.mac_by_hand):
+                unknown.append(item.address)
+        by_hand = [item.address for item in desired if item.mac is not None]
+        if (unknown or by_hand) and not attached:
+            raise NotAttachedError(
+                "the balancer is on no interface, so no backend can be found",
+                "pydsr attach IFACE",
+            )
+        found = neighbours.resolve(unknown, attached)
+        refreshed = neighbours.known(
+            [item.address for item in desired if item.mac is None and item.address not in found],
+            attached,
+        )
+        places = {
+            address: _interface_by_hand(address, attached) for address in by_hand
+        }
+        resolved = []
+        for item in desired:
+            known = service.backend(item.address)
+            if item.mac is not None:
+                resolved.append(_Resolved(item, item.mac, places[item.address], True))
+                continue
+            neighbour = found.get(item.address) or refreshed.get(item.address)
+            if neighbour is None:
+                assert known is not None and known.mac is not None
+                neighbour = Neighbour(known.mac, known.ifindex)
+            resolved.append(_Resolved(item, neighbour.mac, neighbour.ifindex, False))
+        return resolved
+
+    def _assign_ids(
+        self, service: Service, desired: Sequence[DesiredBackend]
+    ) -> dict[IPAddress, int]:
+        ids = {backend.address: backend.id for backend in service.backends}
+        new = [item.address for item in desired if item.address not in ids]
+        if new:
+            free = self._state.backend_ids(StateNumber.FREE)
+            if len(free) < len(new):
+                raise InputError(
+                    f"{len(new)} more backends do not fit: {layout.BACKENDS_MAX - 1} is all "
+                    "of all services together",
+                    "run another balancer with --bpffs",
+                )
+            ids.update(zip(new, free, strict=False))
+        return ids
+
+    # -- one change at a time
+
+    @contextmanager
+    def _change(self, plan_only: bool) -> Iterator[None]:
+        with locked(self.directory):
+            if plan_only:
+                yield
+                return
+            with self._state.changing() as interrupted:
+                self._tidy(interrupted)
+                yield
+
+    def _tidy(self, interrupted: bool) -> None:
+        """Collect what earlier changes left: of an interrupted one, what no table names."""
+        services = self.services()
+        if interrupted:
+            self._recover(services)
+        for backend_id in self._state.backend_ids(StateNumber.RETIRED):
+            self._state.write_backend_state(backend_id, StateNumber.FREE)
+
+    def _recover(self, services: Sequence[Service]) -> None:
+        """Make everything else agree with the tables again: they are what packets follow."""
+        states: dict[int, StateNumber] = {
+            backend.id: _STATE_NUMBERS[backend.state]
+            for service in services
+            for backend in service.backends
+        }
+        for number in (StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN):
+            for backend_id in self._state.backend_ids(number):
+                wanted = states.get(backend_id, StateNumber.RETIRED)
+                if wanted != number:
+                    self._state.write_backend_state(backend_id, wanted)
+        self._write_vips(services)
+        self._state.delete_tables_except({service.id for service in services})
+
+
+def _interface_by_hand(address: IPAddress, attached: dict[int, str]) -> int:
+    """Return the interface of a backend whose MAC was given: by route, or the only one."""
+    if len(attached) == 1:
+        return next(iter(attached))
+    with links.netlink() as ip:
+        return neighbours.link_of(ip, address, attached)

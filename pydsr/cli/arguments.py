@@ -1,0 +1,58 @@
+"""Arguments in the forms of the command line, as values of the model.
+
+The model's own parsers say what is wrong; their errors pass through click untouched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pydsr.model import BackendSpec, Endpoint, IPAddress, parse_address
+
+
+class EndpointArgument(click.ParamType):
+    """``ADDR:PORT[/tcp|/udp]``."""
+
+    name = "endpoint"
+
+    def convert(self, value: Any, *_: Any) -> Endpoint:
+        """Return the endpoint; raises InputError."""
+        return value if isinstance(value, Endpoint) else Endpoint.parse(value)
+
+
+class BackendArgument(click.ParamType):
+    """``ADDR[=WEIGHT][@MAC]``."""
+
+    name = "backend"
+
+    def convert(self, value: Any, *_: Any) -> BackendSpec:
+        """Return the backend; raises InputError."""
+        return value if isinstance(value, BackendSpec) else BackendSpec.parse(value)
+
+
+class AddressArgument(click.ParamType):
+    """An IP address."""
+
+    name = "address"
+
+    def convert(self, value: Any, *_: Any) -> IPAddress:
+        """Return the address; raises InputError."""
+        return parse_address(value) if isinstance(value, str) else value
+
+
+class SourceArgument(click.ParamType):
+    """The client's end of a flow, ``ADDR:PORT``."""
+
+    name = "addr:port"
+
+    def convert(self, value: Any, *_: Any) -> Endpoint:
+        """Return it in the form of an endpoint, whose protocol means nothing."""
+        return value if isinstance(value, Endpoint) else Endpoint.parse(value)
+
+
+ENDPOINT = EndpointArgument()
+BACKEND = BackendArgument()
+ADDRESS = AddressArgument()
+SOURCE = SourceArgument()

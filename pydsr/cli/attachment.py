@@ -1,0 +1,127 @@
+"""``pydsr attach``, ``detach`` and ``status``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pydsr.cli.output import json_option, show
+from pydsr.errors import InputError
+
+_SEED_DIGITS = 16
+
+
+def _parse_seed(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        seed = int(text, 16)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 1 << 64:
+        raise InputError(
+            f"the seed {text!r} is not a hexadecimal number of up to {_SEED_DIGITS} digits",
+            "make one: openssl rand -hex 8",
+        )
+    return seed
+
+
+@click.command()
+@click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["auto", "native", "generic"]),
+    default="auto",
+    show_default=True,
+    help="Native runs in the driver; generic works anywhere, slowly; auto tries native first.",
+)
+@click.option(
+    "--table-size",
+    type=int,
+    metavar="PRIME",
+    help="Slots of a service's table: 100 or more for each backend.  [default: 65537]",
+)
+@click.option(
+    "--seed", metavar="HEX", help="Key of the flow hash: balancers with the same one agree."
+)
+@click.pass_obj
+def attach(
+    directory: Path,
+    interfaces: tuple[str, ...],
+    mode: str,
+    table_size: int | None,
+    seed: str | None,
+) -> None:
+    """Put the balancer on interfaces, or upgrade it where it already is.
+
+    An upgrade in place replaces the program between two packets. Services, backends and
+    counters stay.
+
+    \b
+    Examples:
+      pydsr attach eth0
+      pydsr attach eth0 eth1 --mode native
+      pydsr attach eth0 --table-size 131071
+    """
+    from pydsr import attachment
+
+    number = _parse_seed(seed)
+    for one in attachment.attach(directory, interfaces, mode, table_size, number):
+        verb = "upgraded in place" if one.upgraded else "attached"
+        click.echo(f"{one.name}: {verb}, {one.mode} mode, program {one.program_id}")
+
+
+@click.command()
+@click.argument("interfaces", metavar="[IFACE...]", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Detach from every interface.")
+@click.option("--purge", is_flag=True, help="With --all: forget all services as well.")
+@click.pass_obj
+def detach(directory: Path, interfaces: tuple[str, ...], everything: bool, purge: bool) -> None:
+    """Take the balancer off interfaces.
+
+    Services and backends stay for the next attach, unless they are purged.
+
+    \b
+    Examples:
+      pydsr detach eth0
+      pydsr detach --all --purge
+    """
+    from pydsr import attachment
+
+    if everything == bool(interfaces):
+        raise click.UsageError("Name interfaces, or --all.")
+    if purge and not everything:
+        raise click.UsageError("--purge needs --all.")
+    for name in attachment.detach(directory, interfaces, purge):
+        click.echo(f"{name}: detached")
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(directory: Path, as_json: bool) -> None:
+    """Show where the balancer is attached, in which mode, and what it serves.
+
+    \b
+    Examples:
+      pydsr status
+      pydsr status --json
+    """
+    from pydsr.balancer import Balancer
+    from pydsr.kernel.layout import LAYOUT_VERSION
+    from pydsr.view import documents, tables
+
+    with Balancer(directory) as balancer:
+        services = balancer.services()
+        parts = (
+            balancer.interfaces(),
+            len(services),
+            sum(len(service.backends) for service in services),
+            LAYOUT_VERSION,
+        )
+    show(
+        as_json,
+        lambda: documents.status_document(*parts),
+        lambda: tables.status_table(*parts),
+    )

@@ -1,0 +1,149 @@
+"""``pydsr lab``: a network of namespaces on this machine to try pydsr in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from pydsr.errors import ExitStatus
+from pydsr.lab.demo import Demo
+from pydsr.lab.findings import Commands, Finding, Step
+from pydsr.lab.interrupts import interruptible
+from pydsr.lab.lab import Lab
+from pydsr.lab.removal import remove
+from pydsr.lab.topology import SERVICES, VIP4, VIP6, Role, Topology, check_name
+from pydsr.view.demo import to_text
+
+_WIDTH_NOT_ON_A_TERMINAL = 100
+
+
+def _sizes(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how large a lab is."""
+    for option, default in (("--clients", 1), ("--backends", 3)):
+        command = click.option(
+            option, type=int, default=default, show_default=True, help="How many of them, 1 to 200."
+        )(command)
+    return command
+
+
+@click.group()
+def lab() -> None:
+    """Build a balancer, clients and backends out of namespaces on this machine.
+
+    \b
+    Examples:
+      pydsr lab demo
+      pydsr lab up --backends 5
+      pydsr lab down
+    """
+
+
+@lab.command()
+@_sizes
+@click.option("--name", default="lab", show_default=True, help="Names the lab: a-z, 0-9 and -.")
+def up(backends: int, clients: int, name: str) -> None:
+    """Build a lab with HTTP servers and a balancer, and leave it running.
+
+    \b
+    Examples:
+      pydsr lab up
+      pydsr lab up --backends 5 --clients 2 --name five
+    """
+    with _interrupted_exits():
+        made = Lab(name, backends, clients)
+        made.up()
+    _report(Step(f"The lab {name!r} is up: {_size(made.topology)}."))
+    _report(_ways_to_play(made))
+
+
+@lab.command()
+@click.option("--name", default="lab", show_default=True, help="The lab's name.")
+def down(name: str) -> None:
+    """Remove a lab: what it started, its namespaces, its balancer; done as well if there is none.
+
+    \b
+    Examples:
+      pydsr lab down
+      pydsr lab down --name five
+    """
+    with _interrupted_exits():
+        found = remove(name)
+    _report(Step(f"The lab {name!r} is gone." if found else f"There is no lab {name!r}."))
+
+
+@lab.command()
+@_sizes
+@click.option("--name", help="Names the lab: a-z, 0-9 and -.  [default: demo-PID]")
+def demo(backends: int, clients: int, name: str | None) -> None:
+    """Build a lab, send real requests, remove a backend, show what crossed what, clean up.
+
+    Exits with 1 if something did not hold.
+
+    \b
+    Examples:
+      pydsr lab demo
+      pydsr lab demo --backends 8 --clients 2
+    """
+    if name is None:
+        name = f"demo-{os.getpid()}"
+    check_name(name)
+    Demo.check_size(backends)
+    with _interrupted_exits():
+        made = Lab(name, backends, clients)
+        _report(Step(f"A lab of namespaces: {_size(made.topology)}"))
+        try:
+            made.up()
+            verdict = Demo(made, _report).run()
+        finally:
+            made.down()
+    if not verdict.held:
+        sys.exit(ExitStatus.FAILED)
+
+
+@contextmanager
+def _interrupted_exits() -> Iterator[None]:
+    """Exit with the status for interrupts once the block has cleaned up after itself."""
+    try:
+        with interruptible():
+            yield
+    except KeyboardInterrupt:
+        click.echo("interrupted; nothing is left of it", err=True)
+        sys.exit(ExitStatus.INTERRUPTED)
+
+
+def _report(finding: Finding) -> None:
+    """Write a finding to stdout; click strips the colours where stdout is no terminal."""
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else _WIDTH_NOT_ON_A_TERMINAL
+    click.echo(to_text(finding, width), nl=False)
+
+
+def _size(topology: Topology) -> str:
+    return (
+        f"1 balancer, {topology.clients} client{'s' * (topology.clients > 1)}, "
+        f"{topology.backends} backend{'s' * (topology.backends > 1)}"
+    )
+
+
+def _ways_to_play(made: Lab) -> Commands:
+    """Return commands to copy."""
+    client = f"nsenter --net=/run/netns/{made.topology.namespace('client1')}"
+    balancer = f"nsenter --net=/run/netns/{made.topology.namespace(Role.BALANCER)}"
+    pydsr = f"{balancer} pydsr --bpffs {made.bpffs}"
+    last = made.topology.hosts_of(Role.BACKEND)[-1]
+    return Commands(
+        "Try:",
+        (
+            (f"{client} curl http://{VIP4}/", "which backend answers"),
+            (f"{client} curl 'http://[{VIP6}]/'", "the same by IPv6"),
+            (f"for i in $(seq 30); do {client} curl -s http://{VIP4}/; done", "their spread"),
+            (f"{pydsr} top", "what the balancer does, live"),
+            (f"{pydsr} backends drain {SERVICES[0]} {last.address4}", f"{last.name} gets no more"),
+            (f"pydsr lab down --name {made.name}", "remove the lab"),
+        ),
+    )

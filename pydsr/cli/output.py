@@ -1,0 +1,65 @@
+"""How commands print: tables for people, JSON for scripts, data on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from pydsr.planner import Impact
+
+_WIDTH_NOT_ON_A_TERMINAL = 200
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def json_option(command: _Command) -> _Command:
+    """Add ``--json`` to a command that reads."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def plan_option(command: _Command) -> _Command:
+    """Add ``--plan`` and ``--json`` to a command that changes."""
+    command = click.option(
+        "--plan", "plan_only", is_flag=True, help="Say what would change; change nothing."
+    )(command)
+    return json_option(command)
+
+
+def console() -> Console:
+    """Return a console on stdout; wide where no terminal sets the width."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _WIDTH_NOT_ON_A_TERMINAL
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def show(as_json: bool, document: Callable[[], Any], table: Callable[[], RenderableType]) -> None:
+    """Print a document or a table; only the one that is asked for is made."""
+    if as_json:
+        click.echo(json.dumps(document(), indent=2))
+    else:
+        console().print(table())
+
+
+def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
+    """Print what a change did, or would do."""
+    from pydsr.view import documents, tables
+
+    parts: tuple[Sequence[Any], int, int] = (impact.changes, impact.slots_moved, impact.slots)
+    if plan_only or as_json:
+        show(
+            as_json,
+            lambda: documents.plan_document(*parts),
+            lambda: tables.plan_table(*parts),
+        )
+        return
+    if not impact.changes:
+        click.echo("nothing to change", err=True)
+    for change in impact.changes:
+        click.echo(f"{change.action}: {change.object}", err=True)

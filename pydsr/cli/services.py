@@ -1,0 +1,117 @@
+"""``pydsr services``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pydsr.balancer import Balancer
+from pydsr.cli.arguments import ENDPOINT
+from pydsr.cli.output import json_option, plan_option, show, show_impact
+from pydsr.model import Affinity, Endpoint, ServiceOptions
+
+
+@click.group()
+def services() -> None:
+    """Add, remove and list services.
+
+    A service is a virtual IP with a port and protocol, such as 198.51.100.10:80 (tcp),
+    198.51.100.10:53/udp or [2001:db8::10]:443.
+    """
+
+
+@services.command()
+@click.argument("endpoint", type=ENDPOINT)
+@click.option("--name", default="", help="A name to show.")
+@click.option(
+    "--affinity",
+    type=click.Choice([affinity.value for affinity in Affinity]),
+    default=Affinity.FLOW.value,
+    show_default=True,
+    help="What is hashed to choose a backend.",
+)
+@click.option("--netmask4", type=int, default=32, help="Prefix length that affinity keeps (IPv4).")
+@click.option("--netmask6", type=int, default=128, help="Prefix length that affinity keeps (IPv6).")
+@click.option("--one-packet", is_flag=True, help="Each packet is a flow of its own, as in DNS.")
+@click.option(
+    "--learn",
+    type=int,
+    metavar="SECONDS",
+    help="How long flows are learnt after a change.  [default: 900 for tcp, 120 for udp]",
+)
+@click.option("--no-arp", is_flag=True, help="Do not answer ARP/ND for the VIP: it is routed here.")
+@plan_option
+@click.pass_obj
+def add(
+    directory: Path,
+    endpoint: Endpoint,
+    name: str,
+    affinity: str,
+    netmask4: int,
+    netmask6: int,
+    one_packet: bool,
+    learn: int | None,
+    no_arp: bool,
+    plan_only: bool,
+    as_json: bool,
+) -> None:
+    """Add a service without backends.
+
+    \b
+    Examples:
+      pydsr services add 198.51.100.10:80 --name web
+      pydsr services add 198.51.100.10:443 --affinity source --netmask4 24
+      pydsr services add 198.51.100.53:53/udp --one-packet
+    """
+    options = ServiceOptions(
+        name=name,
+        affinity=Affinity(affinity),
+        netmask4=netmask4,
+        netmask6=netmask6,
+        one_packet=one_packet,
+        learn=learn,
+        arp=not no_arp,
+    )
+    with Balancer(directory) as balancer:
+        impact = balancer.add_service(endpoint, options, plan_only)
+    show_impact(impact, plan_only, as_json)
+
+
+@services.command()
+@click.argument("endpoint", type=ENDPOINT)
+@plan_option
+@click.pass_obj
+def remove(directory: Path, endpoint: Endpoint, plan_only: bool, as_json: bool) -> None:
+    """Remove a service with its backends.
+
+    \b
+    Examples:
+      pydsr services remove 198.51.100.10:80 --plan
+      pydsr services remove 198.51.100.10:80
+    """
+    with Balancer(directory) as balancer:
+        impact = balancer.remove_service(endpoint, plan_only)
+    show_impact(impact, plan_only, as_json)
+
+
+@services.command("list")
+@json_option
+@click.pass_obj
+def list_(directory: Path, as_json: bool) -> None:
+    """List the services.
+
+    \b
+    Examples:
+      pydsr services list
+      pydsr services list --json
+    """
+    from pydsr.view import documents, tables
+
+    with Balancer(directory) as balancer:
+        found = balancer.services()
+    show(
+        as_json,
+        lambda: documents.services_document(found),
+        lambda: tables.services_table(found),
+    )

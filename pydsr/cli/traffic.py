@@ -1,0 +1,97 @@
+"""``pydsr stats``, ``top`` and ``explain``: what the balancer does with packets."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from pydsr.balancer import Balancer
+from pydsr.cli.arguments import ENDPOINT, SOURCE
+from pydsr.cli.output import console, json_option, show
+from pydsr.errors import InputError
+from pydsr.model import Endpoint
+
+
+@click.command()
+@json_option
+@click.option("--watch", type=float, metavar="SECONDS", help="Print again and again, with rates.")
+@click.pass_obj
+def stats(directory: Path, as_json: bool, watch: float | None) -> None:
+    """Show packets, bytes and new flows of every backend, and what became of all packets.
+
+    \b
+    Examples:
+      pydsr stats
+      pydsr stats --json
+      pydsr stats --watch 5
+    """
+    from pydsr.view import documents, tables
+
+    if watch is not None and not 0.1 <= watch <= 3600:
+        raise InputError(f"cannot watch every {watch:g} seconds", "use 0.1 to 3600")
+    with Balancer(directory) as balancer:
+        before = None
+        while True:
+            now = balancer.snapshot()
+            show(
+                as_json,
+                lambda now=now: documents.stats_document(now),  # type: ignore[misc]
+                lambda now=now, before=before: tables.stats_table(now, before),  # type: ignore[misc]
+            )
+            if watch is None:
+                return
+            before = now
+            time.sleep(watch)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Print one frame.")
+@click.option("--interval", type=float, default=1.0, show_default=True, help="Seconds.")
+@click.pass_obj
+def top(directory: Path, once: bool, interval: float) -> None:
+    """Watch the traffic of every backend live.
+
+    Keys: q quits, p pauses, s sorts by another column, + and - change the interval.
+
+    \b
+    Examples:
+      pydsr top
+      pydsr top --once
+    """
+    from rich.console import Console
+
+    from pydsr.view.screen import run_live
+
+    with Balancer(directory) as balancer:
+        run_live(balancer.snapshot, interval, once, Console(highlight=False))
+
+
+@click.command()
+@click.argument("endpoint", type=ENDPOINT)
+@click.option("--from", "source", type=SOURCE, required=True, help="The client's end of the flow.")
+@click.option("--syn", is_flag=True, help="A packet that opens the connection.")
+@json_option
+@click.pass_obj
+def explain(
+    directory: Path, endpoint: Endpoint, source: Endpoint, syn: bool, as_json: bool
+) -> None:
+    """Ask the loaded program where a packet would go, and why.
+
+    Nothing is sent, counted or recorded.
+
+    \b
+    Examples:
+      pydsr explain 198.51.100.10:80 --from 192.0.2.7:40000
+      pydsr explain [2001:db8::10]:80 --from [2001:db8::7]:40000 --syn --json
+    """
+    from pydsr.view import documents, tables
+
+    with Balancer(directory) as balancer:
+        found = balancer.explain(endpoint, source.address, source.port, syn)
+    show(
+        as_json,
+        lambda: documents.explain_document(found),
+        lambda: tables.explain_table(found),
+    )

@@ -1,0 +1,67 @@
+"""The error tree, by who has to act, and the exit statuses of the command."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """What the command's exit status means; documented in the README and a contract for scripts."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    BAD_INPUT = 3
+    CANNOT = 4
+    NOT_AS_DESIRED = 5
+    INTERRUPTED = 130
+
+
+class PydsrError(Exception):
+    """Something a user has to know: what is wrong, and a hint of what to do next.
+
+    Args:
+        message: what is wrong, naming the object.
+        hint: what to do about it; empty where there is nothing to add.
+    """
+
+    status = ExitStatus.FAILED
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(PydsrError):
+    """The user's input is wrong; nothing was changed."""
+
+    status = ExitStatus.BAD_INPUT
+
+
+class BackendUnresolvedError(PydsrError):
+    """A backend has no usable MAC: it does not answer, or is not on an attached link."""
+
+
+class PermissionDeniedError(PydsrError):
+    """The process lacks a privilege."""
+
+    status = ExitStatus.CANNOT
+
+
+class EnvironmentCannotError(PydsrError):
+    """The kernel, the NIC or the system cannot do what was asked."""
+
+    status = ExitStatus.CANNOT
+
+
+class NotAttachedError(PydsrError):
+    """There is no balancer state under the bpffs directory."""
+
+
+class BusyError(PydsrError):
+    """Another command holds the lock on the balancer's state."""
+
+
+class InternalError(PydsrError):
+    """A condition that is a defect of pydsr itself."""

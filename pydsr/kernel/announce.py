@@ -1,0 +1,103 @@
+"""Tell the network where a VIP is: gratuitous ARP and unsolicited neighbour advertisements.
+
+Also lets the interface receive the solicitations for IPv6 VIPs, which are multicast.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import logging
+import socket
+import struct
+from collections.abc import Iterable
+
+from pydsr.kernel.links import Interface
+from pydsr.model import IPAddress
+
+_log = logging.getLogger(__name__)
+
+_BROADCAST = b"\xff" * 6
+_ETH_ARP = 0x0806
+_ETH_IPV6 = 0x86DD
+_ALL_NODES = ipaddress.IPv6Address("ff02::1")
+_SOLICITED_NODE = ipaddress.IPv6Address("ff02::1:ff00:0")
+_SIOCADDMULTI = 0x8931
+_SIOCDELMULTI = 0x8932
+
+
+def announce(interface: Interface, vips: Iterable[IPAddress]) -> None:
+    """Send one announcement for each VIP out of an interface; failures are only logged."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        try:
+            raw.bind((interface.name, 0))
+            for vip in vips:
+                raw.send(announcement(interface.mac.octets, vip))
+        except OSError as error:
+            _log.warning("%s: VIPs not announced: %s", interface.name, error.strerror)
+
+
+def announcement(mac: bytes, vip: IPAddress) -> bytes:
+    """Return the frame that tells every host that a VIP is at a MAC.
+
+    For IPv4 a gratuitous ARP request (RFC 5944, section 4.6: the form every host takes), for
+    IPv6 an unsolicited, overriding neighbour advertisement (RFC 4861, section 7.2.6).
+    """
+    if isinstance(vip, ipaddress.IPv4Address):
+        header = _BROADCAST + mac + struct.pack("!H", _ETH_ARP)
+        arp = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
+        return header + arp + mac + vip.packed + bytes(6) + vip.packed
+    body = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + vip.packed + b"\x02\x01" + mac
+    pseudo_header = vip.packed + _ALL_NODES.packed + struct.pack("!II", len(body), 58)
+    body = body[:2] + struct.pack("!H", _checksum(pseudo_header + body)) + body[4:]
+    header = multicast_mac(_ALL_NODES) + mac + struct.pack("!H", _ETH_IPV6)
+    return (
+        header
+        + struct.pack("!IHBB", 6 << 28, len(body), 58, 255)
+        + vip.packed
+        + _ALL_NODES.packed
+        + body
+    )
+
+
+def _checksum(data: bytes) -> int:
+    """Return the internet checksum (RFC 1071) of an even number of bytes."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def multicast_mac(group: ipaddress.IPv6Address) -> bytes:
+    """Return the MAC that an IPv6 group is sent to (RFC 2464, section 7)."""
+    return b"\x33\x33" + group.packed[12:]
+
+
+def solicited_node_mac(vip: ipaddress.IPv6Address) -> bytes:
+    """Return the MAC that solicitations for an address are sent to (RFC 4291, 2.7.1)."""
+    group = int(_SOLICITED_NODE) | (int(vip) & 0xFFFFFF)
+    return multicast_mac(ipaddress.IPv6Address(group))
+
+
+def receive_solicitations(interface: Interface, vips: Iterable[IPAddress], on: bool) -> None:
+    """Have the NIC let solicitations for IPv6 VIPs through its filter, or no longer.
+
+    The kernel does that for its own addresses only, and a VIP is none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for vip in vips:
+            if not isinstance(vip, ipaddress.IPv6Address):
+                continue
+            request = struct.pack(
+                "16sH6s8x", interface.name.encode(), 0, solicited_node_mac(vip)
+            )
+            try:
+                fcntl.ioctl(control, _SIOCADDMULTI if on else _SIOCDELMULTI, request)
+            except OSError as error:
+                if on:
+                    _log.warning(
+                        "%s: may not receive neighbour solicitations for %s: %s",
+                        interface.name,
+                        vip,
+                        error.strerror,
+                    )

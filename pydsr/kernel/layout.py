@@ -1,0 +1,285 @@
+"""Mirrors of the structs in ``xdp/types.h``, and the check that they are.
+
+Addresses, ports and MACs are bytes in network order; the rest is in the host's order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+from ctypes import Structure, c_char, c_ubyte, c_uint8, c_uint16, c_uint32, c_uint64
+from enum import IntEnum, IntFlag
+from functools import cache
+
+from pydsr.model import IPAddress
+
+LAYOUT_VERSION = 1
+BACKENDS_MAX = 65536
+SERVICES_MAX = 16384
+NO_BACKEND = 0
+_MEMBERS_PER_SLOT = 16
+
+_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+
+Address = c_ubyte * 16
+Mac = c_ubyte * 6
+
+
+class ServiceFlag(IntFlag):
+    """Mirrors enum service_flag."""
+
+    ONE_PACKET = 1
+    ARP = 2
+
+
+class AffinityNumber(IntEnum):
+    """Mirrors enum affinity."""
+
+    FLOW = 0
+    SOURCE = 1
+    DESTINATION = 2
+
+
+class StateNumber(IntEnum):
+    """Mirrors enum backend_state."""
+
+    FREE = 0
+    UP = 1
+    DRAIN = 2
+    DOWN = 3
+    RETIRED = 4
+
+
+class RecordFlag(IntFlag):
+    """Mirrors enum record_flag."""
+
+    CLOSING = 1
+
+
+class ServiceKey(Structure):
+    """Mirrors struct service_key."""
+
+    _fields_ = [
+        ("vip", Address),
+        ("port", c_ubyte * 2),
+        ("ip_proto", c_uint8),
+        ("pad", c_ubyte * 5),
+    ]
+
+
+class ServiceValue(Structure):
+    """Mirrors struct service."""
+
+    _fields_ = [
+        ("id", c_uint32),
+        ("affinity", c_uint8),
+        ("flags", c_uint8),
+        ("pad", c_ubyte * 2),
+        ("mask", Address),
+        ("learn_seconds", c_uint32),
+        ("netmask4", c_uint8),
+        ("netmask6", c_uint8),
+        ("pad2", c_ubyte * 2),
+        ("name", c_char * 64),
+    ]
+
+
+class VipKey(Structure):
+    """Mirrors struct address as a key."""
+
+    _fields_ = [("halves", Address)]
+
+
+class VipValue(Structure):
+    """Mirrors struct vip."""
+
+    _fields_ = [("answers_arp", c_uint8), ("pad", c_ubyte * 7)]
+
+
+class BackendValue(Structure):
+    """Mirrors struct backend."""
+
+    _fields_ = [
+        ("mac", Mac),
+        ("pad", c_ubyte * 2),
+        ("ifindex", c_uint32),
+        ("service", c_uint32),
+        ("state", c_uint8),
+        ("mac_by_hand", c_uint8),
+        ("pad2", c_ubyte * 6),
+        ("address", Address),
+        ("pad3", c_ubyte * 24),
+    ]
+
+
+class CountersValue(Structure):
+    """Mirrors struct counters."""
+
+    _fields_ = [("packets", c_uint64), ("bytes", c_uint64), ("new_flows", c_uint64)]
+
+
+class MemberValue(Structure):
+    """Mirrors struct member."""
+
+    _fields_ = [
+        ("weight", c_uint32),
+        ("slots", c_uint32),
+        ("backend", c_uint16),
+        ("state", c_uint8),
+        ("pad", c_ubyte * 5),
+    ]
+
+
+class SlotValue(Structure):
+    """Mirrors struct slot."""
+
+    _fields_ = [("current", c_uint16), ("previous", c_uint16)]
+
+
+class FlowKey(Structure):
+    """Mirrors struct flow_key."""
+
+    _fields_ = [
+        ("address", Address),
+        ("service", c_uint32),
+        ("source_port", c_ubyte * 2),
+        ("destination_port", c_ubyte * 2),
+    ]
+
+
+class RecordValue(Structure):
+    """Mirrors struct record."""
+
+    _fields_ = [
+        ("last_seen", c_uint64),
+        ("slot", c_uint32),
+        ("backend", c_uint16),
+        ("flags", c_uint16),
+    ]
+
+
+class InterfaceValue(Structure):
+    """Mirrors struct interface."""
+
+    _fields_ = [("mac", Mac), ("pad", c_ubyte * 2)]
+
+
+class SettingsValue(Structure):
+    """Mirrors struct settings."""
+
+    _fields_ = [
+        ("layout_version", c_uint32),
+        ("table_size", c_uint32),
+        ("seed", c_uint64),
+        ("changing", c_uint32),
+        ("pad", c_ubyte * 4),
+    ]
+
+
+class Explanation(Structure):
+    """Mirrors struct explanation."""
+
+    _fields_ = [
+        ("reason", c_uint32),
+        ("service", c_uint32),
+        ("slot", c_uint32),
+        ("backend", c_uint16),
+        ("pad", c_uint16),
+    ]
+
+
+class TableValue(Structure):
+    """What the tables of every size have in common; see :func:`table_type`."""
+
+    learn_until: int
+    members_count: int
+    tracked_slots: int
+
+
+def members_max(table_size: int) -> int:
+    """Return how many backends a service with that many slots may have."""
+    return table_size // _MEMBERS_PER_SLOT
+
+
+@cache
+def table_type(table_size: int) -> type[TableValue]:
+    """Return the mirror of struct table for a number of slots."""
+
+    class Table(TableValue):
+        _fields_ = [
+            ("learn_until", c_uint64),
+            ("members_count", c_uint32),
+            ("tracked_slots", c_uint32),
+            ("members", MemberValue * members_max(table_size)),
+            ("slots", SlotValue * table_size),
+            ("pad", c_ubyte * 4),
+        ]
+
+    return Table
+
+
+def static_assertions(table_size: int) -> str:
+    """Return C that compiles only where every mirror here is like its struct."""
+    mirrors: dict[str, type[Structure]] = {
+        "service_key": ServiceKey,
+        "service": ServiceValue,
+        "address": VipKey,
+        "vip": VipValue,
+        "backend": BackendValue,
+        "counters": CountersValue,
+        "member": MemberValue,
+        "slot": SlotValue,
+        "flow_key": FlowKey,
+        "record": RecordValue,
+        "interface": InterfaceValue,
+        "settings": SettingsValue,
+        "explanation": Explanation,
+        "table": table_type(table_size),
+    }
+    lines = [
+        f'_Static_assert(LAYOUT_VERSION == {LAYOUT_VERSION}, "layout.py: LAYOUT_VERSION");',
+        f'_Static_assert(BACKENDS_MAX == {BACKENDS_MAX}, "layout.py: BACKENDS_MAX");',
+        f'_Static_assert(SERVICES_MAX == {SERVICES_MAX}, "layout.py: SERVICES_MAX");',
+    ]
+    enums: dict[str, type[IntEnum] | type[IntFlag]] = {
+        "AFFINITY": AffinityNumber,
+        "SERVICE": ServiceFlag,
+        "BACKEND": StateNumber,
+        "RECORD": RecordFlag,
+    }
+    for prefix, enum in enums.items():
+        lines += [
+            f'_Static_assert({prefix}_{item.name} == {item.value}, "layout.py: {enum.__name__}");'
+            for item in enum
+        ]
+    for name, mirror in mirrors.items():
+        lines.append(
+            f"_Static_assert(sizeof(struct {name}) == {ctypes.sizeof(mirror)}, "
+            f'"layout.py: size of struct {name}");'
+        )
+        for field_name, *_ in mirror._fields_:
+            field = getattr(mirror, field_name)
+            where = f"__builtin_offsetof(struct {name}, {field_name})"
+            size = f"sizeof(((struct {name} *)0)->{field_name})"
+            lines.append(
+                f"_Static_assert({where} == {field.offset} && {size} == {field.size}, "
+                f'"layout.py: {name}.{field_name}");'
+            )
+    return "\n".join(lines) + "\n"
+
+
+def pack_address(address: IPAddress) -> bytes:
+    """Return the 16 bytes of an address; IPv4 in its mapped form (RFC 4291, 2.5.5.2)."""
+    return address.packed if address.version == 6 else _MAPPED_PREFIX + address.packed
+
+
+def unpack_address(octets: bytes) -> IPAddress:
+    """Return the address of 16 bytes; the mapped form is IPv4."""
+    address = ipaddress.IPv6Address(bytes(octets))
+    return address.ipv4_mapped or address
+
+
+def pack_mask(version: int, prefix: int) -> bytes:
+    """Return the 16 bytes of a netmask over a packed address of that IP version."""
+    bits = prefix + (96 if version == 4 else 0)
+    return ((1 << 128) - (1 << (128 - bits))).to_bytes(16, "big")

@@ -1,0 +1,449 @@
+"""The part of libbpf that pydsr uses, through ctypes.
+
+Descriptors are plain ints owned by whoever asked for them; :class:`Descriptor` closes its own.
+Every function raises ``OSError`` with the kernel's errno.
+Structures and numbers: ``linux/bpf.h`` and libbpf's ``bpf.h`` (1.0 and later).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+MAP_TYPE_HASH = 1
+MAP_TYPE_ARRAY = 2
+MAP_TYPE_PERCPU_ARRAY = 6
+MAP_TYPE_LRU_HASH = 9
+MAP_TYPE_ARRAY_OF_MAPS = 12
+
+MAP_FLAG_MMAPABLE = 1 << 10
+
+PROG_TYPE_XDP = 6
+PROG_FLAG_XDP_HAS_FRAGS = 1 << 5
+ATTACH_TYPE_XDP = 37
+
+XDP_FLAG_GENERIC = 1 << 1
+XDP_FLAG_NATIVE = 1 << 2
+
+_VERIFIER_LOG_BYTES = 1 << 20
+
+
+class _MapCreateOptions(ctypes.Structure):
+    _fields_ = [
+        ("sz", c_size_t),
+        ("btf_fd", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+    ]
+
+
+class _ProgramLoadOptions(ctypes.Structure):
+    _fields_ = [
+        ("sz", c_size_t),
+        ("attempts", c_int),
+        ("expected_attach_type", c_int),
+        ("prog_btf_fd", c_uint32),
+        ("prog_flags", c_uint32),
+        ("prog_ifindex", c_uint32),
+        ("kern_version", c_uint32),
+        ("attach_btf_id", c_uint32),
+        ("attach_prog_fd", c_uint32),
+        ("attach_btf_obj_fd", c_uint32),
+        ("fd_array", c_void_p),
+        ("func_info", c_void_p),
+        ("func_info_cnt", c_uint32),
+        ("func_info_rec_size", c_uint32),
+        ("line_info", c_void_p),
+        ("line_info_cnt", c_uint32),
+        ("line_info_rec_size", c_uint32),
+        ("log_level", c_uint32),
+        ("log_size", c_uint32),
+        ("log_buf", c_void_p),
+    ]
+
+
+class _LinkCreateOptions(ctypes.Structure):
+    _fields_ = [("sz", c_size_t), ("flags", c_uint32)]
+
+
+class _BatchOptions(ctypes.Structure):
+    _fields_ = [("sz", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64)]
+
+
+class _TestRunOptions(ctypes.Structure):
+    _fields_ = [
+        ("sz", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    ]
+
+
+class XdpContext(ctypes.Structure):
+    """Mirrors struct xdp_md, as BPF_PROG_TEST_RUN takes it."""
+
+    _fields_ = [
+        ("data", c_uint32),
+        ("data_end", c_uint32),
+        ("data_meta", c_uint32),
+        ("ingress_ifindex", c_uint32),
+        ("rx_queue_index", c_uint32),
+        ("egress_ifindex", c_uint32),
+    ]
+
+
+class MapInfo(ctypes.Structure):
+    """Mirrors the start of struct bpf_map_info."""
+
+    _fields_ = [
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+        ("name", ctypes.c_char * 16),
+    ]
+
+
+class ProgramInfo(ctypes.Structure):
+    """Mirrors the start of struct bpf_prog_info."""
+
+    _fields_ = [
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("tag", ctypes.c_ubyte * 8),
+        ("jited_prog_len", c_uint32),
+        ("xlated_prog_len", c_uint32),
+        ("jited_prog_insns", c_uint64),
+        ("xlated_prog_insns", c_uint64),
+        ("load_time", c_uint64),
+        ("created_by_uid", c_uint32),
+        ("nr_map_ids", c_uint32),
+        ("map_ids", c_uint64),
+        ("name", ctypes.c_char * 16),
+    ]
+
+
+class LinkInfo(ctypes.Structure):
+    """Mirrors struct bpf_link_info of an XDP link; ifindex 0 is a link whose interface is gone."""
+
+    _fields_ = [
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("prog_id", c_uint32),
+        ("pad", c_uint32),
+        ("ifindex", c_uint32),
+        ("pad2", c_uint32 * 15),
+    ]
+
+
+class VerifierError(OSError):
+    """The kernel refused a program; ``log`` is what its verifier said."""
+
+    def __init__(self, error: OSError, log: str) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.log = log
+
+
+class Descriptor:
+    """An owned file descriptor, closed by ``close``, ``with`` or its end of life."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        """Close it; closing twice does nothing."""
+        if self.number >= 0:
+            os.close(self.number)
+            self.number = -1
+
+    def __enter__(self) -> Descriptor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@cache
+def _library() -> Any:
+    try:
+        return ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError:
+        # A distribution that links libbpf into libbcc.
+        return ctypes.CDLL("libbcc.so.0", use_errno=True)
+
+
+def _checked(result: int) -> int:
+    """Return the result of a libbpf call, whose failures are negative errnos."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result
+
+
+def map_create(
+    kind: int,
+    name: str,
+    key_size: int,
+    value_size: int,
+    max_entries: int,
+    flags: int = 0,
+    inner: Descriptor | None = None,
+) -> Descriptor:
+    """Create a map; sizes are bytes; ``inner`` is a template for a map of maps."""
+    options = _MapCreateOptions(
+        sz=ctypes.sizeof(_MapCreateOptions),
+        map_flags=flags,
+        inner_map_fd=inner.number if inner else 0,
+    )
+    return Descriptor(
+        _checked(
+            _library().bpf_map_create(
+                kind, name.encode(), key_size, value_size, max_entries, byref(options)
+            )
+        )
+    )
+
+
+def map_lookup(fd: Descriptor, key: Any, value: Any) -> bool:
+    """Read the value of a key into a buffer; False where there is none."""
+    result = _library().bpf_map_lookup_elem(fd.number, byref(key), byref(value))
+    if result < 0 and ctypes.get_errno() == errno.ENOENT:
+        return False
+    _checked(result)
+    return True
+
+
+def map_update(fd: Descriptor, key: Any, value: Any) -> None:
+    """Create or replace an element."""
+    _checked(_library().bpf_map_update_elem(fd.number, byref(key), byref(value), c_uint64(0)))
+
+
+def map_delete(fd: Descriptor, key: Any) -> bool:
+    """Delete an element; False where there was none."""
+    result = _library().bpf_map_delete_elem(fd.number, byref(key))
+    if result < 0 and ctypes.get_errno() == errno.ENOENT:
+        return False
+    _checked(result)
+    return True
+
+
+def map_keys(fd: Descriptor, key_type: type[ctypes.Structure]) -> Iterator[Any]:
+    """Walk the keys of a hash map; each is a copy of its own."""
+    previous: Any = None
+    while True:
+        key = key_type()
+        result = _library().bpf_map_get_next_key(
+            fd.number, byref(previous) if previous is not None else None, byref(key)
+        )
+        if result < 0 and ctypes.get_errno() == errno.ENOENT:
+            return
+        _checked(result)
+        yield key
+        previous = key
+
+
+def map_read_batch(fd: Descriptor, keys: Any, values: Any, cursor: Any, first: bool) -> int:
+    """Read elements into the arrays ``keys`` and ``values``.
+
+    Args:
+        fd: the map.
+        keys: a ctypes array as long as the batch may be.
+        values: as many values, each of all CPUs for a per-CPU map.
+        cursor: a buffer at least as large as a key (and 4 bytes), kept between calls.
+        first: whether this is the first call of a walk.
+
+    Returns:
+        How many were read; fewer than asked for at the end of the map.
+    """
+    count = c_uint32(len(keys))
+    options = _BatchOptions(sz=ctypes.sizeof(_BatchOptions))
+    result = _library().bpf_map_lookup_batch(
+        fd.number,
+        None if first else byref(cursor),
+        byref(cursor),
+        byref(keys),
+        byref(values),
+        byref(count),
+        byref(options),
+    )
+    if result < 0 and ctypes.get_errno() != errno.ENOENT:
+        _checked(result)
+    return count.value
+
+
+def map_update_batch(fd: Descriptor, keys: Any, values: Any, number: int) -> None:
+    """Create or replace ``number`` elements by one system call."""
+    count = c_uint32(number)
+    options = _BatchOptions(sz=ctypes.sizeof(_BatchOptions))
+    _checked(
+        _library().bpf_map_update_batch(
+            fd.number, byref(keys), byref(values), byref(count), byref(options)
+        )
+    )
+
+
+def map_by_id(number: int) -> Descriptor:
+    """Open a map by its id."""
+    return Descriptor(_checked(_library().bpf_map_get_fd_by_id(c_uint32(number))))
+
+
+def program_by_id(number: int) -> Descriptor:
+    """Open a program by its id."""
+    return Descriptor(_checked(_library().bpf_prog_get_fd_by_id(c_uint32(number))))
+
+
+def link_by_id(number: int) -> Descriptor:
+    """Open a link by its id."""
+    return Descriptor(_checked(_library().bpf_link_get_fd_by_id(c_uint32(number))))
+
+
+def pin(fd: Descriptor, path: Path) -> None:
+    """Pin an object; the path must not exist."""
+    _checked(_library().bpf_obj_pin(fd.number, str(path).encode()))
+
+
+def pin_replacing(fd: Descriptor, path: Path) -> None:
+    """Pin an object where another may be, in one step."""
+    aside = path.with_name(f"{path.name}-new")
+    aside.unlink(missing_ok=True)
+    pin(fd, aside)
+    aside.rename(path)
+
+
+def open_pin(path: Path) -> Descriptor:
+    """Open a pinned object."""
+    return Descriptor(_checked(_library().bpf_obj_get(str(path).encode())))
+
+
+def _info(fd: Descriptor, info: Any) -> Any:
+    length = c_uint32(ctypes.sizeof(info))
+    _checked(_library().bpf_obj_get_info_by_fd(fd.number, byref(info), byref(length)))
+    return info
+
+
+def map_info(fd: Descriptor) -> MapInfo:
+    """Return what a map is."""
+    return _info(fd, MapInfo())  # type: ignore[no-any-return]
+
+
+def program_info(fd: Descriptor) -> ProgramInfo:
+    """Return what a program is."""
+    return _info(fd, ProgramInfo())  # type: ignore[no-any-return]
+
+
+def link_info(fd: Descriptor) -> LinkInfo:
+    """Return what an XDP link is."""
+    return _info(fd, LinkInfo())  # type: ignore[no-any-return]
+
+
+def program_load(name: str, instructions: bytes, flags: int, licence: str) -> Descriptor:
+    """Load an XDP program.
+
+    Raises:
+        VerifierError: refused; carries the verifier's log.
+    """
+    load = _library().bpf_prog_load
+    load.argtypes = [c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p]
+    options = _ProgramLoadOptions(
+        sz=ctypes.sizeof(_ProgramLoadOptions),
+        expected_attach_type=ATTACH_TYPE_XDP,
+        prog_flags=flags,
+    )
+
+    def attempt() -> int:
+        return int(
+            load(
+                PROG_TYPE_XDP,
+                name.encode(),
+                licence.encode(),
+                instructions,
+                len(instructions) // 8,
+                byref(options),
+            )
+        )
+
+    try:
+        return Descriptor(_checked(attempt()))
+    except OSError as error:
+        # The log costs time: ask for it only to explain a refusal.
+        log = ctypes.create_string_buffer(_VERIFIER_LOG_BYTES)
+        options.log_level, options.log_size = 1, len(log)
+        options.log_buf = ctypes.cast(log, c_void_p)
+        attempt()
+        raise VerifierError(error, log.value.decode(errors="replace")) from None
+
+
+def link_create(program: Descriptor, ifindex: int, flags: int) -> Descriptor:
+    """Attach an XDP program to an interface by a link."""
+    options = _LinkCreateOptions(sz=ctypes.sizeof(_LinkCreateOptions), flags=flags)
+    return Descriptor(
+        _checked(
+            _library().bpf_link_create(program.number, ifindex, ATTACH_TYPE_XDP, byref(options))
+        )
+    )
+
+
+def link_update(link: Descriptor, program: Descriptor) -> None:
+    """Replace a link's program without a gap."""
+    _checked(_library().bpf_link_update(link.number, program.number, None))
+
+
+def test_run(
+    program: Descriptor, frame: bytes, repeat: int = 1, ifindex: int = 0
+) -> tuple[int, bytes, int]:
+    """Run an XDP program on a frame by BPF_PROG_TEST_RUN.
+
+    Args:
+        program: the program.
+        frame: the whole Ethernet frame.
+        repeat: how often to run it; the frame is not restored in between.
+        ifindex: the interface it comes in by, with XDP enabled; 0 is the loopback.
+
+    Returns:
+        The XDP action, the frame after it, and the mean nanoseconds of a run.
+    """
+    out = ctypes.create_string_buffer(len(frame) + 256)
+    context = XdpContext(data_end=len(frame), ingress_ifindex=ifindex)
+    options = _TestRunOptions(
+        sz=ctypes.sizeof(_TestRunOptions),
+        data_in=ctypes.cast(c_char_p(frame), c_void_p),
+        data_size_in=len(frame),
+        data_out=ctypes.cast(out, c_void_p),
+        data_size_out=len(out),
+        repeat=repeat,
+    )
+    if ifindex:
+        options.ctx_in = ctypes.cast(POINTER(XdpContext)(context), c_void_p)
+        options.ctx_size_in = ctypes.sizeof(context)
+    _checked(_library().bpf_prog_test_run_opts(program.number, byref(options)))
+    return options.retval, out.raw[: options.data_size_out], options.duration

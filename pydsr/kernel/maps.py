@@ -1,0 +1,249 @@
+"""The maps: which there are, who writes each, and how they are created and opened.
+
+They are pinned in one directory, and are the only state pydsr has.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from ctypes import Structure, c_uint32, c_uint64, sizeof
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydsr.kernel import layout, libbpf
+from pydsr.kernel.libbpf import Descriptor
+
+VERDICTS_MAX = 64
+VIPS_MAX = layout.SERVICES_MAX
+INTERFACES_MAX = 256
+RECORDS_MAX = 1 << 18
+PENDING_MAX = 1 << 14
+
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """How a map is created; sizes in bytes."""
+
+    name: str
+    kind: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+
+
+def map_specs(table_size: int) -> tuple[MapSpec, ...]:
+    """Return every map of the data plane, for tables of that size."""
+    hash_, array, percpu = (
+        libbpf.MAP_TYPE_HASH,
+        libbpf.MAP_TYPE_ARRAY,
+        libbpf.MAP_TYPE_PERCPU_ARRAY,
+    )
+    index = sizeof(c_uint32)
+    return (
+        # One element: what the pins were made for. Written when they are created.
+        MapSpec("settings", array, index, sizeof(layout.SettingsValue), 1),
+        # (VIP, port, protocol) -> the service. Written by the control plane.
+        MapSpec(
+            "services",
+            hash_,
+            sizeof(layout.ServiceKey),
+            sizeof(layout.ServiceValue),
+            layout.SERVICES_MAX,
+        ),
+        # VIP -> what it answers. Written by the control plane.
+        MapSpec("vips", hash_, sizeof(layout.VipKey), sizeof(layout.VipValue), VIPS_MAX),
+        # Service id -> its table, a map of one element. Written by the control plane.
+        MapSpec("tables", libbpf.MAP_TYPE_ARRAY_OF_MAPS, index, index, layout.SERVICES_MAX),
+        # Backend id -> the backend. Written by the control plane, a MAC by one store.
+        MapSpec(
+            "backends",
+            array,
+            index,
+            sizeof(layout.BackendValue),
+            layout.BACKENDS_MAX,
+            libbpf.MAP_FLAG_MMAPABLE,
+        ),
+        # Backend id -> its counters. Written by the program.
+        MapSpec("counters", percpu, index, sizeof(layout.CountersValue), layout.BACKENDS_MAX),
+        # Reason -> packets. Written by the program.
+        MapSpec("verdicts", percpu, index, sizeof(c_uint64), VERDICTS_MAX),
+        # Flow -> its backend, while its slot changes. Written by the program.
+        MapSpec(
+            "records",
+            libbpf.MAP_TYPE_LRU_HASH,
+            sizeof(layout.FlowKey),
+            sizeof(layout.RecordValue),
+            RECORDS_MAX,
+        ),
+        # Flow -> the backend its SYN went to, until its next packet. Written by the program.
+        MapSpec(
+            "pending",
+            libbpf.MAP_TYPE_LRU_HASH,
+            sizeof(layout.FlowKey),
+            sizeof(layout.RecordValue),
+            PENDING_MAX,
+        ),
+        # Interface index -> its MAC. Written by the control plane.
+        MapSpec("interfaces", hash_, index, sizeof(layout.InterfaceValue), INTERFACES_MAX),
+    )
+
+
+def create_table_map(table_size: int) -> Descriptor:
+    """Create the map that holds one service's table."""
+    return libbpf.map_create(
+        libbpf.MAP_TYPE_ARRAY,
+        "table",
+        sizeof(c_uint32),
+        sizeof(layout.table_type(table_size)),
+        1,
+    )
+
+
+def create_map(spec: MapSpec, table_size: int) -> Descriptor:
+    """Create a map that is not pinned yet."""
+    inner = (
+        create_table_map(table_size) if spec.kind == libbpf.MAP_TYPE_ARRAY_OF_MAPS else None
+    )
+    return libbpf.map_create(
+        spec.kind,
+        spec.name,
+        spec.key_size,
+        spec.value_size,
+        spec.max_entries,
+        spec.flags,
+        inner,
+    )
+
+
+def mismatch(spec: MapSpec, fd: Descriptor) -> str:
+    """Say how a map differs from its spec; empty where it does not."""
+    info = libbpf.map_info(fd)
+    for what, expected, actual in (
+        ("type", spec.kind, info.type),
+        ("key size", spec.key_size, info.key_size),
+        ("value size", spec.value_size, info.value_size),
+        ("entries", spec.max_entries, info.max_entries),
+    ):
+        if expected != actual:
+            return f"{spec.name}: {what} {actual}, expected {expected}"
+    return ""
+
+
+class HashMap:
+    """A hash map with struct keys and values."""
+
+    def __init__(
+        self, fd: Descriptor, key_type: type[Any], value_type: type[Structure]
+    ) -> None:
+        self.fd = fd
+        self._key_type = key_type
+        self._value_type = value_type
+
+    def get(self, key: Any) -> Any | None:
+        """Return the value of a key, or None."""
+        value = self._value_type()
+        return value if libbpf.map_lookup(self.fd, key, value) else None
+
+    def put(self, key: Any, value: Structure) -> None:
+        """Create or replace an element in one step."""
+        libbpf.map_update(self.fd, key, value)
+
+    def delete(self, key: Any) -> bool:
+        """Delete an element; False where there was none."""
+        return libbpf.map_delete(self.fd, key)
+
+    def keys(self) -> list[Any]:
+        """Return every key."""
+        return list(libbpf.map_keys(self.fd, self._key_type))
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Walk the elements by batches; changing the map meanwhile may hide or repeat some."""
+        keys = (self._key_type * _BATCH)()
+        values = (self._value_type * _BATCH)()
+        cursor = ctypes.create_string_buffer(max(sizeof(self._key_type), 8))
+        first = True
+        while True:
+            count = libbpf.map_read_batch(self.fd, keys, values, cursor, first)
+            for position in range(count):
+                yield (
+                    self._key_type.from_buffer_copy(keys[position]),
+                    self._value_type.from_buffer_copy(values[position]),
+                )
+            if count < _BATCH:
+                return
+            first = False
+
+
+class PerCpuArray:
+    """A per-CPU array whose values are some 64-bit counters each; reads add up the CPUs."""
+
+    def __init__(self, fd: Descriptor, words: int) -> None:
+        self._fd = fd
+        self._words = words
+        self._cpus = possible_cpus()
+
+    def read(self, index: int) -> tuple[int, ...]:
+        """Return the totals of one element."""
+        values = (c_uint64 * (self._words * self._cpus))()
+        libbpf.map_lookup(self._fd, c_uint32(index), values)
+        return tuple(sum(values[word :: self._words]) for word in range(self._words))
+
+    def zero(self, index: int) -> None:
+        """Set one element to zero on every CPU."""
+        values = (c_uint64 * (self._words * self._cpus))()
+        libbpf.map_update(self._fd, c_uint32(index), values)
+
+
+def possible_cpus() -> int:
+    """Return how many CPUs a per-CPU map has values for (not those merely online)."""
+    last = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
+    return int(last.strip().rpartition("-")[2].rpartition(",")[2]) + 1
+
+
+class Pins:
+    """The directory of pins, and the descriptors of the maps in it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._open: dict[str, Descriptor] = {}
+
+    def path(self, name: str) -> Path:
+        """Return where an object is pinned."""
+        return self.directory / name
+
+    def __getitem__(self, name: str) -> Descriptor:
+        """Return a map, opened at its first use."""
+        if name not in self._open:
+            self._open[name] = libbpf.open_pin(self.path(name))
+        return self._open[name]
+
+    def ensure(self, table_size: int, fill_settings: Callable[[Descriptor], None]) -> None:
+        """Create and pin every map that is not there yet; ``settings`` last.
+
+        A directory without ``settings`` was left by a creation that did not end, so nothing
+        uses its maps: they are made anew.
+        """
+        specs = map_specs(table_size)
+        fresh = not self.path("settings").exists()
+        for spec in sorted(specs, key=lambda spec: spec.name == "settings"):
+            path = self.path(spec.name)
+            if fresh:
+                path.unlink(missing_ok=True)
+            if path.exists():
+                continue
+            fd = create_map(spec, table_size)
+            if spec.name == "settings":
+                fill_settings(fd)
+            libbpf.pin(fd, path)
+
+    def close(self) -> None:
+        """Close every map."""
+        for fd in self._open.values():
+            fd.close()
+        self._open.clear()
+

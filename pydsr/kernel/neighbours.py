@@ -1,0 +1,183 @@
+"""MAC addresses of backends, from the kernel's neighbour tables.
+
+Only the kernel resolves: what is missing or stale is asked of it, and watched until it is
+there or the deadline is over.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import ndmsg, rt_type
+
+from pydsr.errors import BackendUnresolvedError
+from pydsr.kernel.links import netlink
+from pydsr.model import IPAddress, MacAddress
+
+RESOLVE_SECONDS = 3.5
+"""The kernel asks three times, a second apart, before it gives up (RFC 4861, section 10)."""
+
+_POLL_SECONDS = 0.01
+_USABLE = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
+_UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
+_NTF_USE = 1
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Where a backend is: its MAC and the interface it is behind."""
+
+    mac: MacAddress
+    ifindex: int
+
+
+def resolve(
+    addresses: Sequence[IPAddress], attached: dict[int, str], seconds: float = RESOLVE_SECONDS
+) -> dict[IPAddress, Neighbour]:
+    """Find the MACs of backends, all at once.
+
+    Args:
+        addresses: the backends.
+        attached: names of the interfaces the balancer is attached to, by index.
+        seconds: the deadline.
+
+    Raises:
+        BackendUnresolvedError: one or more do not answer, or are not on an attached link.
+    """
+    if not addresses:
+        return {}
+    with netlink() as ip:
+        links = {address: link_of(ip, address, attached) for address in addresses}
+        found: dict[IPAddress, Neighbour] = {}
+        for address, ifindex in links.items():
+            _ask(ip, address, ifindex)
+        deadline = time.monotonic() + seconds
+        while True:
+            for address, ifindex in links.items():
+                if address not in found:
+                    mac = _known(ip, address, ifindex, _USABLE)
+                    if mac is not None:
+                        found[address] = Neighbour(mac, ifindex)
+            missing = [address for address in addresses if address not in found]
+            if not missing:
+                return found
+            if time.monotonic() > deadline or _all_failed(ip, missing, links):
+                raise _unanswered(missing, links, attached)
+            time.sleep(_POLL_SECONDS)
+
+
+def known(
+    addresses: Sequence[IPAddress], attached: Collection[int]
+) -> dict[IPAddress, Neighbour]:
+    """Return those backends the kernel is sure of at this moment, without asking for any."""
+    with netlink() as ip:
+        entries = [*ip.get_neighbours(family=socket.AF_INET)]
+        entries += ip.get_neighbours(family=socket.AF_INET6)
+    wanted = {str(address): address for address in addresses}
+    found = {}
+    for entry in entries:
+        address = wanted.get(entry.get("dst"))
+        mac = entry.get("lladdr")
+        if address and mac and entry["ifindex"] in attached and entry["state"] & _USABLE:
+            found[address] = Neighbour(
+                MacAddress(bytes.fromhex(mac.replace(":", ""))), entry["ifindex"]
+            )
+    return found
+
+
+def link_of(ip: IPRoute, address: IPAddress, attached: Collection[int] | dict[int, str]) -> int:
+    """Return the index of the attached interface an address is directly behind.
+
+    Raises:
+        BackendUnresolvedError: routed, local, or behind another interface.
+    """
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    try:
+        route = ip.route("get", dst=str(address), family=family)[0]
+    except NetlinkError:
+        route = None
+    if route is None or route["type"] in (rt_type["unreachable"], rt_type["blackhole"]):
+        raise BackendUnresolvedError(
+            f"there is no route to backend {address}",
+            "a DSR backend is on a network of this machine: give the interface an address in "
+            "the backend's network, or name its MAC yourself with "
+            f"{address}@MAC",
+        )
+    if route["type"] == rt_type["local"]:
+        raise BackendUnresolvedError(
+            f"backend {address} is an address of this machine",
+            "a DSR backend is another host on the same network",
+        )
+    gateway = route.get("gateway") or route.get("via")
+    if gateway:
+        raise BackendUnresolvedError(
+            f"backend {address} is not on a directly connected network "
+            f"(it is reached by the router {gateway})",
+            "DSR changes MAC addresses only, so balancer and backend share a network: use the "
+            f"backend's address there, or name its MAC yourself with {address}@MAC",
+        )
+    ifindex = int(route.get("oif"))
+    if ifindex not in attached:
+        name = ip.get_links(ifindex)[0].get("ifname")
+        raise BackendUnresolvedError(
+            f"backend {address} is behind {name}, where pydsr is not attached",
+            f"pydsr attach {name}",
+        )
+    return ifindex
+
+
+def _entry(ip: IPRoute, address: IPAddress, ifindex: int) -> Any | None:
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    for message in ip.get_neighbours(family=family, ifindex=ifindex):
+        if message.get("dst") == str(address):
+            return message
+    return None
+
+
+def _known(ip: IPRoute, address: IPAddress, ifindex: int, states: int) -> MacAddress | None:
+    entry = _entry(ip, address, ifindex)
+    if entry is None or not entry["state"] & states or not entry.get("lladdr"):
+        return None
+    mac = MacAddress(bytes.fromhex(entry.get("lladdr").replace(":", "")))
+    return mac if mac.is_unicast else None
+
+
+def _ask(ip: IPRoute, address: IPAddress, ifindex: int) -> None:
+    """Have the kernel resolve an address, or check what it knows, without traffic of ours."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    entry = _entry(ip, address, ifindex)
+    state = entry["state"] if entry is not None else ndmsg.NUD_NONE
+    if state & _USABLE:
+        return
+    request: dict[str, Any] = {"dst": str(address), "ifindex": ifindex, "family": family}
+    if entry is not None and state & _UNSURE and entry.get("lladdr"):
+        ip.neigh("replace", lladdr=entry.get("lladdr"), state=ndmsg.NUD_PROBE, **request)
+    else:
+        ip.neigh("replace", state=ndmsg.NUD_NONE, flags=_NTF_USE, **request)
+
+
+def _all_failed(
+    ip: IPRoute, addresses: Sequence[IPAddress], links: dict[IPAddress, int]
+) -> bool:
+    """Return whether the kernel has given up on every one of them."""
+    entries = [_entry(ip, address, links[address]) for address in addresses]
+    return all(entry is not None and entry["state"] & ndmsg.NUD_FAILED for entry in entries)
+
+
+def _unanswered(
+    missing: Sequence[IPAddress], links: dict[IPAddress, int], attached: dict[int, str]
+) -> BackendUnresolvedError:
+    names = ", ".join(str(address) for address in missing)
+    where = ", ".join(sorted({attached[links[address]] for address in missing}))
+    plural = len(missing) > 1
+    return BackendUnresolvedError(
+        f"backend{'s' * plural} {names} do{'es' * (not plural)} not answer ARP/ND on {where}",
+        "is it up, and on this network? `ping` it from here; or name its MAC yourself with "
+        "ADDR@MAC",
+    )

@@ -1,0 +1,181 @@
+"""Compile the data plane with bcc, and load it.
+
+bcc is used for its compiler only. Maps are given to the program as descriptors, and the
+instructions are loaded by libbpf, since bcc cannot set program flags.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sysconfig
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydsr.errors import EnvironmentCannotError, InternalError, PermissionDeniedError
+from pydsr.kernel import layout, libbpf
+from pydsr.kernel.libbpf import Descriptor
+from pydsr.sources import xdp_directory
+
+LICENCE = "Dual MIT/GPL"
+_UAPI = Path("/usr/include")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The loaded programs: the one for interfaces, and its twin that only answers questions."""
+
+    balance: Descriptor
+    explain: Descriptor
+
+
+def load_programs(maps: Mapping[str, Descriptor], table_size: int, seed: int) -> Programs:
+    """Compile and load both programs.
+
+    Args:
+        maps: every map of :func:`pydsr.kernel.maps.map_specs` by name.
+        table_size: slots of a table.
+        seed: the 64-bit key of the hash.
+
+    Raises:
+        EnvironmentCannotError: bcc or the kernel cannot; says what to install.
+        PermissionDeniedError: not privileged.
+    """
+    definitions = [
+        f"-DPYDSR_TABLE_SIZE={table_size}",
+        f"-DPYDSR_SEED={seed:#x}ULL",
+        *(f"-DPYDSR_FD_{name}={fd.number}" for name, fd in maps.items()),
+    ]
+    compiled = compile_source(
+        xdp_directory() / "pydsr.c", definitions, layout.static_assertions(table_size)
+    )
+    return Programs(
+        load_function(compiled, "pydsr_balance"), load_function(compiled, "pydsr_explain")
+    )
+
+
+def compile_source(source: Path, definitions: list[str], appended: str = "") -> Any:
+    """Compile a C file with bcc.
+
+    Args:
+        source: the file; its folder is searched for headers.
+        definitions: compiler flags.
+        appended: C text compiled after it.
+
+    Returns:
+        bcc's module; :func:`load_function` takes programs out of it.
+    """
+    bcc = _import_bcc()
+    _raise_memlock_limit()
+    flags = [
+        # bcc brings its own copy of this header; the shim tree has no other.
+        "-D__LINUX_BPF_H__",
+        f"-I{source.parent}",
+        "-Wall",
+        "-Wno-unused-function",
+        "-Wno-address-of-packed-member",
+        "-Werror=implicit-function-declaration",
+        *definitions,
+    ]
+    with _kernel_shim():
+        try:
+            text = f"{source.read_text(encoding='utf-8')}\n{appended}"
+            return bcc.BPF(text=text.encode(), cflags=flags)
+        except Exception as error:
+            raise InternalError(
+                f"{source.name} does not compile with this bcc: {error}",
+                "the compiler's messages are above; please report them with `pydsr --version`",
+            ) from None
+
+
+def load_function(compiled: Any, name: str) -> Descriptor:
+    """Load one program of a compiled module; with multi-buffer support where the kernel has it."""
+    module, encoded = compiled.module, name.encode()
+    lib = _import_bcc().lib
+    start = lib.bpf_function_start(module, encoded)
+    size = lib.bpf_function_size(module, encoded)
+    if not start or not size:
+        raise InternalError(f"the compiled program has no function {name}")
+    instructions = ctypes.string_at(start, size)
+    try:
+        try:
+            return libbpf.program_load(
+                name, instructions, libbpf.PROG_FLAG_XDP_HAS_FRAGS, LICENCE
+            )
+        except libbpf.VerifierError as error:
+            # Kernels before 5.18 do not know the flag; they also do not need it to attach
+            # to interfaces of an ordinary MTU.
+            if error.errno != errno.EINVAL or error.log:
+                raise
+            return libbpf.program_load(name, instructions, 0, LICENCE)
+    except libbpf.VerifierError as error:
+        if error.errno == errno.EPERM:
+            raise PermissionDeniedError(
+                "loading a BPF program is not permitted", "run as root (sudo)"
+            ) from None
+        raise EnvironmentCannotError(
+            f"the kernel refused the program {name}: {error.strerror}\n{error.log[-2000:]}",
+            f"this is kernel {os.uname().release}; pydsr needs 5.11 or later",
+        ) from None
+
+
+def _import_bcc() -> Any:
+    try:
+        import bcc
+    except ImportError:
+        raise EnvironmentCannotError(
+            "the Python package bcc is not here",
+            "apt install python3-bpfcc, and use the system's python3 or a venv of it made "
+            "with --system-site-packages",
+        ) from None
+    return bcc
+
+
+def _raise_memlock_limit() -> None:
+    """Lift the limit that kernels before 5.11 count map memory against."""
+    import resource
+
+    try:
+        resource.setrlimit(
+            resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        )
+    except (ValueError, OSError):
+        return
+
+
+@contextmanager
+def _kernel_shim() -> Iterator[None]:
+    """Have bcc take ``xdp/shim`` for the kernel's source tree."""
+    architecture = _UAPI / (sysconfig.get_config_var("MULTIARCH") or "") / "asm"
+    if not architecture.is_dir():
+        architecture = _UAPI / "asm"
+    for needed in (_UAPI / "linux" / "if_ether.h", architecture / "types.h"):
+        if not needed.exists():
+            raise EnvironmentCannotError(
+                f"the kernel's user-space headers are missing ({needed})",
+                "apt install linux-libc-dev",
+            )
+    shim = xdp_directory() / "shim" / "include"
+    before = os.environ.get("BCC_KERNEL_SOURCE")
+    with tempfile.TemporaryDirectory(prefix="pydsr-headers-") as directory:
+        include = Path(directory) / "include"
+        uapi = include / "uapi"
+        uapi.mkdir(parents=True)
+        (uapi / "linux").symlink_to(_UAPI / "linux")
+        (uapi / "asm").symlink_to(architecture)
+        (uapi / "asm-generic").symlink_to(_UAPI / "asm-generic")
+        for folder in shim.iterdir():
+            (include / folder.name).symlink_to(folder)
+        os.environ["BCC_KERNEL_SOURCE"] = directory
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["BCC_KERNEL_SOURCE"]
+            else:
+                os.environ["BCC_KERNEL_SOURCE"] = before

@@ -1,0 +1,521 @@
+"""The balancer's state in its pinned maps, as values of the model.
+
+Reading copies out of the maps; each ``write`` is one step for the packets that pass meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import time
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from ctypes import c_uint32, sizeof
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydsr.errors import (
+    BusyError,
+    EnvironmentCannotError,
+    NotAttachedError,
+    PermissionDeniedError,
+)
+from pydsr.kernel import layout, libbpf
+from pydsr.kernel.layout import ServiceFlag, StateNumber
+from pydsr.kernel.libbpf import Descriptor
+from pydsr.kernel.maps import HashMap, MapSpec, PerCpuArray, Pins, create_table_map, map_specs
+from pydsr.kernel.maps import mismatch as map_mismatch
+from pydsr.model import (
+    DEFAULT_LEARN_SECONDS,
+    Affinity,
+    Backend,
+    BackendState,
+    Counters,
+    Endpoint,
+    IPAddress,
+    MacAddress,
+    Protocol,
+    Service,
+    ServiceOptions,
+)
+from pydsr.table import Table, TableMember
+
+LOCK_SECONDS = 10.0
+_LOCK_POLL_SECONDS = 0.02
+_IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17}
+_PROTOCOLS = {number: protocol for protocol, number in _IP_PROTOCOLS.items()}
+_STATES = {
+    BackendState.UP: StateNumber.UP,
+    BackendState.DRAIN: StateNumber.DRAIN,
+    BackendState.DOWN: StateNumber.DOWN,
+}
+_STATE_NAMES = {number: state for state, number in _STATES.items()}
+_BACKEND_BYTES = sizeof(layout.BackendValue)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the pins were made for; ``seed`` is the 64-bit key of the hash."""
+
+    table_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class FlowRecord:
+    """A flow whose slot is changing; ``last_seen`` is nanoseconds of CLOCK_MONOTONIC."""
+
+    key: layout.FlowKey
+    service: int
+    slot: int
+    backend: int
+    last_seen: int
+    closing: bool
+
+
+def monotonic_nanoseconds() -> int:
+    """Return the clock that the program compares with."""
+    return time.monotonic_ns()
+
+
+def service_key(endpoint: Endpoint) -> layout.ServiceKey:
+    """Return the key of an endpoint in the services map."""
+    return layout.ServiceKey(
+        vip=layout.Address(*layout.pack_address(endpoint.address)),
+        port=(ctypes.c_ubyte * 2)(*endpoint.port.to_bytes(2, "big")),
+        ip_proto=_IP_PROTOCOLS[endpoint.protocol],
+    )
+
+
+def _endpoint(key: Any) -> Endpoint:
+    return Endpoint(
+        layout.unpack_address(bytes(key.vip)),
+        int.from_bytes(bytes(key.port), "big"),
+        _PROTOCOLS[key.ip_proto],
+    )
+
+
+def _options(value: Any, protocol: Protocol) -> ServiceOptions:
+    learn = value.learn_seconds
+    return ServiceOptions(
+        name=value.name.decode(),
+        affinity=tuple(Affinity)[value.affinity],
+        netmask4=value.netmask4,
+        netmask6=value.netmask6,
+        one_packet=bool(value.flags & ServiceFlag.ONE_PACKET),
+        learn=None if learn == DEFAULT_LEARN_SECONDS[protocol] else learn,
+        arp=bool(value.flags & ServiceFlag.ARP),
+    )
+
+
+def _service_value(service: Service) -> layout.ServiceValue:
+    options, endpoint = service.options, service.endpoint
+    is_ipv4 = endpoint.address.version == 4
+    flags = ServiceFlag.ONE_PACKET * options.one_packet | ServiceFlag.ARP * options.arp
+    return layout.ServiceValue(
+        id=service.id,
+        affinity=tuple(Affinity).index(options.affinity),
+        flags=flags,
+        mask=layout.Address(
+            *layout.pack_mask(
+                endpoint.address.version, options.netmask4 if is_ipv4 else options.netmask6
+            )
+        ),
+        learn_seconds=learn_seconds(service),
+        netmask4=options.netmask4,
+        netmask6=options.netmask6,
+        name=options.name.encode(),
+    )
+
+
+def learn_seconds(service: Service) -> int:
+    """Return how long a service learns flows after a change."""
+    if service.options.learn is not None:
+        return service.options.learn
+    return DEFAULT_LEARN_SECONDS[service.endpoint.protocol]
+
+
+@contextmanager
+def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock on a directory of pins: one change at a time.
+
+    Raises:
+        BusyError: another command held it until the deadline.
+        NotAttachedError: there is no such directory.
+    """
+    try:
+        lock = Descriptor(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise not_attached(directory) from None
+    except PermissionError:
+        raise not_permitted(directory) from None
+    with lock:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(lock.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BusyError(
+                        f"another pydsr command is changing {directory}",
+                        "wait for it to end, and try again",
+                    ) from None
+                time.sleep(_LOCK_POLL_SECONDS)
+        yield
+
+
+def not_attached(directory: Path) -> NotAttachedError:
+    """Return the error for a directory without a balancer's state."""
+    return NotAttachedError(
+        f"no balancer is attached here (no state in {directory})",
+        "pydsr attach IFACE starts one; --bpffs names another directory",
+    )
+
+
+def not_permitted(directory: Path) -> PermissionDeniedError:
+    """Return the error for state that this user may not open."""
+    return PermissionDeniedError(
+        f"opening the balancer's state in {directory} is not permitted", "run as root (sudo)"
+    )
+
+
+class State:
+    """An open directory of pins.
+
+    Raises:
+        NotAttachedError: it holds no balancer's state.
+        EnvironmentCannotError: it is of a version of pydsr with another layout.
+        PermissionDeniedError: not privileged.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.pins = Pins(directory)
+        self.settings = self._read_settings()
+        self.table_size = self.settings.table_size
+        self._services = HashMap(
+            self.pins["services"], layout.ServiceKey, layout.ServiceValue
+        )
+        self.records = HashMap(self.pins["records"], layout.FlowKey, layout.RecordValue)
+        self.pending = HashMap(self.pins["pending"], layout.FlowKey, layout.RecordValue)
+        self._memory: mmap.mmap | None = None
+
+    def _read_settings(self) -> Settings:
+        directory = self.pins.directory
+        value = layout.SettingsValue()
+        try:
+            libbpf.map_lookup(self.pins["settings"], c_uint32(0), value)
+        except FileNotFoundError:
+            raise not_attached(directory) from None
+        except PermissionError:
+            raise not_permitted(directory) from None
+        if value.layout_version != layout.LAYOUT_VERSION:
+            raise EnvironmentCannotError(
+                f"the state in {directory} has layout {value.layout_version}, "
+                f"this pydsr has layout {layout.LAYOUT_VERSION}",
+                "use the version of pydsr that attached it, or start anew: "
+                "pydsr detach --all --purge, then pydsr attach",
+            )
+        for spec in map_specs(value.table_size):
+            self._check_map(spec)
+        return Settings(value.table_size, value.seed)
+
+    def _check_map(self, spec: MapSpec) -> None:
+        try:
+            wrong = map_mismatch(spec, self.pins[spec.name])
+        except FileNotFoundError:
+            wrong = f"{spec.name} is missing"
+        if wrong:
+            raise EnvironmentCannotError(
+                f"the state in {self.pins.directory} is damaged: {wrong}",
+                "pydsr detach --all --purge, then pydsr attach",
+            )
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+        self.pins.close()
+
+    # -- the mark of a change under way
+
+    @contextmanager
+    def changing(self) -> Iterator[bool]:
+        """Mark a change while it is made; yields whether an earlier one did not end."""
+        interrupted = self._set_changing(1)
+        yield interrupted
+        self._set_changing(0)
+
+    def _set_changing(self, changing: int) -> bool:
+        value = layout.SettingsValue()
+        libbpf.map_lookup(self.pins["settings"], c_uint32(0), value)
+        before, value.changing = bool(value.changing), changing
+        libbpf.map_update(self.pins["settings"], c_uint32(0), value)
+        return before
+
+    # -- services
+
+    def services(self) -> tuple[Service, ...]:
+        """Return every service with its backends, in the order of the endpoints."""
+        found = [self._read_service(key) for key in self._services.keys()]
+        return tuple(
+            sorted((s for s in found if s is not None), key=lambda service: service.endpoint)
+        )
+
+    def service(self, endpoint: Endpoint) -> Service | None:
+        """Return one service with its backends."""
+        return self._read_service(service_key(endpoint))
+
+    def _read_service(self, key: layout.ServiceKey) -> Service | None:
+        value = self._services.get(key)
+        if value is None:
+            return None
+        endpoint = _endpoint(key)
+        return Service(
+            id=value.id,
+            endpoint=endpoint,
+            options=_options(value, endpoint.protocol),
+            backends=self._read_members(value.id),
+            table_size=self.table_size,
+        )
+
+    def _read_members(self, service_id: int) -> tuple[Backend, ...]:
+        raw = self._read_raw_table(service_id)
+        if raw is None:
+            return ()
+        return tuple(self._backend(raw.members[i]) for i in range(raw.members_count))
+
+    def _backend(self, member: Any) -> Backend:
+        value = self.read_backend(member.backend)
+        mac = MacAddress(bytes(value.mac))
+        return Backend(
+            id=member.backend,
+            address=layout.unpack_address(bytes(value.address)),
+            weight=member.weight,
+            mac=mac if mac.is_unicast else None,
+            mac_by_hand=bool(value.mac_by_hand),
+            state=_STATE_NAMES[StateNumber(member.state)],
+            ifindex=value.ifindex,
+            slots=member.slots,
+        )
+
+    def write_service(self, service: Service) -> None:
+        """Create or replace a service; its table must be there before."""
+        libbpf.map_update(
+            self.pins["services"], service_key(service.endpoint), _service_value(service)
+        )
+
+    def delete_service(self, endpoint: Endpoint) -> None:
+        """Delete a service: its packets are no longer balanced."""
+        self._services.delete(service_key(endpoint))
+
+    def free_service_id(self) -> int | None:
+        """Return an id that no service has, or None when all are taken."""
+        taken = {service.id for key in self._services.keys() if (service := self._services.get(key))}
+        return next((n for n in range(layout.SERVICES_MAX) if n not in taken), None)
+
+    # -- VIPs
+
+    def write_vips(self, vips: dict[IPAddress, bool]) -> None:
+        """Make the VIPs those given, with whether each answers ARP/ND."""
+        table = HashMap(self.pins["vips"], layout.VipKey, layout.VipValue)
+        wanted = {layout.pack_address(vip): arp for vip, arp in vips.items()}
+        for key in table.keys():
+            if bytes(key.halves) not in wanted:
+                table.delete(key)
+        for packed, arp in wanted.items():
+            table.put(
+                layout.VipKey(layout.Address(*packed)), layout.VipValue(answers_arp=arp)
+            )
+
+    # -- tables
+
+    def _read_raw_table(self, service_id: int) -> Any | None:
+        inner = c_uint32()
+        if not libbpf.map_lookup(self.pins["tables"], c_uint32(service_id), inner):
+            return None
+        table = layout.table_type(self.table_size)()
+        try:
+            with libbpf.map_by_id(inner.value) as fd:
+                libbpf.map_lookup(fd, c_uint32(0), table)
+        except FileNotFoundError:
+            # Replaced between the two steps by a change this reader does not wait for.
+            return self._read_raw_table(service_id)
+        return table
+
+    def read_table(self, service_id: int) -> Table | None:
+        """Return a service's table."""
+        raw = self._read_raw_table(service_id)
+        if raw is None:
+            return None
+        slots = array("H", bytes(raw.slots))
+        members = tuple(
+            TableMember(
+                id=member.backend,
+                key=bytes(self.read_backend(member.backend).address),
+                weight=member.weight,
+                state=_STATE_NAMES[StateNumber(member.state)],
+            )
+            for member in (raw.members[i] for i in range(raw.members_count))
+        )
+        return Table(members, slots[0::2], slots[1::2], raw.learn_until)
+
+    def write_table(self, service_id: int, table: Table) -> None:
+        """Replace a service's table by one map update."""
+        raw = layout.table_type(self.table_size)()
+        raw.learn_until = table.learn_until
+        raw.members_count = len(table.members)
+        raw.tracked_slots = table.tracked_slots
+        owned = table.slots_by_backend()
+        for position, member in enumerate(table.members):
+            raw.members[position] = layout.MemberValue(
+                weight=member.weight,
+                slots=owned[member.id],
+                backend=member.id,
+                state=_STATES[member.state],
+            )
+        slots = array("H", bytes(4 * table.size))
+        slots[0::2] = table.current
+        slots[1::2] = table.previous
+        ctypes.memmove(raw.slots, slots.tobytes(), 4 * table.size)
+        with create_table_map(self.table_size) as inner:
+            libbpf.map_update(inner, c_uint32(0), raw)
+            libbpf.map_update(self.pins["tables"], c_uint32(service_id), c_uint32(inner.number))
+
+    def delete_table(self, service_id: int) -> None:
+        """Delete a service's table."""
+        libbpf.map_delete(self.pins["tables"], c_uint32(service_id))
+
+    def delete_tables_except(self, service_ids: set[int]) -> None:
+        """Delete the tables that no service has."""
+        for index in libbpf.map_keys(self.pins["tables"], c_uint32):
+            if index.value not in service_ids:
+                libbpf.map_delete(self.pins["tables"], index)
+
+    # -- backends
+
+    def _backends_memory(self) -> mmap.mmap:
+        if self._memory is None:
+            self._memory = mmap.mmap(
+                self.pins["backends"].number, layout.BACKENDS_MAX * _BACKEND_BYTES
+            )
+        return self._memory
+
+    def _backend_view(self, backend_id: int) -> layout.BackendValue:
+        """Return a backend's bytes in the map itself."""
+        return layout.BackendValue.from_buffer(
+            self._backends_memory(), backend_id * _BACKEND_BYTES
+        )
+
+    def read_backend(self, backend_id: int) -> layout.BackendValue:
+        """Return a copy of a backend's entry."""
+        start = backend_id * _BACKEND_BYTES
+        return layout.BackendValue.from_buffer_copy(
+            self._backends_memory()[start : start + _BACKEND_BYTES]
+        )
+
+    def backend_ids(self, state: StateNumber) -> list[int]:
+        """Return the ids whose entries have a state; id 0 stands for no backend."""
+        states = self._backends_memory()[layout.BackendValue.state.offset :: _BACKEND_BYTES]
+        return [n for n, value in enumerate(states) if value == state and n]
+
+    def write_backend(
+        self, backend_id: int, service_id: int, address: IPAddress, state: StateNumber
+    ) -> None:
+        """Claim an id for a backend of a service; no table may name it yet."""
+        PerCpuArray(self.pins["counters"], 3).zero(backend_id)
+        value = layout.BackendValue(
+            service=service_id,
+            address=layout.Address(*layout.pack_address(address)),
+            state=state,
+        )
+        libbpf.map_update(self.pins["backends"], c_uint32(backend_id), value)
+
+    def write_backend_mac(
+        self, backend_id: int, mac: MacAddress, ifindex: int, by_hand: bool
+    ) -> None:
+        """Say where a backend's frames go: a packet sees the old MAC or the new one."""
+        view = self._backend_view(backend_id)
+        view.mac_by_hand = by_hand
+        view.ifindex = ifindex
+        word = ctypes.c_uint64.from_buffer(
+            self._backends_memory(), backend_id * _BACKEND_BYTES
+        )
+        word.value = int.from_bytes(mac.octets + bytes(2), _byte_order())
+        del view, word
+
+    def write_backend_state(self, backend_id: int, state: StateNumber) -> None:
+        """Set an entry's state; FREE gives the id back."""
+        view = self._backend_view(backend_id)
+        view.state = state
+        del view
+
+    # -- counters
+
+    def counters(self, services: Iterable[Service]) -> dict[int, Counters]:
+        """Return the totals of every backend of some services, by backend id."""
+        counters = PerCpuArray(self.pins["counters"], 3)
+        found = {}
+        for service in services:
+            counts_flows = service.endpoint.protocol is Protocol.TCP
+            for backend in service.backends:
+                packets, size, new_flows = counters.read(backend.id)
+                found[backend.id] = Counters(packets, size, new_flows if counts_flows else None)
+        return found
+
+    def verdict_counts(self, number: int) -> list[int]:
+        """Return the packets of the first ``number`` reasons."""
+        verdicts = PerCpuArray(self.pins["verdicts"], 1)
+        return [verdicts.read(index)[0] for index in range(number)]
+
+    # -- flow records
+
+    def flow_records(self) -> Iterator[FlowRecord]:
+        """Walk the records of flows whose slots are changing."""
+        for key, value in self.records.items():
+            yield FlowRecord(
+                key=key,
+                service=key.service,
+                slot=value.slot,
+                backend=value.backend,
+                last_seen=value.last_seen,
+                closing=bool(value.flags & layout.RecordFlag.CLOSING),
+            )
+
+    # -- interfaces
+
+    def write_interface(self, ifindex: int, mac: MacAddress) -> None:
+        """Say which MAC an attached interface answers ARP and ND with."""
+        libbpf.map_update(
+            self.pins["interfaces"],
+            c_uint32(ifindex),
+            layout.InterfaceValue(mac=layout.Mac(*mac.octets)),
+        )
+
+    def delete_interface(self, ifindex: int) -> None:
+        """Forget an interface."""
+        libbpf.map_delete(self.pins["interfaces"], c_uint32(ifindex))
+
+
+def _byte_order() -> Any:
+    import sys
+
+    return sys.byteorder
+
+
+def fill_settings(fd: Descriptor, settings: Settings) -> None:
+    """Write the settings of a state that is being created."""
+    libbpf.map_update(
+        fd,
+        c_uint32(0),
+        layout.SettingsValue(
+            layout_version=layout.LAYOUT_VERSION,
+            table_size=settings.table_size,
+            seed=settings.seed,
+        ),
+    )

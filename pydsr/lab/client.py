@@ -1,0 +1,125 @@
+"""Real HTTP requests, a new connection each: ``python -m pydsr.lab.client --target 10.77.0.80:80``.
+
+Writes one line of JSON a request. Runs ``--requests`` of them, or until its stdin is closed, so
+that it ends with whoever started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from http.client import HTTPConnection, HTTPException
+from itertools import count
+from time import monotonic
+from typing import IO
+
+from pydsr.lab.server import BACKEND_HEADER
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one request.
+
+    Attributes:
+        target: the ``ADDR:PORT`` it went to.
+        began, ended: monotonic seconds, which compare between processes of one machine.
+        backend: who answered; empty if the request failed.
+        bytes: length of the reply's body.
+        error: why it failed; empty if it did not.
+    """
+
+    target: str
+    began: float
+    ended: float
+    backend: str = ""
+    bytes: int = 0
+    error: str = ""
+
+    @classmethod
+    def parse(cls, line: str) -> Answer:
+        """Parse a line of the worker's output."""
+        return cls(**json.loads(line))
+
+
+def ask(target: str, path: str, timeout: float) -> Answer:
+    """Send one request over a connection of its own.
+
+    Args:
+        target: ``ADDR:PORT``, an IPv6 address in brackets.
+        path: what to get.
+        timeout: seconds that a step of the connection may take.
+    """
+    began = monotonic()
+    connection = HTTPConnection(target, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, HTTPException) as error:
+        return Answer(target, began, monotonic(), error=f"{type(error).__name__}: {error}")
+    finally:
+        connection.close()
+    if response.status != 200:
+        return Answer(target, began, monotonic(), error=f"HTTP {response.status}")
+    name = response.headers.get(BACKEND_HEADER, "")
+    return Answer(target, began, monotonic(), name, len(body))
+
+
+class Worker:
+    """Several threads that take requests from one source and write what became of them."""
+
+    def __init__(self, targets: list[str], path: str, timeout: float, requests: int | None) -> None:
+        self._targets = targets
+        self._path = path
+        self._timeout = timeout
+        self._tickets: Iterator[int] = count() if requests is None else iter(range(requests))
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def run(self, threads: int) -> None:
+        """Return when the requests are done, or those under way after a stop."""
+        workers = [threading.Thread(target=self._work) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+    def stop_at_end_of(self, stream: IO[str]) -> None:
+        """Begin no further request once a stream is closed at its other end."""
+        stream.read()
+        self._stopped.set()
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            with self._lock:
+                number = next(self._tickets, None)
+            if number is None:
+                return
+            answer = ask(self._targets[number % len(self._targets)], self._path, self._timeout)
+            line = json.dumps(asdict(answer))
+            with self._lock:
+                sys.stdout.write(f"{line}\n")
+
+
+def main() -> None:
+    """Run the requests that the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--target", action="append", required=True, help="ADDR:PORT, repeatable")
+    parser.add_argument("--path", default="/")
+    parser.add_argument("--requests", type=int, help="how many; else until stdin is closed")
+    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--timeout", type=float, default=5.0)
+    options = parser.parse_args()
+    worker = Worker(options.target, options.path, options.timeout, options.requests)
+    if options.requests is None:
+        threading.Thread(target=worker.stop_at_end_of, args=[sys.stdin], daemon=True).start()
+    worker.run(options.threads)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

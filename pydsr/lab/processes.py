@@ -1,0 +1,112 @@
+"""The processes a lab has started, recorded on disk so that a later command can end them.
+
+A record is an empty file named ``PID@STARTTIME``. A pid is used again by the kernel; with the time
+the process started it names one process for ever. Signals go through a pidfd, so that no other
+process can be hit even if the recorded one ends meanwhile (pidfd_open(2)).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydsr
+
+PYTHON = (sys.executable, "-P", "-m")
+"""Runs a module of this package; ``-P`` keeps the working directory out of where it is sought."""
+
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class ProcessRecords:
+    """The records in one directory, which is made with the first."""
+
+    directory: Path
+
+    def add(self, pid: int) -> None:
+        """Record a running process, or a child that was not waited for yet."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.directory / f"{pid}@{start_time(pid)}").touch(mode=0o600)
+
+    def forget(self, pid: int) -> None:
+        """Remove the record of a process that has ended."""
+        for record in self.directory.glob(f"{pid}@*"):
+            record.unlink(missing_ok=True)
+
+    def end_all(self, grace_seconds: float = _GRACE_SECONDS) -> int:
+        """End the recorded processes that still run, by force after a while; forget them all.
+
+        Returns:
+            How many were running.
+        """
+        records = sorted(self.directory.glob("*@*"))
+        with ExitStack() as stack:
+            running = []
+            for record in records:
+                pid, _, started = record.name.partition("@")
+                if (handle := _open(int(pid), started)) is not None:
+                    stack.callback(os.close, handle)
+                    running.append(handle)
+            remaining = running
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                remaining = _signal_and_wait(remaining, number, grace_seconds)
+        for record in records:
+            record.unlink(missing_ok=True)
+        return len(running)
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which a lab's processes find this very package."""
+    package = str(Path(pydsr.__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([package, inherited]) if inherited else package
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def start_time(pid: int) -> str:
+    """Return when a process started, in clock ticks since boot: field 22 of proc_pid_stat(5).
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _open(pid: int, started: str) -> int | None:
+    """Return a pidfd of the recorded process, None if it has ended."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    with suppress(ProcessLookupError):
+        if start_time(pid) == started:
+            return handle
+    os.close(handle)
+    return None
+
+
+def _signal_and_wait(handles: list[int], number: signal.Signals, seconds: float) -> list[int]:
+    """Signal the processes, wait, and return those that still run."""
+    poller = select.poll()
+    for handle in handles:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, number)
+        poller.register(handle, select.POLLIN)
+    remaining = set(handles)
+    deadline = time.monotonic() + seconds
+    while remaining and (left := deadline - time.monotonic()) > 0:
+        for handle, _ in poller.poll(left * 1000):
+            poller.unregister(handle)
+            remaining.discard(handle)
+    return [handle for handle in handles if handle in remaining]

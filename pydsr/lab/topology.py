@@ -1,0 +1,162 @@
+"""What a lab consists of: its hosts, their addresses and names. Values only, no kernel.
+
+Namespaces are isolated, so every lab uses the same addresses::
+
+    10.77.0.1    fd77::1     lb          10.77.0.80   fd77::80    the VIPs
+    10.77.0.11   fd77::11    backend1    10.77.0.101  fd77::101   client1
+    10.77.0.12   fd77::12    backend2    10.77.0.102  fd77::102   client2
+
+The network is a /23, so that two hundred of each fit: backend 70 and later follow from
+10.77.1.114 on, behind the VIP and the last client.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+
+from pydsr.errors import InputError
+from pydsr.model import Endpoint, MacAddress
+
+NETWORK4 = IPv4Network("10.77.0.0/23")
+NETWORK6 = IPv6Network("fd77::/64")
+VIP4 = IPv4Address("10.77.0.80")
+VIP6 = IPv6Address("fd77::80")
+SERVICES = (Endpoint(VIP4, 80), Endpoint(VIP6, 80))
+"""What the lab's balancer serves: HTTP, by both versions of IP."""
+
+MAX_HOSTS = 200
+"""The most backends, and the most clients, that a lab can have."""
+
+RECORDS = Path("/run/pydsr-lab")
+"""The directory of all labs' records."""
+
+_BPFFS = Path("/sys/fs/bpf")
+_LAST_BACKEND_BELOW_VIP = 69
+
+
+class Role(StrEnum):
+    """What a host is for; its name begins with it."""
+
+    BALANCER = "lb"
+    CLIENT = "client"
+    BACKEND = "backend"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine of the lab; ``number`` is its place in the networks, as in 10.77.0.NUMBER."""
+
+    name: str
+    role: Role
+    number: int
+
+    @property
+    def address4(self) -> IPv4Address:
+        """The host's IPv4 address."""
+        return NETWORK4.network_address + self.number
+
+    @property
+    def address6(self) -> IPv6Address:
+        """The host's IPv6 address, which reads like the number: 101 is ``fd77::101``."""
+        return NETWORK6.network_address + int(str(self.number), 16)
+
+    @property
+    def mac(self) -> MacAddress:
+        """A locally administered address with the IPv4 address in it."""
+        return MacAddress(b"\x02\x77" + self.address4.packed)
+
+    def address_for(self, endpoint: Endpoint) -> IPv4Address | IPv6Address:
+        """Return the address of the same IP version as an endpoint's."""
+        return self.address4 if endpoint.address.version == 4 else self.address6
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The hosts of a lab around one switch.
+
+    Args:
+        name: 1 to 20 of ``a-z0-9-``; it is part of the namespaces' names.
+        backends, clients: how many, 1 to 200.
+
+    Raises:
+        InputError: the name or a count cannot be used.
+    """
+
+    name: str
+    backends: int = 3
+    clients: int = 1
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for what, count in (("backends", self.backends), ("clients", self.clients)):
+            if not 1 <= count <= MAX_HOSTS:
+                raise InputError(f"a lab cannot have {count} {what}", f"use 1 to {MAX_HOSTS}")
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All hosts: the balancer, the clients, the backends."""
+        balancer = Host("lb", Role.BALANCER, 1)
+        return (balancer, *self.hosts_of(Role.CLIENT), *self.hosts_of(Role.BACKEND))
+
+    def hosts_of(self, role: Role) -> tuple[Host, ...]:
+        """Return the clients or the backends in the order of their numbers."""
+        if role is Role.CLIENT:
+            return tuple(Host(f"client{n}", role, 100 + n) for n in range(1, self.clients + 1))
+        return tuple(
+            Host(f"backend{n}", role, (10 if n <= _LAST_BACKEND_BELOW_VIP else 300) + n)
+            for n in range(1, self.backends + 1)
+        )
+
+    @property
+    def switch(self) -> str:
+        """The namespace of the switch that all hosts are plugged into."""
+        return namespace_of(self.name, "switch")
+
+    def namespace(self, host: str) -> str:
+        """Return the namespace of a host.
+
+        Raises:
+            InputError: the lab has no such host.
+        """
+        if all(host != known.name for known in self.hosts):
+            raise InputError(
+                f"the lab {self.name!r} has no host {host!r}", "hosts are lb, client1…, backend1…"
+            )
+        return namespace_of(self.name, host)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no lab can have.
+
+    Raises:
+        InputError: the name is not 1 to 20 of ``a-z0-9-``.
+    """
+    if not re.fullmatch(r"[a-z0-9-]{1,20}", name):
+        raise InputError(
+            f"{name!r} cannot be a lab's name", "use 1 to 20 of the characters a-z, 0-9 and -"
+        )
+
+
+def namespace_of(lab: str, host: str) -> str:
+    """Return the name of the network namespace of a lab's host (or switch)."""
+    return f"pydsr-{lab}-{host}"
+
+
+def records_of(lab: str) -> Path:
+    """Return the directory in which a lab records what it started; it also claims the name."""
+    return RECORDS / lab
+
+
+def bpffs_of(lab: str) -> Path:
+    """Return the directory of the pins of a lab's balancer."""
+    return _BPFFS / f"pydsr-{lab}"
+
+
+def belongs_to(lab: str, namespace: str) -> bool:
+    """Return whether a namespace is of that very lab: those of lab ``a-b`` are not of lab ``a``."""
+    hosts = r"(switch|lb|client[0-9]+|backend[0-9]+)"
+    return re.fullmatch(namespace_of(re.escape(lab), hosts), namespace) is not None

@@ -1,0 +1,305 @@
+"""What a balancer is made of: endpoints, services, backends. Values only, no kernel.
+
+Everything here is immutable; text forms are those of the command line
+(``ADDR:PORT[/tcp|/udp]`` for an endpoint, ``ADDR[=WEIGHT][@MAC]`` for a backend).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import total_ordering
+
+from pydsr.errors import InputError
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_WEIGHT = 65535
+"""The largest weight of a backend, as in IPVS."""
+
+MAX_NAME_BYTES = 63
+"""The longest service name, in UTF-8 bytes."""
+
+DEFAULT_LEARN_SECONDS = {"tcp": 900, "udp": 120}
+"""How long a service learns flows after a change, by protocol."""
+
+MAX_LEARN_SECONDS = 7 * 24 * 3600
+
+
+class Protocol(StrEnum):
+    """A transport protocol that can be balanced."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Affinity(StrEnum):
+    """What the balancer hashes to choose a backend."""
+
+    FLOW = "flow"
+    SOURCE = "source"
+    DESTINATION = "destination"
+
+
+class BackendState(StrEnum):
+    """Whether a backend gets new flows (up), keeps only old ones (drain) or none (down)."""
+
+    UP = "up"
+    DRAIN = "drain"
+    DOWN = "down"
+
+
+def parse_address(text: str) -> IPAddress:
+    """Parse an IP address, refusing those that no host can have.
+
+    Raises:
+        InputError: not an address, or unspecified, loopback, multicast or broadcast,
+            or an IPv4-mapped IPv6 address.
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise InputError(
+            f"{text!r} is not an IP address", "write it as 192.0.2.10 or 2001:db8::10"
+        ) from None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise InputError(f"{text!r} carries a zone", "name the address without %zone")
+        if address.ipv4_mapped is not None:
+            raise InputError(f"{text!r} is an IPv4-mapped address", f"write {address.ipv4_mapped}")
+    for refused, kind in (
+        (address.is_unspecified, "the unspecified address"),
+        (address.is_loopback, "a loopback address"),
+        (address.is_multicast, "a multicast address"),
+        (address == ipaddress.IPv4Address("255.255.255.255"), "the broadcast address"),
+    ):
+        if refused:
+            raise InputError(f"{text!r} is {kind}", "a host's own unicast address is needed")
+    return address
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Endpoint:
+    """A virtual IP, port and protocol: what a service listens on."""
+
+    address: IPAddress
+    port: int
+    protocol: Protocol = Protocol.TCP
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """Parse ``ADDR:PORT[/tcp|/udp]`` or ``[V6]:PORT[/tcp|/udp]``.
+
+        Raises:
+            InputError: the text is no endpoint; the message says which part is wrong.
+        """
+        form = "write it as 198.51.100.10:80, 198.51.100.10:53/udp or [2001:db8::10]:80"
+        place, _, protocol_text = text.partition("/")
+        host, colon, port_text = place.rpartition(":")
+        if not colon or not host:
+            raise InputError(f"{text!r} is not an endpoint: no port", form)
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+            if ":" not in host:
+                raise InputError(f"{text!r}: brackets are for IPv6 addresses", form)
+        elif ":" in host:
+            raise InputError(f"{text!r}: an IPv6 address needs brackets", form)
+        try:
+            protocol = Protocol(protocol_text) if "/" in text else Protocol.TCP
+        except ValueError:
+            raise InputError(
+                f"{text!r}: {protocol_text!r} is no protocol pydsr balances", "use tcp or udp"
+            ) from None
+        if not re.fullmatch(r"[0-9]{1,5}", port_text) or not 1 <= int(port_text) <= 65535:
+            raise InputError(f"{text!r}: the port must be a number from 1 to 65535", form)
+        return cls(parse_address(host), int(port_text), protocol)
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{host}:{self.port}/{self.protocol}"
+
+    def __lt__(self, other: Endpoint) -> bool:
+        return self._order() < other._order()
+
+    def _order(self) -> tuple[int, int, int, str]:
+        return (self.address.version, int(self.address), self.port, self.protocol)
+
+
+@dataclass(frozen=True, order=True)
+class MacAddress:
+    """A 48-bit Ethernet address; ``octets`` is in transmission order."""
+
+    octets: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> MacAddress:
+        """Parse ``aa:bb:cc:dd:ee:ff`` (or with dashes).
+
+        Raises:
+            InputError: malformed, zero, or multicast: no backend can have it.
+        """
+        if not re.fullmatch(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}", text):
+            raise InputError(f"{text!r} is not a MAC address", "write it as 02:00:00:00:00:01")
+        mac = cls(bytes.fromhex(re.sub("[:-]", "", text)))
+        if not mac.is_unicast:
+            raise InputError(
+                f"{text!r} is a {'multicast' if any(mac.octets) else 'zero'} MAC address",
+                "a backend has a unicast one; `ip link` on the backend shows it",
+            )
+        return mac
+
+    @property
+    def is_unicast(self) -> bool:
+        """Whether a single host can have this address."""
+        return any(self.octets) and not self.octets[0] & 1
+
+    def __str__(self) -> str:
+        return self.octets.hex(":")
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """A backend as a user names it: the MAC is None where it is to be resolved."""
+
+    address: IPAddress
+    weight: int = 1
+    mac: MacAddress | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> BackendSpec:
+        """Parse ``ADDR[=WEIGHT][@MAC]``; the weight is 1 where none is said.
+
+        Raises:
+            InputError: malformed address, weight or MAC; names the text.
+        """
+        rest, at, mac_text = text.partition("@")
+        address_text, equals, weight_text = rest.partition("=")
+        mac = MacAddress.parse(mac_text) if at else None
+        address = parse_address(address_text.removeprefix("[").removesuffix("]"))
+        weight = 1
+        if equals:
+            if not re.fullmatch(r"[0-9]{1,9}", weight_text) or int(weight_text) > MAX_WEIGHT:
+                raise InputError(
+                    f"{text!r}: the weight must be a whole number from 0 to {MAX_WEIGHT}",
+                    "weight 2 gets twice the flows of weight 1; 0 drains",
+                )
+            weight = int(weight_text)
+        return cls(address, weight, mac)
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """How a service behaves; what is not said takes the default.
+
+    Attributes:
+        netmask4, netmask6: prefix lengths kept of the address by source or destination affinity.
+        learn: seconds that flows are learnt after a change; None is the protocol's default.
+        one_packet: every packet is a flow of its own (DNS-like): a change moves flows at once.
+        arp: whether the balancer answers ARP/ND for the VIP and announces it.
+    """
+
+    name: str = ""
+    affinity: Affinity = Affinity.FLOW
+    netmask4: int = 32
+    netmask6: int = 128
+    one_packet: bool = False
+    learn: int | None = None
+    arp: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.name.encode()) > MAX_NAME_BYTES or not self.name.isprintable():
+            raise InputError(
+                f"the name {self.name!r} cannot be used",
+                f"at most {MAX_NAME_BYTES} bytes of printable text",
+            )
+        for what, value, longest in (
+            ("netmask4", self.netmask4, 32),
+            ("netmask6", self.netmask6, 128),
+        ):
+            if not 1 <= value <= longest:
+                raise InputError(f"{what} {value} is no prefix length", f"use 1 to {longest}")
+        if self.affinity is Affinity.FLOW and (self.netmask4, self.netmask6) != (32, 128):
+            raise InputError(
+                "a netmask has no meaning with affinity by flow", "add --affinity source"
+            )
+        if self.learn is not None and not 0 <= self.learn <= MAX_LEARN_SECONDS:
+            raise InputError(f"learn {self.learn} is out of range", f"0 to {MAX_LEARN_SECONDS} seconds")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend of one service as the data plane has it.
+
+    Attributes:
+        id: stable number in the data plane, unique over all services.
+        mac: where frames go; None before it was resolved.
+        mac_by_hand: the MAC was given by ``@MAC`` and is not resolved.
+        ifindex: the interface the backend is behind.
+        slots: how many slots of the service's table it owns.
+    """
+
+    id: int
+    address: IPAddress
+    weight: int
+    mac: MacAddress | None
+    mac_by_hand: bool
+    state: BackendState
+    ifindex: int
+    slots: int = 0
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as the data plane has it; ``table_size`` is the number of its slots."""
+
+    id: int
+    endpoint: Endpoint
+    options: ServiceOptions
+    backends: tuple[Backend, ...] = ()
+    table_size: int = 0
+
+    def backend(self, address: IPAddress) -> Backend | None:
+        """Return the backend with that address, if the service has it."""
+        return next((b for b in self.backends if b.address == address), None)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Totals since a backend or service was created; bytes count whole Ethernet frames.
+
+    ``new_flows`` counts TCP SYNs and is None where the protocol does not tell.
+    """
+
+    packets: int = 0
+    bytes: int = 0
+    new_flows: int | None = 0
+
+    def __add__(self, other: Counters) -> Counters:
+        known = self.new_flows is not None and other.new_flows is not None
+        return Counters(
+            self.packets + other.packets,
+            self.bytes + other.bytes,
+            (self.new_flows or 0) + (other.new_flows or 0) if known else None,
+        )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All counters at one moment.
+
+    Attributes:
+        time: monotonic seconds.
+        services: every service with its backends.
+        counters: totals by backend id.
+        verdicts: packets by reason, in the order of ``xdp/reasons.h``.
+        interfaces: names of the attached interfaces with the mode of each.
+    """
+
+    time: float
+    services: tuple[Service, ...] = ()
+    counters: dict[int, Counters] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    interfaces: tuple[tuple[str, str], ...] = ()

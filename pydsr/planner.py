@@ -1,0 +1,185 @@
+"""From the backends a service has to those it is to have: a pure comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pydsr.errors import InputError
+from pydsr.model import (
+    Backend,
+    BackendSpec,
+    BackendState,
+    Endpoint,
+    IPAddress,
+    MacAddress,
+    Service,
+)
+from pydsr.table import Table
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: what happens to which object, and its value before and after."""
+
+    action: str
+    object: str
+    before: str | int | None = None
+    after: str | int | None = None
+
+
+@dataclass(frozen=True)
+class DesiredBackend:
+    """A backend as it is to be; ``mac`` None is to be resolved or kept."""
+
+    address: IPAddress
+    weight: int
+    state: BackendState
+    mac: MacAddress | None = None
+
+
+@dataclass(frozen=True)
+class Impact:
+    """What a change of tables means for traffic."""
+
+    changes: tuple[Change, ...]
+    slots_moved: int
+    slots: int
+
+
+Edit = Callable[[Service], tuple[DesiredBackend, ...]]
+"""From a service to the backends it is to have; raises InputError where it cannot."""
+
+
+def as_desired(backend: Backend) -> DesiredBackend:
+    """Return a present backend as one that is to stay as it is."""
+    mac = backend.mac if backend.mac_by_hand else None
+    return DesiredBackend(backend.address, backend.weight, backend.state, mac)
+
+
+def _from_spec(spec: BackendSpec, present: Backend | None) -> DesiredBackend:
+    state = BackendState.UP if spec.weight else BackendState.DRAIN
+    if present is not None and spec.weight and present.state is not BackendState.UP:
+        # A new weight does not end a drain somebody asked for; a weight where there was
+        # none does.
+        state = present.state if present.weight else BackendState.UP
+    return DesiredBackend(spec.address, spec.weight, state, spec.mac)
+
+
+def check_specs(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> None:
+    """Refuse backends that cannot be together, or not behind that endpoint.
+
+    Raises:
+        InputError: an address twice, a MAC given to two of them, or a backend whose
+            address is the VIP.
+    """
+    addresses: set[IPAddress] = set()
+    for spec in specs:
+        if spec.address in addresses:
+            raise InputError(f"backend {spec.address} is named twice", "name it once")
+        if spec.address == endpoint.address:
+            raise InputError(
+                f"backend {spec.address} is the VIP itself",
+                "name the backend by an address of its own; the VIP stands on its loopback",
+            )
+        addresses.add(spec.address)
+
+
+def set_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
+    """Return the edit that replaces the whole set."""
+    check_specs(endpoint, specs)
+    return lambda service: tuple(
+        _from_spec(replace(spec), None) for spec in specs
+    )
+
+
+def add_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
+    """Return the edit that adds backends, or changes the weight of those there are."""
+    check_specs(endpoint, specs)
+
+    def edit(service: Service) -> tuple[DesiredBackend, ...]:
+        added = {
+            spec.address: _from_spec(spec, service.backend(spec.address)) for spec in specs
+        }
+        kept = [
+            added.pop(backend.address, None) or as_desired(backend)
+            for backend in service.backends
+        ]
+        return (*kept, *added.values())
+
+    return edit
+
+
+def remove_backends(addresses: Sequence[IPAddress]) -> Edit:
+    """Return the edit that removes backends."""
+
+    def edit(service: Service) -> tuple[DesiredBackend, ...]:
+        _present(service, addresses)
+        return tuple(as_desired(b) for b in service.backends if b.address not in addresses)
+
+    return edit
+
+
+def change_state(addresses: Sequence[IPAddress], state: BackendState) -> Edit:
+    """Return the edit that drains backends, brings them back, or marks them down."""
+
+    def edit(service: Service) -> tuple[DesiredBackend, ...]:
+        for backend in _present(service, addresses):
+            if state is BackendState.UP and backend.weight == 0:
+                raise InputError(
+                    f"backend {backend.address} of {service.endpoint} has weight 0",
+                    f"give it one: pydsr backends add {service.endpoint} {backend.address}=1",
+                )
+        return tuple(
+            replace(as_desired(b), state=state) if b.address in addresses else as_desired(b)
+            for b in service.backends
+        )
+
+    return edit
+
+
+def _present(service: Service, addresses: Iterable[IPAddress]) -> list[Backend]:
+    found = []
+    for address in addresses:
+        backend = service.backend(address)
+        if backend is None:
+            raise InputError(
+                f"{service.endpoint} has no backend {address}",
+                f"pydsr backends list {service.endpoint} shows those it has",
+            )
+        found.append(backend)
+    return found
+
+
+def backend_changes(
+    service: Service, desired: Sequence[DesiredBackend], macs: Sequence[MacAddress | None]
+) -> tuple[Change, ...]:
+    """Compare a service's backends with the desired ones, whose MACs are given beside them."""
+    changes: list[Change] = []
+    wanted = {item.address for item in desired}
+    for backend in service.backends:
+        if backend.address not in wanted:
+            name = f"{service.endpoint} {backend.address}"
+            changes.append(Change("remove backend", name, f"weight {backend.weight}"))
+    for item, mac in zip(desired, macs, strict=True):
+        name = f"{service.endpoint} {item.address}"
+        present = service.backend(item.address)
+        if present is None:
+            changes.append(Change("add backend", name, None, f"weight {item.weight}"))
+            continue
+        if present.weight != item.weight:
+            changes.append(Change("set weight", name, present.weight, item.weight))
+        if present.state != item.state:
+            changes.append(Change("set state", name, present.state.value, item.state.value))
+        if mac is not None and present.mac != mac:
+            changes.append(Change("set mac", name, str(present.mac), str(mac)))
+    return tuple(changes)
+
+
+def slots_moved(before: Table, after: Table) -> int:
+    """Return how many slots give their new flows to another backend than before."""
+    return sum(
+        1
+        for old, new in zip(before.current, after.current, strict=True)
+        if old != new and old != 0
+    )

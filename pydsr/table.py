@@ -1,0 +1,155 @@
+"""A service's table, and the rules by which one table follows another. Pure.
+
+A slot names its current backend and, while flows from before a change may still be about,
+the previous one. What the program makes of both is in ``xdp/consistency.h``; why, in
+``docs/decisions/0002-no-table-at-rest.md``.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pydsr import maglev
+from pydsr.maglev import NO_BACKEND
+from pydsr.model import BackendState
+
+
+@dataclass(frozen=True)
+class TableMember:
+    """A backend as its service's table has it; ``key`` is its packed address."""
+
+    id: int
+    key: bytes
+    weight: int
+    state: BackendState
+
+    @property
+    def keeps_flows(self) -> bool:
+        """Whether flows it already has may stay: a backend that is down keeps none."""
+        return self.state is not BackendState.DOWN
+
+
+@dataclass(frozen=True)
+class Table:
+    """The slots of a service and the members they were built from.
+
+    Attributes:
+        members: the backends, drained and down ones included.
+        current: slot to the backend of new flows.
+        previous: slot to the backend of flows older than the last change, or NO_BACKEND.
+        learn_until: nanoseconds of CLOCK_MONOTONIC.
+    """
+
+    members: tuple[TableMember, ...]
+    current: array[int]
+    previous: array[int]
+    learn_until: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return the number of slots."""
+        return len(self.current)
+
+    @property
+    def tracked_slots(self) -> int:
+        """Return how many slots are not at rest."""
+        return self.size - self.previous.count(NO_BACKEND)
+
+    def slots_by_backend(self) -> dict[int, int]:
+        """Return how many slots each member owns."""
+        return {member.id: self.current.count(member.id) for member in self.members}
+
+
+def empty_table(size: int) -> Table:
+    """Return the table of a service without backends."""
+    return Table((), array("H", bytes(2 * size)), array("H", bytes(2 * size)))
+
+
+def following_table(
+    table: Table,
+    members: Collection[TableMember],
+    now: int,
+    learn_nanoseconds: int,
+    keeps_connections: bool = True,
+) -> Table:
+    """Return the table after a change of members.
+
+    Args:
+        table: the table before, with slots that came to rest already put to rest.
+        members: the members after.
+        now: nanoseconds of CLOCK_MONOTONIC.
+        learn_nanoseconds: how long flows older than the change may show up.
+        keeps_connections: False for a service whose packets are flows of their own: every
+            slot goes to rest on its new backend at once.
+    """
+    takes_flows = [
+        maglev.Member(key=m.key, weight=m.weight, id=m.id)
+        for m in members
+        if m.state is BackendState.UP
+    ]
+    current = maglev.build_table(takes_flows, table.size)
+    previous = array("H", bytes(2 * table.size))
+    if not keeps_connections:
+        return Table(tuple(members), current, previous)
+
+    keeping = {member.id for member in members if member.keeps_flows}
+    learning = now < table.learn_until
+    learns_anew = False
+    for slot, (owner, old_owner, old_previous) in enumerate(
+        zip(current, table.current, table.previous, strict=True)
+    ):
+        if owner == old_owner and old_previous == NO_BACKEND:
+            continue
+        kept = _previous_after(owner, old_owner, old_previous, learning, keeping)
+        previous[slot] = kept
+        learns_anew = learns_anew or kept not in (NO_BACKEND, owner)
+    learn_until = now + learn_nanoseconds if learns_anew else table.learn_until
+    return Table(tuple(members), current, previous, max(learn_until, table.learn_until))
+
+
+def _previous_after(
+    owner: int, old_owner: int, old_previous: int, learning: bool, keeping: Collection[int]
+) -> int:
+    """Return the previous backend of one slot after a change.
+
+    ``owner`` itself means: look flows up, learn none.
+    """
+    if old_previous == NO_BACKEND:
+        # At rest, and given to another owner: all its flows are the old owner's.
+        return old_owner if old_owner in keeping else NO_BACKEND
+    if learning and old_previous not in (NO_BACKEND, old_owner):
+        # Flows not seen since before the earlier change are still the oldest owner's.
+        return old_previous if old_previous in keeping else owner
+    if owner == NO_BACKEND and old_owner == NO_BACKEND:
+        # Only its records matter, and "look up" cannot be said by an owner it has not.
+        return old_previous if old_previous in keeping else NO_BACKEND
+    if owner == old_owner:
+        return owner
+    # Settling: what has no record is on the old owner.
+    return old_owner if old_owner in keeping else owner
+
+
+def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int) -> Table:
+    """Return the table with every slot at rest that has no reason left to be tracked.
+
+    Args:
+        table: the table.
+        recorded: slot to the backends that live flow records of it name.
+        now: nanoseconds of CLOCK_MONOTONIC.
+
+    Returns:
+        The same object where nothing changes.
+    """
+    keeping = {member.id for member in table.members if member.keeps_flows}
+    learning = now < table.learn_until
+    previous = array("H", table.previous)
+    for slot, (owner, old_owner) in enumerate(zip(table.current, table.previous, strict=True)):
+        if old_owner == NO_BACKEND or (learning and old_owner != owner):
+            continue
+        if not any(b != owner and b in keeping for b in recorded.get(slot, ())):
+            previous[slot] = NO_BACKEND
+    if previous == table.previous:
+        return table
+    return Table(table.members, table.current, previous, table.learn_until)

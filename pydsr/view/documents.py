@@ -1,0 +1,218 @@
+"""The JSON documents of ``--json``: their keys are a contract with scripts.
+
+Every function returns what ``json.dumps`` takes as it is. Where a value comes from a module that
+a view must not import, a protocol says which attributes are read.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from pydsr.model import (
+    DEFAULT_LEARN_SECONDS,
+    Backend,
+    Counters,
+    Endpoint,
+    IPAddress,
+    MacAddress,
+    Service,
+    Snapshot,
+)
+from pydsr.stats import backend_counters, service_counters
+
+Document = dict[str, Any]
+
+
+class InterfaceStatus(Protocol):
+    """An attached interface: ``mode`` is native or generic."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def program_id(self) -> int: ...
+
+
+class Change(Protocol):
+    """One change of a plan; ``before`` is None for what is new, ``after`` for what goes."""
+
+    @property
+    def action(self) -> str: ...
+    @property
+    def object(self) -> builtins.object: ...
+    @property
+    def before(self) -> builtins.object: ...
+    @property
+    def after(self) -> builtins.object: ...
+
+
+class Explanation(Protocol):
+    """What the program would do with a packet; None where there is no such part."""
+
+    @property
+    def service(self) -> Endpoint | None: ...
+    @property
+    def backend(self) -> IPAddress | None: ...
+    @property
+    def mac(self) -> MacAddress | None: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def slot(self) -> int | None: ...
+
+
+def slot_share(service: Service, backend: Backend) -> float:
+    """Return the part of the service's slots that a backend owns, 0 to 1."""
+    return backend.slots / service.table_size if service.table_size else 0.0
+
+
+def learn_seconds(service: Service) -> int:
+    """Return how long the service learns flows after a change, the default where none is set."""
+    learn = service.options.learn
+    return DEFAULT_LEARN_SECONDS[service.endpoint.protocol] if learn is None else learn
+
+
+def status_document(
+    interfaces: Sequence[InterfaceStatus], services: int, backends: int, layout_version: int
+) -> Document:
+    """Return the document of ``status``; ``services`` and ``backends`` are how many there are."""
+    return {
+        "interfaces": [
+            {"name": each.name, "mode": str(each.mode), "program_id": each.program_id}
+            for each in interfaces
+        ],
+        "services": services,
+        "backends": backends,
+        "layout_version": layout_version,
+    }
+
+
+def services_document(services: Sequence[Service]) -> list[Document]:
+    """Return the document of ``services list``; ``backends`` is how many, ``learn`` in seconds."""
+    return [
+        {
+            "service": str(service.endpoint),
+            "name": service.options.name,
+            "affinity": str(service.options.affinity),
+            "netmask4": service.options.netmask4,
+            "netmask6": service.options.netmask6,
+            "one_packet": service.options.one_packet,
+            "learn": learn_seconds(service),
+            "arp": service.options.arp,
+            "backends": len(service.backends),
+            "table_size": service.table_size,
+        }
+        for service in services
+    ]
+
+
+def backends_document(
+    services: Sequence[Service], interface_names: Mapping[int, str]
+) -> list[Document]:
+    """Return the document of ``backends list``.
+
+    Args:
+        services: those to list.
+        interface_names: by interface index; a backend behind an unknown one gets null.
+    """
+    return [
+        {
+            "service": str(service.endpoint),
+            "name": service.options.name,
+            "backends": [
+                {
+                    "address": str(backend.address),
+                    "mac": _text(backend.mac),
+                    "mac_by_hand": backend.mac_by_hand,
+                    "weight": backend.weight,
+                    "state": str(backend.state),
+                    "interface": interface_names.get(backend.ifindex),
+                    "share": round(slot_share(service, backend), 4),
+                }
+                for backend in service.backends
+            ],
+        }
+        for service in services
+    ]
+
+
+def stats_document(snapshot: Snapshot) -> Document:
+    """Return the document of ``stats``; ``time`` is monotonic seconds, for rates of two of them."""
+    return {
+        "time": snapshot.time,
+        "services": [
+            {
+                "service": str(service.endpoint),
+                "name": service.options.name,
+                **_counters(service_counters(snapshot, service)),
+                "backends": [
+                    {
+                        "address": str(backend.address),
+                        **_counters(backend_counters(snapshot, service, backend)),
+                    }
+                    for backend in service.backends
+                ],
+            }
+            for service in snapshot.services
+        ],
+        "verdicts": dict(snapshot.verdicts),
+    }
+
+
+def plan_document(changes: Sequence[Change], slots_moved: int, slots: int) -> Document:
+    """Return the document of ``--plan`` and ``diff``.
+
+    Args:
+        changes: in the order they would be made.
+        slots_moved: how many slots get another owner.
+        slots: how many slots the services concerned have in all.
+    """
+    return {
+        "changes": [
+            {
+                "action": str(change.action),
+                "object": str(change.object),
+                "from": _scalar(change.before),
+                "to": _scalar(change.after),
+            }
+            for change in changes
+        ],
+        "slots_moved": slots_moved,
+        "slots": slots,
+    }
+
+
+def explain_document(explanation: Explanation) -> Document:
+    """Return the document of ``explain``."""
+    return {
+        "service": _text(explanation.service),
+        "backend": _text(explanation.backend),
+        "mac": _text(explanation.mac),
+        "verdict": str(explanation.verdict),
+        "reason": str(explanation.reason),
+        "slot": explanation.slot,
+    }
+
+
+def _counters(counters: Counters) -> Document:
+    return {
+        "packets": counters.packets,
+        "bytes": counters.bytes,
+        "new_flows": counters.new_flows,
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _scalar(value: object) -> str | int | float | bool | None:
+    # Numbers stay numbers for scripts; model values have a text form of their own.
+    if value is None or type(value) in (bool, int, float):
+        return value  # type: ignore[return-value]
+    return str(value)

@@ -1,0 +1,202 @@
+"""The tables a person reads where a script would ask for ``--json``.
+
+Texts are passed as ``Text``: a plain string is markup to rich, which takes the brackets of
+``[fd00::1]:80`` for a style and swallows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pydsr.model import Affinity, Service, Snapshot
+from pydsr.stats import BackendRate, ServiceRate, rates_between
+from pydsr.view import figures
+from pydsr.view.documents import (
+    Change,
+    Explanation,
+    InterfaceStatus,
+    learn_seconds,
+    slot_share,
+)
+
+_MODE_STYLES = {"native": "green", "generic": "yellow"}
+_VERDICT_STYLES = {"tx": "green", "redirect": "green", "pass": "yellow", "drop": "red"}
+_ACTION_STYLES = {"add": "green", "remove": "red"}
+
+
+def status_table(
+    interfaces: Sequence[InterfaceStatus], services: int, backends: int, layout_version: int
+) -> RenderableType:
+    """Show the attached interfaces and how much is configured."""
+    table = _table(["interface", "mode"], ["program"])
+    for each in interfaces:
+        mode = Text(each.mode, style=_MODE_STYLES.get(each.mode, ""))
+        table.add_row(Text(each.name), mode, Text(str(each.program_id)))
+    return Group(
+        table if interfaces else Text("no interface attached", style="yellow"),
+        Text(""),
+        Text(
+            f"{_plural(services, 'service')}, {_plural(backends, 'backend')}, "
+            f"layout version {layout_version}"
+        ),
+    )
+
+
+def services_table(services: Sequence[Service]) -> RenderableType:
+    """Show every service with its options, one a row."""
+    if not services:
+        return Text("no services", style="dim")
+    table = _table(["service", "name", "affinity"], ["backends", "learn"], ["options"])
+    for service in services:
+        options = service.options
+        flags = {"one-packet": options.one_packet, "no-arp": not options.arp}
+        table.add_row(
+            Text(str(service.endpoint), style="bold"),
+            Text(options.name),
+            Text(_affinity(service)),
+            Text(str(len(service.backends))),
+            Text(f"{learn_seconds(service)} s"),
+            Text(" ".join(flag for flag, is_set in flags.items() if is_set)),
+        )
+    return table
+
+
+def backends_table(
+    services: Sequence[Service], interface_names: Mapping[int, str]
+) -> RenderableType:
+    """Show the backends of every service.
+
+    Args:
+        services: those to show.
+        interface_names: by interface index.
+    """
+    if not services:
+        return Text("no services", style="dim")
+    table = _table(["service / backend"], ["weight", "share"], ["state", "mac", "interface"])
+    for service in services:
+        table.add_row(_title(service))
+        if not service.backends:
+            table.add_row(Text("  no backends", style="dim"))
+        for backend in service.backends:
+            table.add_row(
+                Text(f"  {backend.address}"),
+                Text(str(backend.weight)),
+                Text(figures.percent(slot_share(service, backend))),
+                figures.state(backend),
+                figures.mac(backend),
+                Text(interface_names.get(backend.ifindex, figures.UNKNOWN)),
+            )
+    return table
+
+
+def stats_table(snapshot: Snapshot, before: Snapshot | None = None) -> RenderableType:
+    """Show the totals of services, backends and verdicts.
+
+    Args:
+        snapshot: the totals.
+        before: an earlier snapshot; with it there are also columns per second since then.
+    """
+    rates = rates_between(before, snapshot)
+    has_rates = before is not None
+    headings = ["packets", "bytes", "new flows"] + ["pkt/s", "bit/s", "new/s"] * has_rates
+    services = _table(["service / backend"], headings)
+    for service in rates.services:
+        services.add_row(_title(service.service), *_figures(service, has_rates))
+        for each in service.backends:
+            services.add_row(Text(f"  {each.backend.address}"), *_figures(each, has_rates))
+    verdicts = _table(["verdict"], ["packets"] + ["pkt/s"] * has_rates)
+    for verdict in rates.verdicts:
+        if verdict.total:
+            cells = [verdict.reason, str(verdict.total)]
+            cells += [figures.count(verdict.packets)] * has_rates
+            verdicts.add_row(*map(Text, cells))
+    return Group(
+        services if rates.services else Text("no services", style="dim"),
+        Text(""),
+        verdicts if verdicts.row_count else Text("no packets counted", style="dim"),
+    )
+
+
+def plan_table(changes: Sequence[Change], slots_moved: int, slots: int) -> RenderableType:
+    """Show what would change, in the order it would be done.
+
+    Args:
+        changes: in the order they would be made.
+        slots_moved: how many slots get another owner.
+        slots: how many slots the services concerned have in all.
+    """
+    if not changes:
+        return Text("nothing to change")
+    table = _table(["action", "object", "from", "to"])
+    for change in changes:
+        action = str(change.action)
+        table.add_row(
+            Text(action, style=_ACTION_STYLES.get(action, "yellow")),
+            Text(str(change.object)),
+            Text(_or_dash(change.before)),
+            Text(_or_dash(change.after)),
+        )
+    moved = f" ({figures.percent(slots_moved / slots)})" if slots else ""
+    return Group(table, Text(""), Text(f"{slots_moved} of {slots} slots move{moved}"))
+
+
+def explain_table(explanation: Explanation) -> RenderableType:
+    """Show what the program would do with the packet asked about."""
+    verdict = str(explanation.verdict)
+    table = Table.grid(padding=(0, 2))
+    for name, value, style in (
+        ("service", explanation.service, "bold"),
+        ("verdict", verdict, _VERDICT_STYLES.get(verdict, "")),
+        ("reason", explanation.reason, ""),
+        ("backend", explanation.backend, "bold"),
+        ("mac", explanation.mac, ""),
+        ("slot", explanation.slot, ""),
+    ):
+        table.add_row(Text(name, style="dim"), Text(_or_dash(value), style=style))
+    return table
+
+
+def _table(*groups: Iterable[str]) -> Table:
+    # Groups of columns alternate: texts to the left, numbers to the right. Texts fold rather
+    # than lose characters, so that an address can be copied from a narrow terminal.
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for index, group in enumerate(groups):
+        for heading in group:
+            if index % 2:
+                table.add_column(heading, justify="right", no_wrap=True)
+            else:
+                table.add_column(heading, overflow="fold")
+    return table
+
+
+def _title(service: Service) -> Text:
+    return Text.assemble((str(service.endpoint), "bold"), f"  {service.options.name}".rstrip())
+
+
+def _affinity(service: Service) -> str:
+    options = service.options
+    if options.affinity is Affinity.FLOW:
+        return str(options.affinity)
+    is_v4 = service.endpoint.address.version == 4
+    return f"{options.affinity}/{options.netmask4 if is_v4 else options.netmask6}"
+
+
+def _figures(rated: ServiceRate | BackendRate, has_rates: bool) -> list[Text]:
+    # Totals are exact here: the live view is where numbers are rounded.
+    total, rate = rated.total, rated.rate
+    cells = [str(total.packets), str(total.bytes), _or_dash(total.new_flows)]
+    if has_rates:
+        cells += map(figures.count, (rate.packets, rate.bits, rate.new_flows))
+    return [Text(cell) for cell in cells]
+
+
+def _or_dash(value: object) -> str:
+    return figures.UNKNOWN if value is None else str(value)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

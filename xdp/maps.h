@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Access to the maps. pydsr/kernel/maps.py creates them, says what each is
+ * keyed by and who writes it, and gives their descriptors to the compiler as
+ * PYDSR_FD_name; so these look-ups work from any header.
+ */
+#ifndef PYDSR_MAPS_H
+#define PYDSR_MAPS_H
+
+#define MAP(name) ((void *)bpf_pseudo_fd(1, PYDSR_FD_##name))
+
+static void *(*map_lookup)(void *map, const void *key) =
+	(void *)BPF_FUNC_map_lookup_elem;
+static long (*map_update)(void *map, const void *key, const void *value,
+			  __u64 flags) = (void *)BPF_FUNC_map_update_elem;
+static long (*map_delete)(void *map, const void *key) =
+	(void *)BPF_FUNC_map_delete_elem;
+static __u64 (*clock_coarse)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
+static long (*packet_resize)(struct xdp_md *ctx, int delta) =
+	(void *)BPF_FUNC_xdp_adjust_tail;
+static __s64 (*checksum_add)(__be32 *from, __u32 from_size, __be32 *to,
+			     __u32 to_size, __wsum seed) =
+	(void *)BPF_FUNC_csum_diff;
+
+#endif

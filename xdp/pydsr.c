@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The data plane of pydsr: a packet for a service is sent to a backend of it
+ * with nothing changed but its MAC addresses (Direct Server Return).
+ *
+ * Two programs are made of one path: pydsr_balance is attached to interfaces,
+ * pydsr_explain is only ever run by BPF_PROG_TEST_RUN and says where a packet
+ * would go, without counting or remembering it.
+ *
+ * Compiled with PYDSR_TABLE_SIZE, PYDSR_SEED and PYDSR_FD_* defined.
+ */
+#include "types.h"
+#include "maps.h"
+#include "packet.h"
+
+enum reason {
+#define REASON(name, verdict, text) REASON_##name,
+#include "reasons.h"
+#undef REASON
+	REASONS_COUNT,
+};
+
+#include "answers.h"
+#include "consistency.h"
+#include "services.h"
+
+/* The attached program's one exit: nothing leaves uncounted. */
+static __always_inline int verdict_count(enum reason reason)
+{
+	__u32 key = reason;
+	__u64 *packets = map_lookup(MAP(verdicts), &key);
+
+	if (likely(packets))
+		*packets += 1;
+	switch (reason) {
+#define REASON(name, verdict, text) \
+	case REASON_##name:         \
+		return XDP_##verdict;
+#include "reasons.h"
+#undef REASON
+	default:
+		return XDP_ABORTED;
+	}
+}
+
+static __always_inline bool reason_forwards(enum reason reason)
+{
+	return reason <= REASON_FORWARDED_CURRENT;
+}
+
+/* Why a packet that no service wants is let through or not. */
+static __always_inline enum reason unserved_reason(const struct packet *packet,
+						   bool intact)
+{
+	if (!vip_find(&packet->destination))
+		return REASON_NOT_VIP;
+	if (!intact)
+		return REASON_MALFORMED;
+	return packet->fragment ? REASON_FRAGMENT : REASON_NO_SERVICE;
+}
+
+static __always_inline bool is_icmp(const struct packet *packet)
+{
+	return packet->eth_proto == swap16(ETH_P_IP) ?
+		       packet->ip_proto == IPPROTO_ICMP :
+		       packet->ip_proto == IPPROTO_ICMPV6;
+}
+
+/* Ethernet to transport ports; the reason why not, or REASON_FORWARDED. */
+static __always_inline enum reason packet_parse(void *data, void *data_end,
+						struct packet *packet)
+{
+	struct ethhdr *eth = data;
+	bool intact;
+
+	if ((void *)(eth + 1) > data_end)
+		return REASON_NOT_IP;
+	packet->eth_proto = eth->h_proto;
+	if (packet->eth_proto == swap16(ETH_P_IP))
+		intact = parse_ipv4(data, data_end, packet);
+	else if (packet->eth_proto == swap16(ETH_P_IPV6))
+		intact = parse_ipv6(data, data_end, packet);
+	else
+		return REASON_NOT_IP;
+	if (unlikely(!intact || packet->fragment) ||
+	    !parse_ports(data, data_end, packet))
+		return unserved_reason(packet, intact && packet->fragment);
+	return REASON_FORWARDED;
+}
+
+/* Choose the backend of a packet that has a service. */
+static __always_inline void choice_make(const struct service *service,
+					const struct packet *packet,
+					struct choice *choice, bool remember)
+{
+	struct flow_key flow = flow_identify(service, packet);
+	struct table *table = table_find(service);
+	struct slot slot;
+
+	choice->backend = NO_BACKEND;
+	choice->reason = REASON_NO_BACKEND;
+	choice->slot = flow_to_slot(&flow);
+	if (unlikely(!table || choice->slot >= TABLE_SIZE))
+		return;
+	slot = table->slots[choice->slot];
+	choice->backend = slot.current;
+	choice->reason = REASON_FORWARDED;
+	if (unlikely(slot.previous != NO_BACKEND))
+		choice_tracked(service, table, slot, packet, &flow, choice,
+			       remember);
+	if (unlikely(choice->backend == NO_BACKEND))
+		choice->reason = REASON_NO_BACKEND;
+}
+
+static __always_inline void counters_add(__u32 backend,
+					 const struct packet *packet)
+{
+	struct counters *counters = map_lookup(MAP(counters), &backend);
+
+	if (unlikely(!counters))
+		return;
+	counters->packets += 1;
+	counters->bytes += packet->frame_bytes;
+	counters->new_flows += packet->tcp_opens;
+}
+
+static __always_inline enum reason forward(struct xdp_md *ctx,
+					   const struct service *service,
+					   const struct packet *packet)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	struct backend *backend;
+	struct choice choice;
+	union mac mac;
+	__u32 id;
+
+	if ((void *)(eth + 1) > data_end)
+		return REASON_MALFORMED;
+	if (unlikely(eth->h_dest[0] & 1))
+		return REASON_NOT_OUR_MAC;
+	choice_make(service, packet, &choice, true);
+	id = choice.backend;
+	backend = map_lookup(MAP(backends), &id);
+	if (unlikely(!reason_forwards(choice.reason) || !backend))
+		return REASON_NO_BACKEND;
+
+	/* One load: the control plane replaces the MAC by one store. */
+	mac.word = *(volatile __u64 *)backend;
+	if (unlikely(!mac.word || (mac.octets[0] & 1)))
+		return REASON_NO_MAC;
+	/* Balanced already, and only overheard. */
+	if (unlikely(mac_load(eth->h_dest).word == mac.word))
+		return REASON_NOT_OUR_MAC;
+	if (unlikely(backend->ifindex != ctx->ingress_ifindex))
+		return REASON_OTHER_INTERFACE;
+	mac_copy(eth->h_source, eth->h_dest);
+	mac_copy(eth->h_dest, mac.octets);
+	counters_add(id, packet);
+	return choice.reason;
+}
+
+/* Walk one packet through the balancer. */
+static __always_inline enum reason balance(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	struct packet packet = {};
+	struct service *service;
+	enum reason reason;
+
+	reason = packet_parse(data, data_end, &packet);
+	if (reason == REASON_NOT_IP &&
+	    packet.eth_proto == swap16(ETH_P_ARP))
+		return answer_arp(ctx);
+	if (unlikely(reason != REASON_FORWARDED))
+		return reason;
+	service = service_find(&packet);
+	if (likely(service))
+		return forward(ctx, service, &packet);
+	if (!is_icmp(&packet))
+		return unserved_reason(&packet, true);
+	if (vip_find(&packet.destination))
+		return answer_echo(data, data_end, &packet);
+	return packet.eth_proto == swap16(ETH_P_IPV6) ? answer_nd(ctx) :
+							REASON_NOT_VIP;
+}
+
+int pydsr_balance(struct xdp_md *ctx)
+{
+	return verdict_count(balance(ctx));
+}
+
+int pydsr_explain(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	struct explanation explanation = {};
+	struct packet packet = {};
+	struct service *service;
+	struct choice choice = {};
+
+	explanation.reason = packet_parse(data, data_end, &packet);
+	if (explanation.reason == REASON_FORWARDED) {
+		service = service_find(&packet);
+		if (service) {
+			choice_make(service, &packet, &choice, false);
+			explanation.reason = choice.reason;
+			explanation.slot = choice.slot;
+			explanation.backend = choice.backend;
+			explanation.service = service->id;
+		} else {
+			explanation.reason = unserved_reason(&packet, true);
+		}
+	}
+	if (data + sizeof(explanation) > data_end)
+		return XDP_ABORTED;
+	__builtin_memcpy(data, &explanation, sizeof(explanation));
+	return XDP_PASS;
+}
