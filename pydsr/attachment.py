@@ -107,7 +107,7 @@ def _attach_locked(
         _refuse_other_mode(interface, present.get(interface.index), mode)
     state = _open_or_create(directory, table_size, seed)
     try:
-        maps = {spec.name: state.pins[spec.name] for spec in map_specs(state.table_size)}
+        maps = {spec.name: state.pins[spec.name] for spec in map_specs()}
         programs = load_programs(maps, state.table_size, state.settings.seed)
         created: list[int] = []
         try:
@@ -137,9 +137,7 @@ def _attach_locked(
 
 def _check_table_size(table_size: int) -> None:
     if not MIN_TABLE_SIZE <= table_size <= maglev.MAX_TABLE_SIZE or not maglev.is_prime(table_size):
-        nearest = maglev.next_prime(
-            min(max(table_size, MIN_TABLE_SIZE), maglev.MAX_TABLE_SIZE)
-        )
+        nearest = maglev.next_prime(min(max(table_size, MIN_TABLE_SIZE), maglev.MAX_TABLE_SIZE))
         raise InputError(
             f"table size {table_size} is not a prime from {MIN_TABLE_SIZE} "
             f"to {maglev.MAX_TABLE_SIZE}",

@@ -8,20 +8,21 @@ the new state, and something for the next change to tidy up.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydsr import attachment, planner
-from pydsr.errors import InputError, NotAttachedError
+from pydsr import attachment, planner, tidying
+from pydsr.errors import InputError
+from pydsr.flows import count_on
 from pydsr.frames import question
-from pydsr.kernel import layout, libbpf, links, neighbours
+from pydsr.kernel import layout, libbpf, links
+from pydsr.kernel.announce import receive_solicitations
 from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.neighbours import Neighbour
-from pydsr.kernel.state import State, learn_seconds, locked, monotonic_nanoseconds
+from pydsr.kernel.state import STATE_NUMBERS, State, locked, monotonic_nanoseconds
 from pydsr.model import (
-    BackendState,
     Endpoint,
     IPAddress,
     MacAddress,
@@ -29,16 +30,13 @@ from pydsr.model import (
     ServiceOptions,
     Snapshot,
 )
+from pydsr.placement import PlacedBackend, place_backends
 from pydsr.planner import Change, DesiredBackend, Edit, Impact
 from pydsr.reasons import all_reasons
 from pydsr.table import Table, TableMember, empty_table, following_table
+from pydsr.tidying import answering_vips
 
 _NANOSECONDS = 1_000_000_000
-_STATE_NUMBERS = {
-    BackendState.UP: StateNumber.UP,
-    BackendState.DRAIN: StateNumber.DRAIN,
-    BackendState.DOWN: StateNumber.DOWN,
-}
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,22 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class _Resolved:
-    """A desired backend with the place its frames go to."""
+class RemainingFlows:
+    """What is left on drained backends.
 
-    desired: DesiredBackend
-    mac: MacAddress
-    ifindex: int
-    by_hand: bool
+    Attributes:
+        recorded: flows that have been seen since the drain and have not ended.
+        learning_seconds: for how long flows from before the drain that were silent since may
+            still show up; 0 when that is over.
+    """
+
+    recorded: int
+    learning_seconds: float
+
+    @property
+    def is_none(self) -> bool:
+        """Whether removing the backends would break nothing."""
+        return not self.recorded and not self.learning_seconds
 
 
 class Balancer:
@@ -119,8 +126,35 @@ class Balancer:
             services=services,
             counters=self._state.counters(services),
             verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
+            records=self._count_records(services),
             interfaces=tuple((one.name, one.mode) for one in self.interfaces()),
         )
+
+    def _count_records(self, services: Sequence[Service]) -> dict[int, int]:
+        if not any(service.slots_changing for service in services):
+            return {service.id: 0 for service in services}
+        counts = Counter(record.service for record in self._state.flow_records())
+        return {service.id: counts[service.id] for service in services}
+
+    def remaining_flows(self, endpoint: Endpoint, addresses: Sequence[IPAddress]) -> RemainingFlows:
+        """Return what keeps drained backends from being removed without harm.
+
+        Raises:
+            InputError: no such service or backend.
+        """
+        service = self.service(endpoint)
+        ids = {backend.id for backend in planner.present_backends(service, addresses)}
+        now = monotonic_nanoseconds()
+        table = self._table(service)
+        learning = 0.0
+        if now < table.learn_until and any(table.previous.count(number) for number in ids):
+            learning = (table.learn_until - now) / _NANOSECONDS
+        records = [
+            record
+            for record in self._state.flow_records()
+            if record.service == service.id and record.is_live(now, service.learn_seconds)
+        ]
+        return RemainingFlows(count_on(records, ids), learning)
 
     def explain(
         self, endpoint: Endpoint, source: IPAddress, source_port: int, syn: bool = False
@@ -137,7 +171,7 @@ class Balancer:
             )
         with libbpf.open_pin(self.directory / "explain") as program:
             frame = question(endpoint, source, source_port, syn)
-            _, answer, _ = libbpf.test_run(program, frame)
+            _, answer, _ = libbpf.run_program(program, frame)
         found = layout.Explanation.from_buffer_copy(answer)
         reason = all_reasons()[found.reason]
         service = self._state.service(endpoint)
@@ -189,7 +223,7 @@ class Balancer:
                 self._state.delete_table(service.id)
                 for backend in service.backends:
                     self._state.write_backend_state(backend.id, StateNumber.RETIRED)
-                self._write_vips(self.services())
+                self._state.write_vips(answering_vips(self.services()))
                 self._stop_receiving(endpoint.address)
         size = self._state.table_size
         removed = [
@@ -232,19 +266,41 @@ class Balancer:
                 self._check_vip(endpoint)
             desired = edit(service)
             self._check_backends(service, desired)
-            resolved = self._resolve(service, desired)
-            before = (
-                None if is_new else self._state.read_table(service.id)
-            ) or empty_table(self._state.table_size)
+            attached = {one.ifindex: one.name for one in self.interfaces()}
+            placed = place_backends(service, desired, attached)
+            before = empty_table(self._state.table_size) if is_new else self._table(service)
             ids = self._assign_ids(service, desired)
             after = self._following(service, before, desired, ids)
-            changes = planner.backend_changes(service, desired, [r.mac for r in resolved])
+            changes = planner.backend_changes(service, desired, [r.mac for r in placed])
             if is_new:
                 changes = (Change("add service", str(endpoint), None, str(endpoint)), *changes)
-            impact = Impact(changes, planner.slots_moved(before, after), after.size)
+            impact = Impact(
+                changes,
+                planner.slots_moved(before, after),
+                after.size,
+                self._flows_moved(service, after),
+            )
             if not plan_only and changes:
-                self._apply(service, is_new, resolved, ids, after)
+                self._apply(service, is_new, placed, ids, after)
         return impact
+
+    def _table(self, service: Service) -> Table:
+        return self._state.read_table(service.id) or empty_table(self._state.table_size)
+
+    def _flows_moved(self, service: Service, after: Table) -> int:
+        if not service.slots_changing:
+            return 0
+        keeping = {member.id for member in after.members if member.keeps_flows}
+        losing = {backend.id for backend in service.backends} - keeping
+        now = monotonic_nanoseconds()
+        return count_on(
+            (
+                record
+                for record in self._state.flow_records()
+                if record.service == service.id and record.is_live(now, service.learn_seconds)
+            ),
+            losing,
+        )
 
     def _following(
         self,
@@ -263,7 +319,7 @@ class Balancer:
             before,
             members,
             monotonic_nanoseconds(),
-            learn_seconds(service) * _NANOSECONDS,
+            service.learn_seconds * _NANOSECONDS,
             keeps_connections=not service.options.one_packet,
         )
 
@@ -271,14 +327,14 @@ class Balancer:
         self,
         service: Service,
         is_new: bool,
-        resolved: Sequence[_Resolved],
+        placed: Sequence[PlacedBackend],
         ids: dict[IPAddress, int],
         table: Table,
     ) -> None:
         state = self._state
         service_id = self._new_service_id() if is_new else service.id
         service = replace(service, id=service_id)
-        for one in resolved:
+        for one in placed:
             backend_id = ids[one.desired.address]
             known = service.backend(one.desired.address)
             if known is None:
@@ -286,7 +342,7 @@ class Balancer:
                     backend_id,
                     service_id,
                     one.desired.address,
-                    _STATE_NUMBERS[one.desired.state],
+                    STATE_NUMBERS[one.desired.state],
                 )
             if known is None or (known.mac, known.ifindex, known.mac_by_hand) != (
                 one.mac,
@@ -303,7 +359,7 @@ class Balancer:
     def _write_backend_states(self, service: Service, table: Table) -> None:
         """Let flow records follow: only now, since the slots have new owners by then."""
         for member in table.members:
-            self._state.write_backend_state(member.id, _STATE_NUMBERS[member.state])
+            self._state.write_backend_state(member.id, STATE_NUMBERS[member.state])
         staying = {member.id for member in table.members}
         for backend in service.backends:
             if backend.id not in staying:
@@ -315,7 +371,7 @@ class Balancer:
             service = replace(service, id=self._new_service_id())
         self._state.write_table(service.id, table)
         self._state.write_service(service)
-        self._write_vips(self.services())
+        self._state.write_vips(answering_vips(self.services()))
         if service.options.arp:
             attached = [links.find_interface(one.name) for one in self.interfaces()]
             attachment.announce_vips(attached, [service.endpoint.address])
@@ -329,18 +385,11 @@ class Balancer:
             )
         return service_id
 
-    def _write_vips(self, services: Sequence[Service]) -> None:
-        vips: dict[IPAddress, bool] = {}
-        for service in services:
-            vip = service.endpoint.address
-            vips[vip] = vips.get(vip, False) or service.options.arp
-        self._state.write_vips(vips)
-
     def _stop_receiving(self, vip: IPAddress) -> None:
         if any(service.endpoint.address == vip for service in self.services()):
             return
         for one in self.interfaces():
-            attachment.receive_solicitations(links.find_interface(one.name), [vip], on=False)
+            receive_solicitations(links.find_interface(one.name), [vip], on=False)
 
     # -- what must hold
 
@@ -368,42 +417,6 @@ class Balancer:
                     "name the backend by an address of its own",
                 )
 
-    def _resolve(
-        self, service: Service, desired: Sequence[DesiredBackend]
-    ) -> list[_Resolved]:
-        attached = {one.ifindex: one.name for one in self.interfaces()}
-        unknown = []
-        for item in desired:
-            known = service.backend(item.address)
-            if item.mac is None and (known is None or known.mac is None or known.mac_by_hand):
-                unknown.append(item.address)
-        by_hand = [item.address for item in desired if item.mac is not None]
-        if (unknown or by_hand) and not attached:
-            raise NotAttachedError(
-                "the balancer is on no interface, so no backend can be found",
-                "pydsr attach IFACE",
-            )
-        found = neighbours.resolve(unknown, attached)
-        refreshed = neighbours.known(
-            [item.address for item in desired if item.mac is None and item.address not in found],
-            attached,
-        )
-        places = {
-            address: _interface_by_hand(address, attached) for address in by_hand
-        }
-        resolved = []
-        for item in desired:
-            known = service.backend(item.address)
-            if item.mac is not None:
-                resolved.append(_Resolved(item, item.mac, places[item.address], True))
-                continue
-            neighbour = found.get(item.address) or refreshed.get(item.address)
-            if neighbour is None:
-                assert known is not None and known.mac is not None
-                neighbour = Neighbour(known.mac, known.ifindex)
-            resolved.append(_Resolved(item, neighbour.mac, neighbour.ifindex, False))
-        return resolved
-
     def _assign_ids(
         self, service: Service, desired: Sequence[DesiredBackend]
     ) -> dict[IPAddress, int]:
@@ -429,36 +442,13 @@ class Balancer:
                 yield
                 return
             with self._state.changing() as interrupted:
-                self._tidy(interrupted)
+                tidying.tidy(self._state, interrupted)
                 yield
 
-    def _tidy(self, interrupted: bool) -> None:
-        """Collect what earlier changes left: of an interrupted one, what no table names."""
-        services = self.services()
-        if interrupted:
-            self._recover(services)
-        for backend_id in self._state.backend_ids(StateNumber.RETIRED):
-            self._state.write_backend_state(backend_id, StateNumber.FREE)
+    def tidy(self) -> tidying.Tidied:
+        """Bring to rest the slots whose flows have all ended or are where new ones go.
 
-    def _recover(self, services: Sequence[Service]) -> None:
-        """Make everything else agree with the tables again: they are what packets follow."""
-        states: dict[int, StateNumber] = {
-            backend.id: _STATE_NUMBERS[backend.state]
-            for service in services
-            for backend in service.backends
-        }
-        for number in (StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN):
-            for backend_id in self._state.backend_ids(number):
-                wanted = states.get(backend_id, StateNumber.RETIRED)
-                if wanted != number:
-                    self._state.write_backend_state(backend_id, wanted)
-        self._write_vips(services)
-        self._state.delete_tables_except({service.id for service in services})
-
-
-def _interface_by_hand(address: IPAddress, attached: dict[int, str]) -> int:
-    """Return the interface of a backend whose MAC was given: by route, or the only one."""
-    if len(attached) == 1:
-        return next(iter(attached))
-    with links.netlink() as ip:
-        return neighbours.link_of(ip, address, attached)
+        Every change begins with this.
+        """
+        with locked(self.directory), self._state.changing() as interrupted:
+            return tidying.tidy(self._state, interrupted)

@@ -16,6 +16,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
+from itertools import pairwise
 from math import isqrt
 
 NO_BACKEND = 0
@@ -113,7 +115,7 @@ def _owners(members: Iterable[Member]) -> list[Member]:
             raise ValueError(f"weight {member.weight} of backend {member.id} is negative")
         if not NO_BACKEND < member.id <= MAX_BACKEND_ID:
             raise ValueError(f"backend id {member.id} is not between 1 and {MAX_BACKEND_ID}")
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         if one.key == other.key:
             raise ValueError(f"backends {one.id} and {other.id} share the key {one.key.hex()}")
     return [member for member in ordered if member.weight]

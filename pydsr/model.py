@@ -226,7 +226,9 @@ class ServiceOptions:
                 "a netmask has no meaning with affinity by flow", "add --affinity source"
             )
         if self.learn is not None and not 0 <= self.learn <= MAX_LEARN_SECONDS:
-            raise InputError(f"learn {self.learn} is out of range", f"0 to {MAX_LEARN_SECONDS} seconds")
+            raise InputError(
+                f"learn {self.learn} is out of range", f"0 to {MAX_LEARN_SECONDS} seconds"
+            )
 
 
 @dataclass(frozen=True)
@@ -253,13 +255,28 @@ class Backend:
 
 @dataclass(frozen=True)
 class Service:
-    """A service as the data plane has it; ``table_size`` is the number of its slots."""
+    """A service as the data plane has it.
+
+    Attributes:
+        table_size: the number of its slots.
+        slots_changing: how many of them are not at rest.
+        learn_until: nanoseconds of CLOCK_MONOTONIC until which changing slots learn flows.
+    """
 
     id: int
     endpoint: Endpoint
     options: ServiceOptions
     backends: tuple[Backend, ...] = ()
     table_size: int = 0
+    slots_changing: int = 0
+    learn_until: int = 0
+
+    @property
+    def learn_seconds(self) -> int:
+        """Return how long flows are learnt after a change, the default included."""
+        if self.options.learn is not None:
+            return self.options.learn
+        return DEFAULT_LEARN_SECONDS[self.endpoint.protocol]
 
     def backend(self, address: IPAddress) -> Backend | None:
         """Return the backend with that address, if the service has it."""
@@ -296,6 +313,7 @@ class Snapshot:
         counters: totals by backend id.
         verdicts: packets by reason, in the order of ``xdp/reasons.h``.
         interfaces: names of the attached interfaces with the mode of each.
+        records: how many flow records each service id has; none at rest.
     """
 
     time: float
@@ -303,3 +321,4 @@ class Snapshot:
     counters: dict[int, Counters] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
     interfaces: tuple[tuple[str, str], ...] = ()
+    records: dict[int, int] = field(default_factory=dict)

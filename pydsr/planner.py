@@ -40,11 +40,20 @@ class DesiredBackend:
 
 @dataclass(frozen=True)
 class Impact:
-    """What a change of tables means for traffic."""
+    """What a change of tables means for traffic.
+
+    Attributes:
+        changes: what is done.
+        slots_moved: slots whose new flows go to another backend than before.
+        slots: slots of the service.
+        flows_moved: recorded flows that lose their backend. Flows are recorded only while
+            slots change: at rest, what a removal moves is known by its slots alone.
+    """
 
     changes: tuple[Change, ...]
     slots_moved: int
     slots: int
+    flows_moved: int = 0
 
 
 Edit = Callable[[Service], tuple[DesiredBackend, ...]]
@@ -59,11 +68,12 @@ def as_desired(backend: Backend) -> DesiredBackend:
 
 def _from_spec(spec: BackendSpec, present: Backend | None) -> DesiredBackend:
     state = BackendState.UP if spec.weight else BackendState.DRAIN
+    mac = spec.mac or (present.mac if present is not None and present.mac_by_hand else None)
     if present is not None and spec.weight and present.state is not BackendState.UP:
         # A new weight does not end a drain somebody asked for; a weight where there was
         # none does.
         state = present.state if present.weight else BackendState.UP
-    return DesiredBackend(spec.address, spec.weight, state, spec.mac)
+    return DesiredBackend(spec.address, spec.weight, state, mac)
 
 
 def check_specs(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> None:
@@ -88,9 +98,8 @@ def check_specs(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> None:
 def set_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
     """Return the edit that replaces the whole set."""
     check_specs(endpoint, specs)
-    return lambda service: tuple(
-        _from_spec(replace(spec), None) for spec in specs
-    )
+    desired = tuple(_from_spec(spec, None) for spec in specs)
+    return lambda _service: desired
 
 
 def add_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
@@ -98,13 +107,11 @@ def add_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
     check_specs(endpoint, specs)
 
     def edit(service: Service) -> tuple[DesiredBackend, ...]:
-        added = {
-            spec.address: _from_spec(spec, service.backend(spec.address)) for spec in specs
-        }
-        kept = [
-            added.pop(backend.address, None) or as_desired(backend)
+        added = {spec.address: _from_spec(spec, service.backend(spec.address)) for spec in specs}
+        kept = tuple(
+            added.pop(backend.address) if backend.address in added else as_desired(backend)
             for backend in service.backends
-        ]
+        )
         return (*kept, *added.values())
 
     return edit
@@ -114,7 +121,7 @@ def remove_backends(addresses: Sequence[IPAddress]) -> Edit:
     """Return the edit that removes backends."""
 
     def edit(service: Service) -> tuple[DesiredBackend, ...]:
-        _present(service, addresses)
+        present_backends(service, addresses)
         return tuple(as_desired(b) for b in service.backends if b.address not in addresses)
 
     return edit
@@ -124,7 +131,7 @@ def change_state(addresses: Sequence[IPAddress], state: BackendState) -> Edit:
     """Return the edit that drains backends, brings them back, or marks them down."""
 
     def edit(service: Service) -> tuple[DesiredBackend, ...]:
-        for backend in _present(service, addresses):
+        for backend in present_backends(service, addresses):
             if state is BackendState.UP and backend.weight == 0:
                 raise InputError(
                     f"backend {backend.address} of {service.endpoint} has weight 0",
@@ -138,7 +145,8 @@ def change_state(addresses: Sequence[IPAddress], state: BackendState) -> Edit:
     return edit
 
 
-def _present(service: Service, addresses: Iterable[IPAddress]) -> list[Backend]:
+def present_backends(service: Service, addresses: Iterable[IPAddress]) -> list[Backend]:
+    """Return the backends with some addresses; raises InputError for one that is not there."""
     found = []
     for address in addresses:
         backend = service.backend(address)
@@ -179,7 +187,5 @@ def backend_changes(
 def slots_moved(before: Table, after: Table) -> int:
     """Return how many slots give their new flows to another backend than before."""
     return sum(
-        1
-        for old, new in zip(before.current, after.current, strict=True)
-        if old != new and old != 0
+        1 for old, new in zip(before.current, after.current, strict=True) if old != new and old != 0
     )

@@ -12,7 +12,7 @@ import click
 from pydsr.model import BackendSpec, Endpoint, IPAddress, parse_address
 
 
-class EndpointArgument(click.ParamType):
+class EndpointArgument(click.ParamType[Endpoint]):
     """``ADDR:PORT[/tcp|/udp]``."""
 
     name = "endpoint"
@@ -22,7 +22,7 @@ class EndpointArgument(click.ParamType):
         return value if isinstance(value, Endpoint) else Endpoint.parse(value)
 
 
-class BackendArgument(click.ParamType):
+class BackendArgument(click.ParamType[BackendSpec]):
     """``ADDR[=WEIGHT][@MAC]``."""
 
     name = "backend"
@@ -32,7 +32,7 @@ class BackendArgument(click.ParamType):
         return value if isinstance(value, BackendSpec) else BackendSpec.parse(value)
 
 
-class AddressArgument(click.ParamType):
+class AddressArgument(click.ParamType[IPAddress]):
     """An IP address."""
 
     name = "address"
@@ -42,7 +42,7 @@ class AddressArgument(click.ParamType):
         return parse_address(value) if isinstance(value, str) else value
 
 
-class SourceArgument(click.ParamType):
+class SourceArgument(click.ParamType[Endpoint]):
     """The client's end of a flow, ``ADDR:PORT``."""
 
     name = "addr:port"

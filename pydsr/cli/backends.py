@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
 from pydsr import planner
-from pydsr.balancer import Balancer
+from pydsr.balancer import Balancer, RemainingFlows
 from pydsr.cli.arguments import ADDRESS, BACKEND, ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.model import BackendSpec, Endpoint, IPAddress
+from pydsr.errors import PydsrError
+from pydsr.model import BackendSpec, BackendState, Endpoint, IPAddress
+
+_WAIT_POLL_SECONDS = 0.5
 
 
 @click.group()
@@ -95,7 +99,9 @@ def remove(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Remove backends; the flows they have go to others.
+    """Remove backends; the flows they still have go to others, and break.
+
+    Drain them first to break none: pydsr backends drain --wait.
 
     \b
     Examples:
@@ -103,6 +109,114 @@ def remove(
       pydsr backends remove 198.51.100.10:80 198.51.100.23
     """
     edit = planner.remove_backends(addresses)
+    _change(directory, endpoint, edit, plan_only, as_json)
+
+
+def _show_remaining(left: RemainingFlows) -> None:
+    click.echo(f"{left.recorded} recorded flows left", nl=False, err=True)
+    if left.learning_seconds:
+        click.echo(f"; silent ones may show up for {left.learning_seconds:.0f} s more", err=True)
+    else:
+        click.echo(err=True)
+
+
+def _wait_until_empty(
+    directory: Path, endpoint: Endpoint, addresses: tuple[IPAddress, ...], timeout: float | None
+) -> None:
+    """Wait until drained backends have no flow left, and say what is."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    shown = None
+    with Balancer(directory) as balancer:
+        while not (left := balancer.remaining_flows(endpoint, addresses)).is_none:
+            if left.recorded != shown:
+                _show_remaining(left)
+                shown = left.recorded
+            if deadline is not None and time.monotonic() > deadline:
+                raise PydsrError(
+                    f"after {timeout:g} s there are flows left, or may be",
+                    "the backends stay drained: wait again, or remove them and break those flows",
+                )
+            time.sleep(_WAIT_POLL_SECONDS)
+        balancer.tidy()
+    click.echo("nothing is left: removing them breaks nothing", err=True)
+
+
+@backends.command()
+@click.argument("endpoint", type=ENDPOINT)
+@click.argument("addresses", metavar="BACKEND...", type=ADDRESS, nargs=-1, required=True)
+@click.option("--wait", is_flag=True, help="Return when no flow is left on them.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="With --wait: give up (exit 1).")
+@plan_option
+@click.pass_obj
+def drain(
+    directory: Path,
+    endpoint: Endpoint,
+    addresses: tuple[IPAddress, ...],
+    wait: bool,
+    timeout: float | None,
+    plan_only: bool,
+    as_json: bool,
+) -> None:
+    """Give backends no new flows; those they have stay until they end.
+
+    Weight 0 does the same. A flow that has been silent since before the drain is unknown until
+    it sends again or the service's learning time is over, so --wait takes at least that long
+    (see `pydsr services add --learn`).
+
+    \b
+    Examples:
+      pydsr backends drain 198.51.100.10:80 198.51.100.23
+      pydsr backends drain 198.51.100.10:80 198.51.100.23 --wait --timeout 3600
+    """
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout needs --wait.")
+    edit = planner.change_state(addresses, BackendState.DRAIN)
+    _change(directory, endpoint, edit, plan_only, as_json)
+    if wait and not plan_only:
+        _wait_until_empty(directory, endpoint, addresses, timeout)
+
+
+@backends.command()
+@click.argument("endpoint", type=ENDPOINT)
+@click.argument("addresses", metavar="BACKEND...", type=ADDRESS, nargs=-1, required=True)
+@plan_option
+@click.pass_obj
+def undrain(
+    directory: Path,
+    endpoint: Endpoint,
+    addresses: tuple[IPAddress, ...],
+    plan_only: bool,
+    as_json: bool,
+) -> None:
+    """Give backends new flows again, after a drain or after they were down.
+
+    \b
+    Examples:
+      pydsr backends undrain 198.51.100.10:80 198.51.100.23
+    """
+    edit = planner.change_state(addresses, BackendState.UP)
+    _change(directory, endpoint, edit, plan_only, as_json)
+
+
+@backends.command()
+@click.argument("endpoint", type=ENDPOINT)
+@click.argument("addresses", metavar="BACKEND...", type=ADDRESS, nargs=-1, required=True)
+@plan_option
+@click.pass_obj
+def down(
+    directory: Path,
+    endpoint: Endpoint,
+    addresses: tuple[IPAddress, ...],
+    plan_only: bool,
+    as_json: bool,
+) -> None:
+    """Mark backends dead: all their flows go to others at once, until `undrain`.
+
+    \b
+    Examples:
+      pydsr backends down 198.51.100.10:80 198.51.100.23
+    """
+    edit = planner.change_state(addresses, BackendState.DOWN)
     _change(directory, endpoint, edit, plan_only, as_json)
 
 

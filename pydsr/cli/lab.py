@@ -143,7 +143,7 @@ def _ways_to_play(made: Lab) -> Commands:
             (f"{client} curl 'http://[{VIP6}]/'", "the same by IPv6"),
             (f"for i in $(seq 30); do {client} curl -s http://{VIP4}/; done", "their spread"),
             (f"{pydsr} top", "what the balancer does, live"),
-            (f"{pydsr} backends drain {SERVICES[0]} {last.address4}", f"{last.name} gets no more"),
+            (f"{pydsr} backends remove {SERVICES[0]} {last.address4}", f"without {last.name}"),
             (f"pydsr lab down --name {made.name}", "remove the lab"),
         ),
     )

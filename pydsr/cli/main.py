@@ -28,6 +28,7 @@ _COMMANDS = {
     "stats": ("pydsr.cli.traffic", "stats"),
     "top": ("pydsr.cli.traffic", "top"),
     "explain": ("pydsr.cli.traffic", "explain"),
+    "tidy": ("pydsr.cli.traffic", "tidy"),
     "lab": ("pydsr.cli.lab", "lab"),
 }
 

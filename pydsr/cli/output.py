@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -51,7 +51,7 @@ def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
     """Print what a change did, or would do."""
     from pydsr.view import documents, tables
 
-    parts: tuple[Sequence[Any], int, int] = (impact.changes, impact.slots_moved, impact.slots)
+    parts = (impact.changes, impact.slots_moved, impact.slots, impact.flows_moved)
     if plan_only or as_json:
         show(
             as_json,

@@ -9,7 +9,7 @@ import click
 
 from pydsr.balancer import Balancer
 from pydsr.cli.arguments import ENDPOINT, SOURCE
-from pydsr.cli.output import console, json_option, show
+from pydsr.cli.output import json_option, show
 from pydsr.errors import InputError
 from pydsr.model import Endpoint
 
@@ -95,3 +95,20 @@ def explain(
         lambda: documents.explain_document(found),
         lambda: tables.explain_table(found),
     )
+
+
+@click.command()
+@click.pass_obj
+def tidy(directory: Path) -> None:
+    """Bring slots to rest whose flows have ended, and forget flows that have.
+
+    Every change does this first; it is only of use by itself on a balancer that is seldom
+    changed.
+
+    \b
+    Examples:
+      pydsr tidy
+    """
+    with Balancer(directory) as balancer:
+        done = balancer.tidy()
+    click.echo(f"{done.slots_rested} slots brought to rest, {done.records_deleted} records deleted")

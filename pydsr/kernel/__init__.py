@@ -1,0 +1,1 @@
+"""The kernel's side: BPF objects, network interfaces, neighbours."""

@@ -62,7 +62,7 @@ def announcement(mac: bytes, vip: IPAddress) -> bytes:
 
 def _checksum(data: bytes) -> int:
     """Return the internet checksum (RFC 1071) of an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -88,9 +88,7 @@ def receive_solicitations(interface: Interface, vips: Iterable[IPAddress], on: b
         for vip in vips:
             if not isinstance(vip, ipaddress.IPv6Address):
                 continue
-            request = struct.pack(
-                "16sH6s8x", interface.name.encode(), 0, solicited_node_mac(vip)
-            )
+            request = struct.pack("16sH6s8x", interface.name.encode(), 0, solicited_node_mac(vip))
             try:
                 fcntl.ioctl(control, _SIOCADDMULTI if on else _SIOCDELMULTI, request)
             except OSError as error:

@@ -33,8 +33,7 @@ def prepare_directory(directory: Path) -> None:
     if _file_system(directory) != "bpf":
         raise InputError(
             f"{directory} is not on a BPF file system",
-            f"choose one below {STANDARD_MOUNT}, or mount one: "
-            f"mount -t bpf bpf {directory.parent}",
+            f"choose one below {STANDARD_MOUNT}, or mount one: mount -t bpf bpf {directory.parent}",
         )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -257,7 +257,7 @@ def map_delete(fd: Descriptor, key: Any) -> bool:
     return True
 
 
-def map_keys(fd: Descriptor, key_type: type[ctypes.Structure]) -> Iterator[Any]:
+def map_keys(fd: Descriptor, key_type: type[Any]) -> Iterator[Any]:
     """Walk the keys of a hash map; each is a copy of its own."""
     previous: Any = None
     while True:
@@ -272,7 +272,9 @@ def map_keys(fd: Descriptor, key_type: type[ctypes.Structure]) -> Iterator[Any]:
         previous = key
 
 
-def map_read_batch(fd: Descriptor, keys: Any, values: Any, cursor: Any, first: bool) -> int:
+def map_read_batch(
+    fd: Descriptor, keys: Any, values: Any, cursor: Any, first: bool
+) -> tuple[int, bool]:
     """Read elements into the arrays ``keys`` and ``values``.
 
     Args:
@@ -283,7 +285,7 @@ def map_read_batch(fd: Descriptor, keys: Any, values: Any, cursor: Any, first: b
         first: whether this is the first call of a walk.
 
     Returns:
-        How many were read; fewer than asked for at the end of the map.
+        How many were read, and whether the map ends with them.
     """
     count = c_uint32(len(keys))
     options = _BatchOptions(sz=ctypes.sizeof(_BatchOptions))
@@ -298,7 +300,7 @@ def map_read_batch(fd: Descriptor, keys: Any, values: Any, cursor: Any, first: b
     )
     if result < 0 and ctypes.get_errno() != errno.ENOENT:
         _checked(result)
-    return count.value
+    return count.value, result < 0
 
 
 def map_update_batch(fd: Descriptor, keys: Any, values: Any, number: int) -> None:
@@ -418,7 +420,7 @@ def link_update(link: Descriptor, program: Descriptor) -> None:
     _checked(_library().bpf_link_update(link.number, program.number, None))
 
 
-def test_run(
+def run_program(
     program: Descriptor, frame: bytes, repeat: int = 1, ifindex: int = 0
 ) -> tuple[int, bytes, int]:
     """Run an XDP program on a frame by BPF_PROG_TEST_RUN.

@@ -36,8 +36,8 @@ class MapSpec:
     flags: int = 0
 
 
-def map_specs(table_size: int) -> tuple[MapSpec, ...]:
-    """Return every map of the data plane, for tables of that size."""
+def map_specs() -> tuple[MapSpec, ...]:
+    """Return every map of the data plane; a service's table is made by create_table_map()."""
     hash_, array, percpu = (
         libbpf.MAP_TYPE_HASH,
         libbpf.MAP_TYPE_ARRAY,
@@ -106,9 +106,7 @@ def create_table_map(table_size: int) -> Descriptor:
 
 def create_map(spec: MapSpec, table_size: int) -> Descriptor:
     """Create a map that is not pinned yet."""
-    inner = (
-        create_table_map(table_size) if spec.kind == libbpf.MAP_TYPE_ARRAY_OF_MAPS else None
-    )
+    inner = create_table_map(table_size) if spec.kind == libbpf.MAP_TYPE_ARRAY_OF_MAPS else None
     return libbpf.map_create(
         spec.kind,
         spec.name,
@@ -137,9 +135,7 @@ def mismatch(spec: MapSpec, fd: Descriptor) -> str:
 class HashMap:
     """A hash map with struct keys and values."""
 
-    def __init__(
-        self, fd: Descriptor, key_type: type[Any], value_type: type[Structure]
-    ) -> None:
+    def __init__(self, fd: Descriptor, key_type: type[Any], value_type: type[Structure]) -> None:
         self.fd = fd
         self._key_type = key_type
         self._value_type = value_type
@@ -157,26 +153,28 @@ class HashMap:
         """Delete an element; False where there was none."""
         return libbpf.map_delete(self.fd, key)
 
-    def keys(self) -> list[Any]:
+    def all_keys(self) -> list[Any]:
         """Return every key."""
         return list(libbpf.map_keys(self.fd, self._key_type))
 
-    def items(self) -> Iterator[tuple[Any, Any]]:
-        """Walk the elements by batches; changing the map meanwhile may hide or repeat some."""
-        keys = (self._key_type * _BATCH)()
-        values = (self._value_type * _BATCH)()
-        cursor = ctypes.create_string_buffer(max(sizeof(self._key_type), 8))
-        first = True
-        while True:
-            count = libbpf.map_read_batch(self.fd, keys, values, cursor, first)
-            for position in range(count):
-                yield (
-                    self._key_type.from_buffer_copy(keys[position]),
-                    self._value_type.from_buffer_copy(values[position]),
-                )
-            if count < _BATCH:
-                return
-            first = False
+
+def read_all(
+    fd: Descriptor, key_type: type[Structure], value_type: type[Structure]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Walk a hash map as bytes, by batches; changes made meanwhile may hide or repeat some."""
+    key_size, value_size = sizeof(key_type), sizeof(value_type)
+    keys, values = (key_type * _BATCH)(), (value_type * _BATCH)()
+    cursor = ctypes.create_string_buffer(max(key_size, 8))
+    first = True
+    while True:
+        count, ended = libbpf.map_read_batch(fd, keys, values, cursor, first)
+        all_keys, all_values = bytes(keys), bytes(values)
+        for position in range(count):
+            key, value = position * key_size, position * value_size
+            yield all_keys[key : key + key_size], all_values[value : value + value_size]
+        if ended:
+            return
+        first = False
 
 
 class PerCpuArray:
@@ -228,7 +226,7 @@ class Pins:
         A directory without ``settings`` was left by a creation that did not end, so nothing
         uses its maps: they are made anew.
         """
-        specs = map_specs(table_size)
+        specs = map_specs()
         fresh = not self.path("settings").exists()
         for spec in sorted(specs, key=lambda spec: spec.name == "settings"):
             path = self.path(spec.name)
@@ -246,4 +244,3 @@ class Pins:
         for fd in self._open.values():
             fd.close()
         self._open.clear()
-

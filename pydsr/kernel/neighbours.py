@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class Neighbour:
 
 
 def resolve(
-    addresses: Sequence[IPAddress], attached: dict[int, str], seconds: float = RESOLVE_SECONDS
+    addresses: Sequence[IPAddress], attached: Mapping[int, str], seconds: float = RESOLVE_SECONDS
 ) -> dict[IPAddress, Neighbour]:
     """Find the MACs of backends, all at once.
 
@@ -72,9 +72,7 @@ def resolve(
             time.sleep(_POLL_SECONDS)
 
 
-def known(
-    addresses: Sequence[IPAddress], attached: Collection[int]
-) -> dict[IPAddress, Neighbour]:
+def known(addresses: Sequence[IPAddress], attached: Collection[int]) -> dict[IPAddress, Neighbour]:
     """Return those backends the kernel is sure of at this moment, without asking for any."""
     with netlink() as ip:
         entries = [*ip.get_neighbours(family=socket.AF_INET)]
@@ -91,7 +89,7 @@ def known(
     return found
 
 
-def link_of(ip: IPRoute, address: IPAddress, attached: Collection[int] | dict[int, str]) -> int:
+def link_of(ip: IPRoute, address: IPAddress, attached: Collection[int]) -> int:
     """Return the index of the attached interface an address is directly behind.
 
     Raises:
@@ -162,16 +160,14 @@ def _ask(ip: IPRoute, address: IPAddress, ifindex: int) -> None:
         ip.neigh("replace", state=ndmsg.NUD_NONE, flags=_NTF_USE, **request)
 
 
-def _all_failed(
-    ip: IPRoute, addresses: Sequence[IPAddress], links: dict[IPAddress, int]
-) -> bool:
+def _all_failed(ip: IPRoute, addresses: Sequence[IPAddress], links: dict[IPAddress, int]) -> bool:
     """Return whether the kernel has given up on every one of them."""
     entries = [_entry(ip, address, links[address]) for address in addresses]
     return all(entry is not None and entry["state"] & ndmsg.NUD_FAILED for entry in entries)
 
 
 def _unanswered(
-    missing: Sequence[IPAddress], links: dict[IPAddress, int], attached: dict[int, str]
+    missing: Sequence[IPAddress], links: dict[IPAddress, int], attached: Mapping[int, str]
 ) -> BackendUnresolvedError:
     names = ", ".join(str(address) for address in missing)
     where = ", ".join(sorted({attached[links[address]] for address in missing}))

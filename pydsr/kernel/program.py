@@ -86,7 +86,7 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
         try:
             text = f"{source.read_text(encoding='utf-8')}\n{appended}"
             return bcc.BPF(text=text.encode(), cflags=flags)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - bcc raises nothing narrower
             raise InternalError(
                 f"{source.name} does not compile with this bcc: {error}",
                 "the compiler's messages are above; please report them with `pydsr --version`",
@@ -104,9 +104,7 @@ def load_function(compiled: Any, name: str) -> Descriptor:
     instructions = ctypes.string_at(start, size)
     try:
         try:
-            return libbpf.program_load(
-                name, instructions, libbpf.PROG_FLAG_XDP_HAS_FRAGS, LICENCE
-            )
+            return libbpf.program_load(name, instructions, libbpf.PROG_FLAG_XDP_HAS_FRAGS, LICENCE)
         except libbpf.VerifierError as error:
             # Kernels before 5.18 do not know the flag; they also do not need it to attach
             # to interfaces of an ordinary MTU.

@@ -9,6 +9,8 @@ import ctypes
 import fcntl
 import mmap
 import os
+import struct
+import sys
 import time
 from array import array
 from collections.abc import Iterable, Iterator
@@ -24,10 +26,19 @@ from pydsr.errors import (
     NotAttachedError,
     PermissionDeniedError,
 )
+from pydsr.flows import FlowRecord
 from pydsr.kernel import layout, libbpf
 from pydsr.kernel.layout import ServiceFlag, StateNumber
 from pydsr.kernel.libbpf import Descriptor
-from pydsr.kernel.maps import HashMap, MapSpec, PerCpuArray, Pins, create_table_map, map_specs
+from pydsr.kernel.maps import (
+    HashMap,
+    MapSpec,
+    PerCpuArray,
+    Pins,
+    create_table_map,
+    map_specs,
+    read_all,
+)
 from pydsr.kernel.maps import mismatch as map_mismatch
 from pydsr.model import (
     DEFAULT_LEARN_SECONDS,
@@ -48,12 +59,15 @@ LOCK_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.02
 _IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17}
 _PROTOCOLS = {number: protocol for protocol, number in _IP_PROTOCOLS.items()}
-_STATES = {
+STATE_NUMBERS = {
     BackendState.UP: StateNumber.UP,
     BackendState.DRAIN: StateNumber.DRAIN,
     BackendState.DOWN: StateNumber.DOWN,
 }
-_STATE_NAMES = {number: state for state, number in _STATES.items()}
+_STATE_NAMES = {number: state for state, number in STATE_NUMBERS.items()}
+# struct record, and the service within struct flow_key: unpacked by the hundred thousand.
+_RECORD = struct.Struct("=QIHH")
+_FLOW_SERVICE = struct.Struct("=I")
 _BACKEND_BYTES = sizeof(layout.BackendValue)
 
 
@@ -63,18 +77,6 @@ class Settings:
 
     table_size: int
     seed: int
-
-
-@dataclass(frozen=True)
-class FlowRecord:
-    """A flow whose slot is changing; ``last_seen`` is nanoseconds of CLOCK_MONOTONIC."""
-
-    key: layout.FlowKey
-    service: int
-    slot: int
-    backend: int
-    last_seen: int
-    closing: bool
 
 
 def monotonic_nanoseconds() -> int:
@@ -125,18 +127,11 @@ def _service_value(service: Service) -> layout.ServiceValue:
                 endpoint.address.version, options.netmask4 if is_ipv4 else options.netmask6
             )
         ),
-        learn_seconds=learn_seconds(service),
+        learn_seconds=service.learn_seconds,
         netmask4=options.netmask4,
         netmask6=options.netmask6,
         name=options.name.encode(),
     )
-
-
-def learn_seconds(service: Service) -> int:
-    """Return how long a service learns flows after a change."""
-    if service.options.learn is not None:
-        return service.options.learn
-    return DEFAULT_LEARN_SECONDS[service.endpoint.protocol]
 
 
 @contextmanager
@@ -197,11 +192,7 @@ class State:
         self.pins = Pins(directory)
         self.settings = self._read_settings()
         self.table_size = self.settings.table_size
-        self._services = HashMap(
-            self.pins["services"], layout.ServiceKey, layout.ServiceValue
-        )
-        self.records = HashMap(self.pins["records"], layout.FlowKey, layout.RecordValue)
-        self.pending = HashMap(self.pins["pending"], layout.FlowKey, layout.RecordValue)
+        self._services = HashMap(self.pins["services"], layout.ServiceKey, layout.ServiceValue)
         self._memory: mmap.mmap | None = None
 
     def _read_settings(self) -> Settings:
@@ -220,7 +211,7 @@ class State:
                 "use the version of pydsr that attached it, or start anew: "
                 "pydsr detach --all --purge, then pydsr attach",
             )
-        for spec in map_specs(value.table_size):
+        for spec in map_specs():
             self._check_map(spec)
         return Settings(value.table_size, value.seed)
 
@@ -262,7 +253,7 @@ class State:
 
     def services(self) -> tuple[Service, ...]:
         """Return every service with its backends, in the order of the endpoints."""
-        found = [self._read_service(key) for key in self._services.keys()]
+        found = [self._read_service(key) for key in self._services.all_keys()]
         return tuple(
             sorted((s for s in found if s is not None), key=lambda service: service.endpoint)
         )
@@ -276,19 +267,16 @@ class State:
         if value is None:
             return None
         endpoint = _endpoint(key)
+        table = self._read_raw_table(value.id) or layout.table_type(self.table_size)()
         return Service(
             id=value.id,
             endpoint=endpoint,
             options=_options(value, endpoint.protocol),
-            backends=self._read_members(value.id),
+            backends=tuple(self._backend(table.members[i]) for i in range(table.members_count)),
             table_size=self.table_size,
+            slots_changing=table.tracked_slots,
+            learn_until=table.learn_until,
         )
-
-    def _read_members(self, service_id: int) -> tuple[Backend, ...]:
-        raw = self._read_raw_table(service_id)
-        if raw is None:
-            return ()
-        return tuple(self._backend(raw.members[i]) for i in range(raw.members_count))
 
     def _backend(self, member: Any) -> Backend:
         value = self.read_backend(member.backend)
@@ -316,7 +304,9 @@ class State:
 
     def free_service_id(self) -> int | None:
         """Return an id that no service has, or None when all are taken."""
-        taken = {service.id for key in self._services.keys() if (service := self._services.get(key))}
+        taken = {
+            service.id for key in self._services.all_keys() if (service := self._services.get(key))
+        }
         return next((n for n in range(layout.SERVICES_MAX) if n not in taken), None)
 
     # -- VIPs
@@ -325,13 +315,11 @@ class State:
         """Make the VIPs those given, with whether each answers ARP/ND."""
         table = HashMap(self.pins["vips"], layout.VipKey, layout.VipValue)
         wanted = {layout.pack_address(vip): arp for vip, arp in vips.items()}
-        for key in table.keys():
+        for key in table.all_keys():
             if bytes(key.halves) not in wanted:
                 table.delete(key)
         for packed, arp in wanted.items():
-            table.put(
-                layout.VipKey(layout.Address(*packed)), layout.VipValue(answers_arp=arp)
-            )
+            table.put(layout.VipKey(layout.Address(*packed)), layout.VipValue(answers_arp=arp))
 
     # -- tables
 
@@ -377,7 +365,7 @@ class State:
                 weight=member.weight,
                 slots=owned[member.id],
                 backend=member.id,
-                state=_STATES[member.state],
+                state=STATE_NUMBERS[member.state],
             )
         slots = array("H", bytes(4 * table.size))
         slots[0::2] = table.current
@@ -408,9 +396,7 @@ class State:
 
     def _backend_view(self, backend_id: int) -> layout.BackendValue:
         """Return a backend's bytes in the map itself."""
-        return layout.BackendValue.from_buffer(
-            self._backends_memory(), backend_id * _BACKEND_BYTES
-        )
+        return layout.BackendValue.from_buffer(self._backends_memory(), backend_id * _BACKEND_BYTES)
 
     def read_backend(self, backend_id: int) -> layout.BackendValue:
         """Return a copy of a backend's entry."""
@@ -443,10 +429,8 @@ class State:
         view = self._backend_view(backend_id)
         view.mac_by_hand = by_hand
         view.ifindex = ifindex
-        word = ctypes.c_uint64.from_buffer(
-            self._backends_memory(), backend_id * _BACKEND_BYTES
-        )
-        word.value = int.from_bytes(mac.octets + bytes(2), _byte_order())
+        word = ctypes.c_uint64.from_buffer(self._backends_memory(), backend_id * _BACKEND_BYTES)
+        word.value = int.from_bytes(mac.octets + bytes(2), sys.byteorder)
         del view, word
 
     def write_backend_state(self, backend_id: int, state: StateNumber) -> None:
@@ -477,15 +461,26 @@ class State:
 
     def flow_records(self) -> Iterator[FlowRecord]:
         """Walk the records of flows whose slots are changing."""
-        for key, value in self.records.items():
-            yield FlowRecord(
-                key=key,
-                service=key.service,
-                slot=value.slot,
-                backend=value.backend,
-                last_seen=value.last_seen,
-                closing=bool(value.flags & layout.RecordFlag.CLOSING),
-            )
+        return self._read_records("records")
+
+    def pending_flows(self) -> Iterator[FlowRecord]:
+        """Walk the flows whose SYN was all that came."""
+        return self._read_records("pending")
+
+    def _read_records(self, name: str) -> Iterator[FlowRecord]:
+        for key, value in read_all(self.pins[name], layout.FlowKey, layout.RecordValue):
+            last_seen, slot, backend, flags = _RECORD.unpack(value)
+            (service,) = _FLOW_SERVICE.unpack_from(key, layout.FlowKey.service.offset)
+            closing = bool(flags & layout.RecordFlag.CLOSING)
+            yield FlowRecord(key, service, slot, backend, last_seen, closing)
+
+    def delete_record(self, record: FlowRecord) -> None:
+        """Forget a flow, or nothing if it is gone already."""
+        libbpf.map_delete(self.pins["records"], layout.FlowKey.from_buffer_copy(record.key))
+
+    def delete_pending(self, record: FlowRecord) -> None:
+        """Forget a flow whose SYN was all that came."""
+        libbpf.map_delete(self.pins["pending"], layout.FlowKey.from_buffer_copy(record.key))
 
     # -- interfaces
 
@@ -500,12 +495,6 @@ class State:
     def delete_interface(self, ifindex: int) -> None:
         """Forget an interface."""
         libbpf.map_delete(self.pins["interfaces"], c_uint32(ifindex))
-
-
-def _byte_order() -> Any:
-    import sys
-
-    return sys.byteorder
 
 
 def fill_settings(fd: Descriptor, settings: Settings) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, cast
 
 from pydsr.errors import InputError, PydsrError
 from pydsr.lab import network
@@ -112,10 +112,9 @@ class Lab:
                     stderr=log,
                 )
         for name, server in servers.items():
-            assert server.stdout is not None
             left = max(0.0, deadline - time.monotonic())
-            readable, _, _ = select.select([server.stdout], [], [], left)
-            with server.stdout as output:
+            with cast("IO[str]", server.stdout) as output:
+                readable, _, _ = select.select([output], [], [], left)
                 if not readable or output.readline().strip() != READY:
                     words = self._log(name).read_text().strip().splitlines()
                     raise PydsrError(

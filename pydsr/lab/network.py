@@ -62,7 +62,7 @@ def entered(namespace: str) -> Iterator[None]:
     Sockets, /proc/sys/net and child processes of the block belong to that namespace. Mounts stay
     as they are, unlike with ``ip netns exec``, which hides the bpffs.
     """
-    with held(), open("/proc/thread-self/ns/net", "rb") as home:
+    with held(), Path("/proc/thread-self/ns/net").open("rb") as home:
         try:
             netns.setns(namespace, flags=0)
             yield

@@ -1,0 +1,1 @@
+"""What is shown: rich renderables and JSON, pure functions of data."""

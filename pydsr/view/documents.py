@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from pydsr.model import (
-    DEFAULT_LEARN_SECONDS,
     Backend,
     Counters,
     Endpoint,
@@ -29,52 +28,46 @@ class InterfaceStatus(Protocol):
     """An attached interface: ``mode`` is native or generic."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str: ...  # noqa: D102 - its name says it
     @property
-    def mode(self) -> str: ...
+    def mode(self) -> str: ...  # noqa: D102 - its name says it
     @property
-    def program_id(self) -> int: ...
+    def program_id(self) -> int: ...  # noqa: D102 - its name says it
 
 
 class Change(Protocol):
     """One change of a plan; ``before`` is None for what is new, ``after`` for what goes."""
 
     @property
-    def action(self) -> str: ...
+    def action(self) -> str: ...  # noqa: D102 - its name says it
     @property
-    def object(self) -> builtins.object: ...
+    def object(self) -> builtins.object: ...  # noqa: D102 - its name says it
     @property
-    def before(self) -> builtins.object: ...
+    def before(self) -> builtins.object: ...  # noqa: D102 - its name says it
     @property
-    def after(self) -> builtins.object: ...
+    def after(self) -> builtins.object: ...  # noqa: D102 - its name says it
 
 
 class Explanation(Protocol):
     """What the program would do with a packet; None where there is no such part."""
 
     @property
-    def service(self) -> Endpoint | None: ...
+    def service(self) -> Endpoint | None: ...  # noqa: D102 - its name says it
     @property
-    def backend(self) -> IPAddress | None: ...
+    def backend(self) -> IPAddress | None: ...  # noqa: D102 - its name says it
     @property
-    def mac(self) -> MacAddress | None: ...
+    def mac(self) -> MacAddress | None: ...  # noqa: D102 - its name says it
     @property
-    def verdict(self) -> str: ...
+    def verdict(self) -> str: ...  # noqa: D102 - its name says it
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str: ...  # noqa: D102 - its name says it
     @property
-    def slot(self) -> int | None: ...
+    def slot(self) -> int | None: ...  # noqa: D102 - its name says it
 
 
 def slot_share(service: Service, backend: Backend) -> float:
     """Return the part of the service's slots that a backend owns, 0 to 1."""
     return backend.slots / service.table_size if service.table_size else 0.0
-
-
-def learn_seconds(service: Service) -> int:
-    """Return how long the service learns flows after a change, the default where none is set."""
-    learn = service.options.learn
-    return DEFAULT_LEARN_SECONDS[service.endpoint.protocol] if learn is None else learn
 
 
 def status_document(
@@ -102,7 +95,7 @@ def services_document(services: Sequence[Service]) -> list[Document]:
             "netmask4": service.options.netmask4,
             "netmask6": service.options.netmask6,
             "one_packet": service.options.one_packet,
-            "learn": learn_seconds(service),
+            "learn": service.learn_seconds,
             "arp": service.options.arp,
             "backends": len(service.backends),
             "table_size": service.table_size,
@@ -150,6 +143,8 @@ def stats_document(snapshot: Snapshot) -> Document:
                 "service": str(service.endpoint),
                 "name": service.options.name,
                 **_counters(service_counters(snapshot, service)),
+                "slots_changing": service.slots_changing,
+                "records": snapshot.records.get(service.id, 0),
                 "backends": [
                     {
                         "address": str(backend.address),
@@ -164,13 +159,16 @@ def stats_document(snapshot: Snapshot) -> Document:
     }
 
 
-def plan_document(changes: Sequence[Change], slots_moved: int, slots: int) -> Document:
+def plan_document(
+    changes: Sequence[Change], slots_moved: int, slots: int, flows_moved: int = 0
+) -> Document:
     """Return the document of ``--plan`` and ``diff``.
 
     Args:
         changes: in the order they would be made.
         slots_moved: how many slots get another owner.
         slots: how many slots the services concerned have in all.
+        flows_moved: how many recorded flows lose their backend.
     """
     return {
         "changes": [
@@ -184,6 +182,7 @@ def plan_document(changes: Sequence[Change], slots_moved: int, slots: int) -> Do
         ],
         "slots_moved": slots_moved,
         "slots": slots,
+        "flows_moved": flows_moved,
     }
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pydsr.model import Backend, BackendState
 
-UNKNOWN = "–"
+UNKNOWN = "–"  # noqa: RUF001 - a dash is meant
 """Shown where a value is not known or has no meaning."""
 
 _LEVELS = "▁▂▃▄▅▆▇█"

@@ -19,7 +19,6 @@ from pydsr.view.documents import (
     Change,
     Explanation,
     InterfaceStatus,
-    learn_seconds,
     slot_share,
 )
 
@@ -59,7 +58,7 @@ def services_table(services: Sequence[Service]) -> RenderableType:
             Text(options.name),
             Text(_affinity(service)),
             Text(str(len(service.backends))),
-            Text(f"{learn_seconds(service)} s"),
+            Text(f"{service.learn_seconds} s"),
             Text(" ".join(flag for flag, is_set in flags.items() if is_set)),
         )
     return table
@@ -102,10 +101,16 @@ def stats_table(snapshot: Snapshot, before: Snapshot | None = None) -> Renderabl
     """
     rates = rates_between(before, snapshot)
     has_rates = before is not None
+    # What is not at rest is shown only while anything is.
+    changing = any(service.slots_changing for service in snapshot.services)
     headings = ["packets", "bytes", "new flows"] + ["pkt/s", "bit/s", "new/s"] * has_rates
+    headings += ["slots changing", "flows recorded"] * changing
     services = _table(["service / backend"], headings)
     for service in rates.services:
-        services.add_row(_title(service.service), *_figures(service, has_rates))
+        records = snapshot.records.get(service.service.id, 0)
+        state = [Text(str(service.service.slots_changing)), Text(str(records))]
+        figures_ = [*_figures(service, has_rates), *(state if changing else ())]
+        services.add_row(_title(service.service), *figures_)
         for each in service.backends:
             services.add_row(Text(f"  {each.backend.address}"), *_figures(each, has_rates))
     verdicts = _table(["verdict"], ["packets"] + ["pkt/s"] * has_rates)
@@ -121,13 +126,16 @@ def stats_table(snapshot: Snapshot, before: Snapshot | None = None) -> Renderabl
     )
 
 
-def plan_table(changes: Sequence[Change], slots_moved: int, slots: int) -> RenderableType:
+def plan_table(
+    changes: Sequence[Change], slots_moved: int, slots: int, flows_moved: int = 0
+) -> RenderableType:
     """Show what would change, in the order it would be done.
 
     Args:
         changes: in the order they would be made.
         slots_moved: how many slots get another owner.
         slots: how many slots the services concerned have in all.
+        flows_moved: how many recorded flows lose their backend.
     """
     if not changes:
         return Text("nothing to change")
@@ -141,7 +149,10 @@ def plan_table(changes: Sequence[Change], slots_moved: int, slots: int) -> Rende
             Text(_or_dash(change.after)),
         )
     moved = f" ({figures.percent(slots_moved / slots)})" if slots else ""
-    return Group(table, Text(""), Text(f"{slots_moved} of {slots} slots move{moved}"))
+    lines = [Text(f"{slots_moved} of {slots} slots move{moved}")]
+    if flows_moved:
+        lines.append(Text(f"{_plural(flows_moved, 'recorded flow')} lose their backend"))
+    return Group(table, Text(""), *lines)
 
 
 def explain_table(explanation: Explanation) -> RenderableType:

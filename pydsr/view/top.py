@@ -7,7 +7,7 @@ both are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from rich.console import Group, RenderableType
@@ -65,10 +65,11 @@ def frame(
     header = [_header(rates, width, clock, paused), Text("")]
     footer = [_footer(sort, interval)] if keys else []
     services = _sorted_services(rates.services, sort)
+    records = rates.snapshot.records
     happened = [verdict for verdict in rates.verdicts if verdict.total]
 
     if height is None:
-        body = _service_lines(services, history, width, sort, None)
+        body = _service_lines(services, records, history, width, sort, None)
         body += _verdict_lines(happened, width, None)
         footer = [Text(""), *footer] if keys else []
     else:
@@ -76,7 +77,7 @@ def frame(
         # The reasons keep a quarter whatever the services need: drops have to be seen.
         verdict_room = max(room // 4, room - _rows_wanted(services))
         verdicts = _verdict_lines(happened, width, verdict_room)
-        body = _service_lines(services, history, width, sort, room - len(verdicts))
+        body = _service_lines(services, records, history, width, sort, room - len(verdicts))
         body += verdicts
         body = body[:room] + [Text("")] * (room - len(body))
 
@@ -156,7 +157,12 @@ def _service_rows(service: ServiceRate) -> int:
 
 
 def _service_lines(
-    services: Sequence[ServiceRate], history: History, width: int, sort: Sort, room: int | None
+    services: Sequence[ServiceRate],
+    records: Mapping[int, int],
+    history: History,
+    width: int,
+    sort: Sort,
+    room: int | None,
 ) -> list[Text]:
     if not services:
         return [Text("no services: `pydsr services add` adds one", style="dim")][:room]
@@ -171,7 +177,8 @@ def _service_lines(
     for service, limit in zip(services, rows, strict=False):
         if spacing and len(lines) > 1:
             lines.append(Text(""))
-        lines += _one_service(service, history, columns, sort, limit)
+        recorded = records.get(service.service.id, 0)
+        lines += _one_service(service, recorded, history, columns, sort, limit)
     if len(rows) < len(services):
         lines.append(_more(len(services) - len(rows), "service"))
     return lines
@@ -197,10 +204,17 @@ def _allot(wanted: Sequence[int], room: int) -> list[int]:
 
 
 def _one_service(
-    service: ServiceRate, history: History, columns: Columns, sort: Sort, limit: int
+    service: ServiceRate,
+    records: int,
+    history: History,
+    columns: Columns,
+    sort: Sort,
+    limit: int,
 ) -> list[Text]:
     name = service_title(service, columns.widths["name"])
-    title = columns.row({"name": name, **_rate_cells(service.rate, columns)})
+    title = columns.row(
+        {"name": name, **_rate_cells(service.rate, columns), **_change_cells(service, records)}
+    )
     title.stylize("bold")
     if not service.backends:
         return [title, Text(f"{INDENT}no backends", style="yellow")]
@@ -215,6 +229,15 @@ def _one_service(
     if shown < len(service.backends):
         lines.append(_more(len(service.backends) - shown, "backend"))
     return lines
+
+
+def _change_cells(service: ServiceRate, records: int) -> dict[str, Text]:
+    """Say that slots are changing, how many, and how many flows are recorded; at rest, nothing."""
+    slots = service.service.slots_changing
+    if not slots:
+        return {}
+    counts = f"{figures.count(slots)} slots {figures.count(records)} flows"
+    return {"state": Text("change", style="yellow"), "history": Text(counts, style="yellow")}
 
 
 def _backend_row(

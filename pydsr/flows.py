@@ -1,0 +1,62 @@
+"""Flow records: which still matter, and what they say of slots and backends. Pure.
+
+A record remembers the backend of one flow while the slot of that flow is changing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+CLOSING_SECONDS = 60
+"""How long a flow is expected to go on after its client said FIN or RST.
+
+The Linux default of tcp_fin_timeout: by then one end has forgotten the connection.
+"""
+
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class FlowRecord:
+    """The record of one flow.
+
+    Attributes:
+        key: the flow's key in the map, as bytes.
+        service: id of its service.
+        slot: the slot it hashes to.
+        backend: id of the backend it stays on.
+        last_seen: nanoseconds of CLOCK_MONOTONIC.
+        closing: its client has said FIN or RST.
+    """
+
+    key: bytes
+    service: int
+    slot: int
+    backend: int
+    last_seen: int
+    closing: bool
+
+    def is_live(self, now: int, idle_seconds: int) -> bool:
+        """Return whether the flow may still send.
+
+        Args:
+            now: nanoseconds of CLOCK_MONOTONIC.
+            idle_seconds: the longest silence expected of a flow of its service.
+        """
+        if self.closing:
+            idle_seconds = min(idle_seconds, CLOSING_SECONDS)
+        return now - self.last_seen < idle_seconds * _NANOSECONDS
+
+
+def backends_by_slot(records: Iterable[FlowRecord]) -> dict[int, set[int]]:
+    """Return which backends the records of each slot name."""
+    found: dict[int, set[int]] = {}
+    for record in records:
+        found.setdefault(record.slot, set()).add(record.backend)
+    return found
+
+
+def count_on(records: Iterable[FlowRecord], backends: Collection[int]) -> int:
+    """Return how many records name one of some backends."""
+    return sum(1 for record in records if record.backend in backends)

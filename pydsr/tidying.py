@@ -1,0 +1,114 @@
+"""Collect what changes leave behind: what every change does first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydsr.flows import FlowRecord, backends_by_slot
+from pydsr.kernel.layout import StateNumber
+from pydsr.kernel.state import STATE_NUMBERS, State, monotonic_nanoseconds
+from pydsr.model import BackendState, IPAddress, Service
+from pydsr.table import Table, rested_table
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What a tidying brought about."""
+
+    slots_rested: int = 0
+    records_deleted: int = 0
+
+
+def answering_vips(services: Sequence[Service]) -> dict[IPAddress, bool]:
+    """Return every VIP with whether it answers ARP/ND: if any of its services wants it to."""
+    vips: dict[IPAddress, bool] = {}
+    for service in services:
+        vip = service.endpoint.address
+        vips[vip] = vips.get(vip, False) or service.options.arp
+    return vips
+
+
+def tidy(state: State, interrupted: bool) -> Tidied:
+    """Bring slots to rest, and forget records of the past and ids that were retired.
+
+    Args:
+        state: held by the lock.
+        interrupted: a change before did not end, so everything is compared with the tables.
+    """
+    services = state.services()
+    if interrupted:
+        _recover(state, services)
+    retired = state.backend_ids(StateNumber.RETIRED)
+    changing = [service for service in services if service.slots_changing]
+    if not (retired or changing or interrupted):
+        return Tidied()
+    now = monotonic_nanoseconds()
+    live, deleted = _live_records(state, changing, now)
+    tracked: dict[int, Table] = {}
+    slots_rested = 0
+    for service in changing:
+        before = state.read_table(service.id)
+        if before is None:
+            continue
+        recorded = backends_by_slot(r for r in live if r.service == service.id)
+        rested = rested_table(before, recorded, now)
+        if rested is not before:
+            state.write_table(service.id, rested)
+            slots_rested += before.tracked_slots - rested.tracked_slots
+        tracked[service.id] = rested
+    # Only now: until its slot is at rest, a record is what keeps its flow in place.
+    for record in live:
+        table = tracked.get(record.service)
+        if table is not None and not table.previous[record.slot]:
+            state.delete_record(record)
+            deleted += 1
+    _forget_pending(state, tracked)
+    for backend_id in retired:
+        state.write_backend_state(backend_id, StateNumber.FREE)
+    return Tidied(slots_rested, deleted)
+
+
+def _live_records(
+    state: State, services: Sequence[Service], now: int
+) -> tuple[list[FlowRecord], int]:
+    """Return the records that still matter to services, and delete all others."""
+    idle = {service.id: service.learn_seconds for service in services}
+    usable = {
+        (service.id, backend.id)
+        for service in services
+        for backend in service.backends
+        if backend.state is not BackendState.DOWN
+    }
+    live, deleted = [], 0
+    for record in list(state.flow_records()):
+        if (record.service, record.backend) in usable and record.is_live(now, idle[record.service]):
+            live.append(record)
+        else:
+            state.delete_record(record)
+            deleted += 1
+    return live, deleted
+
+
+def _forget_pending(state: State, tracked: dict[int, Table]) -> None:
+    """Delete what waits in slots at rest: nothing there would ever claim or replace it."""
+    for flow in list(state.pending_flows()):
+        table = tracked.get(flow.service)
+        if table is None or not table.previous[flow.slot]:
+            state.delete_pending(flow)
+
+
+def _recover(state: State, services: Sequence[Service]) -> None:
+    """Make everything else agree with the tables again: they are what packets follow."""
+    states: dict[int, StateNumber] = {
+        backend.id: STATE_NUMBERS[backend.state]
+        for service in services
+        for backend in service.backends
+    }
+    for number in (StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN):
+        for backend_id in state.backend_ids(number):
+            wanted = states.get(backend_id, StateNumber.RETIRED)
+            if wanted != number:
+                state.write_backend_state(backend_id, wanted)
+    state.write_vips(answering_vips(services))
+    state.delete_tables_except({service.id for service in services})
