@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydsr import attachment, planner, tidying
 from pydsr.errors import InputError
-from pydsr.flows import count_on
+from pydsr.flows import HANDSHAKE_SECONDS, count_on
 from pydsr.frames import question
 from pydsr.kernel import layout, libbpf, links
 from pydsr.kernel.announce import receive_solicitations
@@ -149,12 +149,12 @@ class Balancer:
         learning = 0.0
         if now < table.learn_until and any(table.previous.count(number) for number in ids):
             learning = (table.learn_until - now) / _NANOSECONDS
-        records = [
-            record
-            for record in self._state.flow_records()
-            if record.service == service.id and record.is_live(now, service.learn_seconds)
-        ]
-        return RemainingFlows(count_on(records, ids), learning)
+        idle = service.learn_seconds
+        flows = [f for f in self._state.flow_records() if f.is_live(now, idle)]
+        handshake = min(idle, HANDSHAKE_SECONDS)
+        flows += [f for f in self._state.pending_flows() if f.is_live(now, handshake)]
+        # Ids are of one service each, so the records of others name none of these.
+        return RemainingFlows(count_on(flows, ids), learning)
 
     def explain(
         self, endpoint: Endpoint, source: IPAddress, source_port: int, syn: bool = False
@@ -292,15 +292,8 @@ class Balancer:
             return 0
         keeping = {member.id for member in after.members if member.keeps_flows}
         losing = {backend.id for backend in service.backends} - keeping
-        now = monotonic_nanoseconds()
-        return count_on(
-            (
-                record
-                for record in self._state.flow_records()
-                if record.service == service.id and record.is_live(now, service.learn_seconds)
-            ),
-            losing,
-        )
+        now, idle = monotonic_nanoseconds(), service.learn_seconds
+        return count_on((f for f in self._state.flow_records() if f.is_live(now, idle)), losing)
 
     def _following(
         self,

@@ -1,6 +1,7 @@
 """Flow records: which still matter, and what they say of slots and backends. Pure.
 
-A record remembers the backend of one flow while the slot of that flow is changing.
+A record remembers the backend of one flow while the slot of that flow is changing. A flow whose
+SYN was all that came is pending, and becomes a record with its next packet.
 """
 
 from __future__ import annotations
@@ -12,6 +13,12 @@ CLOSING_SECONDS = 60
 """How long a flow is expected to go on after its client said FIN or RST.
 
 The Linux default of tcp_fin_timeout: by then one end has forgotten the connection.
+"""
+
+HANDSHAKE_SECONDS = 60
+"""How long a flow whose SYN was all that came is expected to go on.
+
+Linux sends its SYN-ACK for 63 seconds (tcp_synack_retries, five times, doubling from one).
 """
 
 _NANOSECONDS = 1_000_000_000

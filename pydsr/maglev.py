@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
-from itertools import pairwise
 from math import isqrt
 
 NO_BACKEND = 0

@@ -16,6 +16,10 @@ from pydsr.maglev import NO_BACKEND
 from pydsr.model import BackendState
 
 
+LOOK_UP_ONLY = 0xFFFF
+"""In place of a previous backend: flows have records, and there are no older ones to learn."""
+
+
 @dataclass(frozen=True)
 class TableMember:
     """A backend as its service's table has it; ``key`` is its packed address."""
@@ -38,7 +42,8 @@ class Table:
     Attributes:
         members: the backends, drained and down ones included.
         current: slot to the backend of new flows.
-        previous: slot to the backend of flows older than the last change, or NO_BACKEND.
+        previous: slot to the backend of flows older than the last change; LOOK_UP_ONLY where
+            there are none, and NO_BACKEND at rest.
         learn_until: nanoseconds of CLOCK_MONOTONIC.
     """
 
@@ -104,31 +109,26 @@ def following_table(
             continue
         kept = _previous_after(owner, old_owner, old_previous, learning, keeping)
         previous[slot] = kept
-        learns_anew = learns_anew or kept not in (NO_BACKEND, owner)
-    learn_until = now + learn_nanoseconds if learns_anew else table.learn_until
-    return Table(tuple(members), current, previous, max(learn_until, table.learn_until))
+        learns_anew = learns_anew or kept not in (NO_BACKEND, LOOK_UP_ONLY)
+    # Never earlier than before: slots that still learn from an earlier change go on.
+    learn_until = max(now + learn_nanoseconds if learns_anew else 0, table.learn_until)
+    return Table(tuple(members), current, previous, learn_until)
 
 
 def _previous_after(
     owner: int, old_owner: int, old_previous: int, learning: bool, keeping: Collection[int]
 ) -> int:
-    """Return the previous backend of one slot after a change.
-
-    ``owner`` itself means: look flows up, learn none.
-    """
-    if old_previous == NO_BACKEND:
-        # At rest, and given to another owner: all its flows are the old owner's.
-        return old_owner if old_owner in keeping else NO_BACKEND
-    if learning and old_previous not in (NO_BACKEND, old_owner):
-        # Flows not seen since before the earlier change are still the oldest owner's.
-        return old_previous if old_previous in keeping else owner
-    if owner == NO_BACKEND and old_owner == NO_BACKEND:
-        # Only its records matter, and "look up" cannot be said by an owner it has not.
-        return old_previous if old_previous in keeping else NO_BACKEND
-    if owner == old_owner:
-        return owner
-    # Settling: what has no record is on the old owner.
-    return old_owner if old_owner in keeping else owner
+    """Return the previous backend of one slot after a change: where its oldest flows are."""
+    if learning and old_previous not in (NO_BACKEND, LOOK_UP_ONLY):
+        # Flows not seen since before the earlier change are still with its previous owner;
+        # those of the owner since have records.
+        oldest = old_previous
+    else:
+        # At rest all flows, and after learning all without a record, are the owner's.
+        oldest = old_owner
+    if oldest in keeping and oldest != owner:
+        return oldest
+    return NO_BACKEND if old_previous == NO_BACKEND else LOOK_UP_ONLY
 
 
 def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int) -> Table:
@@ -145,8 +145,8 @@ def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int
     keeping = {member.id for member in table.members if member.keeps_flows}
     learning = now < table.learn_until
     previous = array("H", table.previous)
-    for slot, (owner, old_owner) in enumerate(zip(table.current, table.previous, strict=True)):
-        if old_owner == NO_BACKEND or (learning and old_owner != owner):
+    for slot, (owner, older) in enumerate(zip(table.current, table.previous, strict=True)):
+        if older == NO_BACKEND or (learning and older != LOOK_UP_ONLY):
             continue
         if not any(b != owner and b in keeping for b in recorded.get(slot, ())):
             previous[slot] = NO_BACKEND

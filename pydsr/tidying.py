@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydsr.flows import FlowRecord, backends_by_slot
+from pydsr.flows import HANDSHAKE_SECONDS, FlowRecord, backends_by_slot
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.state import STATE_NUMBERS, State, monotonic_nanoseconds
 from pydsr.model import BackendState, IPAddress, Service
@@ -45,13 +45,16 @@ def tidy(state: State, interrupted: bool) -> Tidied:
         return Tidied()
     now = monotonic_nanoseconds()
     live, deleted = _live_records(state, changing, now)
+    pending = _live_pending(state, changing, now)
     tracked: dict[int, Table] = {}
     slots_rested = 0
     for service in changing:
         before = state.read_table(service.id)
         if before is None:
             continue
-        recorded = backends_by_slot(r for r in live if r.service == service.id)
+        recorded = backends_by_slot(
+            flow for flow in (*live, *pending) if flow.service == service.id
+        )
         rested = rested_table(before, recorded, now)
         if rested is not before:
             state.write_table(service.id, rested)
@@ -63,7 +66,11 @@ def tidy(state: State, interrupted: bool) -> Tidied:
         if table is not None and not table.previous[record.slot]:
             state.delete_record(record)
             deleted += 1
-    _forget_pending(state, tracked)
+    for flow in pending:
+        table = tracked.get(flow.service)
+        if table is not None and not table.previous[flow.slot]:
+            # Nothing in a slot at rest would ever claim or replace it.
+            state.delete_pending(flow)
     for backend_id in retired:
         state.write_backend_state(backend_id, StateNumber.FREE)
     return Tidied(slots_rested, deleted)
@@ -90,12 +97,16 @@ def _live_records(
     return live, deleted
 
 
-def _forget_pending(state: State, tracked: dict[int, Table]) -> None:
-    """Delete what waits in slots at rest: nothing there would ever claim or replace it."""
+def _live_pending(state: State, services: Sequence[Service], now: int) -> list[FlowRecord]:
+    """Return the flows that may still proceed after their SYN, and delete all others."""
+    idle = {s.id: min(s.learn_seconds, HANDSHAKE_SECONDS) for s in services}
+    live = []
     for flow in list(state.pending_flows()):
-        table = tracked.get(flow.service)
-        if table is None or not table.previous[flow.slot]:
+        if flow.service in idle and flow.is_live(now, idle[flow.service]):
+            live.append(flow)
+        else:
             state.delete_pending(flow)
+    return live
 
 
 def _recover(state: State, services: Sequence[Service]) -> None:

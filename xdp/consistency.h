@@ -13,8 +13,8 @@
  *    previous backend and is recorded.
  *  - Everything else has no SYN: while the service learns, what has no record
  *    stays on the previous backend and is recorded.
- *  - After learn_until, or where previous == current, what has no record goes
- *    to the current backend.
+ *  - After learn_until, or where there is nothing to learn (LOOK_UP_ONLY), what
+ *    has no record goes to the current backend.
  */
 #ifndef PYDSR_CONSISTENCY_H
 #define PYDSR_CONSISTENCY_H
@@ -101,7 +101,7 @@ choice_tracked(const struct service *service, const struct table *table,
 		return;
 	}
 
-	if (slot.previous != slot.current && now < table->learn_until) {
+	if (slot.previous != LOOK_UP_ONLY && now < table->learn_until) {
 		choice->backend = slot.previous;
 		choice->reason = REASON_FORWARDED_PREVIOUS;
 		if (remember)

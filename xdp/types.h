@@ -17,10 +17,11 @@
 /* Maglev wants many slots for each backend: fewer than 16 are not offered. */
 #define MEMBERS_MAX (TABLE_SIZE / 16)
 
-/* Backend ids fit a slot; id 0 means "none". */
-#define BACKENDS_MAX 65536
+/* Backend ids fit a slot, whose lowest and highest value mean other things. */
+#define BACKENDS_MAX 65535
 #define SERVICES_MAX 16384
 #define NO_BACKEND 0
+#define LOOK_UP_ONLY 0xffff
 
 /* An IPv6 address, or an IPv4 address in its mapped form ::ffff:a.b.c.d. */
 struct address {
@@ -101,7 +102,8 @@ struct counters {
 
 /*
  * previous == NO_BACKEND: the slot is at rest. Otherwise it is changing, and
- * flows are looked up in the records (see consistency.h).
+ * flows are looked up in the records; with LOOK_UP_ONLY, no older ones are
+ * learnt (see consistency.h).
  */
 struct slot {
 	__u16 current;

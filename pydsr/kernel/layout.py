@@ -11,12 +11,13 @@ from ctypes import Structure, c_char, c_ubyte, c_uint8, c_uint16, c_uint32, c_ui
 from enum import IntEnum, IntFlag
 from functools import cache
 
+from pydsr.maglev import NO_BACKEND
 from pydsr.model import IPAddress
+from pydsr.table import LOOK_UP_ONLY
 
 LAYOUT_VERSION = 1
-BACKENDS_MAX = 65536
+BACKENDS_MAX = 65535
 SERVICES_MAX = 16384
-NO_BACKEND = 0
 _MEMBERS_PER_SLOT = 16
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
@@ -239,6 +240,8 @@ def static_assertions(table_size: int) -> str:
     lines = [
         f'_Static_assert(LAYOUT_VERSION == {LAYOUT_VERSION}, "layout.py: LAYOUT_VERSION");',
         f'_Static_assert(BACKENDS_MAX == {BACKENDS_MAX}, "layout.py: BACKENDS_MAX");',
+        f'_Static_assert(LOOK_UP_ONLY == {LOOK_UP_ONLY}, "table.py: LOOK_UP_ONLY");',
+        f'_Static_assert(NO_BACKEND == {NO_BACKEND}, "maglev.py: NO_BACKEND");',
         f'_Static_assert(SERVICES_MAX == {SERVICES_MAX}, "layout.py: SERVICES_MAX");',
     ]
     enums: dict[str, type[IntEnum] | type[IntFlag]] = {
