@@ -8,7 +8,7 @@ from functools import cache
 
 from pydsr.sources import xdp_directory
 
-_REASON = re.compile(r'^REASON\((\w+), (TX|PASS|DROP), "([^"]*)"\)$', re.MULTILINE)
+_REASON = re.compile(r'^REASON\((\w+),\s*(TX|PASS|DROP),\s*"([^"]*)"\)$', re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -167,8 +167,7 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx)
 	if (!interface)
 		return REASON_NOT_VIP;
 
-	if (packet_resize(ctx,
-			  (int)ND_FRAME_BYTES - (int)(data_end - data)))
+	if (packet_resize(ctx, (int)ND_FRAME_BYTES - (int)(data_end - data)))
 		return REASON_MALFORMED;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
@@ -185,7 +184,8 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx)
 	ip->daddr = ip->saddr;
 	ip->saddr = message->target;
 	if (probing) { /* the prober has no address yet: tell everyone */
-		struct in6_addr all_nodes = { .s6_addr = { 0xff, 0x02, [15] = 1 } };
+		struct in6_addr all_nodes = { .s6_addr = { 0xff, 0x02,
+							   [15] = 1 } };
 		__u8 all_nodes_mac[ETH_ALEN] = { 0x33, 0x33, 0, 0, 0, 1 };
 
 		ip->daddr = all_nodes;
@@ -193,8 +193,8 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx)
 	}
 	ip->payload_len = swap16(sizeof(*message));
 	message->type = ND_ADVERTISEMENT;
-	message->flags = swap32(probing ? ND_OVERRIDE :
-					  ND_SOLICITED | ND_OVERRIDE);
+	message->flags =
+		swap32(probing ? ND_OVERRIDE : ND_SOLICITED | ND_OVERRIDE);
 	message->option_type = ND_OPTION_TARGET_MAC;
 	message->option_words = 1;
 	mac_copy(message->mac, interface->mac);

@@ -29,8 +29,8 @@ struct choice {
 	__u16 backend;
 };
 
-static __always_inline bool
-record_usable(const struct record *record, const struct service *service)
+static __always_inline bool record_usable(const struct record *record,
+					  const struct service *service)
 {
 	__u32 id = record->backend;
 	struct backend *backend = map_lookup(MAP(backends), &id);

@@ -9,6 +9,7 @@
 
 #define MAP(name) ((void *)bpf_pseudo_fd(1, PYDSR_FD_##name))
 
+/* clang-format off */
 static void *(*map_lookup)(void *map, const void *key) =
 	(void *)BPF_FUNC_map_lookup_elem;
 static long (*map_update)(void *map, const void *key, const void *value,
@@ -21,5 +22,6 @@ static long (*packet_resize)(struct xdp_md *ctx, int delta) =
 static __s64 (*checksum_add)(__be32 *from, __u32 from_size, __be32 *to,
 			     __u32 to_size, __wsum seed) =
 	(void *)BPF_FUNC_csum_diff;
+/* clang-format on */
 
 #endif

@@ -171,8 +171,7 @@ static __always_inline enum reason balance(struct xdp_md *ctx)
 	enum reason reason;
 
 	reason = packet_parse(data, data_end, &packet);
-	if (reason == REASON_NOT_IP &&
-	    packet.eth_proto == swap16(ETH_P_ARP))
+	if (reason == REASON_NOT_IP && packet.eth_proto == swap16(ETH_P_ARP))
 		return answer_arp(ctx);
 	if (unlikely(reason != REASON_FORWARDED))
 		return reason;

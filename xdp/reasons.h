@@ -2,22 +2,29 @@
 /*
  * Every way out of the program: REASON(name, verdict, text). The one place
  * they are defined: the counters, `pydsr stats` and the documentation are made
- * from these lines (pydsr/reasons.py reads them), so each is one macro call.
+ * from these calls (pydsr/reasons.py reads them).
  */
 REASON(FORWARDED, TX, "sent to the backend of its slot; no flow was looked up")
-REASON(FORWARDED_RECORDED, TX, "slot changing: sent to the backend recorded for its flow")
-REASON(FORWARDED_PREVIOUS, TX, "slot changing: a flow older than the change, kept on its backend")
-REASON(FORWARDED_CURRENT, TX, "slot changing: a new flow, sent to the slot's new backend")
+REASON(FORWARDED_RECORDED, TX,
+       "slot changing: sent to the backend recorded for its flow")
+REASON(FORWARDED_PREVIOUS, TX,
+       "slot changing: a flow older than the change, kept on its backend")
+REASON(FORWARDED_CURRENT, TX,
+       "slot changing: a new flow, sent to the slot's new backend")
 REASON(ARP_ANSWERED, TX, "ARP request for a VIP, answered")
 REASON(ND_ANSWERED, TX, "neighbour solicitation for a VIP, answered")
 REASON(ECHO_ANSWERED, TX, "ping of a VIP, answered")
 REASON(NOT_IP, PASS, "neither IPv4 nor IPv6, nor ARP for a VIP")
 REASON(NOT_VIP, PASS, "its destination is no VIP")
-REASON(NOT_OUR_MAC, PASS, "for a VIP, but addressed to another host's MAC or to many")
+REASON(NOT_OUR_MAC, PASS,
+       "for a VIP, but addressed to another host's MAC or to many")
 REASON(NO_SERVICE, DROP, "for a VIP, but no service has that port and protocol")
 REASON(NO_BACKEND, DROP, "its service has no backend that takes new flows")
 REASON(NO_MAC, DROP, "its backend has no usable MAC address")
-REASON(OTHER_INTERFACE, DROP, "its backend is behind another interface than it came in by")
+REASON(OTHER_INTERFACE, DROP,
+       "its backend is behind another interface than it came in by")
 REASON(ICMP_NOT_ECHO, DROP, "ICMP to a VIP other than an echo request")
-REASON(FRAGMENT, DROP, "fragment of a packet for a VIP: its ports cannot be known")
-REASON(MALFORMED, DROP, "for a VIP, but its headers are cut short or contradict its length")
+REASON(FRAGMENT, DROP,
+       "fragment of a packet for a VIP: its ports cannot be known")
+REASON(MALFORMED, DROP,
+       "for a VIP, but its headers are cut short or contradict its length")

@@ -7,8 +7,7 @@
 #include "maps.h"
 #include "packet.h"
 
-static __always_inline struct service *
-service_find(const struct packet *packet)
+static __always_inline struct service *service_find(const struct packet *packet)
 {
 	struct service_key key = {
 		.vip = packet->destination,

@@ -1,0 +1,52 @@
+# What can be done with this checkout; `make` alone lists it. The work of `setup` is in
+# packaging/setup.sh.
+
+export PATH := $(PATH):/usr/sbin:/sbin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint format lock clean
+
+BIN := .venv/bin
+READY := .venv/.ready
+C_SOURCES := $(wildcard xdp/*.[ch])
+SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh)
+# Namespaces and XDP take root.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)
+AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(READY) ## install what is missing on Debian or Ubuntu, and make .venv/bin/pydsr
+	@:
+
+$(READY): packaging/setup.sh requirements.lock requirements-dev.lock pyproject.toml
+	@packaging/setup.sh
+	@touch $@
+
+demo: setup ## balance real connections between namespaces on this machine
+	@$(AS_ROOT) $(BIN)/pydsr lab demo
+
+test: setup ## run every test (asks for root)
+	@$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider
+
+bench: setup ## measure, each figure beside a peer (asks for root)
+	@$(AS_ROOT) $(BIN)/python -m bench
+
+lint: setup ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
+	shellcheck $(SHELL_SCRIPTS)
+
+format: setup ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(C_SOURCES)
+
+lock: ## renew the requirements*.lock (UPGRADE=1: to the newest versions)
+	packaging/lock.sh $(if $(UPGRADE),--upgrade)
+
+clean: ## remove everything that was made here
+	rm -rf .venv build dist *.egg-info .*_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

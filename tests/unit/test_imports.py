@@ -1,0 +1,127 @@
+"""Which module may import which: docs/architecture.md in a form that can fail.
+
+Imports inside functions and under TYPE_CHECKING count as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import pydsr
+
+_ROOT = Path(pydsr.__file__).parent
+
+MAY_IMPORT = {
+    "pydsr.errors": set(),
+    "pydsr.sources": set(),
+    "pydsr.maglev": {"pydsr.errors"},
+    "pydsr.reasons": {"pydsr.sources"},
+    "pydsr.model": {"pydsr.errors"},
+    "pydsr.stats": {"pydsr.errors", "pydsr.model"},
+    "pydsr.table": {"pydsr.errors", "pydsr.maglev", "pydsr.model"},
+    "pydsr.planner": {"pydsr.errors", "pydsr.maglev", "pydsr.model", "pydsr.table"},
+}
+"""Pure modules: what of pydsr they may import; beside it there is the standard library only."""
+
+BELONGS_TO = {
+    "bcc": {"pydsr.kernel"},
+    "pyroute2": {"pydsr.kernel", "pydsr.lab"},
+    "click": {"pydsr.cli"},
+    "rich": {"pydsr.cli", "pydsr.view"},
+}
+"""The packages that may import a third party's; there are no others."""
+
+STAYS_OUT_OF = {
+    "pydsr.kernel": {"pydsr.balancer", "pydsr.planner", "pydsr.lab", "pydsr.view"},
+    "pydsr.lab": {"pydsr.balancer", "pydsr.planner", "pydsr.view"},
+    "pydsr.view": {"pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
+    "pydsr.balancer": {"pydsr.lab", "pydsr.view"},
+}
+"""What else a package must not know of; the command line is for nobody to import."""
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name of a file of the package."""
+    parts = path.relative_to(_ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(_ROOT.rglob("*.py"))}
+
+
+def imports_in(source: str) -> set[str]:
+    """Return what a source imports, modules of pydsr by their full names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, "imports are absolute"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & MODULES.keys()) or {node.module}
+    return found
+
+
+@cache
+def imports_of(module: str) -> set[str]:
+    """Return what a module of pydsr imports."""
+    return imports_in(MODULES[module].read_text(encoding="utf-8"))
+
+
+def is_within(module: str, packages: set[str]) -> bool:
+    """Return whether a module is one of the packages or in one of them."""
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+def test_every_form_of_import_is_seen() -> None:
+    source = """
+import os.path as path
+from pydsr import maglev, __version__
+from pydsr.model import Backend
+if TYPE_CHECKING:
+    from pydsr.cli import main
+def late():
+    import bcc
+"""
+    expected = {"os.path", "pydsr.maglev", "pydsr.model", "pydsr.cli.main", "bcc"}
+    assert expected == imports_in(source)
+
+
+@pytest.mark.parametrize("module", MAY_IMPORT)
+def test_a_pure_module_stays_pure(module: str) -> None:
+    for imported in imports_of(module):
+        package = imported.partition(".")[0]
+        assert imported in MAY_IMPORT[module] or package in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_third_party_is_imported_where_it_belongs(module: str) -> None:
+    for imported in imports_of(module):
+        package = imported.partition(".")[0]
+        if package != "pydsr" and package not in sys.stdlib_module_names:
+            assert package in BELONGS_TO, f"{package} is no dependency"
+            assert is_within(module, BELONGS_TO[package]), f"{package} has no place here"
+
+
+@pytest.mark.parametrize("package", STAYS_OUT_OF)
+def test_a_layer_knows_nothing_of_those_above(package: str) -> None:
+    modules = [module for module in MODULES if is_within(module, {package})]
+    assert modules
+    for module in modules:
+        above = {name for name in imports_of(module) if is_within(name, STAYS_OUT_OF[package])}
+        assert set() == above, f"imported by {module}"
+
+
+def test_nothing_imports_the_command_line() -> None:
+    importers = {
+        module
+        for module in MODULES
+        if not is_within(module, {"pydsr.cli"})
+        if any(is_within(imported, {"pydsr.cli"}) for imported in imports_of(module))
+    }
+    assert {"pydsr.__main__"} == importers
