@@ -6,12 +6,13 @@ import errno
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydsr import maglev
+from pydsr.changes import Change, Impact
 from pydsr.errors import EnvironmentCannotError, InputError, NotAttachedError, PermissionDeniedError
-from pydsr.kernel import bpffs, libbpf, links
+from pydsr.kernel import bpffs, layout, libbpf, links
 from pydsr.kernel.announce import announce, receive_solicitations
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.links import Interface
@@ -25,7 +26,7 @@ from pydsr.kernel.state import (
     not_attached,
     not_permitted,
 )
-from pydsr.model import IPAddress
+from pydsr.model import IPAddress, MacAddress
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Attached:
 
     name: str
     ifindex: int
+    mac: MacAddress
     mode: str
     program_id: int
     upgraded: bool = False
@@ -82,6 +84,8 @@ def attach(
     if table_size is not None:
         _check_table_size(table_size)
     interfaces = [links.find_interface(name) for name in dict.fromkeys(names)]
+    for interface in interfaces:
+        _check_index(interface)
     bpffs.prepare_directory(directory)
     with locked(directory):
         is_new = not (directory / "settings").exists()
@@ -92,6 +96,28 @@ def attach(
                 # What this attach began must not be in the way of the next.
                 bpffs.remove_directory(directory)
             raise
+
+
+def plan_attach(directory: Path, names: Sequence[str], mode: str = "auto") -> Impact:
+    """Return what attach would do, after the checks it does before it changes anything.
+
+    Raises:
+        InputError: unknown interface, or a mode that an upgrade cannot change.
+        EnvironmentCannotError: another XDP program is on an interface.
+    """
+    interfaces = [links.find_interface(name) for name in dict.fromkeys(names)]
+    present = _links(directory) if directory.exists() else {}
+    for interface in interfaces:
+        _refuse_foreign(interface, present.get(interface.index))
+        _refuse_other_mode(interface, present.get(interface.index), mode)
+    return Impact(
+        tuple(
+            Change("upgrade", interface.name, f"program {interface.xdp_program}", "a new one")
+            if interface.index in present
+            else Change("attach", interface.name, None, f"{mode} mode")
+            for interface in interfaces
+        )
+    )
 
 
 def _attach_locked(
@@ -129,9 +155,9 @@ def _attach_locked(
     upgraded = {interface.index for interface in interfaces} & set(present)
     named = {interface.index for interface in interfaces}
     return [
-        Attached(a.name, a.ifindex, a.mode, a.program_id, a.ifindex in upgraded)
-        for a in attached(directory)
-        if a.ifindex in named
+        replace(one, upgraded=one.ifindex in upgraded)
+        for one in attached(directory)
+        if one.ifindex in named
     ]
 
 
@@ -178,10 +204,19 @@ def _create_pins(directory: Path, settings: Settings) -> None:
     except OSError as error:
         raise EnvironmentCannotError(
             f"the kernel cannot create the balancer's maps: {error.strerror}",
-            "is there enough memory, and is the kernel 5.11 or later?",
+            "is there enough memory, and is the kernel 5.18 or later?",
         ) from None
     finally:
         pins.close()
+
+
+def _check_index(interface: Interface) -> None:
+    if interface.index >= layout.INTERFACES_MAX:
+        raise EnvironmentCannotError(
+            f"{interface.name} has the index {interface.index}, and those of pydsr end at "
+            f"{layout.INTERFACES_MAX - 1}",
+            "make the interface anew with a lower one: ip link add … index N",
+        )
 
 
 def _refuse_foreign(interface: Interface, own: libbpf.LinkInfo | None) -> None:
@@ -278,8 +313,35 @@ def attached(directory: Path) -> list[Attached]:
         interface = interfaces.get(ifindex)
         # The same index in another network namespace is another interface.
         if interface is not None and interface.xdp_program == info.prog_id:
-            found.append(Attached(interface.name, ifindex, interface.xdp_mode, info.prog_id))
+            found.append(
+                Attached(interface.name, ifindex, interface.mac, interface.xdp_mode, info.prog_id)
+            )
     return sorted(found, key=lambda one: one.ifindex)
+
+
+def plan_detach(directory: Path, names: Sequence[str], purge: bool = False) -> Impact:
+    """Return what detach would do.
+
+    Raises:
+        InputError: an interface is not attached.
+        NotAttachedError: there is no state at all.
+    """
+    leaving = _leaving(directory, names)
+    changes = [Change("detach", one.name, f"{one.mode} mode") for one in leaving]
+    if purge:
+        changes.append(Change("purge", str(directory), "all services and counters"))
+    return Impact(tuple(changes))
+
+
+def _leaving(directory: Path, names: Sequence[str]) -> list[Attached]:
+    by_name = {one.name: one for one in attached(directory)}
+    for name in names:
+        if name not in by_name:
+            raise InputError(
+                f"pydsr is not attached to {name}",
+                "attached: " + (", ".join(by_name) or "none"),
+            )
+    return [by_name[name] for name in names] if names else list(by_name.values())
 
 
 def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[str]:
@@ -300,14 +362,7 @@ def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[s
     if not directory.is_dir():
         raise not_attached(directory)
     with locked(directory):
-        by_name = {one.name: one for one in attached(directory)}
-        for name in names:
-            if name not in by_name:
-                raise InputError(
-                    f"pydsr is not attached to {name}",
-                    "attached: " + (", ".join(by_name) or "none"),
-                )
-        leaving = [by_name[name] for name in names] if names else list(by_name.values())
+        leaving = _leaving(directory, names)
         _withdraw(directory, leaving)
         if not names:
             for path in (directory / "links").iterdir():

@@ -7,6 +7,7 @@ the new state, and something for the next change to tidy up.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydsr import attachment, planner, tidying
+from pydsr.changes import Change, Impact
 from pydsr.errors import InputError
 from pydsr.flows import HANDSHAKE_SECONDS, count_on
 from pydsr.frames import question
@@ -23,6 +25,7 @@ from pydsr.kernel.announce import receive_solicitations
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.state import STATE_NUMBERS, State, locked, monotonic_nanoseconds
 from pydsr.model import (
+    BackendState,
     Endpoint,
     IPAddress,
     MacAddress,
@@ -31,10 +34,12 @@ from pydsr.model import (
     Snapshot,
 )
 from pydsr.placement import PlacedBackend, place_backends
-from pydsr.planner import Change, DesiredBackend, Edit, Impact
+from pydsr.planner import DesiredBackend, Edit
 from pydsr.reasons import all_reasons
 from pydsr.table import Table, TableMember, empty_table, following_table
 from pydsr.tidying import answering_vips
+
+_log = logging.getLogger(__name__)
 
 _NANOSECONDS = 1_000_000_000
 
@@ -362,6 +367,12 @@ class Balancer:
         """Bring a new service to life, its last step first seen by packets."""
         if service.id < 0:
             service = replace(service, id=self._new_service_id())
+        if service.endpoint.address in links.local_addresses():
+            _log.warning(
+                "%s is an address of this machine, so its kernel answers for it too: remove it "
+                "here, and have it on the loopback of the backends",
+                service.endpoint.address,
+            )
         self._state.write_table(service.id, table)
         self._state.write_service(service)
         self._state.write_vips(answering_vips(self.services()))
@@ -434,6 +445,10 @@ class Balancer:
             if plan_only:
                 yield
                 return
+            for one in self.interfaces():
+                # Changed by hand since, it would have the program take every packet for
+                # somebody else's.
+                self._state.write_interface(one.ifindex, one.mac)
             with self._state.changing() as interrupted:
                 tidying.tidy(self._state, interrupted)
                 yield
@@ -445,3 +460,25 @@ class Balancer:
         """
         with locked(self.directory), self._state.changing() as interrupted:
             return tidying.tidy(self._state, interrupted)
+
+
+def find_problems(
+    interfaces: Sequence[attachment.Attached], services: Sequence[Service]
+) -> list[str]:
+    """Say what keeps a balancer from its work; nothing where it does it."""
+    problems = [] if interfaces else ["no interface is attached"]
+    problems += [
+        f"{one.name} is attached in {one.mode} mode, at a fraction of the native speed"
+        for one in interfaces
+        if one.mode != "native"
+    ]
+    for service in services:
+        taking = [b for b in service.backends if b.state is BackendState.UP]
+        if not taking:
+            problems.append(f"{service.endpoint} has no backend that takes new flows")
+        problems += [
+            f"backend {backend.address} of {service.endpoint} has no MAC address"
+            for backend in taking
+            if backend.mac is None
+        ]
+    return problems

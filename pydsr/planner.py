@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from pydsr.changes import Change
 from pydsr.errors import InputError
 from pydsr.model import (
     Backend,
@@ -19,16 +20,6 @@ from pydsr.table import Table
 
 
 @dataclass(frozen=True)
-class Change:
-    """One difference: what happens to which object, and its value before and after."""
-
-    action: str
-    object: str
-    before: str | int | None = None
-    after: str | int | None = None
-
-
-@dataclass(frozen=True)
 class DesiredBackend:
     """A backend as it is to be; ``mac`` None is to be resolved or kept."""
 
@@ -36,24 +27,6 @@ class DesiredBackend:
     weight: int
     state: BackendState
     mac: MacAddress | None = None
-
-
-@dataclass(frozen=True)
-class Impact:
-    """What a change of tables means for traffic.
-
-    Attributes:
-        changes: what is done.
-        slots_moved: slots whose new flows go to another backend than before.
-        slots: slots of the service.
-        flows_moved: recorded flows that lose their backend. Flows are recorded only while
-            slots change: at rest, what a removal moves is known by its slots alone.
-    """
-
-    changes: tuple[Change, ...]
-    slots_moved: int
-    slots: int
-    flows_moved: int = 0
 
 
 Edit = Callable[[Service], tuple[DesiredBackend, ...]]

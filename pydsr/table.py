@@ -15,7 +15,6 @@ from pydsr import maglev
 from pydsr.maglev import NO_BACKEND
 from pydsr.model import BackendState
 
-
 LOOK_UP_ONLY = 0xFFFF
 """In place of a previous backend: flows have records, and there are no older ones to learn."""
 

@@ -64,11 +64,12 @@ struct nd_message {
 	(ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct nd_message))
 #define ND_BYTES_WITHOUT_OPTION (sizeof(struct nd_message) - 8)
 
-static __always_inline struct interface *interface_find(struct xdp_md *ctx)
+/* Whether a question was sent to the interface, or to many. */
+static __always_inline bool
+interface_is_asked(const struct interface *interface, const struct ethhdr *eth)
 {
-	__u32 ifindex = ctx->ingress_ifindex;
-
-	return map_lookup(MAP(interfaces), &ifindex);
+	return interface &&
+	       ((eth->h_dest[0] & 1) || interface_owns(interface, eth->h_dest));
 }
 
 static __always_inline __u16 checksum_fold(__u64 sum)
@@ -111,8 +112,8 @@ static __always_inline enum reason answer_arp(struct xdp_md *ctx)
 	if (!vip || !vip->answers_arp || sender_ip == target_ip)
 		return REASON_NOT_IP;
 	interface = interface_find(ctx);
-	if (!interface)
-		return REASON_NOT_IP;
+	if (!interface_is_asked(interface, eth))
+		return REASON_NOT_OUR_MAC;
 
 	arp->operation = swap16(ARP_REPLY);
 	mac_copy(arp->target_mac, arp->sender_mac);
@@ -150,7 +151,7 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx)
 	struct nd_message *message = (void *)(ip + 1);
 	struct interface *interface;
 	struct address target, sender;
-	struct ethhdr *eth;
+	struct ethhdr *eth = data;
 	struct vip *vip;
 	bool probing;
 
@@ -164,8 +165,8 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx)
 	if (!vip || !vip->answers_arp)
 		return REASON_NOT_VIP;
 	interface = interface_find(ctx);
-	if (!interface)
-		return REASON_NOT_VIP;
+	if (!interface_is_asked(interface, eth))
+		return REASON_NOT_OUR_MAC;
 
 	if (packet_resize(ctx, (int)ND_FRAME_BYTES - (int)(data_end - data)))
 		return REASON_MALFORMED;
@@ -213,19 +214,21 @@ static __always_inline void mac_swap(struct ethhdr *eth)
 }
 
 /* Answer an echo request to a VIP; the packet is known to be for a VIP. */
-static __always_inline enum reason answer_echo(void *data, void *data_end,
+static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 					       const struct packet *packet)
 {
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
 	struct echo_message *icmp = data + (packet->l4_offset & 0x7f);
 	struct ethhdr *eth = data;
 	bool is_ipv4 = packet->eth_proto == swap16(ETH_P_IP);
 	__u8 request = is_ipv4 ? ECHO4_REQUEST : ECHO6_REQUEST;
 	__u8 reply = is_ipv4 ? ECHO4_REPLY : ECHO6_REPLY;
 
-	if ((void *)(icmp + 1) > data_end ||
+	if ((void *)(eth + 1) > data_end || (void *)(icmp + 1) > data_end ||
 	    packet->frame_bytes < packet->l4_offset + sizeof(*icmp))
 		return REASON_MALFORMED;
-	if (eth->h_dest[0] & 1)
+	if (!interface_owns(interface_find(ctx), eth->h_dest))
 		return REASON_NOT_OUR_MAC;
 	/* A packet that claims to come from the VIP would be answered for ever. */
 	if (icmp->type != request || icmp->code ||
@@ -260,6 +263,9 @@ static __always_inline enum reason answer_echo(void *data, void *data_end,
 	icmp->type = reply;
 	icmp->checksum = checksum_replace(icmp->checksum, swap16(request << 8),
 					  swap16(reply << 8));
+	/* Of an answer that is all zeros the sum is 0, whose complement is not. */
+	if (!icmp->checksum)
+		icmp->checksum = 0xffff;
 	mac_swap(eth);
 	return REASON_ECHO_ANSWERED;
 }

@@ -16,6 +16,8 @@ static long (*map_update)(void *map, const void *key, const void *value,
 			  __u64 flags) = (void *)BPF_FUNC_map_update_elem;
 static long (*map_delete)(void *map, const void *key) =
 	(void *)BPF_FUNC_map_delete_elem;
+static __u64 (*packet_length)(struct xdp_md *ctx) =
+	(void *)BPF_FUNC_xdp_get_buff_len;
 static __u64 (*clock_coarse)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 static long (*packet_resize)(struct xdp_md *ctx, int delta) =
 	(void *)BPF_FUNC_xdp_adjust_tail;

@@ -67,9 +67,11 @@ static __always_inline bool is_icmp(const struct packet *packet)
 }
 
 /* Ethernet to transport ports; the reason why not, or REASON_FORWARDED. */
-static __always_inline enum reason packet_parse(void *data, void *data_end,
+static __always_inline enum reason packet_parse(struct xdp_md *ctx,
 						struct packet *packet)
 {
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 	bool intact;
 
@@ -82,6 +84,10 @@ static __always_inline enum reason packet_parse(void *data, void *data_end,
 		intact = parse_ipv6(data, data_end, packet);
 	else
 		return REASON_NOT_IP;
+	/* Of a jumbo frame only the first part is linear: ask for the whole. */
+	if (unlikely(packet->frame_bytes > data_end - data) &&
+	    packet->frame_bytes > packet_length(ctx))
+		intact = false;
 	if (unlikely(!intact || packet->fragment) ||
 	    !parse_ports(data, data_end, packet))
 		return unserved_reason(packet, intact && packet->fragment);
@@ -124,6 +130,17 @@ static __always_inline void counters_add(__u32 backend,
 	counters->new_flows += packet->tcp_opens;
 }
 
+/* Whether frames can be sent to the backend by the interface they came in by. */
+static __always_inline enum reason backend_check(const struct backend *backend,
+						 union mac mac, __u32 ifindex)
+{
+	if (unlikely(!mac.word || (mac.octets[0] & 1)))
+		return REASON_NO_MAC;
+	if (unlikely(backend->ifindex != ifindex))
+		return REASON_OTHER_INTERFACE;
+	return REASON_FORWARDED;
+}
+
 static __always_inline enum reason forward(struct xdp_md *ctx,
 					   const struct service *service,
 					   const struct packet *packet)
@@ -133,44 +150,55 @@ static __always_inline enum reason forward(struct xdp_md *ctx,
 	struct ethhdr *eth = data;
 	struct backend *backend;
 	struct choice choice;
+	enum reason reason;
 	union mac mac;
 	__u32 id;
 
 	if ((void *)(eth + 1) > data_end)
 		return REASON_MALFORMED;
-	if (unlikely(eth->h_dest[0] & 1))
+	if (unlikely(!interface_owns(interface_find(ctx), eth->h_dest)))
 		return REASON_NOT_OUR_MAC;
 	choice_make(service, packet, &choice, true);
 	id = choice.backend;
 	backend = map_lookup(MAP(backends), &id);
 	if (unlikely(!reason_forwards(choice.reason) || !backend))
 		return REASON_NO_BACKEND;
-
-	/* One load: the control plane replaces the MAC by one store. */
-	mac.word = *(volatile __u64 *)backend;
-	if (unlikely(!mac.word || (mac.octets[0] & 1)))
-		return REASON_NO_MAC;
-	/* Balanced already, and only overheard. */
-	if (unlikely(mac_load(eth->h_dest).word == mac.word))
-		return REASON_NOT_OUR_MAC;
-	if (unlikely(backend->ifindex != ctx->ingress_ifindex))
-		return REASON_OTHER_INTERFACE;
+	mac = backend_mac(backend);
+	reason = backend_check(backend, mac, ctx->ingress_ifindex);
+	if (unlikely(reason != REASON_FORWARDED))
+		return reason;
 	mac_copy(eth->h_source, eth->h_dest);
 	mac_copy(eth->h_dest, mac.octets);
 	counters_add(id, packet);
 	return choice.reason;
 }
 
+/* Answer for a VIP, or say why a packet without a service is let through or not. */
+static __always_inline enum reason answer(struct xdp_md *ctx,
+					  const struct packet *packet)
+{
+	enum reason reason;
+
+	if (!is_icmp(packet))
+		return unserved_reason(packet, true);
+	if (packet->eth_proto == swap16(ETH_P_IPV6)) {
+		reason = answer_nd(ctx);
+		if (reason != REASON_NOT_VIP)
+			return reason;
+	}
+	if (vip_find(&packet->destination))
+		return answer_echo(ctx, packet);
+	return REASON_NOT_VIP;
+}
+
 /* Walk one packet through the balancer. */
 static __always_inline enum reason balance(struct xdp_md *ctx)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
 	struct packet packet = {};
 	struct service *service;
 	enum reason reason;
 
-	reason = packet_parse(data, data_end, &packet);
+	reason = packet_parse(ctx, &packet);
 	if (reason == REASON_NOT_IP && packet.eth_proto == swap16(ETH_P_ARP))
 		return answer_arp(ctx);
 	if (unlikely(reason != REASON_FORWARDED))
@@ -178,12 +206,36 @@ static __always_inline enum reason balance(struct xdp_md *ctx)
 	service = service_find(&packet);
 	if (likely(service))
 		return forward(ctx, service, &packet);
-	if (!is_icmp(&packet))
+	return answer(ctx, &packet);
+}
+
+/* Where a packet would go that came in by the interface of its backend. */
+static __always_inline enum reason explain(struct xdp_md *ctx,
+					   struct explanation *explanation)
+{
+	struct packet packet = {};
+	struct backend *backend;
+	struct service *service;
+	struct choice choice;
+	enum reason reason;
+	__u32 id;
+
+	reason = packet_parse(ctx, &packet);
+	if (reason != REASON_FORWARDED)
+		return reason;
+	service = service_find(&packet);
+	if (!service)
 		return unserved_reason(&packet, true);
-	if (vip_find(&packet.destination))
-		return answer_echo(data, data_end, &packet);
-	return packet.eth_proto == swap16(ETH_P_IPV6) ? answer_nd(ctx) :
-							REASON_NOT_VIP;
+	choice_make(service, &packet, &choice, false);
+	explanation->service = service->id;
+	explanation->slot = choice.slot;
+	explanation->backend = choice.backend;
+	id = choice.backend;
+	backend = map_lookup(MAP(backends), &id);
+	if (!reason_forwards(choice.reason) || !backend)
+		return REASON_NO_BACKEND;
+	reason = backend_check(backend, backend_mac(backend), backend->ifindex);
+	return reason == REASON_FORWARDED ? choice.reason : reason;
 }
 
 int pydsr_balance(struct xdp_md *ctx)
@@ -196,23 +248,8 @@ int pydsr_explain(struct xdp_md *ctx)
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
 	struct explanation explanation = {};
-	struct packet packet = {};
-	struct service *service;
-	struct choice choice = {};
 
-	explanation.reason = packet_parse(data, data_end, &packet);
-	if (explanation.reason == REASON_FORWARDED) {
-		service = service_find(&packet);
-		if (service) {
-			choice_make(service, &packet, &choice, false);
-			explanation.reason = choice.reason;
-			explanation.slot = choice.slot;
-			explanation.backend = choice.backend;
-			explanation.service = service->id;
-		} else {
-			explanation.reason = unserved_reason(&packet, true);
-		}
-	}
+	explanation.reason = explain(ctx, &explanation);
 	if (data + sizeof(explanation) > data_end)
 		return XDP_ABORTED;
 	__builtin_memcpy(data, &explanation, sizeof(explanation));

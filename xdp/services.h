@@ -23,6 +23,32 @@ static __always_inline struct vip *vip_find(const struct address *address)
 	return map_lookup(MAP(vips), address);
 }
 
+static __always_inline struct interface *interface_find(struct xdp_md *ctx)
+{
+	__u32 ifindex = ctx->ingress_ifindex;
+
+	return map_lookup(MAP(interfaces), &ifindex);
+}
+
+/*
+ * Whether a frame was sent to the interface itself. One that was only
+ * overheard may be on its way from us to a backend.
+ */
+static __always_inline bool interface_owns(const struct interface *interface,
+					   const __u8 *destination)
+{
+	return interface &&
+	       mac_load(interface->mac).word == mac_load(destination).word;
+}
+
+/* One load: the control plane replaces a MAC by one store. */
+static __always_inline union mac backend_mac(const struct backend *backend)
+{
+	union mac mac = { .word = *(const volatile __u64 *)backend };
+
+	return mac;
+}
+
 static __always_inline struct table *table_find(const struct service *service)
 {
 	__u32 id = service->id;

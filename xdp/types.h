@@ -20,6 +20,8 @@
 /* Backend ids fit a slot, whose lowest and highest value mean other things. */
 #define BACKENDS_MAX 65535
 #define SERVICES_MAX 16384
+/* An array by interface index, which grows with every interface made. */
+#define INTERFACES_MAX 65536
 #define NO_BACKEND 0
 #define LOOK_UP_ONLY 0xffff
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from pydsr.cli.output import json_option, show
-from pydsr.errors import InputError
+from pydsr.cli.output import json_option, plan_option, show, show_impact
+from pydsr.errors import ExitStatus, InputError
 
 _SEED_DIGITS = 16
 
@@ -45,6 +45,7 @@ def _parse_seed(text: str | None) -> int | None:
 @click.option(
     "--seed", metavar="HEX", help="Key of the flow hash: balancers with the same one agree."
 )
+@plan_option
 @click.pass_obj
 def attach(
     directory: Path,
@@ -52,6 +53,8 @@ def attach(
     mode: str,
     table_size: int | None,
     seed: str | None,
+    plan_only: bool,
+    as_json: bool,
 ) -> None:
     """Put the balancer on interfaces, or upgrade it where it already is.
 
@@ -67,6 +70,9 @@ def attach(
     from pydsr import attachment
 
     number = _parse_seed(seed)
+    if plan_only:
+        show_impact(attachment.plan_attach(directory, interfaces, mode), plan_only, as_json)
+        return
     for one in attachment.attach(directory, interfaces, mode, table_size, number):
         verb = "upgraded in place" if one.upgraded else "attached"
         click.echo(f"{one.name}: {verb}, {one.mode} mode, program {one.program_id}")
@@ -76,8 +82,16 @@ def attach(
 @click.argument("interfaces", metavar="[IFACE...]", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Detach from every interface.")
 @click.option("--purge", is_flag=True, help="With --all: forget all services as well.")
+@plan_option
 @click.pass_obj
-def detach(directory: Path, interfaces: tuple[str, ...], everything: bool, purge: bool) -> None:
+def detach(
+    directory: Path,
+    interfaces: tuple[str, ...],
+    everything: bool,
+    purge: bool,
+    plan_only: bool,
+    as_json: bool,
+) -> None:
     """Take the balancer off interfaces.
 
     Services and backends stay for the next attach, unless they are purged.
@@ -93,22 +107,27 @@ def detach(directory: Path, interfaces: tuple[str, ...], everything: bool, purge
         raise click.UsageError("Name interfaces, or --all.")
     if purge and not everything:
         raise click.UsageError("--purge needs --all.")
+    if plan_only:
+        show_impact(attachment.plan_detach(directory, interfaces, purge), plan_only, as_json)
+        return
     for name in attachment.detach(directory, interfaces, purge):
         click.echo(f"{name}: detached")
 
 
 @click.command()
+@click.option("--check", is_flag=True, help="Exit with 5 if the balancer cannot do its work.")
 @json_option
 @click.pass_obj
-def status(directory: Path, as_json: bool) -> None:
+def status(directory: Path, check: bool, as_json: bool) -> None:
     """Show where the balancer is attached, in which mode, and what it serves.
 
     \b
     Examples:
       pydsr status
       pydsr status --json
+      pydsr status --check
     """
-    from pydsr.balancer import Balancer
+    from pydsr.balancer import Balancer, find_problems
     from pydsr.kernel.layout import LAYOUT_VERSION
     from pydsr.view import documents, tables
 
@@ -125,3 +144,7 @@ def status(directory: Path, as_json: bool) -> None:
         lambda: documents.status_document(*parts),
         lambda: tables.status_table(*parts),
     )
+    if check and (problems := find_problems(parts[0], services)):
+        for problem in problems:
+            click.echo(f"pydsr: {problem}", err=True)
+        raise SystemExit(ExitStatus.NOT_AS_DESIRED)

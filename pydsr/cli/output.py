@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from pydsr.planner import Impact
+    from pydsr.changes import Impact
 
 _WIDTH_NOT_ON_A_TERMINAL = 200
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -18,6 +18,7 @@ from pydsr.table import LOOK_UP_ONLY
 LAYOUT_VERSION = 1
 BACKENDS_MAX = 65535
 SERVICES_MAX = 16384
+INTERFACES_MAX = 65536
 _MEMBERS_PER_SLOT = 16
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
@@ -242,6 +243,7 @@ def static_assertions(table_size: int) -> str:
         f'_Static_assert(BACKENDS_MAX == {BACKENDS_MAX}, "layout.py: BACKENDS_MAX");',
         f'_Static_assert(LOOK_UP_ONLY == {LOOK_UP_ONLY}, "table.py: LOOK_UP_ONLY");',
         f'_Static_assert(NO_BACKEND == {NO_BACKEND}, "maglev.py: NO_BACKEND");',
+        f'_Static_assert(INTERFACES_MAX == {INTERFACES_MAX}, "layout.py: INTERFACES_MAX");',
         f'_Static_assert(SERVICES_MAX == {SERVICES_MAX}, "layout.py: SERVICES_MAX");',
     ]
     enums: dict[str, type[IntEnum] | type[IntFlag]] = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from pydsr.errors import EnvironmentCannotError, InputError
-from pydsr.model import MacAddress
+from pydsr.model import IPAddress, MacAddress
 
 _ETHERNET = 1
 # What pyroute2 calls the values of IFLA_XDP_ATTACHED (linux/if_link.h).
@@ -89,6 +90,12 @@ def find_interface(name: str) -> Interface:
         f"there is no interface {name!r} in this network namespace",
         f"there are: {names}" if names else "it has no Ethernet interface at all",
     )
+
+
+def local_addresses() -> set[IPAddress]:
+    """Return every address of this network namespace."""
+    with netlink() as ip:
+        return {ip_address(message.get("address")) for message in ip.get_addr()}
 
 
 def interface_names() -> dict[int, str]:

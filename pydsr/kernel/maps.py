@@ -17,7 +17,6 @@ from pydsr.kernel.libbpf import Descriptor
 
 VERDICTS_MAX = 64
 VIPS_MAX = layout.SERVICES_MAX
-INTERFACES_MAX = 256
 RECORDS_MAX = 1 << 18
 PENDING_MAX = 1 << 14
 
@@ -88,8 +87,8 @@ def map_specs() -> tuple[MapSpec, ...]:
             sizeof(layout.RecordValue),
             PENDING_MAX,
         ),
-        # Interface index -> its MAC. Written by the control plane.
-        MapSpec("interfaces", hash_, index, sizeof(layout.InterfaceValue), INTERFACES_MAX),
+        # Interface index -> its MAC, or zeros. Written by the control plane.
+        MapSpec("interfaces", array, index, sizeof(layout.InterfaceValue), layout.INTERFACES_MAX),
     )
 
 

@@ -94,7 +94,7 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
 
 
 def load_function(compiled: Any, name: str) -> Descriptor:
-    """Load one program of a compiled module; with multi-buffer support where the kernel has it."""
+    """Load one program of a compiled module, fit for frames in several buffers (jumbo MTUs)."""
     module, encoded = compiled.module, name.encode()
     lib = _import_bcc().lib
     start = lib.bpf_function_start(module, encoded)
@@ -103,14 +103,7 @@ def load_function(compiled: Any, name: str) -> Descriptor:
         raise InternalError(f"the compiled program has no function {name}")
     instructions = ctypes.string_at(start, size)
     try:
-        try:
-            return libbpf.program_load(name, instructions, libbpf.PROG_FLAG_XDP_HAS_FRAGS, LICENCE)
-        except libbpf.VerifierError as error:
-            # Kernels before 5.18 do not know the flag; they also do not need it to attach
-            # to interfaces of an ordinary MTU.
-            if error.errno != errno.EINVAL or error.log:
-                raise
-            return libbpf.program_load(name, instructions, 0, LICENCE)
+        return libbpf.program_load(name, instructions, libbpf.PROG_FLAG_XDP_HAS_FRAGS, LICENCE)
     except libbpf.VerifierError as error:
         if error.errno == errno.EPERM:
             raise PermissionDeniedError(
@@ -118,7 +111,7 @@ def load_function(compiled: Any, name: str) -> Descriptor:
             ) from None
         raise EnvironmentCannotError(
             f"the kernel refused the program {name}: {error.strerror}\n{error.log[-2000:]}",
-            f"this is kernel {os.uname().release}; pydsr needs 5.11 or later",
+            f"this is kernel {os.uname().release}; pydsr needs 5.18 or later",
         ) from None
 
 

@@ -485,7 +485,7 @@ class State:
     # -- interfaces
 
     def write_interface(self, ifindex: int, mac: MacAddress) -> None:
-        """Say which MAC an attached interface answers ARP and ND with."""
+        """Say which MAC an attached interface has: it takes packets sent to that one."""
         libbpf.map_update(
             self.pins["interfaces"],
             c_uint32(ifindex),
@@ -494,7 +494,7 @@ class State:
 
     def delete_interface(self, ifindex: int) -> None:
         """Forget an interface."""
-        libbpf.map_delete(self.pins["interfaces"], c_uint32(ifindex))
+        libbpf.map_update(self.pins["interfaces"], c_uint32(ifindex), layout.InterfaceValue())
 
 
 def fill_settings(fd: Descriptor, settings: Settings) -> None:

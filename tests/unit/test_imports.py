@@ -24,7 +24,10 @@ MAY_IMPORT = {
     "pydsr.model": {"pydsr.errors"},
     "pydsr.stats": {"pydsr.errors", "pydsr.model"},
     "pydsr.table": {"pydsr.errors", "pydsr.maglev", "pydsr.model"},
-    "pydsr.planner": {"pydsr.errors", "pydsr.maglev", "pydsr.model", "pydsr.table"},
+    "pydsr.changes": set(),
+    "pydsr.flows": set(),
+    "pydsr.frames": {"pydsr.model"},
+    "pydsr.planner": {"pydsr.changes", "pydsr.errors", "pydsr.model", "pydsr.table"},
 }
 """Pure modules: what of pydsr they may import; beside it there is the standard library only."""
 

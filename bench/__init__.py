@@ -1,0 +1,1 @@
+"""What a packet costs, measured beside programs that do next to nothing."""

@@ -1,0 +1,94 @@
+"""Measure what a packet costs; ``make bench`` runs this, as root."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.harness import PROGRAMS, Harness
+from bench.kinds import Kind, all_kinds, serve_all
+from bench.report import Result, as_json, as_table, machine
+from tests.xdp.rig import Rig
+
+FLOWS = (1, 1_000, 100_000)
+TABLE_SIZE = 65537
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Nanoseconds per packet of the balancer, beside an empty program and one "
+        "that swaps MAC addresses.",
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds")
+    parser.add_argument("--repeat", type=int, default=300_000, help="packets of a round")
+    parser.add_argument(
+        "--quick", action="store_true", help="3 rounds of 50,000 packets, at most 1,000 flows"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds, arguments.repeat = 3, 50_000
+    if arguments.rounds < 1 or arguments.repeat < 1:
+        parser.error("--rounds and --repeat are 1 or more")
+    return arguments
+
+
+def measure(harness: Harness, kind: Kind, flows: int, rounds: int, repeat: int) -> Result:
+    """Measure one kind: in each round every program once, the one that begins in turn."""
+    harness.warm_up(kind, flows)
+    times: dict[str, list[int]] = {name: [] for name in PROGRAMS}
+    for number in range(rounds):
+        first = number % len(PROGRAMS)
+        for name in PROGRAMS[first:] + PROGRAMS[:first]:
+            times[name].append(harness.measure(name, kind, flows, repeat))
+    return Result(kind, flows, {name: tuple(values) for name, values in times.items()})
+
+
+def measure_all(
+    harness: Harness, numbers: Sequence[int], rounds: int, repeat: int
+) -> Iterator[Result]:
+    """Measure every kind in every number of flows."""
+    for kind in all_kinds():
+        for flows in numbers if kind.port_offset else numbers[:1]:
+            yield measure(harness, kind, flows, rounds, repeat)
+
+
+def main() -> None:
+    """Measure, show, and write."""
+    arguments = parse_arguments()
+    console = Console()
+    cpu = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpu})
+    numbers = FLOWS[:-1] if arguments.quick else FLOWS
+    with Rig(TABLE_SIZE) as rig:
+        serve_all(rig)
+        harness = Harness(rig)
+        with console.status("measuring"):
+            results = list(measure_all(harness, numbers, arguments.rounds, arguments.repeat))
+    settings = {
+        "rounds": arguments.rounds,
+        "repeat": arguments.repeat,
+        "table_size": TABLE_SIZE,
+        "pinned_to_cpu": cpu,
+    }
+    about = machine()
+    caption = (
+        f"{about['cpu']}, {about['cpus']} CPUs, {about['kernel']}, JIT {about['jit']}; "
+        f"{arguments.rounds} interleaved rounds of {arguments.repeat:,} packets by "
+        f"BPF_PROG_TEST_RUN on CPU {cpu}"
+    )
+    console.print(as_table(results, caption))
+    if arguments.json:
+        text = json.dumps(as_json(results, settings), indent=2)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Programs under measurement, run on one flow after the other by BPF_PROG_TEST_RUN.
+
+The kernel says the mean of a run's packets in whole nanoseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_ubyte, c_uint16, c_uint32
+from pathlib import Path
+
+from bench.kinds import Kind
+from pydsr.kernel import libbpf, program
+from pydsr.kernel.libbpf import Descriptor
+from pydsr.reasons import all_reasons
+from pydsr.sources import xdp_directory
+from tests.xdp.rig import Rig, mac_of
+
+BALANCER = "pydsr"
+EMPTY = "empty"
+SWAP = "swap"
+PROGRAMS = (EMPTY, SWAP, BALANCER)
+
+_CHECKED_FLOWS = 200
+_MAP_TYPE_PROG_ARRAY = 3
+_ACTIONS = {"drop": 1, "pass": 2, "tx": 3}
+_REASONS = {reason.name: (number, reason) for number, reason in enumerate(all_reasons())}
+
+
+class WrongAnswerError(Exception):
+    """A program did not do what it is measured doing: its time means nothing."""
+
+
+class _Plan(ctypes.Structure):
+    """Mirrors struct plan of wrapper.c."""
+
+    _fields_ = [
+        ("macs", c_ubyte * 12),
+        ("address_offset", c_uint16),
+        ("port_offset", c_uint16),
+        ("flows", c_uint32),
+        ("next", c_uint32),
+    ]
+
+
+class Harness:
+    """The wrapper around the balancer of a rig and around what it is compared with."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._plan = libbpf.map_create(libbpf.MAP_TYPE_ARRAY, "plan", 4, ctypes.sizeof(_Plan), 1)
+        self._under_test = libbpf.map_create(_MAP_TYPE_PROG_ARRAY, "under_test", 4, 4, 1)
+        compiled = program.compile_source(
+            Path(__file__).with_name("wrapper.c"),
+            [
+                f"-I{xdp_directory()}",
+                f"-DPYDSR_FD_plan={self._plan.number}",
+                f"-DPYDSR_FD_under_test={self._under_test.number}",
+            ],
+            f'_Static_assert(sizeof(struct plan) == {ctypes.sizeof(_Plan)}, "harness.py");\n',
+        )
+        self._wrapper = program.load_function(compiled, "bench_wrapper")
+        self._programs: dict[str, Descriptor] = {
+            EMPTY: program.load_function(compiled, "bench_empty"),
+            SWAP: program.load_function(compiled, "bench_swap"),
+            BALANCER: rig.programs.balance,
+        }
+        self._selected = ""
+
+    def warm_up(self, kind: Kind, flows: int) -> None:
+        """Let the balancer see every flow once, and check where some of them go.
+
+        Flows of changing slots get their records by it.
+
+        Raises:
+            WrongAnswerError: a flow is not where it is to be.
+        """
+        self._run(BALANCER, kind, flows, repeat=flows)
+        for first in range(0, flows, -(-flows // _CHECKED_FLOWS)):
+            self.measure(BALANCER, kind, flows, repeat=1, first=first)
+
+    def measure(self, name: str, kind: Kind, flows: int, repeat: int, first: int = 0) -> int:
+        """Return the nanoseconds of a run of one program, the wrapper's included.
+
+        Checked are the reason of every packet and the MACs of the last.
+
+        Raises:
+            WrongAnswerError: what was measured is not what it is to be.
+        """
+        before = self._rig.verdict_counts()
+        action, frame, nanoseconds = self._run(name, kind, flows, repeat, first)
+        after = self._rig.verdict_counts()
+        wanted = self._right_answer(name, kind, frame)
+        if (action, frame[:12]) != wanted:
+            raise WrongAnswerError(f"{name}, {kind.name}: {action}, MACs {frame[:12].hex()}")
+        number, _ = _REASONS[kind.reason]
+        counted = after[number] - before[number]
+        if name == BALANCER and counted != repeat:
+            raise WrongAnswerError(f"{kind.name}: {counted} of {repeat} were {kind.reason}")
+        return nanoseconds
+
+    def _run(
+        self, name: str, kind: Kind, flows: int, repeat: int, first: int = 0
+    ) -> tuple[int, bytes, int]:
+        macs = (c_ubyte * 12)(*kind.frame[:12])
+        plan = _Plan(macs, kind.address_offset, kind.port_offset, flows, first)
+        libbpf.map_update(self._plan, c_uint32(0), plan)
+        if name != self._selected:
+            # The kernel patches the call in the wrapper's machine code: dear, but not timed.
+            under_test = c_uint32(self._programs[name].number)
+            libbpf.map_update(self._under_test, c_uint32(0), under_test)
+            self._selected = name
+        return libbpf.run_program(self._wrapper, kind.frame, repeat)
+
+    def _right_answer(self, name: str, kind: Kind, frame: bytes) -> tuple[int, bytes]:
+        """Return the action and the MACs that the last packet of a run should have."""
+        _, reason = _REASONS[kind.reason]
+        destination, source = kind.frame[:6], kind.frame[6:12]
+        if name == SWAP:
+            return _ACTIONS["tx"], source + destination
+        if name == BALANCER and reason.verdict == "tx":
+            # The explaining program looks at no MAC: it takes the balanced frame as well.
+            backend = self._rig.explain(frame).backend
+            return _ACTIONS["tx"], mac_of(backend).octets + destination
+        return _ACTIONS["pass"], destination + source

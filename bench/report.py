@@ -1,0 +1,80 @@
+"""Results as a table and as JSON, with the machine they are of."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from bench.figures import Figure, net, summarise
+from bench.harness import BALANCER, EMPTY, SWAP
+from bench.kinds import Kind
+
+_JIT = Path("/proc/sys/net/core/bpf_jit_enable")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One kind of packets in a number of flows: nanoseconds of each round by program."""
+
+    kind: Kind
+    flows: int
+    rounds: dict[str, tuple[int, ...]]
+
+    def net(self, program: str) -> Figure:
+        """Return what a program costs beyond the empty one."""
+        return summarise(net(self.rounds[program], self.rounds[EMPTY]))
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on."""
+    cpus = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = [line.partition(":")[2].strip() for line in cpus if line.startswith("model name")]
+    system = os.uname()
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cpus": str(os.cpu_count()),
+        "kernel": f"{system.sysname} {system.release}",
+        "jit": _JIT.read_text(encoding="ascii").strip() if _JIT.exists() else "unknown",
+        "python": platform.python_version(),
+    }
+
+
+def as_table(results: Sequence[Result], caption: str) -> Table:
+    """Return the figures as they are shown: nanoseconds, median and quartiles."""
+    table = Table(title="ns/packet beyond an empty program: median (quartiles)", caption=caption)
+    table.add_column("packet")
+    for heading in ("flows", "MAC swap", BALANCER, "wrapper alone"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        table.add_row(
+            result.kind.name,
+            f"{result.flows:,}",
+            str(result.net(SWAP)),
+            str(result.net(BALANCER)),
+            str(summarise(result.rounds[EMPTY])),
+        )
+    return table
+
+
+def as_json(results: Sequence[Result], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return everything measured; times are nanoseconds for each packet."""
+    return {
+        "machine": machine(),
+        "settings": settings,
+        "results": [
+            {
+                "packet": result.kind.name,
+                "reason": result.kind.reason,
+                "flows": result.flows,
+                "net": {name: asdict(result.net(name)) for name in result.rounds},
+                "rounds": result.rounds,
+            }
+            for result in results
+        ],
+    }

@@ -1,0 +1,96 @@
+"""What is counted, of which backend."""
+
+from __future__ import annotations
+
+import pytest
+from scapy.layers.l2 import Ether
+
+from pydsr.model import Counters
+from tests.xdp.cases import CHANGING, DROPPED, FORWARDED, PASSED
+from tests.xdp.rig import Rig
+from tests.xdp.world import (
+    AWAY,
+    DISTANT,
+    DNS4,
+    LEARNING,
+    NEW,
+    OLD,
+    WEB4,
+    WEB6,
+    Packet,
+    ip4,
+    ip6,
+    tcp,
+    tcp4,
+    udp,
+)
+
+COUNTED: tuple[tuple[str, Packet, int, Counters], ...] = (
+    ("TCP", tcp4() / b"12345", WEB4, Counters(1, 14 + 45, 0)),
+    ("a SYN", tcp4(flags="S"), WEB4, Counters(1, 14 + 40, 1)),
+    ("a SYN with data", tcp4(flags="S") / b"123", WEB4, Counters(1, 14 + 43, 1)),
+    ("a SYN with ACK", tcp4(flags="SA"), WEB4, Counters(1, 14 + 40, 0)),
+    ("a FIN", tcp4(flags="FA"), WEB4, Counters(1, 14 + 40, 0)),
+    ("IPv6", ip6() / tcp() / b"123", WEB6, Counters(1, 14 + 63, 0)),
+    ("an IPv6 SYN", ip6() / tcp(flags="S"), WEB6, Counters(1, 14 + 60, 1)),
+    ("UDP", ip4() / udp() / b"12", DNS4, Counters(1, 14 + 30, 0)),
+    ("padding is not", Ether(bytes(tcp4()) + bytes(6)), WEB4, Counters(1, 14 + 40, 0)),
+    ("1,500 bytes", tcp4() / bytes(1460), WEB4, Counters(1, 1514, 0)),
+    ("an old flow", tcp4(LEARNING), OLD, Counters(1, 14 + 40, 0)),
+    ("a new flow of a changing slot", tcp4(LEARNING, "S"), NEW, Counters(1, 14 + 40, 1)),
+    ("dropped for its interface", tcp4(AWAY, "S"), DISTANT, Counters(0, 0, 0)),
+)
+
+
+def difference(after: Counters, before: Counters) -> Counters:
+    """Return what was added between two readings."""
+    assert after.new_flows is not None
+    assert before.new_flows is not None
+    return Counters(
+        after.packets - before.packets,
+        after.bytes - before.bytes,
+        after.new_flows - before.new_flows,
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "backend", "expected"),
+    [pytest.param(*case[1:], id=case[0]) for case in COUNTED],
+)
+def test_a_packet_counts_for_its_backend(
+    world: Rig, frame: Packet, backend: int, expected: Counters
+) -> None:
+    before = world.counters(backend)
+    world.send(bytes(frame))
+    assert difference(world.counters(backend), before) == expected
+
+
+def test_each_packet_counts_for_one_backend_and_one_reason(world: Rig) -> None:
+    backends = range(1, 32)
+    packets = sum(world.counters(backend).packets for backend in backends)
+    verdicts = sum(world.verdict_counts())
+    for case in (*FORWARDED, *CHANGING):
+        world.send(bytes(case.frame))
+        packets += 1
+        assert sum(world.counters(backend).packets for backend in backends) == packets
+    for case in (*PASSED, *DROPPED):
+        world.send(bytes(case.frame))
+        assert sum(world.counters(backend).packets for backend in backends) == packets
+    sent = sum(map(len, (FORWARDED, CHANGING, PASSED, DROPPED)))
+    assert sum(world.verdict_counts()) == verdicts + sent
+
+
+def test_a_backend_s_counters_start_at_zero(rig: Rig) -> None:
+    rig.serve("198.51.100.10:80", [40])
+    rig.send(bytes(tcp4()))
+    assert rig.counters(40).packets == 1
+    rig.clear()
+    rig.serve("198.51.100.10:80", [40])
+    assert rig.counters(40) == Counters(0, 0, 0)
+
+
+def test_a_frame_shorter_than_its_header_says_is_not_balanced(world: Rig) -> None:
+    before = world.counters(WEB4)
+    frame = bytes(ip4(len=65535) / tcp())
+    assert world.send(frame).reason == "malformed"
+    assert world.counters(WEB4) == before

@@ -1,0 +1,105 @@
+"""The explaining program says what the other one does, and leaves no trace."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+
+import pytest
+
+from pydsr.frames import question
+from pydsr.model import Endpoint, IPAddress
+from pydsr.reasons import all_reasons
+from tests.xdp.rig import Rig, mac_of
+from tests.xdp.world import (
+    AWAY,
+    DNS,
+    EMPTY,
+    HTTP,
+    LEARNING,
+    LEARNING_BY_SOURCE,
+    LOOKED_UP,
+    MULTICAST_MAC,
+    NO_MAC,
+    SETTLING,
+    UNSERVED,
+    VIP4,
+    VIP6,
+)
+
+ENDPOINTS = [
+    Endpoint.parse(text)
+    for text in (
+        *(f"{VIP4}:{port}" for port in (HTTP, EMPTY, LEARNING, LEARNING_BY_SOURCE)),
+        *(f"{VIP4}:{port}" for port in (LOOKED_UP, SETTLING, UNSERVED)),
+        f"{VIP4}:{DNS}/udp",
+        f"{VIP4}:{LEARNING}/udp",
+        f"{VIP4}:{UNSERVED}/udp",
+        *(f"[{VIP6}]:{port}" for port in (HTTP, LEARNING, UNSERVED)),
+        f"[{VIP6}]:{DNS}/udp",
+        f"198.51.100.99:{HTTP}",
+        f"[2001:db8::99]:{HTTP}",
+    )
+]
+
+
+def random_question(chance: random.Random) -> bytes:
+    """Return a packet of a random flow, few enough of them for flows to come back."""
+    endpoint = chance.choice(ENDPOINTS)
+    low = chance.randrange(8)
+    source: IPAddress = (
+        ipaddress.IPv4Address(f"192.0.2.{low}")
+        if endpoint.address.version == 4
+        else ipaddress.IPv6Address(f"2001:db8:1::{low}")
+    )
+    return question(endpoint, source, chance.randrange(1000, 1004), syn=chance.random() < 0.3)
+
+
+def traces(rig: Rig) -> object:
+    """Return all that a packet could leave behind."""
+    records = sorted((bytes(r.key), r.backend, r.last_seen, r.closing) for r in rig.records())
+    backends = [rig.counters(backend) for backend in range(1, 32)]
+    return rig.verdict_counts(), backends, records, rig.waiting()
+
+
+def test_explain_agrees_with_balance_for_random_flows(world: Rig) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
+    chance = random.Random(seed)
+    for _ in range(3000):
+        frame = random_question(chance)
+        told = world.explain(frame)
+        outcome = world.send(frame)
+        assert all_reasons()[told.reason].name == outcome.reason, frame.hex()
+        if outcome.verdict == "tx":
+            assert outcome.frame[:6] == mac_of(told.backend).octets, frame.hex()
+
+
+def test_explain_leaves_no_trace(world: Rig) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
+    chance = random.Random(seed)
+    for _ in range(300):
+        world.send(random_question(chance))
+    before = traces(world)
+    for _ in range(3000):
+        world.explain(random_question(chance))
+    assert traces(world) == before
+
+
+@pytest.mark.parametrize(
+    ("port", "reason"),
+    [(NO_MAC, "no_mac"), (MULTICAST_MAC, "no_mac")],
+)
+def test_explain_tells_of_a_backend_that_cannot_be_reached(
+    world: Rig, port: int, reason: str
+) -> None:
+    frame = question(Endpoint.parse(f"{VIP4}:{port}"), ipaddress.IPv4Address("192.0.2.1"), 1)
+    assert world.send(frame).reason == reason
+    assert all_reasons()[world.explain(frame).reason].name == reason
+
+
+def test_explain_is_asked_as_if_by_the_interface_of_the_backend(world: Rig) -> None:
+    frame = question(Endpoint.parse(f"{VIP4}:{AWAY}"), ipaddress.IPv4Address("192.0.2.1"), 1)
+    assert world.send(frame).reason == "other_interface"
+    assert all_reasons()[world.explain(frame).reason].name == "forwarded"
