@@ -34,7 +34,7 @@ _BALANCED = [case for table in (FORWARDED, CHANGING) for case in table]
 def packet_end(frame: bytes) -> int:
     """Return where the IP packet of a frame ends; what follows is padding of Ethernet."""
     packet = Ether(frame)
-    return 14 + (packet[IP].len if IP in packet else 40 + packet[IPv6].plen)
+    return 14 + int(packet[IP].len if IP in packet else 40 + packet[IPv6].plen)
 
 
 def readable(frame: bytes) -> str:
