@@ -219,7 +219,7 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
-	struct echo_message *icmp = data + (packet->l4_offset & 0x7f);
+	struct echo_message *icmp = data + (packet->l4_offset & L4_OFFSET_MASK);
 	struct ethhdr *eth = data;
 	bool is_ipv4 = packet->eth_proto == swap16(ETH_P_IP);
 	__u8 request = is_ipv4 ? ECHO4_REQUEST : ECHO6_REQUEST;
@@ -233,7 +233,7 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 	/* A packet that claims to come from the VIP would be answered for ever. */
 	if (icmp->type != request || icmp->code ||
 	    address_equals(&packet->source, &packet->destination))
-		return REASON_ICMP_NOT_ECHO;
+		return REASON_ICMP_OTHER;
 
 	if (is_ipv4) {
 		struct iphdr *ip = data + ETH_HLEN;

@@ -19,6 +19,9 @@
 #define swap16(value) __builtin_bswap16(value)
 #define swap32(value) __builtin_bswap32(value)
 
+/* Above all offsets that are parsed, and what tells the verifier so. */
+#define L4_OFFSET_MASK 0x3ff
+#define EXTENSIONS_MAX 6
 #define IPV4_FRAGMENT_MASK 0x3fff /* more-fragments flag and offset */
 #define IPV4_MAPPED_PREFIX swap32(0x0000ffff)
 
@@ -113,6 +116,38 @@ static __always_inline bool parse_ipv4(void *data, void *data_end,
 	       packet->frame_bytes >= packet->l4_offset;
 }
 
+/*
+ * Step over extension headers (RFC 8200, section 4) to the transport's. Seldom
+ * there; with more than EXTENSIONS_MAX of them the packet has no known ports.
+ */
+static __always_inline bool parse_extensions(void *data, void *data_end,
+					     struct packet *packet)
+{
+#pragma unroll
+	for (int count = 0; count < EXTENSIONS_MAX; count++) {
+		__u8 *header = data + (packet->l4_offset & L4_OFFSET_MASK);
+
+		switch (packet->ip_proto) {
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+			if ((void *)(header + 2) > data_end)
+				return false;
+			packet->ip_proto = header[0];
+			packet->l4_offset += (header[1] + 1) * 8;
+			break;
+		case IPPROTO_FRAGMENT:
+			packet->fragment = true;
+			return true;
+		default:
+			return true;
+		}
+		if (packet->l4_offset > L4_OFFSET_MASK)
+			return false;
+	}
+	return true;
+}
+
 static __always_inline bool parse_ipv6(void *data, void *data_end,
 				       struct packet *packet)
 {
@@ -123,9 +158,12 @@ static __always_inline bool parse_ipv6(void *data, void *data_end,
 	packet->source = address_load_ipv6(&ip->saddr);
 	packet->destination = address_load_ipv6(&ip->daddr);
 	packet->ip_proto = ip->nexthdr;
-	packet->fragment = ip->nexthdr == IPPROTO_FRAGMENT;
 	packet->l4_offset = ETH_HLEN + sizeof(*ip);
 	packet->frame_bytes = packet->l4_offset + swap16(ip->payload_len);
+	if (unlikely(ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP &&
+		     ip->nexthdr != IPPROTO_ICMPV6) &&
+	    !parse_extensions(data, data_end, packet))
+		return false;
 	/* Mapped addresses stand for IPv4 here; no IPv6 packet may carry one. */
 	return ip->version == 6 && !address_is_ipv4(&packet->destination);
 }
@@ -133,7 +171,7 @@ static __always_inline bool parse_ipv6(void *data, void *data_end,
 static __always_inline bool parse_ports(void *data, void *data_end,
 					struct packet *packet)
 {
-	void *l4 = data + (packet->l4_offset & 0x7f);
+	void *l4 = data + (packet->l4_offset & L4_OFFSET_MASK);
 
 	if (packet->ip_proto == IPPROTO_TCP) {
 		struct tcphdr *tcp = l4;

@@ -22,6 +22,7 @@ enum reason {
 
 #include "answers.h"
 #include "consistency.h"
+#include "errors.h"
 #include "services.h"
 
 /* The attached program's one exit: nothing leaves uncounted. */
@@ -141,9 +142,10 @@ static __always_inline enum reason backend_check(const struct backend *backend,
 	return REASON_FORWARDED;
 }
 
-static __always_inline enum reason forward(struct xdp_md *ctx,
-					   const struct service *service,
-					   const struct packet *packet)
+/* Send a frame to the backend of a flow; `remember` as in choice_make(). */
+static __always_inline enum reason
+forward(struct xdp_md *ctx, const struct service *service,
+	const struct packet *packet, bool remember)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
@@ -158,7 +160,7 @@ static __always_inline enum reason forward(struct xdp_md *ctx,
 		return REASON_MALFORMED;
 	if (unlikely(!interface_owns(interface_find(ctx), eth->h_dest)))
 		return REASON_NOT_OUR_MAC;
-	choice_make(service, packet, &choice, true);
+	choice_make(service, packet, &choice, remember);
 	id = choice.backend;
 	backend = map_lookup(MAP(backends), &id);
 	if (unlikely(!reason_forwards(choice.reason) || !backend))
@@ -171,6 +173,25 @@ static __always_inline enum reason forward(struct xdp_md *ctx,
 	mac_copy(eth->h_dest, mac.octets);
 	counters_add(id, packet);
 	return choice.reason;
+}
+
+/* Send an ICMP error to the backend whose flow it is about. */
+static __always_inline enum reason steer_error(struct xdp_md *ctx,
+					       const struct packet *error)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	struct packet flow = {};
+	struct service *service;
+	enum reason reason;
+
+	if (!error_parse(data, data_end, error, &flow))
+		return REASON_ICMP_OTHER;
+	service = service_find(&flow);
+	if (!service)
+		return REASON_ICMP_OTHER;
+	reason = forward(ctx, service, &flow, false);
+	return reason_forwards(reason) ? REASON_FORWARDED_ERROR : reason;
 }
 
 /* Answer for a VIP, or say why a packet without a service is let through or not. */
@@ -186,9 +207,10 @@ static __always_inline enum reason answer(struct xdp_md *ctx,
 		if (reason != REASON_NOT_VIP)
 			return reason;
 	}
-	if (vip_find(&packet->destination))
-		return answer_echo(ctx, packet);
-	return REASON_NOT_VIP;
+	if (!vip_find(&packet->destination))
+		return REASON_NOT_VIP;
+	reason = steer_error(ctx, packet);
+	return reason == REASON_ICMP_OTHER ? answer_echo(ctx, packet) : reason;
 }
 
 /* Walk one packet through the balancer. */
@@ -205,7 +227,7 @@ static __always_inline enum reason balance(struct xdp_md *ctx)
 		return reason;
 	service = service_find(&packet);
 	if (likely(service))
-		return forward(ctx, service, &packet);
+		return forward(ctx, service, &packet, true);
 	return answer(ctx, &packet);
 }
 

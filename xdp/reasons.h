@@ -11,6 +11,8 @@ REASON(FORWARDED_PREVIOUS, TX,
        "slot changing: a flow older than the change, kept on its backend")
 REASON(FORWARDED_CURRENT, TX,
        "slot changing: a new flow, sent to the slot's new backend")
+REASON(FORWARDED_ERROR, TX,
+       "ICMP error about a flow of a service, sent to the flow's backend")
 REASON(ARP_ANSWERED, TX, "ARP request for a VIP, answered")
 REASON(ND_ANSWERED, TX, "neighbour solicitation for a VIP, answered")
 REASON(ECHO_ANSWERED, TX, "ping of a VIP, answered")
@@ -23,7 +25,8 @@ REASON(NO_BACKEND, DROP, "its service has no backend that takes new flows")
 REASON(NO_MAC, DROP, "its backend has no usable MAC address")
 REASON(OTHER_INTERFACE, DROP,
        "its backend is behind another interface than it came in by")
-REASON(ICMP_NOT_ECHO, DROP, "ICMP to a VIP other than an echo request")
+REASON(ICMP_OTHER, DROP,
+       "ICMP to a VIP that is no echo request, nor an error about a service's flow")
 REASON(FRAGMENT, DROP,
        "fragment of a packet for a VIP: its ports cannot be known")
 REASON(MALFORMED, DROP,

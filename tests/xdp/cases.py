@@ -19,13 +19,16 @@ from scapy.layers.inet6 import (
     ICMPv6NDOptUnknown,
     ICMPv6PacketTooBig,
     IPv6,
+    IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop,
+    PadN,
 )
 from scapy.layers.l2 import ARP, Dot1Q, Dot3, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
+from tests.xdp.errors import STEERED, UNSTEERED
 from tests.xdp.world import (
     AWAY,
     CLIENT4,
@@ -74,6 +77,17 @@ BROADCAST = "ff:ff:ff:ff:ff:ff"
 ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
 _OPTIONS = [IPOption_Router_Alert(), IPOption_NOP()]
 _DATA = Raw(b"hello, backend")
+
+
+_FRAGMENT = IPv6ExtHdrFragment(m=1) / Raw(bytes(16))
+_LONG = IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(200))])
+
+
+def _hops(number: int) -> Packet:
+    headers: Packet = IPv6ExtHdrHopByHop()
+    for _ in range(number - 1):
+        headers /= IPv6ExtHdrDestOpt()
+    return headers
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,9 @@ FORWARDED = (
     _balanced("from the VIP itself", ip4(src=VIP4) / tcp(), WEB4),
     _balanced("to a VIP that answers no ARP", ip4(dst=QUIET4) / tcp(), QUIET_WEB4),
     _balanced("to an IPv6 VIP that answers no ND", ip6(dst=QUIET6) / tcp(), QUIET_WEB6),
+    _balanced("an IPv6 extension header", ip6() / _hops(1) / tcp(), WEB6),
+    _balanced("six IPv6 extension headers", ip6() / _hops(6) / udp(), DNS6),
+    _balanced("a long IPv6 extension header", ip6() / _LONG / tcp(), WEB6),
     _balanced("1,500 bytes", tcp4() / Raw(bytes(1460)), WEB4),
 )
 
@@ -143,6 +160,11 @@ CHANGING = (
     _balanced("settling: no record", tcp4(SETTLING), SETTLING_NEW, "forwarded_current"),
     _balanced("settling: a SYN", tcp4(SETTLING, "S"), SETTLING_NEW, "forwarded_current"),
     _balanced("looked up: no record", tcp4(LOOKED_UP), LOOKED_UP_NEW, "forwarded_current"),
+)
+
+ERRORS = tuple(
+    _balanced(f"an error: {name}", frame, backend, "forwarded_error")
+    for name, frame, backend in STEERED
 )
 
 PASSED = (
@@ -176,7 +198,10 @@ DROPPED = (
     Case("TCP to the UDP port", tcp4(DNS), "no_service"),
     Case("another transport protocol", ip4() / SCTP(sport=1, dport=HTTP), "no_service"),
     Case("an unknown IP protocol", ip4(proto=99) / _DATA, "no_service"),
-    Case("IPv6 extension headers", ip6() / IPv6ExtHdrHopByHop() / tcp(), "no_service"),
+    Case("too many IPv6 extension headers", ip6() / _hops(7) / tcp(), "no_service"),
+    Case("a cut IPv6 extension header", _cut(ip6(plen=8) / _hops(1) / tcp(), 62), "malformed"),
+    Case("a fragment behind extension headers", ip6() / _hops(2) / _FRAGMENT, "fragment"),
+    *(Case(f"an error {name}", frame, "icmp_other") for name, frame in UNSTEERED),
     Case("a service without backends", tcp4(EMPTY), "no_backend"),
     Case("a SYN to a service without backends", tcp4(EMPTY, "S"), "no_backend"),
     Case("a backend whose MAC is zero", tcp4(NO_MAC), "no_mac"),
@@ -207,16 +232,16 @@ DROPPED = (
     Case("the VIP in an IPv4-mapped address", ip6(dst=f"::ffff:{VIP4}") / tcp(), "malformed"),
     Case("a cut ping", _cut(ip4() / ICMP(), 41), "malformed"),
     Case("a ping longer than its IP packet", ip4(len=27) / ICMP(), "malformed"),
-    Case("an echo reply", ip4() / ICMP(type=0), "icmp_not_echo"),
-    Case("destination unreachable", ip4() / ICMP(type=3, code=1) / _DATA, "icmp_not_echo"),
-    Case("an echo request with a code", ip4() / ICMP(code=1), "icmp_not_echo"),
-    Case("a ping in the VIP's own name", ip4(src=VIP4) / ICMP(), "icmp_not_echo"),
-    Case("an IPv6 echo reply", ip6() / ICMPv6EchoReply(), "icmp_not_echo"),
-    Case("packet too big", ip6() / ICMPv6PacketTooBig() / _DATA, "icmp_not_echo"),
+    Case("an echo reply", ip4() / ICMP(type=0), "icmp_other"),
+    Case("destination unreachable", ip4() / ICMP(type=3, code=1) / _DATA, "icmp_other"),
+    Case("an echo request with a code", ip4() / ICMP(code=1), "icmp_other"),
+    Case("a ping in the VIP's own name", ip4(src=VIP4) / ICMP(), "icmp_other"),
+    Case("an IPv6 echo reply", ip6() / ICMPv6EchoReply(), "icmp_other"),
+    Case("packet too big", ip6() / ICMPv6PacketTooBig() / _DATA, "icmp_other"),
     Case(
         "an IPv6 ping in the VIP's own name",
         ip6(src=VIP6) / ICMPv6EchoRequest(),
-        "icmp_not_echo",
+        "icmp_other",
     ),
     Case("IPv6's ICMP in IPv4", ip4(proto=58) / Raw(b"\x80" + bytes(7)), "no_service"),
     Case("IPv4's ICMP in IPv6", ip6(nh=1) / Raw(b"\x08" + bytes(7)), "no_service"),
@@ -374,6 +399,7 @@ TABLES: dict[str, tuple[Case, ...]] = {
     "arp": ARP_CASES,
     "nd": ND_CASES,
     "echo": ECHO_CASES,
+    "errors": ERRORS,
 }
 
 

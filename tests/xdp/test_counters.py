@@ -6,7 +6,7 @@ import pytest
 from scapy.layers.l2 import Ether
 
 from pydsr.model import Counters
-from tests.xdp.cases import CHANGING, DROPPED, FORWARDED, PASSED
+from tests.xdp.cases import CHANGING, DROPPED, ERRORS, FORWARDED, PASSED
 from tests.xdp.rig import Rig
 from tests.xdp.world import (
     AWAY,
@@ -69,14 +69,14 @@ def test_each_packet_counts_for_one_backend_and_one_reason(world: Rig) -> None:
     backends = range(1, 32)
     packets = sum(world.counters(backend).packets for backend in backends)
     verdicts = sum(world.verdict_counts())
-    for case in (*FORWARDED, *CHANGING):
+    for case in (*FORWARDED, *CHANGING, *ERRORS):
         world.send(bytes(case.frame))
         packets += 1
         assert sum(world.counters(backend).packets for backend in backends) == packets
     for case in (*PASSED, *DROPPED):
         world.send(bytes(case.frame))
         assert sum(world.counters(backend).packets for backend in backends) == packets
-    sent = sum(map(len, (FORWARDED, CHANGING, PASSED, DROPPED)))
+    sent = sum(map(len, (FORWARDED, CHANGING, ERRORS, PASSED, DROPPED)))
     assert sum(world.verdict_counts()) == verdicts + sent
 
 
