@@ -14,6 +14,7 @@ from pydsr.changes import Change, Impact
 from pydsr.errors import EnvironmentCannotError, InputError, NotAttachedError, PermissionDeniedError
 from pydsr.kernel import bpffs, layout, libbpf, links
 from pydsr.kernel.announce import announce, receive_solicitations
+from pydsr.kernel.bpf_structs import LinkInfo
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.links import Interface
 from pydsr.kernel.maps import Pins, map_specs
@@ -219,7 +220,7 @@ def _check_index(interface: Interface) -> None:
         )
 
 
-def _refuse_foreign(interface: Interface, own: libbpf.LinkInfo | None) -> None:
+def _refuse_foreign(interface: Interface, own: LinkInfo | None) -> None:
     program = interface.xdp_program
     if not program or (own is not None and own.prog_id == program):
         return
@@ -236,7 +237,7 @@ def _refuse_foreign(interface: Interface, own: libbpf.LinkInfo | None) -> None:
     )
 
 
-def _refuse_other_mode(interface: Interface, own: libbpf.LinkInfo | None, mode: str) -> None:
+def _refuse_other_mode(interface: Interface, own: LinkInfo | None, mode: str) -> None:
     if own is not None and mode not in ("auto", interface.xdp_mode):
         raise InputError(
             f"{interface.name} is attached in {interface.xdp_mode} mode, which an upgrade in "
@@ -278,7 +279,7 @@ def _link_in_mode(interface: Interface, program: Descriptor, mode: str) -> Descr
     return _link_in_mode(interface, program, "generic")
 
 
-def _upgrade(present: dict[int, libbpf.LinkInfo], programs: Programs) -> None:
+def _upgrade(present: dict[int, LinkInfo], programs: Programs) -> None:
     for info in present.values():
         with libbpf.link_by_id(info.id) as link:
             libbpf.link_update(link, programs.balance)
@@ -288,9 +289,9 @@ def _link_path(directory: Path, ifindex: int) -> Path:
     return directory / "links" / str(ifindex)
 
 
-def _links(directory: Path) -> dict[int, libbpf.LinkInfo]:
+def _links(directory: Path) -> dict[int, LinkInfo]:
     """Return the living links by interface index."""
-    found: dict[int, libbpf.LinkInfo] = {}
+    found: dict[int, LinkInfo] = {}
     try:
         paths = sorted((directory / "links").iterdir())
     except FileNotFoundError:

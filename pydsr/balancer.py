@@ -8,71 +8,34 @@ the new state, and something for the next change to tidy up.
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from pydsr import attachment, planner, tidying
+from pydsr import attachment, observation, planner, tidying
 from pydsr.changes import Change, Impact
 from pydsr.errors import InputError
-from pydsr.flows import HANDSHAKE_SECONDS, count_on
-from pydsr.frames import question
-from pydsr.kernel import layout, libbpf, links
+from pydsr.kernel import layout, links
 from pydsr.kernel.announce import receive_solicitations
+from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.state import STATE_NUMBERS, State, locked, monotonic_nanoseconds
+from pydsr.kernel.state import State, locked, monotonic_nanoseconds
 from pydsr.model import (
-    BackendState,
     Endpoint,
     IPAddress,
-    MacAddress,
     Service,
     ServiceOptions,
     Snapshot,
 )
 from pydsr.placement import PlacedBackend, place_backends
 from pydsr.planner import DesiredBackend, Edit
-from pydsr.reasons import all_reasons
 from pydsr.table import Table, TableMember, empty_table, following_table
 from pydsr.tidying import answering_vips
 
 _log = logging.getLogger(__name__)
 
 _NANOSECONDS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Where the loaded program would send a packet, and why."""
-
-    service: Endpoint | None
-    backend: IPAddress | None
-    mac: MacAddress | None
-    verdict: str
-    reason: str
-    slot: int | None
-
-
-@dataclass(frozen=True)
-class RemainingFlows:
-    """What is left on drained backends.
-
-    Attributes:
-        recorded: flows that have been seen since the drain and have not ended.
-        learning_seconds: for how long flows from before the drain that were silent since may
-            still show up; 0 when that is over.
-    """
-
-    recorded: int
-    learning_seconds: float
-
-    @property
-    def is_none(self) -> bool:
-        """Whether removing the backends would break nothing."""
-        return not self.recorded and not self.learning_seconds
 
 
 class Balancer:
@@ -123,25 +86,12 @@ class Balancer:
 
     def snapshot(self) -> Snapshot:
         """Return all counters of this moment."""
-        services = self.services()
-        reasons = all_reasons()
-        counts = self._state.verdict_counts(len(reasons))
-        return Snapshot(
-            time=time.monotonic(),
-            services=services,
-            counters=self._state.counters(services),
-            verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
-            records=self._count_records(services),
-            interfaces=tuple((one.name, one.mode) for one in self.interfaces()),
-        )
+        interfaces = tuple((one.name, one.mode) for one in self.interfaces())
+        return observation.take_snapshot(self._state, interfaces)
 
-    def _count_records(self, services: Sequence[Service]) -> dict[int, int]:
-        if not any(service.slots_changing for service in services):
-            return {service.id: 0 for service in services}
-        counts = Counter(record.service for record in self._state.flow_records())
-        return {service.id: counts[service.id] for service in services}
-
-    def remaining_flows(self, endpoint: Endpoint, addresses: Sequence[IPAddress]) -> RemainingFlows:
+    def remaining_flows(
+        self, endpoint: Endpoint, addresses: Sequence[IPAddress]
+    ) -> observation.RemainingFlows:
         """Return what keeps drained backends from being removed without harm.
 
         Raises:
@@ -149,48 +99,17 @@ class Balancer:
         """
         service = self.service(endpoint)
         ids = {backend.id for backend in planner.present_backends(service, addresses)}
-        now = monotonic_nanoseconds()
-        table = self._table(service)
-        learning = 0.0
-        if now < table.learn_until and any(table.previous.count(number) for number in ids):
-            learning = (table.learn_until - now) / _NANOSECONDS
-        idle = service.learn_seconds
-        flows = [f for f in self._state.flow_records() if f.is_live(now, idle)]
-        handshake = min(idle, HANDSHAKE_SECONDS)
-        flows += [f for f in self._state.pending_flows() if f.is_live(now, handshake)]
-        # Ids are of one service each, so the records of others name none of these.
-        return RemainingFlows(count_on(flows, ids), learning)
+        return observation.count_remaining(self._state, service, ids)
 
     def explain(
         self, endpoint: Endpoint, source: IPAddress, source_port: int, syn: bool = False
-    ) -> Explanation:
+    ) -> observation.Explanation:
         """Ask the loaded program where a packet would go; nothing is counted or recorded.
 
         Raises:
             InputError: the source is of the other IP version than the endpoint.
         """
-        if source.version != endpoint.address.version:
-            raise InputError(
-                f"a packet from {source} to {endpoint.address} cannot be",
-                "name a source of the VIP's IP version",
-            )
-        with libbpf.open_pin(self.directory / "explain") as program:
-            frame = question(endpoint, source, source_port, syn)
-            _, answer, _ = libbpf.run_program(program, frame)
-        found = layout.Explanation.from_buffer_copy(answer)
-        reason = all_reasons()[found.reason]
-        service = self._state.service(endpoint)
-        if service is None:
-            return Explanation(None, None, None, reason.verdict, reason.name, None)
-        backend = next((b for b in service.backends if b.id == found.backend), None)
-        return Explanation(
-            service=endpoint,
-            backend=backend.address if backend else None,
-            mac=backend.mac if backend else None,
-            verdict=reason.verdict,
-            reason=reason.name,
-            slot=found.slot,
-        )
+        return observation.explain(self._state, endpoint, source, source_port, syn)
 
     # -- changing services
 
@@ -297,8 +216,7 @@ class Balancer:
             return 0
         keeping = {member.id for member in after.members if member.keeps_flows}
         losing = {backend.id for backend in service.backends} - keeping
-        now, idle = monotonic_nanoseconds(), service.learn_seconds
-        return count_on((f for f in self._state.flow_records() if f.is_live(now, idle)), losing)
+        return observation.count_recorded(self._state, service, losing)
 
     def _following(
         self,
@@ -460,25 +378,3 @@ class Balancer:
         """
         with locked(self.directory), self._state.changing() as interrupted:
             return tidying.tidy(self._state, interrupted)
-
-
-def find_problems(
-    interfaces: Sequence[attachment.Attached], services: Sequence[Service]
-) -> list[str]:
-    """Say what keeps a balancer from its work; nothing where it does it."""
-    problems = [] if interfaces else ["no interface is attached"]
-    problems += [
-        f"{one.name} is attached in {one.mode} mode, at a fraction of the native speed"
-        for one in interfaces
-        if one.mode != "native"
-    ]
-    for service in services:
-        taking = [b for b in service.backends if b.state is BackendState.UP]
-        if not taking:
-            problems.append(f"{service.endpoint} has no backend that takes new flows")
-        problems += [
-            f"backend {backend.address} of {service.endpoint} has no MAC address"
-            for backend in taking
-            if backend.mac is None
-        ]
-    return problems

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydsr.flows import HANDSHAKE_SECONDS, FlowRecord, backends_by_slot
+from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.state import STATE_NUMBERS, State, monotonic_nanoseconds
+from pydsr.kernel.state import State, monotonic_nanoseconds
 from pydsr.model import BackendState, IPAddress, Service
 from pydsr.table import Table, rested_table
 

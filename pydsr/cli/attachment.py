@@ -127,8 +127,9 @@ def status(directory: Path, check: bool, as_json: bool) -> None:
       pydsr status --json
       pydsr status --check
     """
-    from pydsr.balancer import Balancer, find_problems
+    from pydsr.balancer import Balancer
     from pydsr.kernel.layout import LAYOUT_VERSION
+    from pydsr.observation import find_problems
     from pydsr.view import documents, tables
 
     with Balancer(directory) as balancer:

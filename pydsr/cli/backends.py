@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pydsr import planner
-from pydsr.balancer import Balancer, RemainingFlows
+from pydsr.balancer import Balancer
 from pydsr.cli.arguments import ADDRESS, BACKEND, ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.errors import PydsrError
 from pydsr.model import BackendSpec, BackendState, Endpoint, IPAddress
+from pydsr.observation import RemainingFlows
 
 _WAIT_POLL_SECONDS = 0.5
 
@@ -25,6 +28,17 @@ def backends() -> None:
     (1 where none is said), and its MAC where it is not to be found by ARP/ND. Only the MAC
     matters to packets, so a backend named by its IPv4 address may serve an IPv6 VIP.
     """
+
+
+def _of(kind: click.ParamType[Any], name: str) -> Callable[[Callable[..., None]], Any]:
+    """Give a command a service, some of its backends, and ``--plan``."""
+
+    def decorate(command: Callable[..., None]) -> Any:
+        command = plan_option(click.pass_obj(command))
+        backends = click.argument(name, metavar="BACKEND...", type=kind, nargs=-1, required=True)
+        return click.argument("endpoint", type=ENDPOINT)(backends(command))
+
+    return decorate
 
 
 def _change(
@@ -41,10 +55,7 @@ def _change(
 
 
 @backends.command("set")
-@click.argument("endpoint", type=ENDPOINT)
-@click.argument("specs", metavar="BACKEND...", type=BACKEND, nargs=-1, required=True)
-@plan_option
-@click.pass_obj
+@_of(BACKEND, "specs")
 def set_(
     directory: Path,
     endpoint: Endpoint,
@@ -65,10 +76,7 @@ def set_(
 
 
 @backends.command()
-@click.argument("endpoint", type=ENDPOINT)
-@click.argument("specs", metavar="BACKEND...", type=BACKEND, nargs=-1, required=True)
-@plan_option
-@click.pass_obj
+@_of(BACKEND, "specs")
 def add(
     directory: Path,
     endpoint: Endpoint,
@@ -88,10 +96,7 @@ def add(
 
 
 @backends.command()
-@click.argument("endpoint", type=ENDPOINT)
-@click.argument("addresses", metavar="BACKEND...", type=ADDRESS, nargs=-1, required=True)
-@plan_option
-@click.pass_obj
+@_of(ADDRESS, "addresses")
 def remove(
     directory: Path,
     endpoint: Endpoint,
@@ -142,12 +147,9 @@ def _wait_until_empty(
 
 
 @backends.command()
-@click.argument("endpoint", type=ENDPOINT)
-@click.argument("addresses", metavar="BACKEND...", type=ADDRESS, nargs=-1, required=True)
 @click.option("--wait", is_flag=True, help="Return when no flow is left on them.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="With --wait: give up (exit 1).")
-@plan_option
-@click.pass_obj
+@_of(ADDRESS, "addresses")
 def drain(
     directory: Path,
     endpoint: Endpoint,
@@ -177,10 +179,7 @@ def drain(
 
 
 @backends.command()
-@click.argument("endpoint", type=ENDPOINT)
-@click.argument("addresses", metavar="BACKEND...", type=ADDRESS, nargs=-1, required=True)
-@plan_option
-@click.pass_obj
+@_of(ADDRESS, "addresses")
 def undrain(
     directory: Path,
     endpoint: Endpoint,
@@ -199,10 +198,7 @@ def undrain(
 
 
 @backends.command()
-@click.argument("endpoint", type=ENDPOINT)
-@click.argument("addresses", metavar="BACKEND...", type=ADDRESS, nargs=-1, required=True)
-@plan_option
-@click.pass_obj
+@_of(ADDRESS, "addresses")
 def down(
     directory: Path,
     endpoint: Endpoint,

@@ -2,7 +2,7 @@
 
 Descriptors are plain ints owned by whoever asked for them; :class:`Descriptor` closes its own.
 Every function raises ``OSError`` with the kernel's errno.
-Structures and numbers: ``linux/bpf.h`` and libbpf's ``bpf.h`` (1.0 and later).
+Numbers: ``linux/bpf.h``; structures are in :mod:`pydsr.kernel.bpf_structs`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,18 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from pydsr.kernel.bpf_structs import (
+    BatchOptions,
+    LinkCreateOptions,
+    LinkInfo,
+    MapCreateOptions,
+    MapInfo,
+    ProgramInfo,
+    ProgramLoadOptions,
+    TestRunOptions,
+    XdpContext,
+)
 
 MAP_TYPE_HASH = 1
 MAP_TYPE_ARRAY = 2
@@ -33,130 +45,6 @@ XDP_FLAG_GENERIC = 1 << 1
 XDP_FLAG_NATIVE = 1 << 2
 
 _VERIFIER_LOG_BYTES = 1 << 20
-
-
-class _MapCreateOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", c_size_t),
-        ("btf_fd", c_uint32),
-        ("btf_key_type_id", c_uint32),
-        ("btf_value_type_id", c_uint32),
-        ("btf_vmlinux_value_type_id", c_uint32),
-        ("inner_map_fd", c_uint32),
-        ("map_flags", c_uint32),
-    ]
-
-
-class _ProgramLoadOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", c_size_t),
-        ("attempts", c_int),
-        ("expected_attach_type", c_int),
-        ("prog_btf_fd", c_uint32),
-        ("prog_flags", c_uint32),
-        ("prog_ifindex", c_uint32),
-        ("kern_version", c_uint32),
-        ("attach_btf_id", c_uint32),
-        ("attach_prog_fd", c_uint32),
-        ("attach_btf_obj_fd", c_uint32),
-        ("fd_array", c_void_p),
-        ("func_info", c_void_p),
-        ("func_info_cnt", c_uint32),
-        ("func_info_rec_size", c_uint32),
-        ("line_info", c_void_p),
-        ("line_info_cnt", c_uint32),
-        ("line_info_rec_size", c_uint32),
-        ("log_level", c_uint32),
-        ("log_size", c_uint32),
-        ("log_buf", c_void_p),
-    ]
-
-
-class _LinkCreateOptions(ctypes.Structure):
-    _fields_ = [("sz", c_size_t), ("flags", c_uint32)]
-
-
-class _BatchOptions(ctypes.Structure):
-    _fields_ = [("sz", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64)]
-
-
-class _TestRunOptions(ctypes.Structure):
-    _fields_ = [
-        ("sz", c_size_t),
-        ("data_in", c_void_p),
-        ("data_out", c_void_p),
-        ("data_size_in", c_uint32),
-        ("data_size_out", c_uint32),
-        ("ctx_in", c_void_p),
-        ("ctx_out", c_void_p),
-        ("ctx_size_in", c_uint32),
-        ("ctx_size_out", c_uint32),
-        ("retval", c_uint32),
-        ("repeat", c_int),
-        ("duration", c_uint32),
-        ("flags", c_uint32),
-        ("cpu", c_uint32),
-        ("batch_size", c_uint32),
-    ]
-
-
-class XdpContext(ctypes.Structure):
-    """Mirrors struct xdp_md, as BPF_PROG_TEST_RUN takes it."""
-
-    _fields_ = [
-        ("data", c_uint32),
-        ("data_end", c_uint32),
-        ("data_meta", c_uint32),
-        ("ingress_ifindex", c_uint32),
-        ("rx_queue_index", c_uint32),
-        ("egress_ifindex", c_uint32),
-    ]
-
-
-class MapInfo(ctypes.Structure):
-    """Mirrors the start of struct bpf_map_info."""
-
-    _fields_ = [
-        ("type", c_uint32),
-        ("id", c_uint32),
-        ("key_size", c_uint32),
-        ("value_size", c_uint32),
-        ("max_entries", c_uint32),
-        ("map_flags", c_uint32),
-        ("name", ctypes.c_char * 16),
-    ]
-
-
-class ProgramInfo(ctypes.Structure):
-    """Mirrors the start of struct bpf_prog_info."""
-
-    _fields_ = [
-        ("type", c_uint32),
-        ("id", c_uint32),
-        ("tag", ctypes.c_ubyte * 8),
-        ("jited_prog_len", c_uint32),
-        ("xlated_prog_len", c_uint32),
-        ("jited_prog_insns", c_uint64),
-        ("xlated_prog_insns", c_uint64),
-        ("load_time", c_uint64),
-        ("created_by_uid", c_uint32),
-        ("nr_map_ids", c_uint32),
-        ("map_ids", c_uint64),
-        ("name", ctypes.c_char * 16),
-    ]
-
-
-class LinkInfo(ctypes.Structure):
-    """Mirrors struct bpf_link_info of an XDP link; ifindex 0 is a link whose interface is gone."""
-
-    _fields_ = [
-        ("type", c_uint32),
-        ("id", c_uint32),
-        ("prog_id", c_uint32),
-        ("pad", c_uint32),
-        ("ifindex", c_uint32),
-        ("pad2", c_uint32 * 15),
-    ]
 
 
 class VerifierError(OSError):
@@ -220,8 +108,8 @@ def map_create(
     inner: Descriptor | None = None,
 ) -> Descriptor:
     """Create a map; sizes are bytes; ``inner`` is a template for a map of maps."""
-    options = _MapCreateOptions(
-        sz=ctypes.sizeof(_MapCreateOptions),
+    options = MapCreateOptions(
+        sz=ctypes.sizeof(MapCreateOptions),
         map_flags=flags,
         inner_map_fd=inner.number if inner else 0,
     )
@@ -288,7 +176,7 @@ def map_read_batch(
         How many were read, and whether the map ends with them.
     """
     count = c_uint32(len(keys))
-    options = _BatchOptions(sz=ctypes.sizeof(_BatchOptions))
+    options = BatchOptions(sz=ctypes.sizeof(BatchOptions))
     result = _library().bpf_map_lookup_batch(
         fd.number,
         None if first else byref(cursor),
@@ -306,7 +194,7 @@ def map_read_batch(
 def map_update_batch(fd: Descriptor, keys: Any, values: Any, number: int) -> None:
     """Create or replace ``number`` elements by one system call."""
     count = c_uint32(number)
-    options = _BatchOptions(sz=ctypes.sizeof(_BatchOptions))
+    options = BatchOptions(sz=ctypes.sizeof(BatchOptions))
     _checked(
         _library().bpf_map_update_batch(
             fd.number, byref(keys), byref(values), byref(count), byref(options)
@@ -376,8 +264,8 @@ def program_load(name: str, instructions: bytes, flags: int, licence: str) -> De
     """
     load = _library().bpf_prog_load
     load.argtypes = [c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p]
-    options = _ProgramLoadOptions(
-        sz=ctypes.sizeof(_ProgramLoadOptions),
+    options = ProgramLoadOptions(
+        sz=ctypes.sizeof(ProgramLoadOptions),
         expected_attach_type=ATTACH_TYPE_XDP,
         prog_flags=flags,
     )
@@ -407,7 +295,7 @@ def program_load(name: str, instructions: bytes, flags: int, licence: str) -> De
 
 def link_create(program: Descriptor, ifindex: int, flags: int) -> Descriptor:
     """Attach an XDP program to an interface by a link."""
-    options = _LinkCreateOptions(sz=ctypes.sizeof(_LinkCreateOptions), flags=flags)
+    options = LinkCreateOptions(sz=ctypes.sizeof(LinkCreateOptions), flags=flags)
     return Descriptor(
         _checked(
             _library().bpf_link_create(program.number, ifindex, ATTACH_TYPE_XDP, byref(options))
@@ -436,8 +324,8 @@ def run_program(
     """
     out = ctypes.create_string_buffer(len(frame) + 256)
     context = XdpContext(data_end=len(frame), ingress_ifindex=ifindex)
-    options = _TestRunOptions(
-        sz=ctypes.sizeof(_TestRunOptions),
+    options = TestRunOptions(
+        sz=ctypes.sizeof(TestRunOptions),
         data_in=ctypes.cast(c_char_p(frame), c_void_p),
         data_size_in=len(frame),
         data_out=ctypes.cast(out, c_void_p),

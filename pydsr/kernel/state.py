@@ -28,7 +28,15 @@ from pydsr.errors import (
 )
 from pydsr.flows import FlowRecord
 from pydsr.kernel import layout, libbpf
-from pydsr.kernel.layout import ServiceFlag, StateNumber
+from pydsr.kernel.codec import (
+    STATE_NUMBERS,
+    STATES,
+    pack_endpoint,
+    pack_service,
+    unpack_endpoint,
+    unpack_options,
+)
+from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.maps import (
     HashMap,
@@ -41,30 +49,18 @@ from pydsr.kernel.maps import (
 )
 from pydsr.kernel.maps import mismatch as map_mismatch
 from pydsr.model import (
-    DEFAULT_LEARN_SECONDS,
-    Affinity,
     Backend,
-    BackendState,
     Counters,
     Endpoint,
     IPAddress,
     MacAddress,
     Protocol,
     Service,
-    ServiceOptions,
 )
 from pydsr.table import Table, TableMember
 
 LOCK_SECONDS = 10.0
 _LOCK_POLL_SECONDS = 0.02
-_IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17}
-_PROTOCOLS = {number: protocol for protocol, number in _IP_PROTOCOLS.items()}
-STATE_NUMBERS = {
-    BackendState.UP: StateNumber.UP,
-    BackendState.DRAIN: StateNumber.DRAIN,
-    BackendState.DOWN: StateNumber.DOWN,
-}
-_STATE_NAMES = {number: state for state, number in STATE_NUMBERS.items()}
 # struct record, and the service within struct flow_key: unpacked by the hundred thousand.
 _RECORD = struct.Struct("=QIHH")
 _FLOW_SERVICE = struct.Struct("=I")
@@ -82,56 +78,6 @@ class Settings:
 def monotonic_nanoseconds() -> int:
     """Return the clock that the program compares with."""
     return time.monotonic_ns()
-
-
-def service_key(endpoint: Endpoint) -> layout.ServiceKey:
-    """Return the key of an endpoint in the services map."""
-    return layout.ServiceKey(
-        vip=layout.Address(*layout.pack_address(endpoint.address)),
-        port=(ctypes.c_ubyte * 2)(*endpoint.port.to_bytes(2, "big")),
-        ip_proto=_IP_PROTOCOLS[endpoint.protocol],
-    )
-
-
-def _endpoint(key: Any) -> Endpoint:
-    return Endpoint(
-        layout.unpack_address(bytes(key.vip)),
-        int.from_bytes(bytes(key.port), "big"),
-        _PROTOCOLS[key.ip_proto],
-    )
-
-
-def _options(value: Any, protocol: Protocol) -> ServiceOptions:
-    learn = value.learn_seconds
-    return ServiceOptions(
-        name=value.name.decode(),
-        affinity=tuple(Affinity)[value.affinity],
-        netmask4=value.netmask4,
-        netmask6=value.netmask6,
-        one_packet=bool(value.flags & ServiceFlag.ONE_PACKET),
-        learn=None if learn == DEFAULT_LEARN_SECONDS[protocol] else learn,
-        arp=bool(value.flags & ServiceFlag.ARP),
-    )
-
-
-def _service_value(service: Service) -> layout.ServiceValue:
-    options, endpoint = service.options, service.endpoint
-    is_ipv4 = endpoint.address.version == 4
-    flags = ServiceFlag.ONE_PACKET * options.one_packet | ServiceFlag.ARP * options.arp
-    return layout.ServiceValue(
-        id=service.id,
-        affinity=tuple(Affinity).index(options.affinity),
-        flags=flags,
-        mask=layout.Address(
-            *layout.pack_mask(
-                endpoint.address.version, options.netmask4 if is_ipv4 else options.netmask6
-            )
-        ),
-        learn_seconds=service.learn_seconds,
-        netmask4=options.netmask4,
-        netmask6=options.netmask6,
-        name=options.name.encode(),
-    )
 
 
 @contextmanager
@@ -260,18 +206,18 @@ class State:
 
     def service(self, endpoint: Endpoint) -> Service | None:
         """Return one service with its backends."""
-        return self._read_service(service_key(endpoint))
+        return self._read_service(pack_endpoint(endpoint))
 
     def _read_service(self, key: layout.ServiceKey) -> Service | None:
         value = self._services.get(key)
         if value is None:
             return None
-        endpoint = _endpoint(key)
+        endpoint = unpack_endpoint(key)
         table = self._read_raw_table(value.id) or layout.table_type(self.table_size)()
         return Service(
             id=value.id,
             endpoint=endpoint,
-            options=_options(value, endpoint.protocol),
+            options=unpack_options(value, endpoint.protocol),
             backends=tuple(self._backend(table.members[i]) for i in range(table.members_count)),
             table_size=self.table_size,
             slots_changing=table.tracked_slots,
@@ -287,7 +233,7 @@ class State:
             weight=member.weight,
             mac=mac if mac.is_unicast else None,
             mac_by_hand=bool(value.mac_by_hand),
-            state=_STATE_NAMES[StateNumber(member.state)],
+            state=STATES[StateNumber(member.state)],
             ifindex=value.ifindex,
             slots=member.slots,
         )
@@ -295,12 +241,12 @@ class State:
     def write_service(self, service: Service) -> None:
         """Create or replace a service; its table must be there before."""
         libbpf.map_update(
-            self.pins["services"], service_key(service.endpoint), _service_value(service)
+            self.pins["services"], pack_endpoint(service.endpoint), pack_service(service)
         )
 
     def delete_service(self, endpoint: Endpoint) -> None:
         """Delete a service: its packets are no longer balanced."""
-        self._services.delete(service_key(endpoint))
+        self._services.delete(pack_endpoint(endpoint))
 
     def free_service_id(self) -> int | None:
         """Return an id that no service has, or None when all are taken."""
@@ -347,7 +293,7 @@ class State:
                 id=member.backend,
                 key=bytes(self.read_backend(member.backend).address),
                 weight=member.weight,
-                state=_STATE_NAMES[StateNumber(member.state)],
+                state=STATES[StateNumber(member.state)],
             )
             for member in (raw.members[i] for i in range(raw.members_count))
         )

@@ -148,11 +148,15 @@ def plan_table(
             Text(_or_dash(change.before)),
             Text(_or_dash(change.after)),
         )
-    moved = f" ({figures.percent(slots_moved / slots)})" if slots else ""
-    lines = [Text(f"{slots_moved} of {slots} slots move{moved}")]
-    if flows_moved:
-        lines.append(Text(f"{_plural(flows_moved, 'recorded flow')} lose their backend"))
-    return Group(table, Text(""), *lines)
+    if not slots:
+        return table
+    moved = figures.percent(slots_moved / slots)
+    return Group(
+        table,
+        Text(""),
+        Text(f"{slots_moved} of {slots} slots move ({moved})"),
+        Text(f"{_plural(flows_moved, 'recorded flow')} would lose their backend"),
+    )
 
 
 def explain_table(explanation: Explanation) -> RenderableType:

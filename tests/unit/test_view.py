@@ -395,7 +395,10 @@ UNEXPLAINED = Explanation(None, None, None, "pass", "no_service", None)
 def test_the_plan_table_lists_changes_and_how_many_slots_move() -> None:
     lines = lines_of(tables.plan_table(CHANGES, 100, 1000))
     assert line_with(lines, "10.0.0.2").split() == ["set", "weight", "of", "10.0.0.2", "1", "3"]
-    assert lines[-1] == "100 of 1000 slots move (10%)"
+    assert lines[-2:] == [
+        "100 of 1000 slots move (10%)",
+        "0 recorded flows would lose their backend",
+    ]
     assert lines_of(tables.plan_table([], 0, 1000)) == ["nothing to change"]
 
 

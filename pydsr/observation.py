@@ -1,0 +1,144 @@
+"""What can be seen of a balancer: counters, remaining flows, where packets would go."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pydsr.attachment import Attached
+from pydsr.errors import InputError
+from pydsr.flows import HANDSHAKE_SECONDS, count_on
+from pydsr.frames import question
+from pydsr.kernel import layout, libbpf
+from pydsr.kernel.state import State, monotonic_nanoseconds
+from pydsr.model import BackendState, Endpoint, IPAddress, MacAddress, Service, Snapshot
+from pydsr.reasons import all_reasons
+
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the loaded program would send a packet, and why."""
+
+    service: Endpoint | None
+    backend: IPAddress | None
+    mac: MacAddress | None
+    verdict: str
+    reason: str
+    slot: int | None
+
+
+@dataclass(frozen=True)
+class RemainingFlows:
+    """What is left on drained backends.
+
+    Attributes:
+        recorded: flows that have been seen since the drain and have not ended.
+        learning_seconds: for how long flows from before the drain that were silent since may
+            still show up; 0 when that is over.
+    """
+
+    recorded: int
+    learning_seconds: float
+
+    @property
+    def is_none(self) -> bool:
+        """Whether removing the backends would break nothing."""
+        return not self.recorded and not self.learning_seconds
+
+
+def take_snapshot(state: State, interfaces: tuple[tuple[str, str], ...]) -> Snapshot:
+    """Return all counters of this moment; interfaces are names with the mode of each."""
+    services = state.services()
+    reasons = all_reasons()
+    counts = state.verdict_counts(len(reasons))
+    return Snapshot(
+        time=time.monotonic(),
+        services=services,
+        counters=state.counters(services),
+        verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
+        interfaces=interfaces,
+        records=_count_by_service(state, services),
+    )
+
+
+def _count_by_service(state: State, services: Sequence[Service]) -> dict[int, int]:
+    if not any(service.slots_changing for service in services):
+        return {service.id: 0 for service in services}
+    counts = Counter(record.service for record in state.flow_records())
+    return {service.id: counts[service.id] for service in services}
+
+
+def count_recorded(state: State, service: Service, backends: Collection[int]) -> int:
+    """Return how many recorded flows of a service are on some of its backends, given by id."""
+    now, idle = monotonic_nanoseconds(), service.learn_seconds
+    # Ids are of one service each, so the records of other services name none of these.
+    return count_on((flow for flow in state.flow_records() if flow.is_live(now, idle)), backends)
+
+
+def count_remaining(state: State, service: Service, backends: Collection[int]) -> RemainingFlows:
+    """Return what is left on drained backends of a service, given by id."""
+    now = monotonic_nanoseconds()
+    table = state.read_table(service.id)
+    learning = 0.0
+    if table is not None and any(table.previous.count(number) for number in backends):
+        learning = max(0, table.learn_until - now) / _NANOSECONDS
+    handshake = min(service.learn_seconds, HANDSHAKE_SECONDS)
+    pending = (flow for flow in state.pending_flows() if flow.is_live(now, handshake))
+    recorded = count_recorded(state, service, backends) + count_on(pending, backends)
+    return RemainingFlows(recorded, learning)
+
+
+def explain(
+    state: State, endpoint: Endpoint, source: IPAddress, source_port: int, syn: bool
+) -> Explanation:
+    """Ask the loaded program where a packet would go; nothing is counted or recorded.
+
+    Raises:
+        InputError: the source is of the other IP version than the endpoint.
+    """
+    if source.version != endpoint.address.version:
+        raise InputError(
+            f"a packet from {source} to {endpoint.address} cannot be",
+            "name a source of the VIP's IP version",
+        )
+    frame = question(endpoint, source, source_port, syn)
+    with libbpf.open_pin(state.pins.path("explain")) as program:
+        _, answer, _ = libbpf.run_program(program, frame)
+    found = layout.Explanation.from_buffer_copy(answer)
+    reason = all_reasons()[found.reason]
+    service = state.service(endpoint)
+    if service is None:
+        return Explanation(None, None, None, reason.verdict, reason.name, None)
+    backend = next((b for b in service.backends if b.id == found.backend), None)
+    return Explanation(
+        service=endpoint,
+        backend=backend.address if backend else None,
+        mac=backend.mac if backend else None,
+        verdict=reason.verdict,
+        reason=reason.name,
+        slot=found.slot,
+    )
+
+
+def find_problems(interfaces: Sequence[Attached], services: Sequence[Service]) -> list[str]:
+    """Say what keeps a balancer from its work; nothing where it does it."""
+    problems = [] if interfaces else ["no interface is attached"]
+    problems += [
+        f"{one.name} is attached in {one.mode} mode, at a fraction of the native speed"
+        for one in interfaces
+        if one.mode != "native"
+    ]
+    for service in services:
+        taking = [b for b in service.backends if b.state is BackendState.UP]
+        if not taking:
+            problems.append(f"{service.endpoint} has no backend that takes new flows")
+        problems += [
+            f"backend {backend.address} of {service.endpoint} has no MAC address"
+            for backend in taking
+            if backend.mac is None
+        ]
+    return problems
