@@ -31,7 +31,6 @@ from pydsr.model import (
 from pydsr.placement import PlacedBackend, place_backends
 from pydsr.planner import DesiredBackend, Edit
 from pydsr.table import Table, TableMember, empty_table, following_table
-from pydsr.tidying import answering_vips
 
 _log = logging.getLogger(__name__)
 
@@ -144,10 +143,10 @@ class Balancer:
             service = self.service(endpoint)
             if not plan_only:
                 self._state.delete_service(endpoint)
+                self._state.write_index(self.services())
                 self._state.delete_table(service.id)
                 for backend in service.backends:
                     self._state.write_backend_state(backend.id, StateNumber.RETIRED)
-                self._state.write_vips(answering_vips(self.services()))
                 self._stop_receiving(endpoint.address)
         size = self._state.table_size
         removed = [
@@ -293,7 +292,7 @@ class Balancer:
             )
         self._state.write_table(service.id, table)
         self._state.write_service(service)
-        self._state.write_vips(answering_vips(self.services()))
+        self._state.write_index(self.services())
         if service.options.arp:
             attached = [links.find_interface(one.name) for one in self.interfaces()]
             attachment.announce_vips(attached, [service.endpoint.address])

@@ -9,7 +9,7 @@ from pydsr.flows import HANDSHAKE_SECONDS, FlowRecord, backends_by_slot
 from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.state import State, monotonic_nanoseconds
-from pydsr.model import BackendState, IPAddress, Service
+from pydsr.model import BackendState, Service
 from pydsr.table import Table, rested_table
 
 
@@ -19,15 +19,6 @@ class Tidied:
 
     slots_rested: int = 0
     records_deleted: int = 0
-
-
-def answering_vips(services: Sequence[Service]) -> dict[IPAddress, bool]:
-    """Return every VIP with whether it answers ARP/ND: if any of its services wants it to."""
-    vips: dict[IPAddress, bool] = {}
-    for service in services:
-        vip = service.endpoint.address
-        vips[vip] = vips.get(vip, False) or service.options.arp
-    return vips
 
 
 def tidy(state: State, interrupted: bool) -> Tidied:
@@ -122,5 +113,5 @@ def _recover(state: State, services: Sequence[Service]) -> None:
             wanted = states.get(backend_id, StateNumber.RETIRED)
             if wanted != number:
                 state.write_backend_state(backend_id, wanted)
-    state.write_vips(answering_vips(services))
+    state.write_index(services)
     state.delete_tables_except({service.id for service in services})

@@ -95,7 +95,7 @@ static __always_inline enum reason answer_arp(struct xdp_md *ctx)
 	struct arp_ipv4 *arp = data + ETH_HLEN;
 	struct interface *interface;
 	struct address target;
-	struct vip *vip;
+	struct service *vip;
 	__be32 target_ip, sender_ip;
 
 	if ((void *)(arp + 1) > data_end ||
@@ -109,7 +109,7 @@ static __always_inline enum reason answer_arp(struct xdp_md *ctx)
 	target = address_map_ipv4(target_ip);
 	vip = vip_find(&target);
 	/* A gratuitous request, of another balancer say, asks nothing. */
-	if (!vip || !vip->answers_arp || sender_ip == target_ip)
+	if (!vip || !(vip->flags & SERVICE_ARP) || sender_ip == target_ip)
 		return REASON_NOT_IP;
 	interface = interface_find(ctx);
 	if (!interface_is_asked(interface, eth))
@@ -152,7 +152,7 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx)
 	struct interface *interface;
 	struct address target, sender;
 	struct ethhdr *eth = data;
-	struct vip *vip;
+	struct service *vip;
 	bool probing;
 
 	if ((void *)message + ND_BYTES_WITHOUT_OPTION > data_end ||
@@ -162,7 +162,7 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx)
 		return REASON_NOT_VIP;
 	target = address_load_ipv6(&message->target);
 	vip = vip_find(&target);
-	if (!vip || !vip->answers_arp)
+	if (!vip || !(vip->flags & SERVICE_ARP))
 		return REASON_NOT_VIP;
 	interface = interface_find(ctx);
 	if (!interface_is_asked(interface, eth))

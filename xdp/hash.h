@@ -20,14 +20,13 @@ static __always_inline __u64 hash_mix(__u64 state, __u64 word)
 	return state ^ state >> 32;
 }
 
-static __always_inline __u32 hash_words(__u64 first, __u64 second, __u64 third)
+static __always_inline __u64 hash_words(__u64 seed, __u64 first, __u64 second,
+					__u64 third)
 {
-	__u64 state = PYDSR_SEED;
-
-	state = hash_mix(state, first);
-	state = hash_mix(state, second);
-	state = hash_mix(state, third);
-	return state * HASH_MULTIPLIER >> 32;
+	seed = hash_mix(seed, first);
+	seed = hash_mix(seed, second);
+	seed = hash_mix(seed, third);
+	return seed * HASH_MULTIPLIER;
 }
 
 /* Scale a 32-bit hash to a slot; a multiplication where % would divide. */

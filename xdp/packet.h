@@ -18,6 +18,7 @@
 /* ntohs() and htons() are one operation. */
 #define swap16(value) __builtin_bswap16(value)
 #define swap32(value) __builtin_bswap32(value)
+#define swap64(value) __builtin_bswap64(value)
 
 /* Above all offsets that are parsed, and what tells the verifier so. */
 #define L4_OFFSET_MASK 0x3ff

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import struct
+from collections.abc import Iterable
 from typing import Any
 
 from pydsr.kernel import layout
@@ -12,6 +14,7 @@ from pydsr.model import (
     Affinity,
     BackendState,
     Endpoint,
+    IPAddress,
     Protocol,
     Service,
     ServiceOptions,
@@ -25,6 +28,10 @@ STATE_NUMBERS = {
     BackendState.DOWN: StateNumber.DOWN,
 }
 STATES = {number: state for state, number in STATE_NUMBERS.items()}
+
+
+# The end of struct service, after its key.
+_INDEX_VALUE = struct.Struct("=IBBBx")
 
 
 def pack_endpoint(endpoint: Endpoint) -> layout.ServiceKey:
@@ -59,22 +66,45 @@ def unpack_options(value: Any, protocol: Protocol) -> ServiceOptions:
     )
 
 
-def pack_service(service: Service) -> layout.ServiceValue:
+def pack_config(service: Service) -> layout.ServiceConfig:
     """Return a service as the services map holds it."""
-    options, endpoint = service.options, service.endpoint
-    is_ipv4 = endpoint.address.version == 4
-    flags = ServiceFlag.ONE_PACKET * options.one_packet | ServiceFlag.ARP * options.arp
-    return layout.ServiceValue(
+    options = service.options
+    return layout.ServiceConfig(
         id=service.id,
-        affinity=tuple(Affinity).index(options.affinity),
-        flags=flags,
-        mask=layout.Address(
-            *layout.pack_mask(
-                endpoint.address.version, options.netmask4 if is_ipv4 else options.netmask6
-            )
-        ),
         learn_seconds=service.learn_seconds,
+        affinity=tuple(Affinity).index(options.affinity),
+        flags=_flags(options),
         netmask4=options.netmask4,
         netmask6=options.netmask6,
         name=options.name.encode(),
     )
+
+
+def pack_index(services: Iterable[Service]) -> dict[bytes, bytes]:
+    """Return the entries of the index of services: each service, and each VIP.
+
+    A VIP answers ARP/ND if any of its services wants it to.
+    """
+    entries: dict[bytes, bytes] = {}
+    vips: dict[IPAddress, ServiceFlag] = {}
+    for service in services:
+        options, vip = service.options, service.endpoint.address
+        flags = _flags(options)
+        prefix = 96 + options.netmask4 if vip.version == 4 else options.netmask6
+        affinity = tuple(Affinity).index(options.affinity)
+        value = _INDEX_VALUE.pack(service.id, affinity, flags, prefix)
+        entries[bytes(pack_endpoint(service.endpoint))] = value
+        vips[vip] = vips.get(vip, ServiceFlag(0)) | flags & ServiceFlag.ARP
+    for vip, flags in vips.items():
+        key = layout.ServiceKey(vip=layout.Address(*layout.pack_address(vip)))
+        entries[bytes(key)] = _INDEX_VALUE.pack(0, 0, flags, 0)
+    return entries
+
+
+def _flags(options: ServiceOptions) -> ServiceFlag:
+    flags = ServiceFlag(0)
+    if options.one_packet:
+        flags |= ServiceFlag.ONE_PACKET
+    if options.arp:
+        flags |= ServiceFlag.ARP
+    return flags

@@ -13,6 +13,7 @@ from functools import cache
 
 from pydsr.maglev import NO_BACKEND
 from pydsr.model import IPAddress
+from pydsr.service_index import BUCKET_ENTRIES, BUCKETS
 from pydsr.table import LOOK_UP_ONLY
 
 LAYOUT_VERSION = 1
@@ -69,33 +70,48 @@ class ServiceKey(Structure):
     ]
 
 
-class ServiceValue(Structure):
-    """Mirrors struct service."""
+class ServiceConfig(Structure):
+    """Mirrors struct service_config."""
 
     _fields_ = [
         ("id", c_uint32),
+        ("learn_seconds", c_uint32),
         ("affinity", c_uint8),
         ("flags", c_uint8),
-        ("pad", c_ubyte * 2),
-        ("mask", Address),
-        ("learn_seconds", c_uint32),
         ("netmask4", c_uint8),
         ("netmask6", c_uint8),
-        ("pad2", c_ubyte * 2),
+        ("pad", c_ubyte * 4),
         ("name", c_char * 64),
     ]
 
 
-class VipKey(Structure):
-    """Mirrors struct address as a key."""
+class ServiceValue(Structure):
+    """Mirrors struct service."""
 
-    _fields_ = [("halves", Address)]
+    _fields_ = [
+        ("key", ServiceKey),
+        ("id", c_uint32),
+        ("affinity", c_uint8),
+        ("flags", c_uint8),
+        ("prefix", c_uint8),
+        ("pad", c_uint8),
+    ]
 
 
-class VipValue(Structure):
-    """Mirrors struct vip."""
+class ServiceBucket(Structure):
+    """Mirrors struct service_bucket."""
 
-    _fields_ = [("answers_arp", c_uint8), ("pad", c_ubyte * 7)]
+    _fields_ = [("services", ServiceValue * BUCKET_ENTRIES)]
+
+
+class ServiceIndex(Structure):
+    """Mirrors struct service_index."""
+
+    _fields_ = [
+        ("salt", c_uint64),
+        ("pad", c_ubyte * 56),
+        ("buckets", ServiceBucket * BUCKETS),
+    ]
 
 
 class BackendValue(Structure):
@@ -225,8 +241,9 @@ def static_assertions(table_size: int) -> str:
     mirrors: dict[str, type[Structure]] = {
         "service_key": ServiceKey,
         "service": ServiceValue,
-        "address": VipKey,
-        "vip": VipValue,
+        "service_bucket": ServiceBucket,
+        "service_index": ServiceIndex,
+        "service_config": ServiceConfig,
         "backend": BackendValue,
         "counters": CountersValue,
         "member": MemberValue,
@@ -282,9 +299,3 @@ def unpack_address(octets: bytes) -> IPAddress:
     """Return the address of 16 bytes; the mapped form is IPv4."""
     address = ipaddress.IPv6Address(bytes(octets))
     return address.ipv4_mapped or address
-
-
-def pack_mask(version: int, prefix: int) -> bytes:
-    """Return the 16 bytes of a netmask over a packed address of that IP version."""
-    bits = prefix + (96 if version == 4 else 0)
-    return ((1 << 128) - (1 << (128 - bits))).to_bytes(16, "big")

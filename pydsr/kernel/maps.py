@@ -16,7 +16,6 @@ from pydsr.kernel import layout, libbpf
 from pydsr.kernel.libbpf import Descriptor
 
 VERDICTS_MAX = 64
-VIPS_MAX = layout.SERVICES_MAX
 RECORDS_MAX = 1 << 18
 PENDING_MAX = 1 << 14
 
@@ -46,16 +45,17 @@ def map_specs() -> tuple[MapSpec, ...]:
     return (
         # One element: what the pins were made for. Written when they are created.
         MapSpec("settings", array, index, sizeof(layout.SettingsValue), 1),
-        # (VIP, port, protocol) -> the service. Written by the control plane.
+        # (VIP, port, protocol) -> what the control plane knows of the service. Written by it.
         MapSpec(
             "services",
             hash_,
             sizeof(layout.ServiceKey),
-            sizeof(layout.ServiceValue),
+            sizeof(layout.ServiceConfig),
             layout.SERVICES_MAX,
         ),
-        # VIP -> what it answers. Written by the control plane.
-        MapSpec("vips", hash_, sizeof(layout.VipKey), sizeof(layout.VipValue), VIPS_MAX),
+        # One element: a map of one element, the services and VIPs as the program finds them.
+        # Written by the control plane.
+        MapSpec("service_index", libbpf.MAP_TYPE_ARRAY_OF_MAPS, index, index, 1),
         # Service id -> its table, a map of one element. Written by the control plane.
         MapSpec("tables", libbpf.MAP_TYPE_ARRAY_OF_MAPS, index, index, layout.SERVICES_MAX),
         # Backend id -> the backend. Written by the control plane, a MAC by one store.
@@ -92,6 +92,13 @@ def map_specs() -> tuple[MapSpec, ...]:
     )
 
 
+def create_index_map() -> Descriptor:
+    """Create the map that holds the index of services."""
+    return libbpf.map_create(
+        libbpf.MAP_TYPE_ARRAY, "index", sizeof(c_uint32), sizeof(layout.ServiceIndex), 1
+    )
+
+
 def create_table_map(table_size: int) -> Descriptor:
     """Create the map that holds one service's table."""
     return libbpf.map_create(
@@ -105,7 +112,10 @@ def create_table_map(table_size: int) -> Descriptor:
 
 def create_map(spec: MapSpec, table_size: int) -> Descriptor:
     """Create a map that is not pinned yet."""
-    inner = create_table_map(table_size) if spec.kind == libbpf.MAP_TYPE_ARRAY_OF_MAPS else None
+    inner = None
+    if spec.kind == libbpf.MAP_TYPE_ARRAY_OF_MAPS:
+        is_index = spec.name == "service_index"
+        inner = create_index_map() if is_index else create_table_map(table_size)
     return libbpf.map_create(
         spec.kind,
         spec.name,

@@ -31,8 +31,9 @@ from pydsr.kernel import layout, libbpf
 from pydsr.kernel.codec import (
     STATE_NUMBERS,
     STATES,
+    pack_config,
     pack_endpoint,
-    pack_service,
+    pack_index,
     unpack_endpoint,
     unpack_options,
 )
@@ -43,6 +44,7 @@ from pydsr.kernel.maps import (
     MapSpec,
     PerCpuArray,
     Pins,
+    create_index_map,
     create_table_map,
     map_specs,
     read_all,
@@ -57,6 +59,7 @@ from pydsr.model import (
     Protocol,
     Service,
 )
+from pydsr.service_index import ENTRY_BYTES, place_entries
 from pydsr.table import Table, TableMember
 
 LOCK_SECONDS = 10.0
@@ -138,7 +141,7 @@ class State:
         self.pins = Pins(directory)
         self.settings = self._read_settings()
         self.table_size = self.settings.table_size
-        self._services = HashMap(self.pins["services"], layout.ServiceKey, layout.ServiceValue)
+        self._services = HashMap(self.pins["services"], layout.ServiceKey, layout.ServiceConfig)
         self._memory: mmap.mmap | None = None
 
     def _read_settings(self) -> Settings:
@@ -239,13 +242,16 @@ class State:
         )
 
     def write_service(self, service: Service) -> None:
-        """Create or replace a service; its table must be there before."""
+        """Create or replace a service; its table must be there before.
+
+        Packets find it by the index, which is written after it.
+        """
         libbpf.map_update(
-            self.pins["services"], pack_endpoint(service.endpoint), pack_service(service)
+            self.pins["services"], pack_endpoint(service.endpoint), pack_config(service)
         )
 
     def delete_service(self, endpoint: Endpoint) -> None:
-        """Delete a service: its packets are no longer balanced."""
+        """Delete a service; packets find it until the index is written."""
         self._services.delete(pack_endpoint(endpoint))
 
     def free_service_id(self) -> int | None:
@@ -255,17 +261,16 @@ class State:
         }
         return next((n for n in range(layout.SERVICES_MAX) if n not in taken), None)
 
-    # -- VIPs
-
-    def write_vips(self, vips: dict[IPAddress, bool]) -> None:
-        """Make the VIPs those given, with whether each answers ARP/ND."""
-        table = HashMap(self.pins["vips"], layout.VipKey, layout.VipValue)
-        wanted = {layout.pack_address(vip): arp for vip, arp in vips.items()}
-        for key in table.all_keys():
-            if bytes(key.halves) not in wanted:
-                table.delete(key)
-        for packed, arp in wanted.items():
-            table.put(layout.VipKey(layout.Address(*packed)), layout.VipValue(answers_arp=arp))
+    def write_index(self, services: Iterable[Service]) -> None:
+        """Have the program find these services and their VIPs, by one map update."""
+        salt, placed = place_entries(pack_index(services), self.settings.seed)
+        index = layout.ServiceIndex(salt=salt)
+        start = ctypes.addressof(index) + layout.ServiceIndex.buckets.offset
+        for position, entry in placed.items():
+            ctypes.memmove(start + position * ENTRY_BYTES, entry, ENTRY_BYTES)
+        with create_index_map() as inner:
+            libbpf.map_update(inner, c_uint32(0), index)
+            libbpf.map_update(self.pins["service_index"], c_uint32(0), c_uint32(inner.number))
 
     # -- tables
 

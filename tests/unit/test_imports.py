@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "pydsr.table": {"pydsr.errors", "pydsr.maglev", "pydsr.model"},
     "pydsr.changes": set(),
     "pydsr.flows": set(),
+    "pydsr.service_index": set(),
     "pydsr.frames": {"pydsr.model"},
     "pydsr.planner": {"pydsr.changes", "pydsr.errors", "pydsr.model", "pydsr.table"},
 }

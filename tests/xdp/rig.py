@@ -124,7 +124,7 @@ class Rig:
         self.forget_flows()
         self.services.clear()
         self._backends.clear()
-        self.state.write_vips({})
+        self.state.write_index([])
         self.state.write_interface(INGRESS, BALANCER_MAC)
 
     def forget_flows(self) -> None:
@@ -161,10 +161,7 @@ class Rig:
             self._backends.add(backend)
         self.write_table(service, current, previous, learn_until)
         self.state.write_service(service)
-        vips: dict[ipaddress.IPv4Address | ipaddress.IPv6Address, bool] = {}
-        for other in self.services:
-            vips[other.endpoint.address] = other.options.arp
-        self.state.write_vips(vips)
+        self.state.write_index(self.services)
         return service
 
     def write_table(

@@ -1,0 +1,71 @@
+"""Every service is where the program looks for it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydsr import service_index
+from pydsr.service_index import (
+    BUCKET_BITS,
+    BUCKET_ENTRIES,
+    BUCKETS,
+    ENTRY_BYTES,
+    KEY_BYTES,
+    hash_key,
+    place_entries,
+)
+
+SEED = 0x0123456789ABCDEF
+
+
+def buckets_of(key: bytes, seed: int) -> tuple[int, int]:
+    """Return the two buckets that the program reads: the top bits of the hash, and the next."""
+    bits = f"{hash_key(key, seed):064b}"
+    return int(bits[:BUCKET_BITS], 2), int(bits[BUCKET_BITS : 2 * BUCKET_BITS], 2)
+
+
+def numbered(count: int) -> dict[bytes, bytes]:
+    """Return entries whose keys differ by little, as those of services do."""
+    return {
+        bytes(12) + number.to_bytes(4, "big") + bytes(8): number.to_bytes(8, "big")
+        for number in range(count)
+    }
+
+
+@given(
+    st.dictionaries(
+        st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES), st.binary(min_size=8, max_size=8)
+    ),
+    st.integers(0, 2**64 - 1),
+)
+def test_each_entry_is_once_in_one_of_its_buckets(entries: dict[bytes, bytes], seed: int) -> None:
+    salt, placed = place_entries(entries, seed)
+    assert sorted(placed.values()) == sorted(key + value for key, value in entries.items())
+    for position, entry in placed.items():
+        assert len(entry) == ENTRY_BYTES
+        assert position // BUCKET_ENTRIES in buckets_of(entry[:KEY_BYTES], seed ^ salt)
+
+
+def test_as_many_services_and_vips_fit_as_there_may_be() -> None:
+    entries = numbered(2 * 16384)
+    _, placed = place_entries(entries, SEED)
+    assert len(placed) == len(entries)
+    assert max(placed) < BUCKETS * BUCKET_ENTRIES
+
+
+def test_entries_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_index, "BUCKETS", 2)
+    monkeypatch.setattr(service_index, "BUCKET_BITS", 1)
+    with pytest.raises(ValueError, match="do not fit"):
+        place_entries(numbered(9), SEED)
+
+
+def test_alike_keys_are_spread_over_the_buckets() -> None:
+    _, placed = place_entries(numbered(BUCKETS), SEED)
+    fullest = max(
+        sum(1 for slot in range(BUCKET_ENTRIES) if bucket * BUCKET_ENTRIES + slot in placed)
+        for bucket in range(BUCKETS)
+    )
+    assert fullest <= 3
