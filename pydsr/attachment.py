@@ -13,7 +13,7 @@ from pydsr import maglev
 from pydsr.changes import Change, Impact
 from pydsr.errors import EnvironmentCannotError, InputError, NotAttachedError, PermissionDeniedError
 from pydsr.kernel import bpffs, layout, libbpf, links
-from pydsr.kernel.announce import announce, receive_solicitations
+from pydsr.kernel.announce import announce, receive_solicitations, stop_receiving
 from pydsr.kernel.bpf_structs import LinkInfo
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.links import Interface
@@ -89,6 +89,8 @@ def attach(
         _check_index(interface)
     bpffs.prepare_directory(directory)
     with locked(directory):
+        # Again: another attach may have been at work until now.
+        interfaces = [links.find_interface(interface.name) for interface in interfaces]
         is_new = not (directory / "settings").exists()
         try:
             return _attach_locked(directory, interfaces, mode, table_size, seed)
@@ -134,8 +136,10 @@ def _attach_locked(
         _refuse_other_mode(interface, present.get(interface.index), mode)
     state = _open_or_create(directory, table_size, seed)
     try:
+        _forget_vanished(directory, state)
         maps = {spec.name: state.pins[spec.name] for spec in map_specs()}
         programs = load_programs(maps, state.table_size, state.settings.seed)
+        libbpf.pin_replacing(programs.explain, directory / "explain")
         created: list[int] = []
         try:
             for interface in interfaces:
@@ -148,7 +152,6 @@ def _attach_locked(
                 _link_path(directory, ifindex).unlink()
             raise
         _upgrade(present, programs)
-        libbpf.pin_replacing(programs.explain, directory / "explain")
         vips = [s.endpoint.address for s in state.services() if s.options.arp]
     finally:
         state.close()
@@ -222,6 +225,12 @@ def _check_index(interface: Interface) -> None:
 
 def _refuse_foreign(interface: Interface, own: LinkInfo | None) -> None:
     program = interface.xdp_program
+    if own is not None and own.prog_id != program:
+        raise EnvironmentCannotError(
+            f"this balancer is attached to an interface with the index of {interface.name} in "
+            "another network namespace",
+            "give each network namespace a balancer of its own: --bpffs DIR",
+        )
     if not program or (own is not None and own.prog_id == program):
         return
     try:
@@ -262,6 +271,13 @@ def _link_in_mode(interface: Interface, program: Descriptor, mode: str) -> Descr
             raise PermissionDeniedError(
                 f"attaching to {interface.name} is not permitted", "run as root (sudo)"
             ) from None
+        if error.errno in (errno.EEXIST, errno.EBUSY):
+            raise EnvironmentCannotError(
+                f"{interface.name} takes no program: another XDP program is in its way"
+                + _program_above(interface),
+                "one on a device above it (macvlan, VLAN, bond) stands against one on it: take "
+                "that off first, with ip link set dev NAME xdp off",
+            ) from None
         hint = _NATIVE_HINTS.get(error.errno or 0, "see the kernel's log: dmesg")
         if mode != "auto":
             raise EnvironmentCannotError(
@@ -277,6 +293,16 @@ def _link_in_mode(interface: Interface, program: Descriptor, mode: str) -> Descr
         reason,
     )
     return _link_in_mode(interface, program, "generic")
+
+
+def _program_above(interface: Interface) -> str:
+    """Name the devices on top of an interface that have an XDP program."""
+    names = [
+        upper.name
+        for upper in links.all_interfaces()
+        if upper.parent == interface.index and upper.xdp_program
+    ]
+    return f", on {', '.join(names)}" if names else ""
 
 
 def _upgrade(present: dict[int, LinkInfo], programs: Programs) -> None:
@@ -304,6 +330,16 @@ def _links(directory: Path) -> dict[int, LinkInfo]:
         if info.ifindex:
             found[info.ifindex] = info
     return found
+
+
+def _forget_vanished(directory: Path, state: State) -> None:
+    """Clear away what is left of interfaces that were deleted while attached."""
+    for path in (directory / "links").iterdir():
+        with libbpf.open_pin(path) as fd:
+            vanished = not libbpf.link_info(fd).ifindex
+        if vanished:
+            path.unlink()
+            state.delete_interface(int(path.name))
 
 
 def attached(directory: Path) -> list[Attached]:
@@ -360,8 +396,6 @@ def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[s
         InputError: an interface is not attached.
         NotAttachedError: there is no state at all.
     """
-    if not directory.is_dir():
-        raise not_attached(directory)
     with locked(directory):
         leaving = _leaving(directory, names)
         _withdraw(directory, leaving)
@@ -385,7 +419,7 @@ def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
         _link_path(directory, one.ifindex).unlink(missing_ok=True)
         if state is not None:
             state.delete_interface(one.ifindex)
-        receive_solicitations(links.find_interface(one.name), vips, on=False)
+        stop_receiving(links.find_interface(one.name), vips)
     if state is not None:
         state.close()
 
@@ -393,5 +427,5 @@ def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
 def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) -> None:
     """Tell the network that VIPs are at interfaces, and have these receive what asks for them."""
     for interface in interfaces:
-        receive_solicitations(interface, vips, on=True)
+        receive_solicitations(interface, vips)
         announce(interface, vips)

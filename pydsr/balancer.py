@@ -7,7 +7,6 @@ the new state, and something for the next change to tidy up.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,7 @@ from pydsr import attachment, observation, planner, tidying
 from pydsr.changes import Change, Impact
 from pydsr.errors import InputError
 from pydsr.kernel import layout, links
-from pydsr.kernel.announce import receive_solicitations
+from pydsr.kernel.announce import stop_receiving
 from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.state import State, locked, monotonic_nanoseconds
@@ -31,8 +30,6 @@ from pydsr.model import (
 from pydsr.placement import PlacedBackend, place_backends
 from pydsr.planner import DesiredBackend, Edit
 from pydsr.table import Table, TableMember, empty_table, following_table
-
-_log = logging.getLogger(__name__)
 
 _NANOSECONDS = 1_000_000_000
 
@@ -284,12 +281,6 @@ class Balancer:
         """Bring a new service to life, its last step first seen by packets."""
         if service.id < 0:
             service = replace(service, id=self._new_service_id())
-        if service.endpoint.address in links.local_addresses():
-            _log.warning(
-                "%s is an address of this machine, so its kernel answers for it too: remove it "
-                "here, and have it on the loopback of the backends",
-                service.endpoint.address,
-            )
         self._state.write_table(service.id, table)
         self._state.write_service(service)
         self._state.write_index(self.services())
@@ -307,14 +298,19 @@ class Balancer:
         return service_id
 
     def _stop_receiving(self, vip: IPAddress) -> None:
-        if any(service.endpoint.address == vip for service in self.services()):
-            return
+        left = [service.endpoint.address for service in self.services()]
         for one in self.interfaces():
-            receive_solicitations(links.find_interface(one.name), [vip], on=False)
+            stop_receiving(links.find_interface(one.name), [vip], left)
 
     # -- what must hold
 
     def _check_vip(self, endpoint: Endpoint) -> None:
+        if endpoint.address in links.local_addresses():
+            raise InputError(
+                f"the VIP {endpoint.address} is an address of this machine",
+                "all its other ports would be cut off: take it off here (ip address del) and have "
+                "it on the loopback of the backends; the balancer answers for it all the same",
+            )
         for service in self.services():
             if service.backend(endpoint.address) is not None:
                 raise InputError(

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pydsr.attachment import Attached
-from pydsr.errors import InputError
+from pydsr.errors import EnvironmentCannotError, InputError
 from pydsr.flows import HANDSHAKE_SECONDS, count_on
 from pydsr.frames import question
 from pydsr.kernel import layout, libbpf
@@ -106,7 +106,14 @@ def explain(
             "name a source of the VIP's IP version",
         )
     frame = question(endpoint, source, source_port, syn)
-    with libbpf.open_pin(state.pins.path("explain")) as program:
+    try:
+        program = libbpf.open_pin(state.pins.path("explain"))
+    except FileNotFoundError:
+        raise EnvironmentCannotError(
+            f"the program that answers, {state.pins.path('explain')}, is not there",
+            "pydsr attach IFACE makes it anew; no packet is lost by that",
+        ) from None
+    with program:
         _, answer, _ = libbpf.run_program(program, frame)
     found = layout.Explanation.from_buffer_copy(answer)
     reason = all_reasons()[found.reason]

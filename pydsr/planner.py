@@ -53,8 +53,7 @@ def check_specs(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> None:
     """Refuse backends that cannot be together, or not behind that endpoint.
 
     Raises:
-        InputError: an address twice, a MAC given to two of them, or a backend whose
-            address is the VIP.
+        InputError: an address twice, or a backend whose address is the VIP.
     """
     addresses: set[IPAddress] = set()
     for spec in specs:

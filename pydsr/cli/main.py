@@ -109,7 +109,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitStatus.DONE)
     except PermissionError as error:
-        _fail(str(error), "run as root (sudo)", ExitStatus.CANNOT)
+        what = f"{error.filename}: " if error.filename else ""
+        _fail(f"{what}not permitted", "run as root (sudo)", ExitStatus.CANNOT)
     except OSError as error:
         if error.errno in (errno.ENOMEM, errno.ENOSPC):
             _fail(f"the kernel has no room: {error.strerror}", "see `free`", ExitStatus.CANNOT)

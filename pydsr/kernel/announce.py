@@ -11,6 +11,7 @@ import logging
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 
 from pydsr.kernel.links import Interface
 from pydsr.model import IPAddress
@@ -79,23 +80,39 @@ def solicited_node_mac(vip: ipaddress.IPv6Address) -> bytes:
     return multicast_mac(ipaddress.IPv6Address(group))
 
 
-def receive_solicitations(interface: Interface, vips: Iterable[IPAddress], on: bool) -> None:
-    """Have the NIC let solicitations for IPv6 VIPs through its filter, or no longer.
+def receive_solicitations(interface: Interface, vips: Iterable[IPAddress]) -> None:
+    """Have the NIC let solicitations for IPv6 VIPs through its filter.
 
-    The kernel does that for its own addresses only, and a VIP is none.
+    The kernel does that for its own addresses only, and a VIP is none. Doing it twice is
+    doing it once.
     """
+    for group in solicited_groups(vips):
+        try:
+            _change_filter(interface, _SIOCADDMULTI, group)
+        except OSError as error:
+            _log.warning(
+                "%s: neighbour solicitations for IPv6 VIPs may not be received: %s",
+                interface.name,
+                error.strerror,
+            )
+
+
+def stop_receiving(
+    interface: Interface, vips: Iterable[IPAddress], left: Iterable[IPAddress] = ()
+) -> None:
+    """Undo it for VIPs that are gone, but for the groups that those left share with them."""
+    for group in solicited_groups(vips) - solicited_groups(left):
+        # One that somebody removed by hand is gone already.
+        with suppress(OSError):
+            _change_filter(interface, _SIOCDELMULTI, group)
+
+
+def solicited_groups(vips: Iterable[IPAddress]) -> set[bytes]:
+    """Return the MACs that solicitations for the IPv6 ones among some VIPs are sent to."""
+    return {solicited_node_mac(vip) for vip in vips if isinstance(vip, ipaddress.IPv6Address)}
+
+
+def _change_filter(interface: Interface, request: int, group: bytes) -> None:
+    argument = struct.pack("16sH6s8x", interface.name.encode(), 0, group)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        for vip in vips:
-            if not isinstance(vip, ipaddress.IPv6Address):
-                continue
-            request = struct.pack("16sH6s8x", interface.name.encode(), 0, solicited_node_mac(vip))
-            try:
-                fcntl.ioctl(control, _SIOCADDMULTI if on else _SIOCDELMULTI, request)
-            except OSError as error:
-                if on:
-                    _log.warning(
-                        "%s: may not receive neighbour solicitations for %s: %s",
-                        interface.name,
-                        vip,
-                        error.strerror,
-                    )
+        fcntl.ioctl(control, request, argument)

@@ -13,6 +13,19 @@ STANDARD_MOUNT = Path("/sys/fs/bpf")
 _MOUNTS = Path("/proc/self/mounts")
 
 
+def check_name(directory: Path) -> None:
+    """Refuse what a BPF file system answers with "not permitted", whoever asks.
+
+    Raises:
+        InputError: a part of the path has a dot.
+    """
+    if any("." in part for part in directory.parts):
+        raise InputError(
+            f"{directory} cannot hold pins: the BPF file system takes no dots in names",
+            "choose another name for --bpffs",
+        )
+
+
 def prepare_directory(directory: Path) -> None:
     """Make sure a directory for pins exists, for root alone, on a BPF file system.
 
@@ -23,11 +36,7 @@ def prepare_directory(directory: Path) -> None:
         PermissionDeniedError: not privileged.
         EnvironmentCannotError: the kernel has no BPF file system.
     """
-    if any("." in part for part in directory.parts):
-        raise InputError(
-            f"{directory} cannot hold pins: the BPF file system takes no dots in names",
-            "choose another name for --bpffs",
-        )
+    check_name(directory)
     if directory.is_relative_to(STANDARD_MOUNT) and _file_system(STANDARD_MOUNT) != "bpf":
         _mount(STANDARD_MOUNT)
     if _file_system(directory) != "bpf":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from pydsr.errors import EnvironmentCannotError, InputError
+from pydsr.errors import EnvironmentCannotError, InputError, PermissionDeniedError
 from pydsr.model import IPAddress, MacAddress
 
 _ETHERNET = 1
@@ -26,6 +27,7 @@ class Interface:
     Attributes:
         xdp_mode: how an XDP program is attached; empty where there is none.
         xdp_program: that program's id, or 0.
+        parent: index of the device it is on top of (macvlan, VLAN), or 0.
     """
 
     index: int
@@ -35,14 +37,29 @@ class Interface:
     is_up: bool
     xdp_mode: str = ""
     xdp_program: int = 0
+    parent: int = 0
 
 
 @contextmanager
 def netlink() -> Iterator[IPRoute]:
-    """Open a netlink socket in the network namespace of this process."""
+    """Open a netlink socket in the network namespace of this process.
+
+    Raises:
+        PermissionDeniedError: a request in it needs a privilege that is not there.
+        EnvironmentCannotError: the kernel refused a request in it.
+    """
     ip = IPRoute()
     try:
         yield ip
+    except NetlinkError as error:
+        if error.code in (errno.EPERM, errno.EACCES):
+            raise PermissionDeniedError(
+                "asking the kernel about neighbours and links is not permitted",
+                "run as root (sudo); a container needs the capability NET_ADMIN",
+            ) from None
+        raise EnvironmentCannotError(
+            f"the kernel refused a netlink request: {netlink_reason(error)}"
+        ) from None
     finally:
         ip.close()
 
@@ -58,6 +75,7 @@ def _interface(message: Any) -> Interface:
         is_up=bool(message["flags"] & 1),
         xdp_mode=_MODES.get(attached, "several") if attached else "",
         xdp_program=xdp.get_attr("IFLA_XDP_PROG_ID") or 0 if attached else 0,
+        parent=message.get("link") or 0,
     )
 
 

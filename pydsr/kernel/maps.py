@@ -17,7 +17,7 @@ from pydsr.kernel.libbpf import Descriptor
 
 VERDICTS_MAX = 64
 RECORDS_MAX = 1 << 18
-PENDING_MAX = 1 << 14
+PENDING_MAX = 1 << 16
 
 _BATCH = 4096
 

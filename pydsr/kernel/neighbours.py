@@ -147,17 +147,16 @@ def _known(ip: IPRoute, address: IPAddress, ifindex: int, states: int) -> MacAdd
 
 
 def _ask(ip: IPRoute, address: IPAddress, ifindex: int) -> None:
-    """Have the kernel resolve an address, or check what it knows, without traffic of ours."""
+    """Have the kernel resolve an address that it is not sure of, without traffic of ours."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     entry = _entry(ip, address, ifindex)
-    state = entry["state"] if entry is not None else ndmsg.NUD_NONE
-    if state & _USABLE:
+    if entry is not None and entry["state"] & _USABLE:
         return
     request: dict[str, Any] = {"dst": str(address), "ifindex": ifindex, "family": family}
-    if entry is not None and state & _UNSURE and entry.get("lladdr"):
-        ip.neigh("replace", lladdr=entry.get("lladdr"), state=ndmsg.NUD_PROBE, **request)
-    else:
-        ip.neigh("replace", state=ndmsg.NUD_NONE, flags=_NTF_USE, **request)
+    if entry is not None and entry["state"] & _UNSURE:
+        # It would ask the MAC of before first, which may be that of a card replaced since.
+        ip.neigh("del", **request)
+    ip.neigh("replace", state=ndmsg.NUD_NONE, flags=_NTF_USE, **request)
 
 
 def _all_failed(ip: IPRoute, addresses: Sequence[IPAddress], links: dict[IPAddress, int]) -> bool:

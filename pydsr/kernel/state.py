@@ -28,6 +28,7 @@ from pydsr.errors import (
 )
 from pydsr.flows import FlowRecord
 from pydsr.kernel import layout, libbpf
+from pydsr.kernel.bpffs import check_name
 from pydsr.kernel.codec import (
     STATE_NUMBERS,
     STATES,
@@ -138,6 +139,7 @@ class State:
     """
 
     def __init__(self, directory: Path) -> None:
+        check_name(directory)
         self.pins = Pins(directory)
         self.settings = self._read_settings()
         self.table_size = self.settings.table_size

@@ -181,10 +181,10 @@ def test_the_largest_values_are_taken(balancer: Pydsr) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["10.66.0.1:80", "[fd66::1]:80"])
-def test_a_vip_that_the_balancer_has_itself_is_warned_of(balancer: Pydsr, endpoint: str) -> None:
-    """It is taken, for those who come from systems that want it so, but not in silence."""
+def test_a_vip_that_the_balancer_has_itself_is_refused(balancer: Pydsr, endpoint: str) -> None:
+    """Its other ports, ssh among them, would be cut off."""
+    before = balancer.json("services", "list")
     done = balancer("services", "add", endpoint)
-    assert done.status == ExitStatus.DONE
-    assert "warning" in done.stderr
+    assert done.status == ExitStatus.BAD_INPUT
     assert "is an address of this machine" in done.stderr
-    balancer.ok("services", "remove", endpoint)
+    assert balancer.json("services", "list") == before
