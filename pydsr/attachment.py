@@ -85,8 +85,6 @@ def attach(
     if table_size is not None:
         _check_table_size(table_size)
     interfaces = [links.find_interface(name) for name in dict.fromkeys(names)]
-    for interface in interfaces:
-        _check_index(interface)
     bpffs.prepare_directory(directory)
     with locked(directory):
         # Again: another attach may have been at work until now.
@@ -111,8 +109,7 @@ def plan_attach(directory: Path, names: Sequence[str], mode: str = "auto") -> Im
     interfaces = [links.find_interface(name) for name in dict.fromkeys(names)]
     present = _links(directory) if directory.exists() else {}
     for interface in interfaces:
-        _refuse_foreign(interface, present.get(interface.index))
-        _refuse_other_mode(interface, present.get(interface.index), mode)
+        _check(interface, present.get(interface.index), mode)
     return Impact(
         tuple(
             Change("upgrade", interface.name, f"program {interface.xdp_program}", "a new one")
@@ -132,8 +129,7 @@ def _attach_locked(
 ) -> list[Attached]:
     present = _links(directory)
     for interface in interfaces:
-        _refuse_foreign(interface, present.get(interface.index))
-        _refuse_other_mode(interface, present.get(interface.index), mode)
+        _check(interface, present.get(interface.index), mode)
     state = _open_or_create(directory, table_size, seed)
     try:
         _forget_vanished(directory, state)
@@ -212,6 +208,13 @@ def _create_pins(directory: Path, settings: Settings) -> None:
         ) from None
     finally:
         pins.close()
+
+
+def _check(interface: Interface, own: LinkInfo | None, mode: str) -> None:
+    """Refuse an interface that cannot be attached to, or upgraded where `own` is our link."""
+    _check_index(interface)
+    _refuse_foreign(interface, own)
+    _refuse_other_mode(interface, own, mode)
 
 
 def _check_index(interface: Interface) -> None:
