@@ -7,7 +7,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 BIN := .venv/bin
 READY := .venv/.ready
-C_SOURCES := $(wildcard xdp/*.[ch])
+C_SOURCES := $(wildcard xdp/*.[ch] bench/*.c)
 SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh)
 # Namespaces and XDP take root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)

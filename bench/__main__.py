@@ -23,8 +23,8 @@ def parse_arguments() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Nanoseconds per packet of the balancer, beside an empty program and one "
-        "that swaps MAC addresses.",
+        description="Nanoseconds per packet of the balancer, beside an empty program, one that "
+        "swaps MAC addresses, and a bare forwarder by hash map, table and counters.",
     )
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds")
     parser.add_argument("--repeat", type=int, default=300_000, help="packets of a round")

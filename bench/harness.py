@@ -9,7 +9,8 @@ import ctypes
 from ctypes import c_ubyte, c_uint16, c_uint32
 from pathlib import Path
 
-from bench.kinds import Kind
+from bench.forwarder import MAC_PREFIX, Forwarder
+from bench.kinds import FLOOR_SERVICES, Kind
 from pydsr.kernel import libbpf, program
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.reasons import all_reasons
@@ -19,7 +20,8 @@ from tests.xdp.rig import Rig, mac_of
 BALANCER = "pydsr"
 EMPTY = "empty"
 SWAP = "swap"
-PROGRAMS = (EMPTY, SWAP, BALANCER)
+FORWARDER = "forwarder"
+PROGRAMS = (EMPTY, SWAP, FORWARDER, BALANCER)
 
 _CHECKED_FLOWS = 200
 _MAP_TYPE_PROG_ARRAY = 3
@@ -59,10 +61,12 @@ class Harness:
             ],
             f'_Static_assert(sizeof(struct plan) == {ctypes.sizeof(_Plan)}, "harness.py");\n',
         )
+        self._forwarder = Forwarder(FLOOR_SERVICES)
         self._wrapper = program.load_function(compiled, "bench_wrapper")
         self._programs: dict[str, Descriptor] = {
             EMPTY: program.load_function(compiled, "bench_empty"),
             SWAP: program.load_function(compiled, "bench_swap"),
+            FORWARDER: self._forwarder.program,
             BALANCER: rig.programs.balance,
         }
         self._selected = ""
@@ -118,6 +122,9 @@ class Harness:
         destination, source = kind.frame[:6], kind.frame[6:12]
         if name == SWAP:
             return _ACTIONS["tx"], source + destination
+        if name == FORWARDER and kind.has_floor:
+            is_backend = frame[:5] == MAC_PREFIX
+            return _ACTIONS["tx"], (frame[:6] if is_backend else bytes(6)) + destination
         if name == BALANCER and reason.verdict == "tx":
             # The explaining program looks at no MAC: it takes the balanced frame as well.
             backend = self._rig.explain(frame).backend

@@ -17,6 +17,8 @@ _CLIENT4, _CLIENT6 = "10.1.0.0", "2001:db8:1::"
 _VIP4, _VIP6, _HOST4 = "198.51.100.10", "2001:db8::10", "198.51.100.99"
 _HTTP, _DNS, _CHANGING = 80, 53, 90
 _BACKENDS = 16
+
+FLOOR_SERVICES = ((_VIP4, _HTTP, 6), (_VIP4, _DNS, 17))
 _DAY = 86400 * 1_000_000_000
 
 
@@ -37,6 +39,11 @@ class Kind:
     reason: str = "forwarded"
     address_offset: int = 0
     port_offset: int = 0
+
+    @property
+    def has_floor(self) -> bool:
+        """Whether the bare forwarder does the same with it: IPv4 to a service, at rest."""
+        return self.reason == "forwarded" and self.frame[12:14] == b"\x08\x00"
 
 
 def _kind(name: str, packet: object, reason: str = "forwarded") -> Kind:
