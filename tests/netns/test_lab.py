@@ -121,12 +121,15 @@ def test_a_client_runs_until_its_stdin_is_closed(lab: Lab) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
+    assert client.stdin is not None
     assert client.stdout is not None
     assert Answer.parse(client.stdout.readline()).backend == "backend1"
     assert client.poll() is None
-    output, _ = client.communicate(timeout=10)
-    assert client.returncode == 0
-    assert output
+    client.stdin.close()
+    # Not communicate(), which does not see what readline() has buffered.
+    with client.stdout:
+        assert client.stdout.read()
+    assert client.wait(timeout=10) == 0
 
 
 def test_counters_tell_what_a_host_sent(lab: Lab) -> None:
