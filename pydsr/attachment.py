@@ -1,4 +1,4 @@
-"""Attach the data plane to interfaces, upgrade it in place, and take it off again."""
+"""Attach the data plane to interfaces, and upgrade it in place."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import errno
 import logging
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pydsr import maglev
+from pydsr.attached import Attached, announce_vips, attached, link_path, living_links
 from pydsr.changes import Change, Impact
-from pydsr.errors import EnvironmentCannotError, InputError, NotAttachedError, PermissionDeniedError
+from pydsr.errors import EnvironmentCannotError, InputError, PermissionDeniedError
 from pydsr.kernel import bpffs, layout, libbpf, links
-from pydsr.kernel.announce import announce, receive_solicitations, stop_receiving
 from pydsr.kernel.bpf_structs import LinkInfo
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.links import Interface
@@ -24,10 +24,8 @@ from pydsr.kernel.state import (
     State,
     fill_settings,
     locked,
-    not_attached,
     not_permitted,
 )
-from pydsr.model import IPAddress, MacAddress
 
 _log = logging.getLogger(__name__)
 
@@ -41,23 +39,6 @@ _NATIVE_HINTS = {
     errno.ENOMEM: "the driver has too few queues or too little memory: see ethtool -L",
     errno.ENOSPC: "the driver has too few queues for one per CPU: see ethtool -L",
 }
-
-
-@dataclass(frozen=True)
-class Attached:
-    """An interface the balancer is on.
-
-    Attributes:
-        mode: native or generic; empty where the interface is gone.
-        upgraded: its program was replaced in place by this attach.
-    """
-
-    name: str
-    ifindex: int
-    mac: MacAddress
-    mode: str
-    program_id: int
-    upgraded: bool = False
 
 
 def attach(
@@ -107,7 +88,7 @@ def plan_attach(directory: Path, names: Sequence[str], mode: str = "auto") -> Im
         EnvironmentCannotError: another XDP program is on an interface.
     """
     interfaces = [links.find_interface(name) for name in dict.fromkeys(names)]
-    present = _links(directory) if directory.exists() else {}
+    present = living_links(directory) if directory.exists() else {}
     for interface in interfaces:
         _check(interface, present.get(interface.index), mode)
     return Impact(
@@ -127,7 +108,7 @@ def _attach_locked(
     table_size: int | None,
     seed: int | None,
 ) -> list[Attached]:
-    present = _links(directory)
+    present = living_links(directory)
     for interface in interfaces:
         _check(interface, present.get(interface.index), mode)
     state = _open_or_create(directory, table_size, seed)
@@ -145,7 +126,7 @@ def _attach_locked(
                     created.append(interface.index)
         except BaseException:
             for ifindex in created:
-                _link_path(directory, ifindex).unlink()
+                link_path(directory, ifindex).unlink()
             raise
         _upgrade(present, programs)
         vips = [s.endpoint.address for s in state.services() if s.options.arp]
@@ -260,7 +241,7 @@ def _refuse_other_mode(interface: Interface, own: LinkInfo | None, mode: str) ->
 
 def _create_link(directory: Path, interface: Interface, program: Descriptor, mode: str) -> None:
     with _link_in_mode(interface, program, mode) as link:
-        path = _link_path(directory, interface.index)
+        path = link_path(directory, interface.index)
         path.unlink(missing_ok=True)
         libbpf.pin(link, path)
 
@@ -314,27 +295,6 @@ def _upgrade(present: dict[int, LinkInfo], programs: Programs) -> None:
             libbpf.link_update(link, programs.balance)
 
 
-def _link_path(directory: Path, ifindex: int) -> Path:
-    return directory / "links" / str(ifindex)
-
-
-def _links(directory: Path) -> dict[int, LinkInfo]:
-    """Return the living links by interface index."""
-    found: dict[int, LinkInfo] = {}
-    try:
-        paths = sorted((directory / "links").iterdir())
-    except FileNotFoundError:
-        raise not_attached(directory) from None
-    except PermissionError:
-        raise not_permitted(directory) from None
-    for path in paths:
-        with libbpf.open_pin(path) as fd:
-            info = libbpf.link_info(fd)
-        if info.ifindex:
-            found[info.ifindex] = info
-    return found
-
-
 def _forget_vanished(directory: Path, state: State) -> None:
     """Clear away what is left of interfaces that were deleted while attached."""
     for path in (directory / "links").iterdir():
@@ -343,92 +303,3 @@ def _forget_vanished(directory: Path, state: State) -> None:
         if vanished:
             path.unlink()
             state.delete_interface(int(path.name))
-
-
-def attached(directory: Path) -> list[Attached]:
-    """Return the interfaces the balancer is on, by index; those that vanished are left out."""
-    interfaces = {interface.index: interface for interface in links.all_interfaces()}
-    found = []
-    for ifindex, info in _links(directory).items():
-        interface = interfaces.get(ifindex)
-        # The same index in another network namespace is another interface.
-        if interface is not None and interface.xdp_program == info.prog_id:
-            found.append(
-                Attached(interface.name, ifindex, interface.mac, interface.xdp_mode, info.prog_id)
-            )
-    return sorted(found, key=lambda one: one.ifindex)
-
-
-def plan_detach(directory: Path, names: Sequence[str], purge: bool = False) -> Impact:
-    """Return what detach would do.
-
-    Raises:
-        InputError: an interface is not attached.
-        NotAttachedError: there is no state at all.
-    """
-    leaving = _leaving(directory, names)
-    changes = [Change("detach", one.name, f"{one.mode} mode") for one in leaving]
-    if purge:
-        changes.append(Change("purge", str(directory), "all services and counters"))
-    return Impact(tuple(changes))
-
-
-def _leaving(directory: Path, names: Sequence[str]) -> list[Attached]:
-    by_name = {one.name: one for one in attached(directory)}
-    for name in names:
-        if name not in by_name:
-            raise InputError(
-                f"pydsr is not attached to {name}",
-                "attached: " + (", ".join(by_name) or "none"),
-            )
-    return [by_name[name] for name in names] if names else list(by_name.values())
-
-
-def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[str]:
-    """Take the data plane off interfaces; with no names, off all of them.
-
-    Args:
-        directory: where the pins are.
-        names: the interfaces; empty for all, including those that vanished.
-        purge: remove the maps with all services as well; for all interfaces only.
-
-    Returns:
-        The names that were detached.
-
-    Raises:
-        InputError: an interface is not attached.
-        NotAttachedError: there is no state at all.
-    """
-    with locked(directory):
-        leaving = _leaving(directory, names)
-        _withdraw(directory, leaving)
-        if not names:
-            for path in (directory / "links").iterdir():
-                path.unlink()
-        if purge:
-            bpffs.remove_directory(directory)
-    return [one.name for one in leaving]
-
-
-def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
-    """Unpin links, which detaches them, and what goes with an attached interface."""
-    try:
-        state = State(directory)
-    except (NotAttachedError, EnvironmentCannotError):
-        # Of another version, or damaged: detaching must still work.
-        state = None
-    vips = [s.endpoint.address for s in state.services()] if state else []
-    for one in leaving:
-        _link_path(directory, one.ifindex).unlink(missing_ok=True)
-        if state is not None:
-            state.delete_interface(one.ifindex)
-        stop_receiving(links.find_interface(one.name), vips)
-    if state is not None:
-        state.close()
-
-
-def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) -> None:
-    """Tell the network that VIPs are at interfaces, and have these receive what asks for them."""
-    for interface in interfaces:
-        receive_solicitations(interface, vips)
-        announce(interface, vips)

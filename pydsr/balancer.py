@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pydsr import attachment, observation, planner, tidying
+from pydsr import observation, planner, tidying
+from pydsr.attached import Attached, announce_vips, attached
 from pydsr.changes import Change, Impact
 from pydsr.errors import InputError
 from pydsr.kernel import layout, links
@@ -76,9 +77,9 @@ class Balancer:
             )
         return service
 
-    def interfaces(self) -> list[attachment.Attached]:
+    def interfaces(self) -> list[Attached]:
         """Return the interfaces the balancer is attached to."""
-        return attachment.attached(self.directory)
+        return attached(self.directory)
 
     def snapshot(self) -> Snapshot:
         """Return all counters of this moment."""
@@ -186,8 +187,8 @@ class Balancer:
                 self._check_vip(endpoint)
             desired = edit(service)
             self._check_backends(service, desired)
-            attached = {one.ifindex: one.name for one in self.interfaces()}
-            placed = place_backends(service, desired, attached)
+            names = {one.ifindex: one.name for one in self.interfaces()}
+            placed = place_backends(service, desired, names)
             before = empty_table(self._state.table_size) if is_new else self._table(service)
             ids = self._assign_ids(service, desired)
             after = self._following(service, before, desired, ids)
@@ -285,8 +286,8 @@ class Balancer:
         self._state.write_service(service)
         self._state.write_index(self.services())
         if service.options.arp:
-            attached = [links.find_interface(one.name) for one in self.interfaces()]
-            attachment.announce_vips(attached, [service.endpoint.address])
+            interfaces = [links.find_interface(one.name) for one in self.interfaces()]
+            announce_vips(interfaces, [service.endpoint.address])
 
     def _new_service_id(self) -> int:
         service_id = self._state.free_service_id()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from pydsr.attachment import Attached
+from pydsr.attached import Attached
 from pydsr.errors import EnvironmentCannotError, InputError
 from pydsr.flows import HANDSHAKE_SECONDS, count_on
 from pydsr.frames import question

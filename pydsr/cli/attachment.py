@@ -101,16 +101,16 @@ def detach(
       pydsr detach eth0
       pydsr detach --all --purge
     """
-    from pydsr import attachment
+    from pydsr import detachment
 
     if everything == bool(interfaces):
         raise click.UsageError("Name interfaces, or --all.")
     if purge and not everything:
         raise click.UsageError("--purge needs --all.")
     if plan_only:
-        show_impact(attachment.plan_detach(directory, interfaces, purge), plan_only, as_json)
+        show_impact(detachment.plan_detach(directory, interfaces, purge), plan_only, as_json)
         return
-    for name in attachment.detach(directory, interfaces, purge):
+    for name in detachment.detach(directory, interfaces, purge):
         click.echo(f"{name}: detached")
 
 

@@ -43,7 +43,7 @@ BELONGS_TO = {
 STAYS_OUT_OF = {
     "pydsr.kernel": {"pydsr.balancer", "pydsr.planner", "pydsr.lab", "pydsr.view"},
     "pydsr.lab": {"pydsr.balancer", "pydsr.planner", "pydsr.view"},
-    "pydsr.view": {"pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
+    "pydsr.view": {"pydsr.attached", "pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
     "pydsr.balancer": {"pydsr.lab", "pydsr.view"},
 }
 """What else a package must not know of; the command line is for nobody to import."""

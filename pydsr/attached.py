@@ -1,0 +1,74 @@
+"""The interfaces the balancer is on: their pinned links, and what the network is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydsr.kernel import libbpf, links
+from pydsr.kernel.announce import announce, receive_solicitations
+from pydsr.kernel.bpf_structs import LinkInfo
+from pydsr.kernel.links import Interface
+from pydsr.kernel.state import not_attached, not_permitted
+from pydsr.model import IPAddress, MacAddress
+
+
+@dataclass(frozen=True)
+class Attached:
+    """An interface the balancer is on.
+
+    Attributes:
+        mode: native or generic; empty where the interface is gone.
+        upgraded: its program was replaced in place by this attach.
+    """
+
+    name: str
+    ifindex: int
+    mac: MacAddress
+    mode: str
+    program_id: int
+    upgraded: bool = False
+
+
+def attached(directory: Path) -> list[Attached]:
+    """Return the interfaces the balancer is on, by index; those that vanished are left out."""
+    interfaces = {interface.index: interface for interface in links.all_interfaces()}
+    found = []
+    for ifindex, info in living_links(directory).items():
+        interface = interfaces.get(ifindex)
+        # The same index in another network namespace is another interface.
+        if interface is not None and interface.xdp_program == info.prog_id:
+            found.append(
+                Attached(interface.name, ifindex, interface.mac, interface.xdp_mode, info.prog_id)
+            )
+    return sorted(found, key=lambda one: one.ifindex)
+
+
+def link_path(directory: Path, ifindex: int) -> Path:
+    """Return where the link of an interface is pinned."""
+    return directory / "links" / str(ifindex)
+
+
+def living_links(directory: Path) -> dict[int, LinkInfo]:
+    """Return the living links by interface index."""
+    found: dict[int, LinkInfo] = {}
+    try:
+        paths = sorted((directory / "links").iterdir())
+    except FileNotFoundError:
+        raise not_attached(directory) from None
+    except PermissionError:
+        raise not_permitted(directory) from None
+    for path in paths:
+        with libbpf.open_pin(path) as fd:
+            info = libbpf.link_info(fd)
+        if info.ifindex:
+            found[info.ifindex] = info
+    return found
+
+
+def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) -> None:
+    """Tell the network that VIPs are at interfaces, and have these receive what asks for them."""
+    for interface in interfaces:
+        receive_solicitations(interface, vips)
+        announce(interface, vips)
