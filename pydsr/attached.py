@@ -10,7 +10,7 @@ from pydsr.kernel import libbpf, links
 from pydsr.kernel.announce import announce, receive_solicitations
 from pydsr.kernel.bpf_structs import LinkInfo
 from pydsr.kernel.links import Interface
-from pydsr.kernel.state import not_attached, not_permitted
+from pydsr.kernel.lock import not_attached, not_permitted
 from pydsr.model import IPAddress, MacAddress
 
 

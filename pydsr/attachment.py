@@ -17,15 +17,10 @@ from pydsr.kernel import bpffs, layout, libbpf, links
 from pydsr.kernel.bpf_structs import LinkInfo
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.links import Interface
+from pydsr.kernel.lock import locked, not_permitted
 from pydsr.kernel.maps import Pins, map_specs
 from pydsr.kernel.program import Programs, load_programs
-from pydsr.kernel.state import (
-    Settings,
-    State,
-    fill_settings,
-    locked,
-    not_permitted,
-)
+from pydsr.kernel.state import Settings, State, fill_settings
 
 _log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from pydsr.kernel import layout, links
 from pydsr.kernel.announce import stop_receiving
 from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.state import State, locked, monotonic_nanoseconds
+from pydsr.kernel.lock import locked
+from pydsr.kernel.state import State, monotonic_nanoseconds
 from pydsr.model import (
     Endpoint,
     IPAddress,

@@ -10,7 +10,8 @@ from pydsr.changes import Change, Impact
 from pydsr.errors import EnvironmentCannotError, InputError, NotAttachedError
 from pydsr.kernel import bpffs, links
 from pydsr.kernel.announce import stop_receiving
-from pydsr.kernel.state import State, locked
+from pydsr.kernel.lock import locked
+from pydsr.kernel.state import State
 
 
 def plan_detach(directory: Path, names: Sequence[str], purge: bool = False) -> Impact:

@@ -6,9 +6,7 @@ Reading copies out of the maps; each ``write`` is one step for the packets that 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import mmap
-import os
 import struct
 import sys
 import time
@@ -20,12 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydsr.errors import (
-    BusyError,
-    EnvironmentCannotError,
-    NotAttachedError,
-    PermissionDeniedError,
-)
+from pydsr.errors import EnvironmentCannotError
 from pydsr.flows import FlowRecord
 from pydsr.kernel import layout, libbpf
 from pydsr.kernel.bpffs import check_name
@@ -40,6 +33,7 @@ from pydsr.kernel.codec import (
 )
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.libbpf import Descriptor
+from pydsr.kernel.lock import not_attached, not_permitted
 from pydsr.kernel.maps import (
     HashMap,
     MapSpec,
@@ -63,8 +57,6 @@ from pydsr.model import (
 from pydsr.service_index import ENTRY_BYTES, place_entries
 from pydsr.table import Table, TableMember
 
-LOCK_SECONDS = 10.0
-_LOCK_POLL_SECONDS = 0.02
 # struct record, and the service within struct flow_key: unpacked by the hundred thousand.
 _RECORD = struct.Struct("=QIHH")
 _FLOW_SERVICE = struct.Struct("=I")
@@ -82,51 +74,6 @@ class Settings:
 def monotonic_nanoseconds() -> int:
     """Return the clock that the program compares with."""
     return time.monotonic_ns()
-
-
-@contextmanager
-def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Hold the lock on a directory of pins: one change at a time.
-
-    Raises:
-        BusyError: another command held it until the deadline.
-        NotAttachedError: there is no such directory.
-    """
-    try:
-        lock = Descriptor(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except FileNotFoundError:
-        raise not_attached(directory) from None
-    except PermissionError:
-        raise not_permitted(directory) from None
-    with lock:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(lock.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise BusyError(
-                        f"another pydsr command is changing {directory}",
-                        "wait for it to end, and try again",
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)
-        yield
-
-
-def not_attached(directory: Path) -> NotAttachedError:
-    """Return the error for a directory without a balancer's state."""
-    return NotAttachedError(
-        f"no balancer is attached here (no state in {directory})",
-        "pydsr attach IFACE starts one; --bpffs names another directory",
-    )
-
-
-def not_permitted(directory: Path) -> PermissionDeniedError:
-    """Return the error for state that this user may not open."""
-    return PermissionDeniedError(
-        f"opening the balancer's state in {directory} is not permitted", "run as root (sudo)"
-    )
 
 
 class State:

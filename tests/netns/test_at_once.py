@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pydsr.errors import BusyError, ExitStatus
-from pydsr.kernel.state import locked
+from pydsr.kernel.lock import locked
 from tests.netns.command import Pydsr
 from tests.netns.hosts import Host, eventually
 
