@@ -57,7 +57,7 @@ static __always_inline struct service *service_find(const struct packet *packet)
 
 static __always_inline struct service *vip_find(const struct address *address)
 {
-	struct service_key key = { .vip = *address };
+	struct service_key key = { .vip = *address, .is_vip = 1 };
 
 	return index_find(&key);
 }

@@ -30,14 +30,15 @@ struct address {
 	__u64 halves[2];
 };
 
-/* A port and protocol of a VIP; with both zero, the VIP itself. */
+/* A port and protocol of a VIP, or the VIP itself, which no packet can claim. */
 struct service_key {
 	struct address vip;
 	union {
 		struct {
 			__be16 port;
 			__u8 ip_proto;
-			__u8 pad[5];
+			__u8 is_vip;
+			__u8 pad[4];
 		};
 		__u64 tail;
 	};

@@ -96,7 +96,7 @@ def pack_index(services: Iterable[Service]) -> dict[bytes, bytes]:
         entries[bytes(pack_endpoint(service.endpoint))] = value
         vips[vip] = vips.get(vip, ServiceFlag(0)) | flags & ServiceFlag.ARP
     for vip, flags in vips.items():
-        key = layout.ServiceKey(vip=layout.Address(*layout.pack_address(vip)))
+        key = layout.ServiceKey(vip=layout.Address(*layout.pack_address(vip)), is_vip=1)
         entries[bytes(key)] = _INDEX_VALUE.pack(0, 0, flags, 0)
     return entries
 

@@ -66,7 +66,8 @@ class ServiceKey(Structure):
         ("vip", Address),
         ("port", c_ubyte * 2),
         ("ip_proto", c_uint8),
-        ("pad", c_ubyte * 5),
+        ("is_vip", c_uint8),
+        ("pad", c_ubyte * 4),
     ]
 
 

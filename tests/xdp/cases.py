@@ -197,6 +197,8 @@ DROPPED = (
     Case("the other protocol's port", ip4() / udp(HTTP), "no_service"),
     Case("TCP to the UDP port", tcp4(DNS), "no_service"),
     Case("another transport protocol", ip4() / SCTP(sport=1, dport=HTTP), "no_service"),
+    Case("IP protocol 0", ip4(proto=0) / _DATA, "no_service"),
+    Case("IPv6 that never ends in a transport", ip6() / _hops(6) / _hops(1), "no_service"),
     Case("an unknown IP protocol", ip4(proto=99) / _DATA, "no_service"),
     Case("too many IPv6 extension headers", ip6() / _hops(7) / tcp(), "no_service"),
     Case("a cut IPv6 extension header", _cut(ip6(plen=8) / _hops(1) / tcp(), 62), "malformed"),
