@@ -360,18 +360,25 @@ class Balancer:
             if plan_only:
                 yield
                 return
-            for one in self.interfaces():
-                # Changed by hand since, it would have the program take every packet for
-                # somebody else's.
-                self._state.write_interface(one.ifindex, one.mac)
+            self._refresh_macs()
             with self._state.changing() as interrupted:
                 tidying.tidy(self._state, interrupted)
                 yield
+
+    def _refresh_macs(self) -> None:
+        """Tell the program the MACs its interfaces have now.
+
+        While it knows one from before, it takes what is sent to the new one for another host's.
+        """
+        for one in self.interfaces():
+            self._state.write_interface(one.ifindex, one.mac)
 
     def tidy(self) -> tidying.Tidied:
         """Bring to rest the slots whose flows have all ended or are where new ones go.
 
         Every change begins with this.
         """
-        with locked(self.directory), self._state.changing() as interrupted:
-            return tidying.tidy(self._state, interrupted)
+        with locked(self.directory):
+            self._refresh_macs()
+            with self._state.changing() as interrupted:
+                return tidying.tidy(self._state, interrupted)
