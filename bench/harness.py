@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_ubyte, c_uint16, c_uint32
+from dataclasses import replace
 from pathlib import Path
 
 from bench.forwarder import MAC_PREFIX, Forwarder
@@ -18,15 +19,27 @@ from pydsr.sources import xdp_directory
 from tests.xdp.rig import Rig, mac_of
 
 BALANCER = "pydsr"
+FULL = "pydsr, every feature"
 EMPTY = "empty"
 SWAP = "swap"
 FORWARDER = "forwarder"
-PROGRAMS = (EMPTY, SWAP, FORWARDER, BALANCER)
+PROGRAMS = (EMPTY, SWAP, FORWARDER, BALANCER, FULL)
 
 _CHECKED_FLOWS = 200
+_HEAD_BYTES = 24
 _MAP_TYPE_PROG_ARRAY = 3
 _ACTIONS = {"drop": 1, "pass": 2, "tx": 3}
+_BACKEND_PREFIX = mac_of(1).octets[:4]
 _REASONS = {reason.name: (number, reason) for number, reason in enumerate(all_reasons())}
+
+
+def programs_for(kind: Kind) -> tuple[str, ...]:
+    """Return the programs that a kind can be measured with."""
+    return tuple(
+        name
+        for name in PROGRAMS
+        if (name != FORWARDER or kind.has_floor) and (name != BALANCER or not kind.takes_features)
+    )
 
 
 class WrongAnswerError(Exception):
@@ -37,7 +50,7 @@ class _Plan(ctypes.Structure):
     """Mirrors struct plan of wrapper.c."""
 
     _fields_ = [
-        ("macs", c_ubyte * 12),
+        ("head", c_ubyte * _HEAD_BYTES),
         ("address_offset", c_uint16),
         ("port_offset", c_uint16),
         ("flows", c_uint32),
@@ -46,10 +59,15 @@ class _Plan(ctypes.Structure):
 
 
 class Harness:
-    """The wrapper around the balancer of a rig and around what it is compared with."""
+    """The wrapper around the balancer and around what it is compared with.
 
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
+    Args:
+        fit: the balancer with the features that are in by default.
+        full: with every feature.
+    """
+
+    def __init__(self, fit: Rig, full: Rig) -> None:
+        self._rigs = {BALANCER: fit, FULL: full}
         self._plan = libbpf.map_create(libbpf.MAP_TYPE_ARRAY, "plan", 4, ctypes.sizeof(_Plan), 1)
         self._under_test = libbpf.map_create(_MAP_TYPE_PROG_ARRAY, "under_test", 4, 4, 1)
         compiled = program.compile_source(
@@ -67,23 +85,26 @@ class Harness:
             EMPTY: program.load_function(compiled, "bench_empty"),
             SWAP: program.load_function(compiled, "bench_swap"),
             FORWARDER: self._forwarder.program,
-            BALANCER: rig.programs.balance,
+            **{name: rig.programs.balance for name, rig in self._rigs.items()},
         }
         self._selected = ""
 
     def warm_up(self, kind: Kind, flows: int) -> None:
-        """Let the balancer see every flow once, and check where some of them go.
+        """Let the balancers see every flow once, and check where some of them go.
 
         Flows of changing slots get their records by it.
 
         Raises:
             WrongAnswerError: a flow is not where it is to be.
         """
-        self._run(BALANCER, kind, flows, repeat=flows)
-        for first in range(0, flows, -(-flows // _CHECKED_FLOWS)):
-            self.measure(BALANCER, kind, flows, repeat=1, first=first)
+        for name in programs_for(kind):
+            if name in self._rigs:
+                self._announce(name, kind, flows)
+                self._run(name, kind, flows, repeat=flows)
+                for first in range(0, flows, -(-flows // _CHECKED_FLOWS)):
+                    self._check(name, kind, flows, repeat=1, first=first)
 
-    def measure(self, name: str, kind: Kind, flows: int, repeat: int, first: int = 0) -> int:
+    def measure(self, name: str, kind: Kind, flows: int, repeat: int) -> int:
         """Return the nanoseconds of a run of one program, the wrapper's included.
 
         Checked are the reason of every packet and the MACs of the last.
@@ -91,23 +112,34 @@ class Harness:
         Raises:
             WrongAnswerError: what was measured is not what it is to be.
         """
-        before = self._rig.verdict_counts()
+        if name in self._rigs:
+            self._announce(name, kind, flows)
+        return self._check(name, kind, flows, repeat)
+
+    def _announce(self, name: str, kind: Kind, flows: int) -> None:
+        """Send what has to come before every flow, where a kind asks for it."""
+        if kind.before:
+            self._run(name, replace(kind, frame=kind.before), flows, repeat=flows)
+
+    def _check(self, name: str, kind: Kind, flows: int, repeat: int, first: int = 0) -> int:
+        rig = self._rigs.get(name)
+        before = rig.verdict_counts() if rig else []
         action, frame, nanoseconds = self._run(name, kind, flows, repeat, first)
-        after = self._rig.verdict_counts()
         wanted = self._right_answer(name, kind, frame)
         if (action, frame[:12]) != wanted:
             raise WrongAnswerError(f"{name}, {kind.name}: {action}, MACs {frame[:12].hex()}")
-        number, _ = _REASONS[kind.reason]
-        counted = after[number] - before[number]
-        if name == BALANCER and counted != repeat:
-            raise WrongAnswerError(f"{kind.name}: {counted} of {repeat} were {kind.reason}")
+        if rig:
+            number, _ = _REASONS[kind.reason]
+            counted = rig.verdict_counts()[number] - before[number]
+            if counted != repeat:
+                raise WrongAnswerError(f"{kind.name}: {counted} of {repeat} were {kind.reason}")
         return nanoseconds
 
     def _run(
         self, name: str, kind: Kind, flows: int, repeat: int, first: int = 0
     ) -> tuple[int, bytes, int]:
-        macs = (c_ubyte * 12)(*kind.frame[:12])
-        plan = _Plan(macs, kind.address_offset, kind.port_offset, flows, first)
+        head = (c_ubyte * _HEAD_BYTES)(*kind.frame[:_HEAD_BYTES])
+        plan = _Plan(head, kind.address_offset, kind.port_offset, flows, first)
         libbpf.map_update(self._plan, c_uint32(0), plan)
         if name != self._selected:
             # The kernel patches the call in the wrapper's machine code: dear, but not timed.
@@ -125,8 +157,7 @@ class Harness:
         if name == FORWARDER and kind.has_floor:
             is_backend = frame[:5] == MAC_PREFIX
             return _ACTIONS["tx"], (frame[:6] if is_backend else bytes(6)) + destination
-        if name == BALANCER and reason.verdict == "tx":
-            # The explaining program looks at no MAC: it takes the balanced frame as well.
-            backend = self._rig.explain(frame).backend
-            return _ACTIONS["tx"], mac_of(backend).octets + destination
+        if name in self._rigs and reason.verdict == "tx":
+            is_backend = frame[:4] == _BACKEND_PREFIX
+            return _ACTIONS["tx"], (frame[:6] if is_backend else bytes(6)) + destination
         return _ACTIONS["pass"], destination + source

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from bench.figures import Figure, net, summarise
-from bench.harness import BALANCER, EMPTY, FORWARDER, SWAP
+from bench.harness import BALANCER, EMPTY, FORWARDER, FULL, SWAP
 from bench.kinds import Kind
 
 _JIT = Path("/proc/sys/net/core/bpf_jit_enable")
@@ -49,15 +49,16 @@ def as_table(results: Sequence[Result], caption: str) -> Table:
     """Return the figures as they are shown: nanoseconds, median and quartiles."""
     table = Table(title="ns/packet beyond an empty program: median (quartiles)", caption=caption)
     table.add_column("packet")
-    for heading in ("flows", "MAC swap", "forwarder", BALANCER, "wrapper alone"):
+    for heading in ("flows", "MAC swap", "forwarder", BALANCER, FULL, "wrapper alone"):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         table.add_row(
             result.kind.name,
             f"{result.flows:,}",
-            str(result.net(SWAP)),
-            str(result.net(FORWARDER)) if result.kind.has_floor else "–",  # noqa: RUF001
-            str(result.net(BALANCER)),
+            *(
+                str(result.net(name)) if name in result.rounds else "–"  # noqa: RUF001
+                for name in (SWAP, FORWARDER, BALANCER, FULL)
+            ),
             str(summarise(result.rounds[EMPTY])),
         )
     return table

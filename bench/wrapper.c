@@ -13,10 +13,12 @@
 #define PORTS_PER_ADDRESS 1024
 #define FIRST_PORT 1024
 #define OFFSET_MASK 0x7f
+/* MACs, and tags if there are any: all that a program changes. */
+#define HEAD_BYTES 24
 
 /* One element, written by bench/harness.py before a measurement. */
 struct plan {
-	__u8 macs[2 * ETH_ALEN];
+	__u8 head[HEAD_BYTES];
 	/* Where the source's last two octets and its port are; 0 is nowhere. */
 	__u16 address_offset;
 	__u16 port_offset;
@@ -48,9 +50,9 @@ int bench_wrapper(struct xdp_md *ctx)
 	__u32 only = 0, flow;
 
 	plan = map_lookup(MAP(plan), &only);
-	if (!plan || data + ETH_HLEN > data_end)
+	if (!plan || data + HEAD_BYTES > data_end)
 		return XDP_ABORTED;
-	__builtin_memcpy(data, plan->macs, sizeof(plan->macs));
+	__builtin_memcpy(data, plan->head, sizeof(plan->head));
 	if (plan->port_offset) {
 		flow = plan->next;
 		plan->next = flow + 1 < plan->flows ? flow + 1 : 0;

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydsr.kernel import libbpf, links
 from pydsr.kernel.announce import announce, receive_solicitations
 from pydsr.kernel.bpf_structs import LinkInfo
-from pydsr.kernel.links import Interface
 from pydsr.kernel.lock import not_attached, not_permitted
 from pydsr.model import IPAddress, MacAddress
+from pydsr.segments import Interface, find_segments
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,18 @@ def living_links(directory: Path) -> dict[int, LinkInfo]:
 
 
 def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) -> None:
-    """Tell the network that VIPs are at interfaces, and have these receive what asks for them."""
+    """Tell the networks of interfaces, VLANs included, that VIPs are there.
+
+    And have the interfaces receive what asks for them.
+    """
+    macs = {interface.index: interface.mac for interface in interfaces}
     for interface in interfaces:
         receive_solicitations(interface, vips)
-        announce(interface, vips)
+        announce(interface.name, interface.mac, vips)
+    everything = links.all_interfaces()
+    segments = find_segments(everything, macs)
+    for device in everything:
+        segment = segments.get(device.index)
+        # Above a bridge it is no single interface that answers.
+        if segment and segment.tags and segment.ifindex in macs and device.is_up:
+            announce(device.name, macs[segment.ifindex], vips)

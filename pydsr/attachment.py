@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import secrets
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydsr import maglev
-from pydsr.attached import Attached, announce_vips, attached, link_path, living_links
+from pydsr.attached import Attached, announce_vips, attached, living_links
 from pydsr.changes import Change, Impact
-from pydsr.errors import EnvironmentCannotError, InputError, PermissionDeniedError
+from pydsr.errors import EnvironmentCannotError, InputError
+from pydsr.features import NO_FEATURES, Feature, choose_features, names
+from pydsr.fitting import install, load, needs_of, warn_of_stripped_tags
 from pydsr.kernel import bpffs, layout, libbpf, links
 from pydsr.kernel.bpf_structs import LinkInfo
-from pydsr.kernel.libbpf import Descriptor
-from pydsr.kernel.links import Interface
 from pydsr.kernel.lock import locked, not_permitted
-from pydsr.kernel.maps import Pins, map_specs
-from pydsr.kernel.program import Programs, load_programs
+from pydsr.kernel.maps import Pins
 from pydsr.kernel.state import Settings, State, fill_settings
-
-_log = logging.getLogger(__name__)
+from pydsr.linking import create_links
+from pydsr.segments import Interface, find_own_macs
+from pydsr.suitability import check_highest_index, check_kind, check_mode
 
 MIN_TABLE_SIZE = 251
 MODES = ("auto", "native", "generic")
-_FLAGS = {"native": libbpf.XDP_FLAG_NATIVE, "generic": libbpf.XDP_FLAG_GENERIC}
-_NATIVE_HINTS = {
-    errno.EOPNOTSUPP: "its driver has no native XDP, or not in this configuration",
-    errno.ERANGE: "its MTU is too large for the driver's XDP: lower it, or use generic mode",
-    errno.EINVAL: "the driver refuses it as configured: look at MTU and LRO (ethtool -k)",
-    errno.ENOMEM: "the driver has too few queues or too little memory: see ethtool -L",
-    errno.ENOSPC: "the driver has too few queues for one per CPU: see ethtool -L",
-}
+
+
+@dataclass(frozen=True)
+class AttachOptions:
+    """How to attach; what is not said is kept, or takes the default.
+
+    Attributes:
+        mode: auto, native or generic.
+        table_size: slots of a service's table, a prime.
+        seed: the 64-bit key of the hash; one is made where there is none.
+        asked, refused: features to compile in although nothing needs them, and to leave out.
+    """
+
+    mode: str = "auto"
+    table_size: int | None = None
+    seed: int | None = None
+    asked: Feature = NO_FEATURES
+    refused: Feature = NO_FEATURES
+
+
+_DEFAULTS = AttachOptions()
 
 
 def attach(
-    directory: Path,
-    names: Sequence[str],
-    mode: str = "auto",
-    table_size: int | None = None,
-    seed: int | None = None,
+    directory: Path, interface_names: Sequence[str], options: AttachOptions = _DEFAULTS
 ) -> list[Attached]:
     """Compile the data plane and put it on interfaces; where it already is, replace it.
 
@@ -49,25 +56,23 @@ def attach(
 
     Args:
         directory: where the pins are or will be.
-        names: the interfaces.
-        mode: auto, native or generic.
-        table_size: slots of a service's table, a prime; None keeps or takes the default.
-        seed: the 64-bit key of the hash; None keeps it or makes one.
+        interface_names: the interfaces.
+        options: how.
 
     Raises:
-        InputError: unknown interface, or settings that differ from those in use.
+        InputError: unknown interface, or settings that differ from those in use or are needed.
         EnvironmentCannotError: the kernel, the NIC or another XDP program stands against it.
     """
-    if table_size is not None:
-        _check_table_size(table_size)
-    interfaces = [links.find_interface(name) for name in dict.fromkeys(names)]
+    if options.table_size is not None:
+        _check_table_size(options.table_size)
+    interfaces = [links.find_interface(name) for name in dict.fromkeys(interface_names)]
     bpffs.prepare_directory(directory)
     with locked(directory):
         # Again: another attach may have been at work until now.
         interfaces = [links.find_interface(interface.name) for interface in interfaces]
         is_new = not (directory / "settings").exists()
         try:
-            return _attach_locked(directory, interfaces, mode, table_size, seed)
+            return _attach_locked(directory, interfaces, options)
         except BaseException:
             if is_new:
                 # What this attach began must not be in the way of the next.
@@ -75,63 +80,73 @@ def attach(
             raise
 
 
-def plan_attach(directory: Path, names: Sequence[str], mode: str = "auto") -> Impact:
+def plan_attach(
+    directory: Path, interface_names: Sequence[str], options: AttachOptions = _DEFAULTS
+) -> Impact:
     """Return what attach would do, after the checks it does before it changes anything.
 
     Raises:
-        InputError: unknown interface, or a mode that an upgrade cannot change.
-        EnvironmentCannotError: another XDP program is on an interface.
+        InputError: unknown interface, or a mode or features that an upgrade cannot change.
+        EnvironmentCannotError: another XDP program is on an interface, or it is of the wrong kind.
     """
-    interfaces = [links.find_interface(name) for name in dict.fromkeys(names)]
+    interfaces = [links.find_interface(name) for name in dict.fromkeys(interface_names)]
     present = living_links(directory) if directory.exists() else {}
-    for interface in interfaces:
-        _check(interface, present.get(interface.index), mode)
-    return Impact(
-        tuple(
-            Change("upgrade", interface.name, f"program {interface.xdp_program}", "a new one")
-            if interface.index in present
-            else Change("attach", interface.name, None, f"{mode} mode")
-            for interface in interfaces
+    _check_all(interfaces, present, options.mode)
+    changes = [
+        Change("upgrade", interface.name, f"program {interface.xdp_program}", "a new one")
+        if interface.index in present
+        else Change("attach", interface.name, None, f"{options.mode} mode")
+        for interface in interfaces
+    ]
+    if (directory / "settings").exists():
+        changes += _plan_features(
+            directory, {*present, *(one.index for one in interfaces)}, options
         )
-    )
+    return Impact(tuple(changes))
+
+
+def _plan_features(directory: Path, here: set[int], options: AttachOptions) -> list[Change]:
+    state = State(directory)
+    try:
+        before = state.features()
+        after = choose_features(before, needs_of(state, here), options.asked, options.refused)
+    finally:
+        state.close()
+    coming, going = after.compiled & ~before.compiled, before.compiled & ~after.compiled
+    return [
+        *(Change("compile in", name) for name in names(coming)),
+        *(Change("leave out", name) for name in names(going)),
+    ]
 
 
 def _attach_locked(
-    directory: Path,
-    interfaces: Sequence[Interface],
-    mode: str,
-    table_size: int | None,
-    seed: int | None,
+    directory: Path, interfaces: Sequence[Interface], options: AttachOptions
 ) -> list[Attached]:
     present = living_links(directory)
-    for interface in interfaces:
-        _check(interface, present.get(interface.index), mode)
-    state = _open_or_create(directory, table_size, seed)
+    _check_all(interfaces, present, options.mode)
+    state = _open_or_create(directory, options.table_size, options.seed)
     try:
         _forget_vanished(directory, state)
-        maps = {spec.name: state.pins[spec.name] for spec in map_specs()}
-        programs = load_programs(maps, state.table_size, state.settings.seed)
-        libbpf.pin_replacing(programs.explain, directory / "explain")
-        created: list[int] = []
-        try:
-            for interface in interfaces:
-                state.write_interface(interface.index, interface.mac)
-                if interface.index not in present:
-                    _create_link(directory, interface, programs.balance, mode)
-                    created.append(interface.index)
-        except BaseException:
-            for ifindex in created:
-                link_path(directory, ifindex).unlink()
-            raise
-        _upgrade(present, programs)
+        named = {interface.index for interface in interfaces}
+        here = named | present.keys()
+        needs = needs_of(state, here)
+        features = choose_features(state.features(), needs, options.asked, options.refused)
+        programs = load(state, features)
+        for ifindex, mac in find_own_macs(links.all_interfaces(), named).items():
+            state.write_interface(ifindex, mac)
+        for ifindex in named:
+            state.write_egress(ifindex)
+        new = [interface for interface in interfaces if interface.index not in present]
+        create_links(directory, state, new, programs.balance, options.mode)
+        install(state, directory, programs, features)
         vips = [s.endpoint.address for s in state.services() if s.options.arp]
     finally:
         state.close()
     announce_vips(interfaces, vips)
-    upgraded = {interface.index for interface in interfaces} & set(present)
-    named = {interface.index for interface in interfaces}
+    if Feature.VLAN in features.compiled:
+        warn_of_stripped_tags(named)
     return [
-        replace(one, upgraded=one.ifindex in upgraded)
+        replace(one, upgraded=one.ifindex in present)
         for one in attached(directory)
         if one.ifindex in named
     ]
@@ -186,20 +201,16 @@ def _create_pins(directory: Path, settings: Settings) -> None:
         pins.close()
 
 
-def _check(interface: Interface, own: LinkInfo | None, mode: str) -> None:
-    """Refuse an interface that cannot be attached to, or upgraded where `own` is our link."""
-    _check_index(interface)
-    _refuse_foreign(interface, own)
-    _refuse_other_mode(interface, own, mode)
-
-
-def _check_index(interface: Interface) -> None:
-    if interface.index >= layout.INTERFACES_MAX:
-        raise EnvironmentCannotError(
-            f"{interface.name} has the index {interface.index}, and those of pydsr end at "
-            f"{layout.INTERFACES_MAX - 1}",
-            "make the interface anew with a lower one: ip link add … index N",
-        )
+def _check_all(interfaces: Sequence[Interface], present: Mapping[int, LinkInfo], mode: str) -> None:
+    """Refuse interfaces that cannot be attached to, or upgraded where we are."""
+    everything = links.all_interfaces()
+    for interface in interfaces:
+        own = present.get(interface.index)
+        check_highest_index(interface, layout.INTERFACES_MAX)
+        _refuse_foreign(interface, own)
+        check_mode(interface, own is not None, mode)
+        if own is None:
+            check_kind(interface, everything, mode)
 
 
 def _refuse_foreign(interface: Interface, own: LinkInfo | None) -> None:
@@ -223,71 +234,6 @@ def _refuse_foreign(interface: Interface, own: LinkInfo | None) -> None:
         f"take it off first, if it is yours: ip link set dev {interface.name} xdp off; "
         "one pinned elsewhere by pydsr: pydsr --bpffs DIR detach",
     )
-
-
-def _refuse_other_mode(interface: Interface, own: LinkInfo | None, mode: str) -> None:
-    if own is not None and mode not in ("auto", interface.xdp_mode):
-        raise InputError(
-            f"{interface.name} is attached in {interface.xdp_mode} mode, which an upgrade in "
-            "place cannot change",
-            f"pydsr detach {interface.name}, then attach it with --mode {mode}",
-        )
-
-
-def _create_link(directory: Path, interface: Interface, program: Descriptor, mode: str) -> None:
-    with _link_in_mode(interface, program, mode) as link:
-        path = link_path(directory, interface.index)
-        path.unlink(missing_ok=True)
-        libbpf.pin(link, path)
-
-
-def _link_in_mode(interface: Interface, program: Descriptor, mode: str) -> Descriptor:
-    first = "native" if mode == "auto" else mode
-    try:
-        return libbpf.link_create(program, interface.index, _FLAGS[first])
-    except OSError as error:
-        if error.errno == errno.EPERM:
-            raise PermissionDeniedError(
-                f"attaching to {interface.name} is not permitted", "run as root (sudo)"
-            ) from None
-        if error.errno in (errno.EEXIST, errno.EBUSY):
-            raise EnvironmentCannotError(
-                f"{interface.name} takes no program: another XDP program is in its way"
-                + _program_above(interface),
-                "one on a device above it (macvlan, VLAN, bond) stands against one on it: take "
-                "that off first, with ip link set dev NAME xdp off",
-            ) from None
-        hint = _NATIVE_HINTS.get(error.errno or 0, "see the kernel's log: dmesg")
-        if mode != "auto":
-            raise EnvironmentCannotError(
-                f"{interface.name} (MTU {interface.mtu}) takes no XDP program in {first} mode: "
-                f"{error.strerror}",
-                hint,
-            ) from None
-        reason = f"{error.strerror}: {hint}"
-    _log.warning(
-        "%s takes no XDP program in native mode (%s): FALLING BACK TO GENERIC MODE, which "
-        "costs most of the speed; --mode native refuses instead",
-        interface.name,
-        reason,
-    )
-    return _link_in_mode(interface, program, "generic")
-
-
-def _program_above(interface: Interface) -> str:
-    """Name the devices on top of an interface that have an XDP program."""
-    names = [
-        upper.name
-        for upper in links.all_interfaces()
-        if upper.parent == interface.index and upper.xdp_program
-    ]
-    return f", on {', '.join(names)}" if names else ""
-
-
-def _upgrade(present: dict[int, LinkInfo], programs: Programs) -> None:
-    for info in present.values():
-        with libbpf.link_by_id(info.id) as link:
-            libbpf.link_update(link, programs.balance)
 
 
 def _forget_vanished(directory: Path, state: State) -> None:

@@ -7,15 +7,18 @@ the new state, and something for the next change to tidy up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pydsr import observation, planner, tidying
+from pydsr import observation, planner, policies, tidying
+from pydsr.acl import Rules
 from pydsr.attached import Attached, announce_vips, attached
 from pydsr.changes import Change, Impact
 from pydsr.errors import InputError
+from pydsr.features import Feature, features_of
+from pydsr.fitting import fit
 from pydsr.kernel import layout, links
 from pydsr.kernel.announce import stop_receiving
 from pydsr.kernel.codec import STATE_NUMBERS
@@ -28,9 +31,11 @@ from pydsr.model import (
     Service,
     ServiceOptions,
     Snapshot,
+    Unserved,
 )
 from pydsr.placement import PlacedBackend, place_backends
 from pydsr.planner import DesiredBackend, Edit
+from pydsr.segments import find_segments
 from pydsr.table import Table, TableMember, empty_table, following_table
 
 _NANOSECONDS = 1_000_000_000
@@ -126,6 +131,12 @@ class Balancer:
                     f"to change its options, remove it first: pydsr services remove {endpoint}",
                 )
             self._check_vip(endpoint)
+            if options.max_new_flows and not endpoint.protocol.tells_new_flows:
+                raise InputError(
+                    f"new flows of {endpoint} cannot be limited: a datagram does not say that it "
+                    "opens one",
+                    "leave --max-new-flows out, or limit sources with pydsr acl",
+                )
             service = Service(-1, endpoint, options, table_size=self._state.table_size)
             if not plan_only:
                 self._create(service, empty_table(self._state.table_size))
@@ -144,6 +155,7 @@ class Balancer:
                 self._state.delete_service(endpoint)
                 self._state.write_index(self.services())
                 self._state.delete_table(service.id)
+                policies.forget_removed(self._state)
                 for backend in service.backends:
                     self._state.write_backend_state(backend.id, StateNumber.RETIRED)
                 self._stop_receiving(endpoint.address)
@@ -188,12 +200,11 @@ class Balancer:
                 self._check_vip(endpoint)
             desired = edit(service)
             self._check_backends(service, desired)
-            names = {one.ifindex: one.name for one in self.interfaces()}
-            placed = place_backends(service, desired, names)
+            placed = place_backends(service, desired, self.interfaces())
             before = empty_table(self._state.table_size) if is_new else self._table(service)
             ids = self._assign_ids(service, desired)
             after = self._following(service, before, desired, ids)
-            changes = planner.backend_changes(service, desired, [r.mac for r in placed])
+            changes = planner.backend_changes(service, desired, [one.place for one in placed])
             if is_new:
                 changes = (Change("add service", str(endpoint), None, str(endpoint)), *changes)
             impact = Impact(
@@ -246,6 +257,8 @@ class Balancer:
         table: Table,
     ) -> None:
         state = self._state
+        if any(one.place.tags for one in placed):
+            fit(state, self.directory, Feature.VLAN)
         service_id = self._new_service_id() if is_new else service.id
         service = replace(service, id=service_id)
         for one in placed:
@@ -258,12 +271,8 @@ class Balancer:
                     one.desired.address,
                     STATE_NUMBERS[one.desired.state],
                 )
-            if known is None or (known.mac, known.ifindex, known.mac_by_hand) != (
-                one.mac,
-                one.ifindex,
-                one.by_hand,
-            ):
-                state.write_backend_mac(backend_id, one.mac, one.ifindex, one.by_hand)
+            if known is None or (known.place, known.mac_by_hand) != (one.place, one.by_hand):
+                state.write_backend_place(backend_id, one.place, by_hand=one.by_hand)
         if is_new:
             self._create(service, table)
         else:
@@ -283,6 +292,7 @@ class Balancer:
         """Bring a new service to life, its last step first seen by packets."""
         if service.id < 0:
             service = replace(service, id=self._new_service_id())
+        fit(self._state, self.directory, features_of(service))
         self._state.write_table(service.id, table)
         self._state.write_service(service)
         self._state.write_index(self.services())
@@ -303,6 +313,39 @@ class Balancer:
         left = [service.endpoint.address for service in self.services()]
         for one in self.interfaces():
             stop_receiving(links.find_interface(one.name), [vip], left)
+
+    # -- who may send, and to what
+
+    def rules(self) -> dict[Endpoint | None, Rules]:
+        """Return the source rules by scope; None is that of all services."""
+        return policies.list_rules(self._state)
+
+    def change_rules(
+        self, scope: Endpoint | None, edit: Callable[[Rules], Rules], plan_only: bool = False
+    ) -> Impact:
+        """Change the source rules of a service, or of all where the scope is None.
+
+        Raises:
+            InputError: no such service, or what the edit raises.
+        """
+        with self._change(plan_only):
+            service = self.service(scope) if scope else None
+            return Impact(
+                policies.change_rules(self._state, self.directory, service, edit, plan_only)
+            )
+
+    def vips(self) -> list[policies.Vip]:
+        """Return every VIP with its policy."""
+        return policies.list_vips(self._state)
+
+    def set_policy(self, vip: IPAddress, unserved: Unserved, plan_only: bool = False) -> Impact:
+        """Say what becomes of a VIP's ports that no service has.
+
+        Raises:
+            InputError: no service has that VIP.
+        """
+        with self._change(plan_only):
+            return Impact(policies.set_policy(self._state, vip, unserved, plan_only))
 
     # -- what must hold
 
@@ -360,18 +403,22 @@ class Balancer:
             if plan_only:
                 yield
                 return
-            self._refresh_macs()
+            self._follow_interfaces()
             with self._state.changing() as interrupted:
                 tidying.tidy(self._state, interrupted)
                 yield
 
-    def _refresh_macs(self) -> None:
-        """Tell the program the MACs its interfaces have now.
+    def _follow_interfaces(self) -> None:
+        """Tell the program the MACs its interfaces have now, and have it read VLANs made since.
 
-        While it knows one from before, it takes what is sent to the new one for another host's.
+        While it knows a MAC from before, it takes what is sent to the new one for another host's.
         """
-        for one in self.interfaces():
+        here = self.interfaces()
+        for one in here:
             self._state.write_interface(one.ifindex, one.mac)
+        segments = find_segments(links.all_interfaces(), {one.ifindex for one in here})
+        if any(segment.tags for segment in segments.values()):
+            fit(self._state, self.directory, Feature.VLAN)
 
     def tidy(self) -> tidying.Tidied:
         """Bring to rest the slots whose flows have all ended or are where new ones go.
@@ -379,6 +426,6 @@ class Balancer:
         Every change begins with this.
         """
         with locked(self.directory):
-            self._refresh_macs()
+            self._follow_interfaces()
             with self._state.changing() as interrupted:
                 return tidying.tidy(self._state, interrupted)

@@ -12,6 +12,7 @@ from pydsr.kernel import bpffs, links
 from pydsr.kernel.announce import stop_receiving
 from pydsr.kernel.lock import locked
 from pydsr.kernel.state import State
+from pydsr.segments import find_own_macs
 
 
 def plan_detach(directory: Path, names: Sequence[str], purge: bool = False) -> Impact:
@@ -75,8 +76,8 @@ def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
     vips = [s.endpoint.address for s in state.services()] if state else []
     for one in leaving:
         link_path(directory, one.ifindex).unlink(missing_ok=True)
-        if state is not None:
-            state.delete_interface(one.ifindex)
         stop_receiving(links.find_interface(one.name), vips)
     if state is not None:
+        for ifindex in find_own_macs(links.all_interfaces(), {one.ifindex for one in leaving}):
+            state.delete_interface(ifindex)
         state.close()

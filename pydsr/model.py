@@ -22,10 +22,22 @@ MAX_WEIGHT = 65535
 MAX_NAME_BYTES = 63
 """The longest service name, in UTF-8 bytes."""
 
-DEFAULT_LEARN_SECONDS = {"tcp": 900, "udp": 120}
+DEFAULT_LEARN_SECONDS = {"tcp": 900, "udp": 120, "sctp": 900}
 """How long a service learns flows after a change, by protocol."""
 
 MAX_LEARN_SECONDS = 7 * 24 * 3600
+
+MAX_NEW_FLOWS = 10_000_000
+"""The highest limit of new flows a second."""
+
+EVERY_PORT = 0
+"""The port of a service that takes every port its VIP has no other service for."""
+
+VLAN_8021Q, VLAN_8021AD = 0x8100, 0x88A8
+"""The EtherTypes of a tag: of customers, and around it of service providers (IEEE 802.1Q)."""
+
+MAX_VLAN = 4094
+MAX_TAGS = 2
 
 
 class Protocol(StrEnum):
@@ -33,6 +45,12 @@ class Protocol(StrEnum):
 
     TCP = "tcp"
     UDP = "udp"
+    SCTP = "sctp"
+
+    @property
+    def tells_new_flows(self) -> bool:
+        """Whether a packet says that it opens a flow: a SYN, an INIT."""
+        return self is not Protocol.UDP
 
 
 class Affinity(StrEnum):
@@ -41,6 +59,18 @@ class Affinity(StrEnum):
     FLOW = "flow"
     SOURCE = "source"
     DESTINATION = "destination"
+
+
+class Unserved(StrEnum):
+    """What becomes of packets for a VIP's port that no service has.
+
+    Dropped and counted as something to look at, passed to this machine's kernel, or dropped
+    and counted as intended.
+    """
+
+    COUNT = "count"
+    PASS = "pass"  # noqa: S105
+    DROP = "drop"
 
 
 class BackendState(StrEnum):
@@ -91,7 +121,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str) -> Endpoint:
-        """Parse ``ADDR:PORT[/tcp|/udp]`` or ``[V6]:PORT[/tcp|/udp]``.
+        """Parse ``ADDR:PORT[/tcp|/udp|/sctp]``, ``[V6]:PORT…``; PORT ``*`` is every port.
 
         Raises:
             InputError: the text is no endpoint; the message says which part is wrong.
@@ -111,15 +141,19 @@ class Endpoint:
             protocol = Protocol(protocol_text) if "/" in text else Protocol.TCP
         except ValueError:
             raise InputError(
-                f"{text!r}: {protocol_text!r} is no protocol pydsr balances", "use tcp or udp"
+                f"{text!r}: {protocol_text!r} is no protocol pydsr balances", "use tcp, udp or sctp"
             ) from None
+        if port_text == "*":
+            return cls(parse_address(host), EVERY_PORT, protocol)
         if not re.fullmatch(r"[0-9]{1,5}", port_text) or not 1 <= int(port_text) <= 65535:
-            raise InputError(f"{text!r}: the port must be a number from 1 to 65535", form)
+            raise InputError(
+                f"{text!r}: the port must be a number from 1 to 65535, or * for every port", form
+            )
         return cls(parse_address(host), int(port_text), protocol)
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
-        return f"{host}:{self.port}/{self.protocol}"
+        return f"{host}:{self.port or '*'}/{self.protocol}"
 
     def __lt__(self, other: Endpoint) -> bool:
         return self._order() < other._order()
@@ -160,6 +194,45 @@ class MacAddress:
         return self.octets.hex(":")
 
 
+@dataclass(frozen=True, order=True)
+class Tag:
+    """A VLAN tag: the EtherType that announces it, and the VLAN."""
+
+    protocol: int
+    vlan: int
+
+
+def parse_tags(text: str) -> tuple[Tag, ...]:
+    """Parse ``200``, or ``100.200`` with the outer VLAN (of a provider, 802.1ad) first.
+
+    Raises:
+        InputError: no VLANs, or more than a frame carries.
+    """
+    numbers = text.split(".")
+    if len(numbers) > MAX_TAGS or not all(
+        re.fullmatch(r"[0-9]{1,4}", number) and 1 <= int(number) <= MAX_VLAN for number in numbers
+    ):
+        raise InputError(
+            f"{text!r} names no VLAN", f"write it as 200, or as 100.200; each from 1 to {MAX_VLAN}"
+        )
+    protocols = (VLAN_8021Q,) if len(numbers) == 1 else (VLAN_8021AD, VLAN_8021Q)
+    return tuple(Tag(p, int(number)) for p, number in zip(protocols, numbers, strict=True))
+
+
+def format_tags(tags: tuple[Tag, ...]) -> str:
+    """Return tags in the form that :func:`parse_tags` reads; empty for none."""
+    return ".".join(str(tag.vlan) for tag in tags)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a backend's frames go: its MAC, the interface it is behind, the tags it takes."""
+
+    mac: MacAddress
+    ifindex: int
+    tags: tuple[Tag, ...] = ()
+
+
 @dataclass(frozen=True)
 class BackendSpec:
     """A backend as a user names it: the MAC is None where it is to be resolved."""
@@ -167,17 +240,20 @@ class BackendSpec:
     address: IPAddress
     weight: int = 1
     mac: MacAddress | None = None
+    tags: tuple[Tag, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> BackendSpec:
-        """Parse ``ADDR[=WEIGHT][@MAC]``; the weight is 1 where none is said.
+        """Parse ``ADDR[=WEIGHT][@MAC[%VLAN]]``; the weight is 1 where none is said.
 
         Raises:
-            InputError: malformed address, weight or MAC; names the text.
+            InputError: malformed address, weight, MAC or VLAN; names the text.
         """
-        rest, at, mac_text = text.partition("@")
+        rest, at, place = text.partition("@")
+        mac_text, percent, vlan_text = place.partition("%")
         address_text, equals, weight_text = rest.partition("=")
         mac = MacAddress.parse(mac_text) if at else None
+        tags = parse_tags(vlan_text) if percent else ()
         address = parse_address(address_text.removeprefix("[").removesuffix("]"))
         weight = 1
         if equals:
@@ -187,7 +263,7 @@ class BackendSpec:
                     "weight 2 gets twice the flows of weight 1; 0 drains",
                 )
             weight = int(weight_text)
-        return cls(address, weight, mac)
+        return cls(address, weight, mac, tags)
 
 
 @dataclass(frozen=True)
@@ -199,6 +275,8 @@ class ServiceOptions:
         learn: seconds that flows are learnt after a change; None is the protocol's default.
         one_packet: every packet is a flow of its own (DNS-like): a change moves flows at once.
         arp: whether the balancer answers ARP/ND for the VIP and announces it.
+        max_new_flows: most new flows a second of one source network; 0 is no limit.
+        guard_netmask4, guard_netmask6: prefix lengths of those networks.
     """
 
     name: str = ""
@@ -208,6 +286,9 @@ class ServiceOptions:
     one_packet: bool = False
     learn: int | None = None
     arp: bool = True
+    max_new_flows: int = 0
+    guard_netmask4: int = 32
+    guard_netmask6: int = 64
 
     def __post_init__(self) -> None:
         if len(self.name.encode()) > MAX_NAME_BYTES or not self.name.isprintable():
@@ -218,12 +299,19 @@ class ServiceOptions:
         for what, value, longest in (
             ("netmask4", self.netmask4, 32),
             ("netmask6", self.netmask6, 128),
+            ("guard-netmask4", self.guard_netmask4, 32),
+            ("guard-netmask6", self.guard_netmask6, 128),
         ):
             if not 1 <= value <= longest:
                 raise InputError(f"{what} {value} is no prefix length", f"use 1 to {longest}")
         if self.affinity is Affinity.FLOW and (self.netmask4, self.netmask6) != (32, 128):
             raise InputError(
                 "a netmask has no meaning with affinity by flow", "add --affinity source"
+            )
+        if not 0 <= self.max_new_flows <= MAX_NEW_FLOWS:
+            raise InputError(
+                f"max-new-flows {self.max_new_flows} is out of range",
+                f"0 (no limit) to {MAX_NEW_FLOWS} a second",
             )
         if self.learn is not None and not 0 <= self.learn <= MAX_LEARN_SECONDS:
             raise InputError(
@@ -241,6 +329,7 @@ class Backend:
         mac_by_hand: the MAC was given by ``@MAC`` and is not resolved.
         ifindex: the interface the backend is behind.
         slots: how many slots of the service's table it owns.
+        tags: the VLAN tags on its frames, outermost first.
     """
 
     id: int
@@ -251,6 +340,12 @@ class Backend:
     state: BackendState
     ifindex: int
     slots: int = 0
+    tags: tuple[Tag, ...] = ()
+
+    @property
+    def place(self) -> Place | None:
+        """Where its frames go; None before that was found."""
+        return Place(self.mac, self.ifindex, self.tags) if self.mac else None
 
 
 @dataclass(frozen=True)

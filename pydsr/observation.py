@@ -13,7 +13,16 @@ from pydsr.flows import HANDSHAKE_SECONDS, count_on
 from pydsr.frames import question
 from pydsr.kernel import layout, libbpf
 from pydsr.kernel.state import State, monotonic_nanoseconds
-from pydsr.model import BackendState, Endpoint, IPAddress, MacAddress, Service, Snapshot
+from pydsr.model import (
+    EVERY_PORT,
+    BackendState,
+    Endpoint,
+    IPAddress,
+    MacAddress,
+    Service,
+    Snapshot,
+    Tag,
+)
 from pydsr.reasons import all_reasons
 
 _NANOSECONDS = 1_000_000_000
@@ -21,7 +30,12 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where the loaded program would send a packet, and why."""
+    """Where the loaded program would send a packet, and why.
+
+    Attributes:
+        verdict: tx, redirect, pass or drop.
+        interface: index of the one it would leave by; None where it would not.
+    """
 
     service: Endpoint | None
     backend: IPAddress | None
@@ -29,6 +43,8 @@ class Explanation:
     verdict: str
     reason: str
     slot: int | None
+    tags: tuple[Tag, ...] = ()
+    interface: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,13 +109,30 @@ def count_remaining(state: State, service: Service, backends: Collection[int]) -
 
 
 def explain(
-    state: State, endpoint: Endpoint, source: IPAddress, source_port: int, syn: bool
+    state: State,
+    endpoint: Endpoint,
+    source: IPAddress,
+    source_port: int,
+    syn: bool,
+    ingress: int = 0,
 ) -> Explanation:
     """Ask the loaded program where a packet would go; nothing is counted or recorded.
 
+    Args:
+        state: of the balancer.
+        endpoint: where the packet is sent; one port.
+        source: the client's address.
+        source_port: the client's port.
+        syn: whether it opens a connection.
+        ingress: index of the attached interface it comes in by; 0 for that of its backend.
+
     Raises:
-        InputError: the source is of the other IP version than the endpoint.
+        InputError: the source is of the other IP version than the endpoint, or it is no port.
     """
+    if endpoint.port == EVERY_PORT:
+        raise InputError(
+            f"a packet to {endpoint} has one port", "name it: the service of every port is found"
+        )
     if source.version != endpoint.address.version:
         raise InputError(
             f"a packet from {source} to {endpoint.address} cannot be",
@@ -114,20 +147,26 @@ def explain(
             "pydsr attach IFACE makes it anew; no packet is lost by that",
         ) from None
     with program:
-        _, answer, _ = libbpf.run_program(program, frame)
+        _, answer, _ = libbpf.run_program(program, frame, ifindex=ingress)
     found = layout.Explanation.from_buffer_copy(answer)
     reason = all_reasons()[found.reason]
-    service = state.service(endpoint)
+    everyone = Endpoint(endpoint.address, EVERY_PORT, endpoint.protocol)
+    service = state.service(endpoint) or state.service(everyone)
     if service is None:
         return Explanation(None, None, None, reason.verdict, reason.name, None)
     backend = next((b for b in service.backends if b.id == found.backend), None)
+    if backend is None:
+        return Explanation(service.endpoint, None, None, reason.verdict, reason.name, found.slot)
+    leaves = reason.verdict == "tx"
     return Explanation(
-        service=endpoint,
-        backend=backend.address if backend else None,
-        mac=backend.mac if backend else None,
-        verdict=reason.verdict,
+        service=service.endpoint,
+        backend=backend.address,
+        mac=backend.mac,
+        verdict="redirect" if leaves and found.egress else reason.verdict,
         reason=reason.name,
         slot=found.slot,
+        tags=backend.tags,
+        interface=backend.ifindex if leaves else None,
     )
 
 

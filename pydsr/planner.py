@@ -14,19 +14,23 @@ from pydsr.model import (
     Endpoint,
     IPAddress,
     MacAddress,
+    Place,
     Service,
+    Tag,
+    format_tags,
 )
 from pydsr.table import Table
 
 
 @dataclass(frozen=True)
 class DesiredBackend:
-    """A backend as it is to be; ``mac`` None is to be resolved or kept."""
+    """A backend as it is to be; ``mac`` None is to be resolved or kept, ``tags`` go with it."""
 
     address: IPAddress
     weight: int
     state: BackendState
     mac: MacAddress | None = None
+    tags: tuple[Tag, ...] = ()
 
 
 Edit = Callable[[Service], tuple[DesiredBackend, ...]]
@@ -35,18 +39,20 @@ Edit = Callable[[Service], tuple[DesiredBackend, ...]]
 
 def as_desired(backend: Backend) -> DesiredBackend:
     """Return a present backend as one that is to stay as it is."""
-    mac = backend.mac if backend.mac_by_hand else None
-    return DesiredBackend(backend.address, backend.weight, backend.state, mac)
+    mac, tags = (backend.mac, backend.tags) if backend.mac_by_hand else (None, ())
+    return DesiredBackend(backend.address, backend.weight, backend.state, mac, tags)
 
 
 def _from_spec(spec: BackendSpec, present: Backend | None) -> DesiredBackend:
     state = BackendState.UP if spec.weight else BackendState.DRAIN
-    mac = spec.mac or (present.mac if present is not None and present.mac_by_hand else None)
+    mac, tags = spec.mac, spec.tags
+    if mac is None and present is not None and present.mac_by_hand:
+        mac, tags = present.mac, present.tags
     if present is not None and spec.weight and present.state is not BackendState.UP:
         # A new weight does not end a drain somebody asked for; a weight where there was
         # none does.
         state = present.state if present.weight else BackendState.UP
-    return DesiredBackend(spec.address, spec.weight, state, mac)
+    return DesiredBackend(spec.address, spec.weight, state, mac, tags)
 
 
 def check_specs(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> None:
@@ -132,16 +138,16 @@ def present_backends(service: Service, addresses: Iterable[IPAddress]) -> list[B
 
 
 def backend_changes(
-    service: Service, desired: Sequence[DesiredBackend], macs: Sequence[MacAddress | None]
+    service: Service, desired: Sequence[DesiredBackend], places: Sequence[Place | None]
 ) -> tuple[Change, ...]:
-    """Compare a service's backends with the desired ones, whose MACs are given beside them."""
+    """Compare a service's backends with the desired ones, whose places are given beside them."""
     changes: list[Change] = []
     wanted = {item.address for item in desired}
     for backend in service.backends:
         if backend.address not in wanted:
             name = f"{service.endpoint} {backend.address}"
             changes.append(Change("remove backend", name, f"weight {backend.weight}"))
-    for item, mac in zip(desired, macs, strict=True):
+    for item, place in zip(desired, places, strict=True):
         name = f"{service.endpoint} {item.address}"
         present = service.backend(item.address)
         if present is None:
@@ -151,9 +157,21 @@ def backend_changes(
             changes.append(Change("set weight", name, present.weight, item.weight))
         if present.state != item.state:
             changes.append(Change("set state", name, present.state.value, item.state.value))
-        if mac is not None and present.mac != mac:
-            changes.append(Change("set mac", name, str(present.mac), str(mac)))
+        if place is not None:
+            changes += _place_changes(name, present, place)
     return tuple(changes)
+
+
+def _place_changes(name: str, present: Backend, place: Place) -> list[Change]:
+    changes = []
+    if present.mac != place.mac:
+        changes.append(Change("set mac", name, str(present.mac), str(place.mac)))
+    if present.tags != place.tags:
+        before, after = format_tags(present.tags) or "none", format_tags(place.tags) or "none"
+        changes.append(Change("set vlan", name, before, after))
+    if present.ifindex != place.ifindex:
+        changes.append(Change("set interface", name, present.ifindex, place.ifindex))
+    return changes
 
 
 def slots_moved(before: Table, after: Table) -> int:

@@ -16,7 +16,6 @@ from pydsr.model import (
     Counters,
     Endpoint,
     IPAddress,
-    Protocol,
     Service,
     Snapshot,
 )
@@ -116,15 +115,15 @@ class History:
 
 
 def backend_counters(snapshot: Snapshot, service: Service, backend: Backend) -> Counters:
-    """Return a backend's totals, with ``new_flows`` None for UDP: only TCP SYNs are counted."""
+    """Return a backend's totals, with ``new_flows`` None for UDP, which has no SYN."""
     counted = snapshot.counters.get(backend.id, Counters())
-    new_flows = counted.new_flows if service.endpoint.protocol is Protocol.TCP else None
+    new_flows = counted.new_flows if service.endpoint.protocol.tells_new_flows else None
     return Counters(counted.packets, counted.bytes, new_flows)
 
 
 def service_counters(snapshot: Snapshot, service: Service) -> Counters:
     """Return the sum of the totals of a service's present backends."""
-    tells_flows = service.endpoint.protocol is Protocol.TCP
+    tells_flows = service.endpoint.protocol.tells_new_flows
     start = Counters(new_flows=0 if tells_flows else None)
     return sum((backend_counters(snapshot, service, b) for b in service.backends), start)
 

@@ -10,6 +10,7 @@ from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.state import State, monotonic_nanoseconds
 from pydsr.model import BackendState, Service
+from pydsr.policies import forget_removed
 from pydsr.table import Table, rested_table
 
 
@@ -113,5 +114,6 @@ def _recover(state: State, services: Sequence[Service]) -> None:
             wanted = states.get(backend_id, StateNumber.RETIRED)
             if wanted != number:
                 state.write_backend_state(backend_id, wanted)
+    forget_removed(state)
     state.write_index(services)
     state.delete_tables_except({service.id for service in services})

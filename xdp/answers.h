@@ -60,8 +60,7 @@ struct nd_message {
 	__u8 mac[ETH_ALEN];
 };
 
-#define ND_FRAME_BYTES \
-	(ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct nd_message))
+#define ND_PACKET_BYTES (sizeof(struct ipv6hdr) + sizeof(struct nd_message))
 #define ND_BYTES_WITHOUT_OPTION (sizeof(struct nd_message) - 8)
 
 /* Whether a question was sent to the interface, or to many. */
@@ -87,15 +86,16 @@ static __always_inline __sum16 checksum_replace(__sum16 checksum, __be16 from,
 	return checksum_fold((__u64)(__u16)~checksum + (__u16)~from + to);
 }
 
-static __always_inline enum reason answer_arp(struct xdp_md *ctx)
+static __always_inline enum reason answer_arp(struct xdp_md *ctx,
+					      const struct packet *packet)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
-	struct arp_ipv4 *arp = data + ETH_HLEN;
+	struct arp_ipv4 *arp = data + packet->l3_offset;
 	struct interface *interface;
 	struct address target;
-	struct service *vip;
+	struct service vip;
 	__be32 target_ip, sender_ip;
 
 	if ((void *)(arp + 1) > data_end ||
@@ -107,11 +107,11 @@ static __always_inline enum reason answer_arp(struct xdp_md *ctx)
 	__builtin_memcpy(&target_ip, arp->target_ip, sizeof(target_ip));
 	__builtin_memcpy(&sender_ip, arp->sender_ip, sizeof(sender_ip));
 	target = address_map_ipv4(target_ip);
-	vip = vip_find(&target);
 	/* A gratuitous request, of another balancer say, asks nothing. */
-	if (!vip || !(vip->flags & SERVICE_ARP) || sender_ip == target_ip)
+	if (!vip_find(&target, &vip) || !(vip.flags & SERVICE_ARP) ||
+	    sender_ip == target_ip)
 		return REASON_NOT_IP;
-	interface = interface_find(ctx);
+	interface = interface_find(ctx->ingress_ifindex);
 	if (!interface_is_asked(interface, eth))
 		return REASON_NOT_OUR_MAC;
 
@@ -143,16 +143,18 @@ static __always_inline __sum16 nd_checksum(struct ipv6hdr *ip,
  * sender's MAC (it is probing for duplicates, or asks by unicast) the frame
  * is shorter than its answer.
  */
-static __always_inline enum reason answer_nd(struct xdp_md *ctx)
+static __always_inline enum reason answer_nd(struct xdp_md *ctx,
+					     const struct packet *packet)
 {
+	int frame_bytes = packet->l3_offset + ND_PACKET_BYTES;
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
-	struct ipv6hdr *ip = data + ETH_HLEN;
+	struct ipv6hdr *ip = data + packet->l3_offset;
 	struct nd_message *message = (void *)(ip + 1);
 	struct interface *interface;
 	struct address target, sender;
 	struct ethhdr *eth = data;
-	struct service *vip;
+	struct service vip;
 	bool probing;
 
 	if ((void *)message + ND_BYTES_WITHOUT_OPTION > data_end ||
@@ -161,19 +163,18 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx)
 	    swap16(ip->payload_len) < ND_BYTES_WITHOUT_OPTION)
 		return REASON_NOT_VIP;
 	target = address_load_ipv6(&message->target);
-	vip = vip_find(&target);
-	if (!vip || !(vip->flags & SERVICE_ARP))
+	if (!vip_find(&target, &vip) || !(vip.flags & SERVICE_ARP))
 		return REASON_NOT_VIP;
-	interface = interface_find(ctx);
+	interface = interface_find(ctx->ingress_ifindex);
 	if (!interface_is_asked(interface, eth))
 		return REASON_NOT_OUR_MAC;
 
-	if (packet_resize(ctx, (int)ND_FRAME_BYTES - (int)(data_end - data)))
+	if (packet_resize(ctx, frame_bytes - (int)(data_end - data)))
 		return REASON_MALFORMED;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
 	eth = data;
-	ip = data + ETH_HLEN;
+	ip = data + packet->l3_offset;
 	message = (void *)(ip + 1);
 	if ((void *)(message + 1) > data_end)
 		return REASON_MALFORMED;
@@ -228,7 +229,7 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 	if ((void *)(eth + 1) > data_end || (void *)(icmp + 1) > data_end ||
 	    packet->frame_bytes < packet->l4_offset + sizeof(*icmp))
 		return REASON_MALFORMED;
-	if (!interface_owns(interface_find(ctx), eth->h_dest))
+	if (!interface_owns(interface_find(ctx->ingress_ifindex), eth->h_dest))
 		return REASON_NOT_OUR_MAC;
 	/* A packet that claims to come from the VIP would be answered for ever. */
 	if (icmp->type != request || icmp->code ||
@@ -236,7 +237,7 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 		return REASON_ICMP_OTHER;
 
 	if (is_ipv4) {
-		struct iphdr *ip = data + ETH_HLEN;
+		struct iphdr *ip = data + packet->l3_offset;
 		__be32 vip = ip->daddr;
 		__be16 before, after;
 
@@ -250,7 +251,7 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 		ip->ttl = ANSWER_HOPS;
 		ip->check = checksum_replace(ip->check, before, after);
 	} else {
-		struct ipv6hdr *ip = data + ETH_HLEN;
+		struct ipv6hdr *ip = data + packet->l3_offset;
 		struct in6_addr vip;
 
 		if ((void *)(ip + 1) > data_end)

@@ -6,7 +6,7 @@
  * A slot at rest costs one comparison here. One that is changing looks its
  * flows up in the records:
  *
- *  - TCP by flow: a SYN goes to the slot's current backend and waits in
+ *  - TCP by flow (and SCTP, whose INIT is its SYN): a SYN goes to the slot's current backend and waits in
  *    `pending` until the flow's next packet promotes it to a record, so that
  *    a SYN flood cannot wash records out. Anything else without a record is
  *    older than the change: while the service learns, it stays on the slot's
@@ -29,13 +29,12 @@ struct choice {
 	__u16 backend;
 };
 
-static __always_inline bool record_usable(const struct record *record,
-					  const struct service *service)
+/* Whether what was remembered of a flow may still send it to that backend. */
+static __always_inline bool backend_keeps(__u32 id, __u32 service)
 {
-	__u32 id = record->backend;
 	struct backend *backend = map_lookup(MAP(backends), &id);
 
-	return backend && backend->service == service->id &&
+	return backend && backend->service == service &&
 	       (backend->state == BACKEND_UP ||
 		backend->state == BACKEND_DRAIN);
 }
@@ -48,7 +47,7 @@ static __always_inline void record_write(void *map, const struct flow_key *flow,
 		.last_seen = now,
 		.slot = choice->slot,
 		.backend = choice->backend,
-		.flags = packet->tcp_closes ? RECORD_CLOSING : 0,
+		.flags = packet->closes ? RECORD_CLOSING : 0,
 	};
 
 	map_update(map, flow, &record, BPF_ANY);
@@ -64,14 +63,15 @@ choice_tracked(const struct service *service, const struct table *table,
 	       const struct flow_key *flow, struct choice *choice,
 	       bool remember)
 {
-	bool has_syn = packet->ip_proto == IPPROTO_TCP &&
+	bool has_syn = (packet->ip_proto == IPPROTO_TCP ||
+			packet->ip_proto == IPPROTO_SCTP) &&
 		       service->affinity == AFFINITY_FLOW;
 	struct record *record, *pending = NULL;
 	__u64 now = clock_coarse();
 
 	choice->backend = slot.current;
 	choice->reason = REASON_FORWARDED_CURRENT;
-	if (has_syn && packet->tcp_opens) {
+	if (has_syn && packet->opens) {
 		if (remember)
 			record_write(MAP(pending), flow, choice, packet, now);
 		return;
@@ -79,7 +79,7 @@ choice_tracked(const struct service *service, const struct table *table,
 
 	if (has_syn)
 		pending = map_lookup(MAP(pending), flow);
-	if (pending && record_usable(pending, service)) {
+	if (pending && backend_keeps(pending->backend, service->id)) {
 		choice->backend = pending->backend;
 		choice->reason = REASON_FORWARDED_RECORDED;
 		if (remember) {
@@ -90,12 +90,12 @@ choice_tracked(const struct service *service, const struct table *table,
 	}
 
 	record = map_lookup(MAP(records), flow);
-	if (record && record_usable(record, service)) {
+	if (record && backend_keeps(record->backend, service->id)) {
 		choice->backend = record->backend;
 		choice->reason = REASON_FORWARDED_RECORDED;
 		if (remember) {
 			record->last_seen = now;
-			if (packet->tcp_closes)
+			if (packet->closes)
 				record->flags |= RECORD_CLOSING;
 		}
 		return;

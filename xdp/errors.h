@@ -16,7 +16,6 @@
 #define ERROR6_PARAMETER 4
 
 #define ERROR_HEADER_BYTES 8
-#define IPV4_OFFSET_MASK 0x1fff
 
 static __always_inline bool error_is_known(bool is_ipv4, __u8 type)
 {
@@ -42,6 +41,7 @@ static __always_inline bool error_parse(void *data, void *data_end,
 
 	if ((void *)(type + 1) > data_end || !error_is_known(is_ipv4, *type))
 		return false;
+	flow->l4_offset = error->l4_offset + ERROR_HEADER_BYTES;
 	if (is_ipv4) {
 		struct iphdr *ip = inner;
 
@@ -51,7 +51,7 @@ static __always_inline bool error_parse(void *data, void *data_end,
 		flow->source = address_map_ipv4(ip->daddr);
 		flow->destination = address_map_ipv4(ip->saddr);
 		flow->ip_proto = ip->protocol;
-		ports = inner + ip->ihl * 4;
+		flow->l4_offset += ip->ihl * 4;
 	} else {
 		struct ipv6hdr *ip = inner;
 
@@ -60,14 +60,26 @@ static __always_inline bool error_parse(void *data, void *data_end,
 		flow->source = address_load_ipv6(&ip->daddr);
 		flow->destination = address_load_ipv6(&ip->saddr);
 		flow->ip_proto = ip->nexthdr;
-		ports = (void *)(ip + 1);
+		flow->l4_offset += sizeof(*ip);
+		if (flow->l4_offset > L4_OFFSET_MASK ||
+		    !parse_extensions(data, data_end, flow) ||
+		    flow->fragment == FRAGMENT_LATER)
+			return false;
 	}
+	if (flow->l4_offset > L4_OFFSET_MASK)
+		return false;
+	ports = data + (flow->l4_offset & L4_OFFSET_MASK);
 	if ((void *)(ports + 2) > data_end)
 		return false;
 	flow->destination_port = ports[0];
 	flow->source_port = ports[1];
+	/* It is the error that is sent, not the packet it tells of. */
+	flow->fragment = FRAGMENT_NONE;
 	flow->eth_proto = error->eth_proto;
 	flow->frame_bytes = error->frame_bytes;
+	flow->l3_offset = error->l3_offset;
+	flow->tags_word = error->tags_word;
+	flow->priority = error->priority;
 	/* Who claims that the VIP sent it must have been sent it by the VIP. */
 	return address_equals(&flow->destination, &error->destination);
 }

@@ -19,6 +19,10 @@ static long (*map_delete)(void *map, const void *key) =
 static __u64 (*packet_length)(struct xdp_md *ctx) =
 	(void *)BPF_FUNC_xdp_get_buff_len;
 static __u64 (*clock_coarse)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
+static long (*packet_move_start)(struct xdp_md *ctx, int delta) =
+	(void *)BPF_FUNC_xdp_adjust_head;
+static long (*packet_redirect)(void *map, __u64 key, __u64 flags) =
+	(void *)BPF_FUNC_redirect_map;
 static long (*packet_resize)(struct xdp_md *ctx, int delta) =
 	(void *)BPF_FUNC_xdp_adjust_tail;
 static __s64 (*checksum_add)(__be32 *from, __u32 from_size, __be32 *to,

@@ -23,21 +23,67 @@
 /* Above all offsets that are parsed, and what tells the verifier so. */
 #define L4_OFFSET_MASK 0x3ff
 #define EXTENSIONS_MAX 6
-#define IPV4_FRAGMENT_MASK 0x3fff /* more-fragments flag and offset */
+#define IPV4_MORE_FRAGMENTS 0x2000
+#define IPV4_OFFSET_MASK 0x1fff
+#define IPV6_MORE_FRAGMENTS 1
+#define IPV6_OFFSET_MASK 0xfff8
 #define IPV4_MAPPED_PREFIX swap32(0x0000ffff)
+
+#define TAG_BYTES 4
+#define TAG_VLAN_MASK 0x0fff
+
+#define SCTP_INIT 1
+#define SCTP_ABORT 6
+#define SCTP_SHUTDOWN_COMPLETE 14
+
+enum fragment_place {
+	FRAGMENT_NONE,
+	FRAGMENT_FIRST,
+	FRAGMENT_LATER,
+};
+
+/* RFC 8200, section 4.5. */
+struct ipv6_fragment {
+	__u8 next;
+	__u8 reserved;
+	__be16 offset;
+	__be32 id;
+};
+
+/* RFC 9260, section 3: the common header, and the first chunk's type. */
+struct sctp_packet {
+	__be16 source;
+	__be16 destination;
+	__be32 verification;
+	__be32 checksum;
+	__u8 chunk_type;
+	__u8 chunk_flags;
+	__be16 chunk_bytes;
+};
 
 struct packet {
 	struct address source;
 	struct address destination;
 	__be16 source_port;
 	__be16 destination_port;
-	__u16 eth_proto;
+	__be16 eth_proto; /* of what the tags are around */
 	__u8 ip_proto;
-	__u8 fragment;
-	__u8 tcp_opens; /* SYN without ACK */
-	__u8 tcp_closes; /* FIN or RST */
-	__u32 l4_offset; /* from the start of the frame */
+	__u8 fragment; /* enum fragment_place */
+	__u8 opens; /* TCP: SYN without ACK; SCTP: INIT */
+	__u8 closes; /* TCP: FIN or RST; SCTP: ABORT or SHUTDOWN COMPLETE */
+	__be16 priority; /* the outermost tag but for its VLAN */
+	__be32 fragment_id;
+	__u32 l3_offset; /* from the start of the frame, as the next one */
+	__u32 l4_offset;
 	__u32 frame_bytes; /* as the IP header says, with Ethernet */
+	union {
+		struct tag tags[TAGS_MAX];
+		__u64 tags_word;
+	};
+	/* What was decided: */
+	__u32 service;
+	__u32 backend;
+	__u32 egress; /* interface index, where another than it came in by */
 };
 
 /* A MAC address in one word, whose last two octets are zero. */
@@ -98,10 +144,40 @@ static __always_inline bool address_is_ipv4(const struct address *address)
  * The parse_*() functions check bounds and fill in the packet. They return
  * false when the header is cut short or lies about its length.
  */
+static __always_inline bool parse_ethernet(void *data, void *data_end,
+					   struct packet *packet)
+{
+	struct ethhdr *eth = data;
+
+	if ((void *)(eth + 1) > data_end)
+		return false;
+	packet->eth_proto = eth->h_proto;
+	packet->l3_offset = ETH_HLEN;
+#ifdef PYDSR_WITH_VLAN
+#pragma unroll
+	for (int i = 0; i < TAGS_MAX; i++) {
+		__be16 *tag = data + packet->l3_offset;
+
+		if (likely(packet->eth_proto != swap16(ETH_P_8021Q) &&
+			   packet->eth_proto != swap16(ETH_P_8021AD)))
+			return true;
+		if ((void *)tag + TAG_BYTES > data_end)
+			return false;
+		packet->tags[i].protocol = packet->eth_proto;
+		packet->tags[i].vlan = tag[0] & swap16(TAG_VLAN_MASK);
+		if (i == 0)
+			packet->priority = tag[0] & ~swap16(TAG_VLAN_MASK);
+		packet->eth_proto = tag[1];
+		packet->l3_offset += TAG_BYTES;
+	}
+#endif
+	return true;
+}
+
 static __always_inline bool parse_ipv4(void *data, void *data_end,
 				       struct packet *packet)
 {
-	struct iphdr *ip = data + ETH_HLEN;
+	struct iphdr *ip = data + packet->l3_offset;
 	__u32 header_bytes;
 
 	if ((void *)(ip + 1) > data_end)
@@ -110,16 +186,23 @@ static __always_inline bool parse_ipv4(void *data, void *data_end,
 	packet->source = address_map_ipv4(ip->saddr);
 	packet->destination = address_map_ipv4(ip->daddr);
 	packet->ip_proto = ip->protocol;
-	packet->fragment = (ip->frag_off & swap16(IPV4_FRAGMENT_MASK)) != 0;
-	packet->l4_offset = ETH_HLEN + header_bytes;
-	packet->frame_bytes = ETH_HLEN + swap16(ip->tot_len);
+	packet->l4_offset = packet->l3_offset + header_bytes;
+	packet->frame_bytes = packet->l3_offset + swap16(ip->tot_len);
+	if (unlikely(ip->frag_off &
+		     swap16(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))) {
+		packet->fragment = ip->frag_off & swap16(IPV4_OFFSET_MASK) ?
+					   FRAGMENT_LATER :
+					   FRAGMENT_FIRST;
+		packet->fragment_id = ip->id;
+	}
 	return ip->version == 4 && header_bytes >= sizeof(*ip) &&
 	       packet->frame_bytes >= packet->l4_offset;
 }
 
 /*
- * Step over extension headers (RFC 8200, section 4) to the transport's. Seldom
- * there; with more than EXTENSIONS_MAX of them the packet has no known ports.
+ * Step over extension headers (RFC 8200, section 4) to the transport's, or to
+ * the end of what a later fragment tells. Seldom there; with more than
+ * EXTENSIONS_MAX of them the packet has no known ports.
  */
 static __always_inline bool parse_extensions(void *data, void *data_end,
 					     struct packet *packet)
@@ -127,6 +210,7 @@ static __always_inline bool parse_extensions(void *data, void *data_end,
 #pragma unroll
 	for (int count = 0; count < EXTENSIONS_MAX; count++) {
 		__u8 *header = data + (packet->l4_offset & L4_OFFSET_MASK);
+		struct ipv6_fragment *fragment = (void *)header;
 
 		switch (packet->ip_proto) {
 		case IPPROTO_HOPOPTS:
@@ -138,8 +222,19 @@ static __always_inline bool parse_extensions(void *data, void *data_end,
 			packet->l4_offset += (header[1] + 1) * 8;
 			break;
 		case IPPROTO_FRAGMENT:
-			packet->fragment = true;
-			return true;
+			if ((void *)(fragment + 1) > data_end)
+				return false;
+			packet->ip_proto = fragment->next;
+			packet->l4_offset += sizeof(*fragment);
+			packet->fragment_id = fragment->id;
+			if (fragment->offset & swap16(IPV6_OFFSET_MASK)) {
+				packet->fragment = FRAGMENT_LATER;
+				return true;
+			}
+			/* Without more to come it is whole (RFC 6946). */
+			if (fragment->offset & swap16(IPV6_MORE_FRAGMENTS))
+				packet->fragment = FRAGMENT_FIRST;
+			break;
 		default:
 			return true;
 		}
@@ -152,14 +247,14 @@ static __always_inline bool parse_extensions(void *data, void *data_end,
 static __always_inline bool parse_ipv6(void *data, void *data_end,
 				       struct packet *packet)
 {
-	struct ipv6hdr *ip = data + ETH_HLEN;
+	struct ipv6hdr *ip = data + packet->l3_offset;
 
 	if ((void *)(ip + 1) > data_end)
 		return false;
 	packet->source = address_load_ipv6(&ip->saddr);
 	packet->destination = address_load_ipv6(&ip->daddr);
 	packet->ip_proto = ip->nexthdr;
-	packet->l4_offset = ETH_HLEN + sizeof(*ip);
+	packet->l4_offset = packet->l3_offset + sizeof(*ip);
 	packet->frame_bytes = packet->l4_offset + swap16(ip->payload_len);
 	if (unlikely(ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP &&
 		     ip->nexthdr != IPPROTO_ICMPV6) &&
@@ -167,6 +262,14 @@ static __always_inline bool parse_ipv6(void *data, void *data_end,
 		return false;
 	/* Mapped addresses stand for IPv4 here; no IPv6 packet may carry one. */
 	return ip->version == 6 && !address_is_ipv4(&packet->destination);
+}
+
+/* Whether the frame and the packet in it go on for this header. */
+static __always_inline bool l4_holds(const struct packet *packet, void *end,
+				     void *data_end, __u32 bytes)
+{
+	return end <= data_end &&
+	       packet->frame_bytes >= packet->l4_offset + bytes;
 }
 
 static __always_inline bool parse_ports(void *data, void *data_end,
@@ -177,24 +280,33 @@ static __always_inline bool parse_ports(void *data, void *data_end,
 	if (packet->ip_proto == IPPROTO_TCP) {
 		struct tcphdr *tcp = l4;
 
-		if ((void *)(tcp + 1) > data_end ||
-		    packet->frame_bytes < packet->l4_offset + sizeof(*tcp))
+		if (!l4_holds(packet, tcp + 1, data_end, sizeof(*tcp)))
 			return false;
 		packet->source_port = tcp->source;
 		packet->destination_port = tcp->dest;
-		packet->tcp_opens = tcp->syn && !tcp->ack;
-		packet->tcp_closes = tcp->fin || tcp->rst;
+		packet->opens = tcp->syn && !tcp->ack;
+		packet->closes = tcp->fin || tcp->rst;
 		return true;
 	}
 	if (packet->ip_proto == IPPROTO_UDP) {
 		struct udphdr *udp = l4;
 
-		if ((void *)(udp + 1) > data_end ||
-		    packet->frame_bytes < packet->l4_offset + sizeof(*udp))
+		if (!l4_holds(packet, udp + 1, data_end, sizeof(*udp)))
 			return false;
 		packet->source_port = udp->source;
 		packet->destination_port = udp->dest;
 		return true;
+	}
+	if (packet->ip_proto == IPPROTO_SCTP) {
+		struct sctp_packet *sctp = l4;
+
+		if (!l4_holds(packet, sctp + 1, data_end, sizeof(*sctp)))
+			return false;
+		packet->source_port = sctp->source;
+		packet->destination_port = sctp->destination;
+		packet->opens = sctp->chunk_type == SCTP_INIT;
+		packet->closes = sctp->chunk_type == SCTP_ABORT ||
+				 sctp->chunk_type == SCTP_SHUTDOWN_COMPLETE;
 	}
 	return true;
 }

@@ -7,7 +7,8 @@
  * pydsr_explain is only ever run by BPF_PROG_TEST_RUN and says where a packet
  * would go, without counting or remembering it.
  *
- * Compiled with PYDSR_TABLE_SIZE, PYDSR_SEED and PYDSR_FD_* defined.
+ * Compiled with PYDSR_TABLE_SIZE, PYDSR_SEED and PYDSR_FD_* defined, and with
+ * PYDSR_WITH_* for each feature that the configuration uses.
  */
 #include "types.h"
 #include "maps.h"
@@ -20,19 +21,27 @@ enum reason {
 	REASONS_COUNT,
 };
 
+#include "admission.h"
 #include "answers.h"
 #include "consistency.h"
+#include "delivery.h"
 #include "errors.h"
+#include "fragments.h"
 #include "services.h"
 
 /* The attached program's one exit: nothing leaves uncounted. */
-static __always_inline int verdict_count(enum reason reason)
+static __always_inline int verdict_count(enum reason reason,
+					 const struct packet *packet)
 {
 	__u32 key = reason;
 	__u64 *packets = map_lookup(MAP(verdicts), &key);
 
 	if (likely(packets))
 		*packets += 1;
+#ifdef PYDSR_WITH_REDIRECT
+	if (packet->egress && reason <= REASON_FORWARDED_ERROR)
+		return XDP_REDIRECT;
+#endif
 	switch (reason) {
 #define REASON(name, verdict, text) \
 	case REASON_##name:         \
@@ -49,17 +58,6 @@ static __always_inline bool reason_forwards(enum reason reason)
 	return reason <= REASON_FORWARDED_CURRENT;
 }
 
-/* Why a packet that no service wants is let through or not. */
-static __always_inline enum reason unserved_reason(const struct packet *packet,
-						   bool intact)
-{
-	if (!vip_find(&packet->destination))
-		return REASON_NOT_VIP;
-	if (!intact)
-		return REASON_MALFORMED;
-	return packet->fragment ? REASON_FRAGMENT : REASON_NO_SERVICE;
-}
-
 static __always_inline bool is_icmp(const struct packet *packet)
 {
 	return packet->eth_proto == swap16(ETH_P_IP) ?
@@ -67,18 +65,19 @@ static __always_inline bool is_icmp(const struct packet *packet)
 		       packet->ip_proto == IPPROTO_ICMPV6;
 }
 
-/* Ethernet to transport ports; the reason why not, or REASON_FORWARDED. */
+/*
+ * Ethernet to transport ports. The reason why not, or REASON_FORWARDED;
+ * REASON_FRAGMENT for a packet that has ports, but not in this fragment.
+ */
 static __always_inline enum reason packet_parse(struct xdp_md *ctx,
 						struct packet *packet)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
 	bool intact;
 
-	if ((void *)(eth + 1) > data_end)
+	if (!parse_ethernet(data, data_end, packet))
 		return REASON_NOT_IP;
-	packet->eth_proto = eth->h_proto;
 	if (packet->eth_proto == swap16(ETH_P_IP))
 		intact = parse_ipv4(data, data_end, packet);
 	else if (packet->eth_proto == swap16(ETH_P_IPV6))
@@ -89,180 +88,231 @@ static __always_inline enum reason packet_parse(struct xdp_md *ctx,
 	if (unlikely(packet->frame_bytes > data_end - data) &&
 	    packet->frame_bytes > packet_length(ctx))
 		intact = false;
-	if (unlikely(!intact || packet->fragment) ||
-	    !parse_ports(data, data_end, packet))
-		return unserved_reason(packet, intact && packet->fragment);
-	return REASON_FORWARDED;
+	if (unlikely(!intact))
+		return REASON_MALFORMED;
+	if (unlikely(packet->fragment && !fragment_has_ports(packet)))
+		return REASON_FRAGMENT;
+	return parse_ports(data, data_end, packet) ? REASON_FORWARDED :
+						     REASON_MALFORMED;
 }
 
 /* Choose the backend of a packet that has a service. */
-static __always_inline void choice_make(const struct service *service,
-					const struct packet *packet,
-					struct choice *choice, bool remember)
+static __always_inline enum reason
+choice_make(const struct service *service, struct packet *packet,
+	    struct choice *choice, bool remember)
 {
 	struct flow_key flow = flow_identify(service, packet);
 	struct table *table = table_find(service);
 	struct slot slot;
 
-	choice->backend = NO_BACKEND;
-	choice->reason = REASON_NO_BACKEND;
 	choice->slot = flow_to_slot(&flow);
 	if (unlikely(!table || choice->slot >= TABLE_SIZE))
-		return;
+		return REASON_NO_BACKEND;
 	slot = table->slots[choice->slot];
 	choice->backend = slot.current;
 	choice->reason = REASON_FORWARDED;
 	if (unlikely(slot.previous != NO_BACKEND))
 		choice_tracked(service, table, slot, packet, &flow, choice,
 			       remember);
-	if (unlikely(choice->backend == NO_BACKEND))
-		choice->reason = REASON_NO_BACKEND;
+	packet->service = service->id;
+	packet->backend = choice->backend;
+	return likely(choice->backend != NO_BACKEND) ? choice->reason :
+						       REASON_NO_BACKEND;
 }
 
-static __always_inline void counters_add(__u32 backend,
-					 const struct packet *packet)
+/* Whether a packet may come in, and which backend it goes to then. */
+static __always_inline enum reason decide(const struct service *service,
+					  struct packet *packet,
+					  struct choice *choice, bool remember)
 {
-	struct counters *counters = map_lookup(MAP(counters), &backend);
-
-	if (unlikely(!counters))
-		return;
-	counters->packets += 1;
-	counters->bytes += packet->frame_bytes;
-	counters->new_flows += packet->tcp_opens;
+	if (unlikely(source_denied(service, packet)))
+		return REASON_DENIED;
+	if (unlikely(flow_exceeds(service, packet, remember)))
+		return REASON_FLOW_RATE;
+	return choice_make(service, packet, choice, remember);
 }
 
-/* Whether frames can be sent to the backend by the interface they came in by. */
-static __always_inline enum reason backend_check(const struct backend *backend,
-						 union mac mac, __u32 ifindex)
-{
-	if (unlikely(!mac.word || (mac.octets[0] & 1)))
-		return REASON_NO_MAC;
-	if (unlikely(backend->ifindex != ifindex))
-		return REASON_OTHER_INTERFACE;
-	return REASON_FORWARDED;
-}
-
-/* Send a frame to the backend of a flow; `remember` as in choice_make(). */
-static __always_inline enum reason
-forward(struct xdp_md *ctx, const struct service *service,
-	const struct packet *packet, bool remember)
+static __always_inline bool frame_is_ours(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
-	struct backend *backend;
-	struct choice choice;
-	enum reason reason;
-	union mac mac;
-	__u32 id;
 
-	if ((void *)(eth + 1) > data_end)
-		return REASON_MALFORMED;
-	if (unlikely(!interface_owns(interface_find(ctx), eth->h_dest)))
-		return REASON_NOT_OUR_MAC;
-	choice_make(service, packet, &choice, remember);
-	id = choice.backend;
-	backend = map_lookup(MAP(backends), &id);
-	if (unlikely(!reason_forwards(choice.reason) || !backend))
-		return REASON_NO_BACKEND;
-	mac = backend_mac(backend);
-	reason = backend_check(backend, mac, ctx->ingress_ifindex);
-	if (unlikely(reason != REASON_FORWARDED))
-		return reason;
-	mac_copy(eth->h_source, eth->h_dest);
-	mac_copy(eth->h_dest, mac.octets);
-	counters_add(id, packet);
-	return choice.reason;
+	return (void *)(eth + 1) <= data_end &&
+	       interface_owns(interface_find(ctx->ingress_ifindex),
+			      eth->h_dest);
 }
 
-/* Send an ICMP error to the backend whose flow it is about. */
-static __always_inline enum reason steer_error(struct xdp_md *ctx,
-					       const struct packet *error)
+/* Send a frame to the backend of its flow; `remember` as in choice_make(). */
+static __always_inline enum reason forward(struct xdp_md *ctx,
+					   const struct service *service,
+					   struct packet *packet, bool remember)
+{
+	enum reason chosen, delivered;
+	struct choice choice = {};
+
+	if (unlikely(!frame_is_ours(ctx)))
+		return REASON_NOT_OUR_MAC;
+	chosen = decide(service, packet, &choice, remember);
+	if (unlikely(!reason_forwards(chosen)))
+		return chosen;
+	delivered = deliver(ctx, packet);
+	if (unlikely(!reason_forwards(delivered)))
+		return delivered;
+#ifdef PYDSR_WITH_FRAGMENTS
+	if (unlikely(packet->fragment))
+		fragment_remember(packet);
+#endif
+	return chosen;
+}
+
+/* Send a later fragment where the packet's first one went. */
+static __always_inline enum reason forward_fragment(struct xdp_md *ctx,
+						    const struct service *vip,
+						    struct packet *packet)
+{
+#ifdef PYDSR_WITH_FRAGMENTS
+	enum reason reason;
+
+	if (fragment_follow(packet)) {
+		if (!frame_is_ours(ctx))
+			return REASON_NOT_OUR_MAC;
+		reason = deliver(ctx, packet);
+		return reason_forwards(reason) ? REASON_FORWARDED_FRAGMENT :
+						 reason;
+	}
+#endif
+	return vip->flags & SERVICE_UNSERVED_PASS ? REASON_UNSERVED_PASSED :
+						    REASON_FRAGMENT;
+}
+
+/* The packet of the flow that an ICMP error is about; false where it is about none. */
+static __always_inline bool
+error_open(struct xdp_md *ctx, const struct packet *error, struct packet *flow)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
-	struct packet flow = {};
-	struct service *service;
-	enum reason reason;
 
-	if (!error_parse(data, data_end, error, &flow))
-		return REASON_ICMP_OTHER;
-	service = service_find(&flow);
-	if (!service)
-		return REASON_ICMP_OTHER;
-	reason = forward(ctx, service, &flow, false);
-	return reason_forwards(reason) ? REASON_FORWARDED_ERROR : reason;
+	return error_parse(data, data_end, error, flow);
 }
 
-/* Answer for a VIP, or say why a packet without a service is let through or not. */
-static __always_inline enum reason answer(struct xdp_md *ctx,
-					  const struct packet *packet)
+static __always_inline enum reason unserved_reason(const struct service *vip)
 {
-	enum reason reason;
+	if (vip->flags & SERVICE_UNSERVED_PASS)
+		return REASON_UNSERVED_PASSED;
+	if (vip->flags & SERVICE_UNSERVED_DROP)
+		return REASON_UNSERVED_DROPPED;
+	return REASON_NO_SERVICE;
+}
 
-	if (!is_icmp(packet))
-		return unserved_reason(packet, true);
-	if (packet->eth_proto == swap16(ETH_P_IPV6)) {
-		reason = answer_nd(ctx);
+/*
+ * A packet that is not whole, or whose port has no service: for a service of
+ * every port, an error, a question to a VIP, or not for a VIP at all.
+ */
+static __always_inline enum reason
+balance_other(struct xdp_md *ctx, struct packet *packet, enum reason reason)
+{
+	bool asks = reason == REASON_FORWARDED && is_icmp(packet);
+	struct service vip, service;
+	struct packet flow = {};
+	bool found;
+
+	if (asks && packet->eth_proto == swap16(ETH_P_IPV6)) {
+		reason = answer_nd(ctx, packet);
 		if (reason != REASON_NOT_VIP)
 			return reason;
 	}
-	if (!vip_find(&packet->destination))
+	if (likely(!vip_find(&packet->destination, &vip)))
 		return REASON_NOT_VIP;
-	reason = steer_error(ctx, packet);
-	return reason == REASON_ICMP_OTHER ? answer_echo(ctx, packet) : reason;
+	if (reason == REASON_MALFORMED)
+		return reason;
+	if (reason == REASON_FRAGMENT)
+		return forward_fragment(ctx, &vip, packet);
+	if (asks && packet->fragment)
+		return REASON_FRAGMENT;
+
+	if (!asks)
+		flow = *packet;
+	else if (!error_open(ctx, packet, &flow))
+		return answer_echo(ctx, packet);
+	found = asks && service_find(&flow, &service);
+	if (!found && !service_find_every_port(&vip, &flow, &service))
+		return asks ? answer_echo(ctx, packet) : unserved_reason(&vip);
+	reason = forward(ctx, &service, &flow, !asks);
+	packet->service = flow.service;
+	packet->backend = flow.backend;
+	packet->egress = flow.egress;
+	return asks && reason_forwards(reason) ? REASON_FORWARDED_ERROR :
+						 reason;
 }
 
 /* Walk one packet through the balancer. */
-static __always_inline enum reason balance(struct xdp_md *ctx)
+static __always_inline enum reason balance(struct xdp_md *ctx,
+					   struct packet *packet)
 {
-	struct packet packet = {};
-	struct service *service;
-	enum reason reason;
+	enum reason reason = packet_parse(ctx, packet);
+	struct service service;
 
-	reason = packet_parse(ctx, &packet);
-	if (reason == REASON_NOT_IP && packet.eth_proto == swap16(ETH_P_ARP))
-		return answer_arp(ctx);
-	if (unlikely(reason != REASON_FORWARDED))
-		return reason;
-	service = service_find(&packet);
-	if (likely(service))
-		return forward(ctx, service, &packet, true);
-	return answer(ctx, &packet);
+	if (likely(reason == REASON_FORWARDED &&
+		   service_find(packet, &service)))
+		return forward(ctx, &service, packet, true);
+	if (reason == REASON_NOT_IP)
+		return packet->eth_proto == swap16(ETH_P_ARP) ?
+			       answer_arp(ctx, packet) :
+			       reason;
+	return balance_other(ctx, packet, reason);
 }
 
-/* Where a packet would go that came in by the interface of its backend. */
+/*
+ * Where a packet would go. One that comes in by an interface the balancer is
+ * not on is taken for one that comes in by its backend's.
+ */
 static __always_inline enum reason explain(struct xdp_md *ctx,
+					   struct packet *packet,
 					   struct explanation *explanation)
 {
-	struct packet packet = {};
+	enum reason reason = packet_parse(ctx, packet);
+	struct service service, vip;
+	struct interface *ingress;
+	struct choice choice = {};
 	struct backend *backend;
-	struct service *service;
-	struct choice choice;
-	enum reason reason;
+	struct place place = {};
+	enum reason placed;
 	__u32 id;
 
-	reason = packet_parse(ctx, &packet);
 	if (reason != REASON_FORWARDED)
 		return reason;
-	service = service_find(&packet);
-	if (!service)
-		return unserved_reason(&packet, true);
-	choice_make(service, &packet, &choice, false);
-	explanation->service = service->id;
+	if (!vip_find(&packet->destination, &vip))
+		return REASON_NOT_VIP;
+	if (!service_find(packet, &service) &&
+	    !service_find_every_port(&vip, packet, &service))
+		return unserved_reason(&vip);
+	explanation->service = service.id;
+	reason = decide(&service, packet, &choice, false);
 	explanation->slot = choice.slot;
 	explanation->backend = choice.backend;
+	if (!reason_forwards(reason))
+		return reason;
 	id = choice.backend;
 	backend = map_lookup(MAP(backends), &id);
-	if (!reason_forwards(choice.reason) || !backend)
+	if (!backend)
 		return REASON_NO_BACKEND;
-	reason = backend_check(backend, backend_mac(backend), backend->ifindex);
-	return reason == REASON_FORWARDED ? choice.reason : reason;
+	ingress = interface_find(ctx->ingress_ifindex);
+	id = ctx->ingress_ifindex;
+	if (ingress && mac_load(ingress->mac).word)
+		place.own = mac_load(ingress->mac);
+	else
+		id = backend->ifindex;
+	placed = place_find(backend, packet, id, &place);
+	explanation->egress = packet->egress;
+	return reason_forwards(placed) ? reason : placed;
 }
 
 int pydsr_balance(struct xdp_md *ctx)
 {
-	return verdict_count(balance(ctx));
+	struct packet packet = {};
+
+	return verdict_count(balance(ctx, &packet), &packet);
 }
 
 int pydsr_explain(struct xdp_md *ctx)
@@ -270,8 +320,9 @@ int pydsr_explain(struct xdp_md *ctx)
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
 	struct explanation explanation = {};
+	struct packet packet = {};
 
-	explanation.reason = explain(ctx, &explanation);
+	explanation.reason = explain(ctx, &packet, &explanation);
 	if (data + sizeof(explanation) > data_end)
 		return XDP_ABORTED;
 	__builtin_memcpy(data, &explanation, sizeof(explanation));

@@ -7,44 +7,51 @@
 #include "maps.h"
 #include "packet.h"
 
-static __always_inline struct service *
-bucket_find(struct service_bucket *bucket, const struct service_key *key)
+/*
+ * Copy out the service of a key, if there. A copy rather than a pointer: so
+ * the kernel's verifier need not walk all that follows for each place in turn.
+ */
+static __always_inline bool bucket_find(const struct service_bucket *bucket,
+					const struct service_key *key,
+					struct service *service)
 {
 #pragma unroll
 	for (int i = 0; i < INDEX_BUCKET_SERVICES; i++) {
-		struct service *service = &bucket->services[i];
+		const struct service_entry *entry = &bucket->entries[i];
 
-		if (service->key.vip.halves[1] == key->vip.halves[1] &&
-		    service->key.tail == key->tail &&
-		    service->key.vip.halves[0] == key->vip.halves[0])
-			return service;
+		if (entry->key.vip.halves[1] == key->vip.halves[1] &&
+		    entry->key.tail == key->tail &&
+		    entry->key.vip.halves[0] == key->vip.halves[0]) {
+			*service = entry->service;
+			return true;
+		}
 	}
-	return NULL;
+	return false;
 }
 
 /* pydsr/service_index.py puts a service where this looks for it. */
-static __always_inline struct service *index_find(const struct service_key *key)
+static __always_inline bool index_find(const struct service_key *key,
+				       struct service *service)
 {
 	__u32 only = 0;
 	void *inner = map_lookup(MAP(service_index), &only);
 	struct service_index *index = inner ? map_lookup(inner, &only) : NULL;
-	struct service *service;
 	__u64 hash;
 
 	/* The key of an empty place is zero, and no VIP is. */
 	if (unlikely(!index || !(key->vip.halves[0] | key->vip.halves[1])))
-		return NULL;
+		return false;
 	hash = hash_words(PYDSR_SEED ^ index->salt, key->vip.halves[0],
 			  key->vip.halves[1], key->tail);
-	service = bucket_find(&index->buckets[hash >> (64 - INDEX_BUCKET_BITS)],
-			      key);
-	if (likely(service))
-		return service;
+	if (likely(bucket_find(&index->buckets[hash >> (64 - INDEX_BUCKET_BITS)],
+			       key, service)))
+		return true;
 	hash = hash >> (64 - 2 * INDEX_BUCKET_BITS) & (INDEX_BUCKETS - 1);
-	return bucket_find(&index->buckets[hash], key);
+	return bucket_find(&index->buckets[hash], key, service);
 }
 
-static __always_inline struct service *service_find(const struct packet *packet)
+static __always_inline bool service_find(const struct packet *packet,
+					 struct service *service)
 {
 	struct service_key key = {
 		.vip = packet->destination,
@@ -52,20 +59,36 @@ static __always_inline struct service *service_find(const struct packet *packet)
 		.ip_proto = packet->ip_proto,
 	};
 
-	return index_find(&key);
+	return index_find(&key, service);
 }
 
-static __always_inline struct service *vip_find(const struct address *address)
+/* The service of every port that a VIP has for the packet's protocol. */
+static __always_inline bool service_find_every_port(const struct service *vip,
+						    const struct packet *packet,
+						    struct service *service)
+{
+#ifdef PYDSR_WITH_EVERY_PORT
+	struct service_key key = {
+		.vip = packet->destination,
+		.ip_proto = packet->ip_proto,
+	};
+
+	if (vip->flags & SERVICE_EVERY_PORT)
+		return index_find(&key, service);
+#endif
+	return false;
+}
+
+static __always_inline bool vip_find(const struct address *address,
+				     struct service *vip)
 {
 	struct service_key key = { .vip = *address, .is_vip = 1 };
 
-	return index_find(&key);
+	return index_find(&key, vip);
 }
 
-static __always_inline struct interface *interface_find(struct xdp_md *ctx)
+static __always_inline struct interface *interface_find(__u32 ifindex)
 {
-	__u32 ifindex = ctx->ingress_ifindex;
-
 	return map_lookup(MAP(interfaces), &ifindex);
 }
 
@@ -109,17 +132,23 @@ static __always_inline __u64 prefix_mask(int bits)
 static __always_inline struct flow_key
 flow_identify(const struct service *service, const struct packet *packet)
 {
-	struct flow_key flow = { .service = service->id };
+	bool by_destination = service->affinity == AFFINITY_DESTINATION;
+	struct flow_key flow = {
+		.address = packet->source,
+		.service = service->id,
+		.source_port = packet->source_port,
+		.destination_port = packet->destination_port,
+	};
 
-	if (likely(service->affinity == AFFINITY_FLOW)) {
-		flow.address = packet->source;
-		flow.source_port = packet->source_port;
-		flow.destination_port = packet->destination_port;
+	if (likely(service->affinity == AFFINITY_FLOW))
 		return flow;
+	flow.source_port = 0;
+	flow.destination_port = 0;
+	/* By halves: a choice of addresses would keep the packet in memory. */
+	if (by_destination) {
+		flow.address.halves[0] = packet->destination.halves[0];
+		flow.address.halves[1] = packet->destination.halves[1];
 	}
-	flow.address = service->affinity == AFFINITY_SOURCE ?
-			       packet->source :
-			       packet->destination;
 	flow.address.halves[0] &= prefix_mask(service->prefix);
 	flow.address.halves[1] &= prefix_mask(service->prefix - 64);
 	return flow;

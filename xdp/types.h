@@ -10,7 +10,7 @@
 #ifndef PYDSR_TYPES_H
 #define PYDSR_TYPES_H
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 /* Chosen at attach: a prime, and 16 bits of it name a backend. */
 #define TABLE_SIZE PYDSR_TABLE_SIZE
@@ -30,7 +30,10 @@ struct address {
 	__u64 halves[2];
 };
 
-/* A port and protocol of a VIP, or the VIP itself, which no packet can claim. */
+/*
+ * A port and protocol of a VIP, or the VIP itself, which no packet can claim.
+ * Port 0 stands for every port that has no service of its own.
+ */
 struct service_key {
 	struct address vip;
 	union {
@@ -52,17 +55,29 @@ enum affinity {
 
 enum service_flag {
 	SERVICE_ONE_PACKET = 1 << 0,
-	SERVICE_ARP = 1 << 1,
+	SERVICE_ARP = 1 << 1, /* of services and VIPs */
+	SERVICE_ACL = 1 << 2, /* there are source rules for it */
+	SERVICE_ACL_ALL = 1 << 3, /* there are source rules for all services */
+	SERVICE_GUARD = 1 << 4, /* new flows of a source are limited */
+	SERVICE_EVERY_PORT = 1 << 5, /* it is one; of a VIP: it has one */
+	/* Of VIPs: */
+	SERVICE_UNSERVED_PASS = 1 << 6,
+	SERVICE_UNSERVED_DROP = 1 << 7,
 };
 
-/* A service, or a VIP, as the program finds it; the key is zero where none is. */
+/* A service, or a VIP, as the program finds it: one word. */
 struct service {
-	struct service_key key;
 	__u32 id;
 	__u8 affinity;
 	__u8 flags;
 	__u8 prefix; /* bits of 128 that affinity by address keeps */
 	__u8 pad;
+};
+
+/* An entry of the index; the key is zero where none is. */
+struct service_entry {
+	struct service_key key;
+	struct service service;
 };
 
 /*
@@ -76,7 +91,7 @@ struct service {
 #define INDEX_BUCKET_SERVICES 4
 
 struct service_bucket {
-	struct service services[INDEX_BUCKET_SERVICES];
+	struct service_entry entries[INDEX_BUCKET_SERVICES];
 };
 
 struct service_index {
@@ -93,8 +108,25 @@ struct service_config {
 	__u8 flags;
 	__u8 netmask4;
 	__u8 netmask6;
-	__u8 pad[4];
+	/* New flows a second of one source network; 0 does not limit. */
+	__u32 max_new_flows;
+	__u8 guard_netmask4;
+	__u8 guard_netmask6;
+	__u8 pad[6];
 	char name[64];
+};
+
+/* What becomes of packets for a VIP's port that no service has. */
+enum unserved {
+	UNSERVED_COUNT,
+	UNSERVED_PASS,
+	UNSERVED_DROP,
+};
+
+/* What the control plane knows of a VIP, by its address, beside its services. */
+struct vip_config {
+	__u8 unserved;
+	__u8 pad[7];
 };
 
 enum backend_state {
@@ -105,6 +137,14 @@ enum backend_state {
 	/* Removed, but flow records may still name it: the id waits. */
 	BACKEND_RETIRED,
 };
+
+/* An 802.1Q or 802.1ad tag as a backend's frames carry it; zeros are no tag. */
+struct tag {
+	__be16 protocol;
+	__be16 vlan;
+};
+
+#define TAGS_MAX 2
 
 /*
  * One backend of one service, in one cache line. The MAC and its two bytes of
@@ -120,10 +160,15 @@ struct backend {
 	__u8 mac_by_hand;
 	__u8 pad2[6];
 	struct address address;
-	__u8 pad3[24];
+	/* Outermost first. */
+	union {
+		struct tag tags[TAGS_MAX];
+		__u64 tags_word;
+	};
+	__u8 pad3[16];
 };
 
-/* Bytes are of whole Ethernet frames; new flows are TCP SYNs. */
+/* Bytes are of whole Ethernet frames; new flows are TCP SYNs and SCTP INITs. */
 struct counters {
 	__u64 packets;
 	__u64 bytes;
@@ -182,6 +227,59 @@ struct record {
 	__u16 flags;
 };
 
+/* A packet in fragments, which carry no ports but for the first. */
+struct fragment_key {
+	struct address source;
+	struct address destination;
+	__u32 id; /* as on the wire; IPv4 has 16 bits of it */
+	__u8 ip_proto;
+	__u8 pad[3];
+};
+
+/* Where the first fragment of a packet went. */
+struct fragment {
+	__u64 last_seen;
+	__u32 service;
+	__u16 backend;
+	__u8 pad[2];
+};
+
+/* A source rule: the longest matching prefix of a scope decides. */
+struct acl_key {
+	__u32 prefix; /* bits of what follows: 32 of the scope, those of the address */
+	__u32 scope; /* a service's id, or one of the scopes of all services */
+	struct address source;
+};
+
+/* One for each version of IP: ::/0 holds the mapped addresses as well. */
+#define ACL_SCOPE_ALL4 0xfffffffe
+#define ACL_SCOPE_ALL6 0xffffffff
+
+enum acl_action {
+	ACL_ALLOW,
+	ACL_DENY,
+};
+
+struct acl_rule {
+	__u32 action;
+};
+
+/* A source network whose new flows a service limits. */
+struct guard_key {
+	struct address source;
+	__u32 service;
+	__u8 pad[4];
+};
+
+/*
+ * When the next flow is due if they come at the highest rate, in nanoseconds
+ * of CLOCK_MONOTONIC (the theoretical arrival time of the generic cell rate
+ * algorithm, ITU-T I.371).
+ */
+struct guard {
+	__u64 due;
+};
+
 struct interface {
 	__u8 mac[6];
 	__u8 pad[2];
@@ -193,7 +291,21 @@ struct settings {
 	__u64 seed;
 	/* Set while a change is under way: the next one finds what it left. */
 	__u32 changing;
-	__u8 pad[4];
+	/* Bits of enum feature: those in the loaded program, and those asked for or refused. */
+	__u32 features;
+	__u32 features_with;
+	__u32 features_without;
+};
+
+/* Parts that are compiled in where the configuration uses them (-DPYDSR_WITH_name). */
+enum feature {
+	FEATURE_VLAN = 1 << 0,
+	FEATURE_REDIRECT = 1 << 1,
+	FEATURE_FRAGMENTS = 1 << 2,
+	FEATURE_EVERY_PORT = 1 << 3,
+	FEATURE_ACL = 1 << 4,
+	FEATURE_GUARD = 1 << 5,
+	FEATURE_TAP = 1 << 6,
 };
 
 /* What pydsr_explain writes over the start of the packet it was given. */
@@ -203,12 +315,17 @@ struct explanation {
 	__u32 slot;
 	__u16 backend;
 	__u16 pad;
+	__u32 egress; /* interface index, where another than it came in by; else 0 */
 };
 
 _Static_assert(sizeof(struct service_key) == 24, "keys have no hidden bytes");
+_Static_assert(sizeof(struct service) == 8, "a service is read by one load");
 _Static_assert(sizeof(struct service_bucket) == 128, "two cache lines");
 _Static_assert(sizeof(struct backend) == 64, "a backend is one cache line");
 _Static_assert(sizeof(struct slot) == 4, "a slot is read by one load");
 _Static_assert(sizeof(struct flow_key) == 24, "keys have no hidden bytes");
+_Static_assert(sizeof(struct fragment_key) == 40, "keys have no hidden bytes");
+_Static_assert(sizeof(struct acl_key) == 24, "keys have no hidden bytes");
+_Static_assert(sizeof(struct guard_key) == 24, "keys have no hidden bytes");
 
 #endif

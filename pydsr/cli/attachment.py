@@ -45,6 +45,15 @@ def _parse_seed(text: str | None) -> int | None:
 @click.option(
     "--seed", metavar="HEX", help="Key of the flow hash: balancers with the same one agree."
 )
+@click.option(
+    "--with",
+    "asked",
+    multiple=True,
+    metavar="FEATURE",
+    help="Compile a feature in that nothing needs yet: vlan, redirect, fragments, every-port, acl, "
+    "guard, tap.",
+)
+@click.option("--without", "refused", multiple=True, metavar="FEATURE", help="Leave one out.")
 @plan_option
 @click.pass_obj
 def attach(
@@ -53,27 +62,38 @@ def attach(
     mode: str,
     table_size: int | None,
     seed: str | None,
+    asked: tuple[str, ...],
+    refused: tuple[str, ...],
     plan_only: bool,
     as_json: bool,
 ) -> None:
     """Put the balancer on interfaces, or upgrade it where it already is.
 
     An upgrade in place replaces the program between two packets. Services, backends and
-    counters stay.
+    counters stay. What the configuration does not use is not compiled in; a change that needs
+    more upgrades the program by itself.
 
     \b
     Examples:
       pydsr attach eth0
       pydsr attach eth0 eth1 --mode native
       pydsr attach eth0 --table-size 131071
+      pydsr attach eth0 --with vlan,acl --without tap
     """
     from pydsr import attachment
+    from pydsr.features import parse_features
 
-    number = _parse_seed(seed)
+    options = attachment.AttachOptions(
+        mode,
+        table_size,
+        _parse_seed(seed),
+        parse_features(asked),
+        parse_features(refused),
+    )
     if plan_only:
-        show_impact(attachment.plan_attach(directory, interfaces, mode), plan_only, as_json)
+        show_impact(attachment.plan_attach(directory, interfaces, options), plan_only, as_json)
         return
-    for one in attachment.attach(directory, interfaces, mode, table_size, number):
+    for one in attachment.attach(directory, interfaces, options):
         verb = "upgraded in place" if one.upgraded else "attached"
         click.echo(f"{one.name}: {verb}, {one.mode} mode, program {one.program_id}")
 

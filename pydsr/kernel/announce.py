@@ -13,8 +13,8 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 
-from pydsr.kernel.links import Interface
-from pydsr.model import IPAddress
+from pydsr.model import IPAddress, MacAddress
+from pydsr.segments import Interface
 
 _log = logging.getLogger(__name__)
 
@@ -27,15 +27,21 @@ _SIOCADDMULTI = 0x8931
 _SIOCDELMULTI = 0x8932
 
 
-def announce(interface: Interface, vips: Iterable[IPAddress]) -> None:
-    """Send one announcement for each VIP out of an interface; failures are only logged."""
+def announce(device: str, mac: MacAddress, vips: Iterable[IPAddress]) -> None:
+    """Send one announcement for each VIP out of a device; failures are only logged.
+
+    Args:
+        device: its name.
+        mac: where the VIPs are: that of the attached interface, which is what the program takes.
+        vips: what is announced.
+    """
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         try:
-            raw.bind((interface.name, 0))
+            raw.bind((device, 0))
             for vip in vips:
-                raw.send(announcement(interface.mac.octets, vip))
+                raw.send(announcement(mac.octets, vip))
         except OSError as error:
-            _log.warning("%s: VIPs not announced: %s", interface.name, error.strerror)
+            _log.warning("%s: VIPs not announced: %s", device, error.strerror)
 
 
 def announcement(mac: bytes, vip: IPAddress) -> bytes:

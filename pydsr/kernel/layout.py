@@ -11,15 +11,19 @@ from ctypes import Structure, c_char, c_ubyte, c_uint8, c_uint16, c_uint32, c_ui
 from enum import IntEnum, IntFlag
 from functools import cache
 
+from pydsr.features import Feature
 from pydsr.maglev import NO_BACKEND
 from pydsr.model import IPAddress
 from pydsr.service_index import BUCKET_ENTRIES, BUCKETS
 from pydsr.table import LOOK_UP_ONLY
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 BACKENDS_MAX = 65535
 SERVICES_MAX = 16384
 INTERFACES_MAX = 65536
+ACL_SCOPE_ALL4 = 0xFFFFFFFE
+ACL_SCOPE_ALL6 = 0xFFFFFFFF
+TAGS_MAX = 2
 _MEMBERS_PER_SLOT = 16
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
@@ -33,6 +37,12 @@ class ServiceFlag(IntFlag):
 
     ONE_PACKET = 1
     ARP = 2
+    ACL = 4
+    ACL_ALL = 8
+    GUARD = 16
+    EVERY_PORT = 32
+    UNSERVED_PASS = 64
+    UNSERVED_DROP = 128
 
 
 class AffinityNumber(IntEnum):
@@ -51,6 +61,21 @@ class StateNumber(IntEnum):
     DRAIN = 2
     DOWN = 3
     RETIRED = 4
+
+
+class UnservedNumber(IntEnum):
+    """Mirrors enum unserved."""
+
+    COUNT = 0
+    PASS = 1
+    DROP = 2
+
+
+class AclAction(IntEnum):
+    """Mirrors enum acl_action."""
+
+    ALLOW = 0
+    DENY = 1
 
 
 class RecordFlag(IntFlag):
@@ -81,16 +106,24 @@ class ServiceConfig(Structure):
         ("flags", c_uint8),
         ("netmask4", c_uint8),
         ("netmask6", c_uint8),
-        ("pad", c_ubyte * 4),
+        ("max_new_flows", c_uint32),
+        ("guard_netmask4", c_uint8),
+        ("guard_netmask6", c_uint8),
+        ("pad", c_ubyte * 6),
         ("name", c_char * 64),
     ]
+
+
+class VipConfig(Structure):
+    """Mirrors struct vip_config."""
+
+    _fields_ = [("unserved", c_uint8), ("pad", c_ubyte * 7)]
 
 
 class ServiceValue(Structure):
     """Mirrors struct service."""
 
     _fields_ = [
-        ("key", ServiceKey),
         ("id", c_uint32),
         ("affinity", c_uint8),
         ("flags", c_uint8),
@@ -99,10 +132,16 @@ class ServiceValue(Structure):
     ]
 
 
+class ServiceEntry(Structure):
+    """Mirrors struct service_entry."""
+
+    _fields_ = [("key", ServiceKey), ("service", ServiceValue)]
+
+
 class ServiceBucket(Structure):
     """Mirrors struct service_bucket."""
 
-    _fields_ = [("services", ServiceValue * BUCKET_ENTRIES)]
+    _fields_ = [("entries", ServiceEntry * BUCKET_ENTRIES)]
 
 
 class ServiceIndex(Structure):
@@ -113,6 +152,12 @@ class ServiceIndex(Structure):
         ("pad", c_ubyte * 56),
         ("buckets", ServiceBucket * BUCKETS),
     ]
+
+
+class TagValue(Structure):
+    """Mirrors struct tag."""
+
+    _fields_ = [("protocol", c_ubyte * 2), ("vlan", c_ubyte * 2)]
 
 
 class BackendValue(Structure):
@@ -127,7 +172,8 @@ class BackendValue(Structure):
         ("mac_by_hand", c_uint8),
         ("pad2", c_ubyte * 6),
         ("address", Address),
-        ("pad3", c_ubyte * 24),
+        ("tags", TagValue * TAGS_MAX),
+        ("pad3", c_ubyte * 16),
     ]
 
 
@@ -177,6 +223,53 @@ class RecordValue(Structure):
     ]
 
 
+class FragmentKey(Structure):
+    """Mirrors struct fragment_key."""
+
+    _fields_ = [
+        ("source", Address),
+        ("destination", Address),
+        ("id", c_uint32),
+        ("ip_proto", c_uint8),
+        ("pad", c_ubyte * 3),
+    ]
+
+
+class FragmentValue(Structure):
+    """Mirrors struct fragment."""
+
+    _fields_ = [
+        ("last_seen", c_uint64),
+        ("service", c_uint32),
+        ("backend", c_uint16),
+        ("pad", c_ubyte * 2),
+    ]
+
+
+class AclKey(Structure):
+    """Mirrors struct acl_key."""
+
+    _fields_ = [("prefix", c_uint32), ("scope", c_uint32), ("source", Address)]
+
+
+class AclRule(Structure):
+    """Mirrors struct acl_rule."""
+
+    _fields_ = [("action", c_uint32)]
+
+
+class GuardKey(Structure):
+    """Mirrors struct guard_key."""
+
+    _fields_ = [("source", Address), ("service", c_uint32), ("pad", c_ubyte * 4)]
+
+
+class GuardValue(Structure):
+    """Mirrors struct guard."""
+
+    _fields_ = [("due", c_uint64)]
+
+
 class InterfaceValue(Structure):
     """Mirrors struct interface."""
 
@@ -191,7 +284,9 @@ class SettingsValue(Structure):
         ("table_size", c_uint32),
         ("seed", c_uint64),
         ("changing", c_uint32),
-        ("pad", c_ubyte * 4),
+        ("features", c_uint32),
+        ("features_with", c_uint32),
+        ("features_without", c_uint32),
     ]
 
 
@@ -204,6 +299,7 @@ class Explanation(Structure):
         ("slot", c_uint32),
         ("backend", c_uint16),
         ("pad", c_uint16),
+        ("egress", c_uint32),
     ]
 
 
@@ -242,15 +338,24 @@ def static_assertions(table_size: int) -> str:
     mirrors: dict[str, type[Structure]] = {
         "service_key": ServiceKey,
         "service": ServiceValue,
+        "service_entry": ServiceEntry,
         "service_bucket": ServiceBucket,
         "service_index": ServiceIndex,
         "service_config": ServiceConfig,
+        "vip_config": VipConfig,
+        "tag": TagValue,
         "backend": BackendValue,
         "counters": CountersValue,
         "member": MemberValue,
         "slot": SlotValue,
         "flow_key": FlowKey,
         "record": RecordValue,
+        "fragment_key": FragmentKey,
+        "fragment": FragmentValue,
+        "acl_key": AclKey,
+        "acl_rule": AclRule,
+        "guard_key": GuardKey,
+        "guard": GuardValue,
         "interface": InterfaceValue,
         "settings": SettingsValue,
         "explanation": Explanation,
@@ -262,6 +367,9 @@ def static_assertions(table_size: int) -> str:
         f'_Static_assert(LOOK_UP_ONLY == {LOOK_UP_ONLY}, "table.py: LOOK_UP_ONLY");',
         f'_Static_assert(NO_BACKEND == {NO_BACKEND}, "maglev.py: NO_BACKEND");',
         f'_Static_assert(INTERFACES_MAX == {INTERFACES_MAX}, "layout.py: INTERFACES_MAX");',
+        f'_Static_assert(ACL_SCOPE_ALL4 == {ACL_SCOPE_ALL4}, "layout.py: ACL_SCOPE_ALL4");',
+        f'_Static_assert(ACL_SCOPE_ALL6 == {ACL_SCOPE_ALL6}, "layout.py: ACL_SCOPE_ALL6");',
+        f'_Static_assert(TAGS_MAX == {TAGS_MAX}, "layout.py: TAGS_MAX");',
         f'_Static_assert(SERVICES_MAX == {SERVICES_MAX}, "layout.py: SERVICES_MAX");',
     ]
     enums: dict[str, type[IntEnum] | type[IntFlag]] = {
@@ -269,6 +377,9 @@ def static_assertions(table_size: int) -> str:
         "SERVICE": ServiceFlag,
         "BACKEND": StateNumber,
         "RECORD": RecordFlag,
+        "UNSERVED": UnservedNumber,
+        "ACL": AclAction,
+        "FEATURE": Feature,
     }
     for prefix, enum in enums.items():
         lines += [

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2 import Ethtool, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from pydsr.errors import EnvironmentCannotError, InputError, PermissionDeniedError
-from pydsr.model import IPAddress, MacAddress
+from pydsr.model import VLAN_8021Q, IPAddress, MacAddress, Tag
+from pydsr.segments import Interface
+
+_log = logging.getLogger(__name__)
 
 _ETHERNET = 1
 # What pyroute2 calls the values of IFLA_XDP_ATTACHED (linux/if_link.h).
 _MODES = {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offloaded"}
-
-
-@dataclass(frozen=True)
-class Interface:
-    """A network interface as netlink shows it.
-
-    Attributes:
-        xdp_mode: how an XDP program is attached; empty where there is none.
-        xdp_program: that program's id, or 0.
-        parent: index of the device it is on top of (macvlan, VLAN), or 0.
-    """
-
-    index: int
-    name: str
-    mac: MacAddress
-    mtu: int
-    is_up: bool
-    xdp_mode: str = ""
-    xdp_program: int = 0
-    parent: int = 0
 
 
 @contextmanager
@@ -75,8 +58,27 @@ def _interface(message: Any) -> Interface:
         is_up=bool(message["flags"] & 1),
         xdp_mode=_MODES.get(attached, "several") if attached else "",
         xdp_program=xdp.get_attr("IFLA_XDP_PROG_ID") or 0 if attached else 0,
-        parent=message.get("link") or 0,
+        parent=_parent(message),
+        master=message.get("master") or 0,
+        kind=message.get(("linkinfo", "kind")) or "",
+        tag=_tag(message),
     )
+
+
+def _parent(message: Any) -> int:
+    # The other end of a veth is below it no more than above, and an index of another network
+    # namespace means something else here.
+    is_elsewhere = message.get("link_netnsid") is not None
+    if is_elsewhere or message.get(("linkinfo", "kind")) == "veth":
+        return 0
+    return message.get("link") or 0
+
+
+def _tag(message: Any) -> Tag | None:
+    if message.get(("linkinfo", "kind")) != "vlan":
+        return None
+    protocol = message.get(("linkinfo", "data", "vlan_protocol"))
+    return Tag(protocol or VLAN_8021Q, message.get(("linkinfo", "data", "vlan_id")))
 
 
 def all_interfaces() -> list[Interface]:
@@ -99,7 +101,7 @@ def find_interface(name: str) -> Interface:
             continue
         if message["ifi_type"] != _ETHERNET:
             raise EnvironmentCannotError(
-                f"{name} is no Ethernet interface",
+                f"{name} is no Ethernet interface{_kind_in_words(message)}",
                 "Direct Server Return rewrites Ethernet addresses: name the network card",
             )
         return _interface(message)
@@ -108,6 +110,26 @@ def find_interface(name: str) -> Interface:
         f"there is no interface {name!r} in this network namespace",
         f"there are: {names}" if names else "it has no Ethernet interface at all",
     )
+
+
+def _kind_in_words(message: Any) -> str:
+    kind = message.get(("linkinfo", "kind"))
+    return f" but of the kind {kind}" if kind else ""
+
+
+def strips_tags(name: str) -> bool:
+    """Return whether an interface takes VLAN tags off before a program sees them.
+
+    False where that cannot be asked.
+    """
+    ethtool = Ethtool()
+    try:
+        return bool(ethtool.get_features(name).features["rx-vlan-hw-parse"].enable)
+    except (KeyError, OSError, NetlinkError) as error:
+        _log.debug("%s: its offloads cannot be asked for: %s", name, error)
+        return False
+    finally:
+        ethtool.close()
 
 
 def local_addresses() -> set[IPAddress]:

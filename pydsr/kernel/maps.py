@@ -18,6 +18,10 @@ from pydsr.kernel.libbpf import Descriptor
 VERDICTS_MAX = 64
 RECORDS_MAX = 1 << 18
 PENDING_MAX = 1 << 16
+FRAGMENTS_MAX = 1 << 15
+GUARDS_MAX = 1 << 16
+ACL_RULES_MAX = 1 << 16
+EGRESS_MAX = 256
 
 _BATCH = 4096
 
@@ -87,8 +91,50 @@ def map_specs() -> tuple[MapSpec, ...]:
             sizeof(layout.RecordValue),
             PENDING_MAX,
         ),
+        # Packet in fragments -> the backend its first one went to. Written by the program.
+        MapSpec(
+            "fragments",
+            libbpf.MAP_TYPE_LRU_HASH,
+            sizeof(layout.FragmentKey),
+            sizeof(layout.FragmentValue),
+            FRAGMENTS_MAX,
+        ),
+        # VIP -> its policy, where it is not the default. Written by the control plane.
+        MapSpec(
+            "vips",
+            hash_,
+            sizeof(layout.Address),
+            sizeof(layout.VipConfig),
+            layout.SERVICES_MAX,
+        ),
+        # One element: a map, scope and source prefix -> rule. Written by the control plane.
+        MapSpec("acl", libbpf.MAP_TYPE_ARRAY_OF_MAPS, index, index, 1),
+        # Service and source network -> when its next flow is due. Written by the program.
+        MapSpec(
+            "guards",
+            libbpf.MAP_TYPE_LRU_HASH,
+            sizeof(layout.GuardKey),
+            sizeof(layout.GuardValue),
+            GUARDS_MAX,
+        ),
         # Interface index -> its MAC, or zeros. Written by the control plane.
         MapSpec("interfaces", array, index, sizeof(layout.InterfaceValue), layout.INTERFACES_MAX),
+        # Interface index -> itself, for redirecting to it. Written by the control plane.
+        MapSpec("egress", libbpf.MAP_TYPE_DEVMAP_HASH, index, index, EGRESS_MAX),
+        # One element: whether packets are tapped. Written by the control plane.
+        MapSpec("tap", array, index, index, 1),
+    )
+
+
+def create_acl_map() -> Descriptor:
+    """Create the map that holds the source rules of all scopes."""
+    return libbpf.map_create(
+        libbpf.MAP_TYPE_LPM_TRIE,
+        "rules",
+        sizeof(layout.AclKey),
+        sizeof(layout.AclRule),
+        ACL_RULES_MAX,
+        libbpf.MAP_FLAG_NO_PREALLOC,
     )
 
 
@@ -113,9 +159,12 @@ def create_table_map(table_size: int) -> Descriptor:
 def create_map(spec: MapSpec, table_size: int) -> Descriptor:
     """Create a map that is not pinned yet."""
     inner = None
-    if spec.kind == libbpf.MAP_TYPE_ARRAY_OF_MAPS:
-        is_index = spec.name == "service_index"
-        inner = create_index_map() if is_index else create_table_map(table_size)
+    if spec.name == "service_index":
+        inner = create_index_map()
+    elif spec.name == "tables":
+        inner = create_table_map(table_size)
+    elif spec.name == "acl":
+        inner = create_acl_map()
     return libbpf.map_create(
         spec.kind,
         spec.name,

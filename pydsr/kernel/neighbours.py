@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -17,8 +16,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import ndmsg, rt_type
 
 from pydsr.errors import BackendUnresolvedError
-from pydsr.kernel.links import netlink
-from pydsr.model import IPAddress, MacAddress
+from pydsr.kernel.links import all_interfaces, netlink
+from pydsr.model import IPAddress, MacAddress, Place
+from pydsr.segments import Segment, lowest_parent
 
 RESOLVE_SECONDS = 3.5
 """The kernel asks three times, a second apart, before it gives up (RFC 4861, section 10)."""
@@ -29,22 +29,16 @@ _UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
 _NTF_USE = 1
 
 
-@dataclass(frozen=True)
-class Neighbour:
-    """Where a backend is: its MAC and the interface it is behind."""
-
-    mac: MacAddress
-    ifindex: int
-
-
 def resolve(
-    addresses: Sequence[IPAddress], attached: Mapping[int, str], seconds: float = RESOLVE_SECONDS
-) -> dict[IPAddress, Neighbour]:
+    addresses: Sequence[IPAddress],
+    segments: Mapping[int, Segment],
+    seconds: float = RESOLVE_SECONDS,
+) -> dict[IPAddress, Place]:
     """Find the MACs of backends, all at once.
 
     Args:
         addresses: the backends.
-        attached: names of the interfaces the balancer is attached to, by index.
+        segments: the networks the balancer is on, by index of the device.
         seconds: the deadline.
 
     Raises:
@@ -53,8 +47,8 @@ def resolve(
     if not addresses:
         return {}
     with netlink() as ip:
-        links = {address: link_of(ip, address, attached) for address in addresses}
-        found: dict[IPAddress, Neighbour] = {}
+        links = {address: device_of(ip, address, segments) for address in addresses}
+        found: dict[IPAddress, Place] = {}
         for address, ifindex in links.items():
             _ask(ip, address, ifindex)
         deadline = time.monotonic() + seconds
@@ -63,34 +57,56 @@ def resolve(
                 if address not in found:
                     mac = _known(ip, address, ifindex, _USABLE)
                     if mac is not None:
-                        found[address] = Neighbour(mac, ifindex)
+                        found[address] = _place(mac, segments[ifindex])
             missing = [address for address in addresses if address not in found]
             if not missing:
                 return found
             if time.monotonic() > deadline or _all_failed(ip, missing, links):
-                raise _unanswered(missing, links, attached)
+                raise _unanswered(ip, missing, links)
             time.sleep(_POLL_SECONDS)
 
 
-def known(addresses: Sequence[IPAddress], attached: Collection[int]) -> dict[IPAddress, Neighbour]:
-    """Return those backends the kernel is sure of at this moment, without asking for any."""
+def known(
+    addresses: Sequence[IPAddress], segments: Mapping[int, Segment]
+) -> dict[IPAddress, list[Place]]:
+    """Return those backends the kernel is sure of at this moment, without asking for any.
+
+    One that answers on several of the balancer's networks has several places.
+    """
     with netlink() as ip:
         entries = [*ip.get_neighbours(family=socket.AF_INET)]
         entries += ip.get_neighbours(family=socket.AF_INET6)
     wanted = {str(address): address for address in addresses}
-    found = {}
+    found: dict[IPAddress, list[Place]] = {}
     for entry in entries:
         address = wanted.get(entry.get("dst"))
-        mac = entry.get("lladdr")
-        if address and mac and entry["ifindex"] in attached and entry["state"] & _USABLE:
-            found[address] = Neighbour(
-                MacAddress(bytes.fromhex(mac.replace(":", ""))), entry["ifindex"]
-            )
+        segment = segments.get(entry["ifindex"])
+        if address and segment and entry.get("lladdr") and entry["state"] & _USABLE:
+            found.setdefault(address, []).append(_place(_mac_of(entry), segment))
     return found
 
 
-def link_of(ip: IPRoute, address: IPAddress, attached: Collection[int]) -> int:
-    """Return the index of the attached interface an address is directly behind.
+def bridge_ports() -> dict[tuple[int, MacAddress], int]:
+    """Return the index of the port that a host is behind, by those of its bridge and its MAC."""
+    with netlink() as ip:
+        entries = ip.get_neighbours(family=socket.AF_BRIDGE)
+    return {
+        (entry.get("master"), _mac_of(entry)): entry["ifindex"]
+        for entry in entries
+        if entry.get("master") and entry.get("lladdr")
+    }
+
+
+def _mac_of(entry: Any) -> MacAddress:
+    return MacAddress(bytes.fromhex(entry.get("lladdr").replace(":", "")))
+
+
+def _place(mac: MacAddress, segment: Segment) -> Place:
+    return Place(mac, segment.ifindex, segment.tags)
+
+
+def device_of(ip: IPRoute, address: IPAddress, segments: Mapping[int, Segment]) -> int:
+    """Return the index of the device an address is directly behind: attached, or a VLAN above.
 
     Raises:
         BackendUnresolvedError: routed, local, or behind another interface.
@@ -121,13 +137,28 @@ def link_of(ip: IPRoute, address: IPAddress, attached: Collection[int]) -> int:
             f"backend's address there, or name its MAC yourself with {address}@MAC",
         )
     ifindex = int(route.get("oif"))
-    if ifindex not in attached:
-        name = ip.get_links(ifindex)[0].get("ifname")
-        raise BackendUnresolvedError(
-            f"backend {address} is behind {name}, where pydsr is not attached",
-            f"pydsr attach {name}",
-        )
+    if ifindex not in segments:
+        raise _elsewhere(address, ifindex, segments)
     return ifindex
+
+
+def _elsewhere(
+    address: IPAddress, ifindex: int, segments: Mapping[int, Segment]
+) -> BackendUnresolvedError:
+    """Return the error for a backend behind a device that the balancer reaches nothing by."""
+    by_index = {one.index: one for one in all_interfaces()}
+    device = by_index[ifindex]
+    lowest = lowest_parent(device, by_index)
+    if lowest.index in segments:
+        return BackendUnresolvedError(
+            f"backend {address} is behind {device.name}, in more than {MAX_TAGS} VLANs at once",
+            f"frames to backends carry up to {MAX_TAGS} VLAN tags",
+        )
+    ports = parts_of(lowest, by_index) if lowest.kind == "bridge" else []
+    return BackendUnresolvedError(
+        f"backend {address} is behind {device.name}, where pydsr is not attached",
+        f"pydsr attach {' '.join(ports or [lowest.name])}",
+    )
 
 
 def _entry(ip: IPRoute, address: IPAddress, ifindex: int) -> Any | None:
@@ -142,7 +173,7 @@ def _known(ip: IPRoute, address: IPAddress, ifindex: int, states: int) -> MacAdd
     entry = _entry(ip, address, ifindex)
     if entry is None or not entry["state"] & states or not entry.get("lladdr"):
         return None
-    mac = MacAddress(bytes.fromhex(entry.get("lladdr").replace(":", "")))
+    mac = _mac_of(entry)
     return mac if mac.is_unicast else None
 
 
@@ -166,10 +197,11 @@ def _all_failed(ip: IPRoute, addresses: Sequence[IPAddress], links: dict[IPAddre
 
 
 def _unanswered(
-    missing: Sequence[IPAddress], links: dict[IPAddress, int], attached: Mapping[int, str]
+    ip: IPRoute, missing: Sequence[IPAddress], links: dict[IPAddress, int]
 ) -> BackendUnresolvedError:
     names = ", ".join(str(address) for address in missing)
-    where = ", ".join(sorted({attached[links[address]] for address in missing}))
+    devices = sorted({links[address] for address in missing})
+    where = ", ".join(ip.get_links(index)[0].get("ifname") for index in devices)
     plural = len(missing) > 1
     return BackendUnresolvedError(
         f"backend{'s' * plural} {names} do{'es' * (not plural)} not answer ARP/ND on {where}",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pydsr.errors import EnvironmentCannotError, InternalError, PermissionDeniedError
+from pydsr.features import Feature
 from pydsr.kernel import layout, libbpf
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.sources import xdp_directory
@@ -34,28 +35,39 @@ class Programs:
     explain: Descriptor
 
 
-def load_programs(maps: Mapping[str, Descriptor], table_size: int, seed: int) -> Programs:
+def load_programs(
+    maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
+) -> Programs:
     """Compile and load both programs.
 
     Args:
         maps: every map of :func:`pydsr.kernel.maps.map_specs` by name.
         table_size: slots of a table.
         seed: the 64-bit key of the hash.
+        features: the parts to compile in.
 
     Raises:
         EnvironmentCannotError: bcc or the kernel cannot; says what to install.
         PermissionDeniedError: not privileged.
     """
+    compiled = compile_balancer(maps, table_size, seed, features)
+    return Programs(
+        load_function(compiled, "pydsr_balance"), load_function(compiled, "pydsr_explain")
+    )
+
+
+def compile_balancer(
+    maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
+) -> Any:
+    """Compile the data plane; arguments as of :func:`load_programs`, result of compile_source()."""
     definitions = [
         f"-DPYDSR_TABLE_SIZE={table_size}",
         f"-DPYDSR_SEED={seed:#x}ULL",
         *(f"-DPYDSR_FD_{name}={fd.number}" for name, fd in maps.items()),
+        *(f"-DPYDSR_WITH_{feature.name}" for feature in Feature if feature in features),
     ]
-    compiled = compile_source(
+    return compile_source(
         xdp_directory() / "pydsr.c", definitions, layout.static_assertions(table_size)
-    )
-    return Programs(
-        load_function(compiled, "pydsr_balance"), load_function(compiled, "pydsr_explain")
     )
 
 

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydsr.acl import Rules
 from pydsr.errors import EnvironmentCannotError
+from pydsr.features import Feature, Features
 from pydsr.flows import FlowRecord
 from pydsr.kernel import layout, libbpf
+from pydsr.kernel import rules as rule_maps
 from pydsr.kernel.bpffs import check_name
 from pydsr.kernel.codec import (
     STATE_NUMBERS,
@@ -28,8 +31,10 @@ from pydsr.kernel.codec import (
     pack_config,
     pack_endpoint,
     pack_index,
+    pack_tags,
     unpack_endpoint,
     unpack_options,
+    unpack_tags,
 )
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.libbpf import Descriptor
@@ -51,8 +56,9 @@ from pydsr.model import (
     Endpoint,
     IPAddress,
     MacAddress,
-    Protocol,
+    Place,
     Service,
+    Unserved,
 )
 from pydsr.service_index import ENTRY_BYTES, place_entries
 from pydsr.table import Table, TableMember
@@ -147,6 +153,48 @@ class State:
         libbpf.map_update(self.pins["settings"], c_uint32(0), value)
         return before
 
+    # -- features
+
+    def features(self) -> Features:
+        """Return which parts the loaded program has, and which attach was told of."""
+        value = layout.SettingsValue()
+        libbpf.map_lookup(self.pins["settings"], c_uint32(0), value)
+        return Features(
+            Feature(value.features),
+            Feature(value.features_with),
+            Feature(value.features_without),
+        )
+
+    def write_features(self, features: Features) -> None:
+        """Say which parts the loaded program has."""
+        value = layout.SettingsValue()
+        libbpf.map_lookup(self.pins["settings"], c_uint32(0), value)
+        value.features = features.compiled
+        value.features_with = features.asked
+        value.features_without = features.refused
+        libbpf.map_update(self.pins["settings"], c_uint32(0), value)
+
+    # -- source rules, and policies of VIPs
+
+    def rules(self) -> dict[int | None, Rules]:
+        """Return the source rules of each scope: a service's id, or None for all services."""
+        return dict(rule_maps.read_rules(self.pins))
+
+    def write_rules(self, scoped: rule_maps.ScopedRules) -> None:
+        """Replace all source rules by one map update.
+
+        Packets of a scope that had none before meet them when the index is written.
+        """
+        rule_maps.write_rules(self.pins, scoped)
+
+    def policies(self) -> dict[IPAddress, Unserved]:
+        """Return the policies of those VIPs that have another than the default."""
+        return rule_maps.read_policies(self.pins)
+
+    def write_policy(self, vip: IPAddress, policy: Unserved) -> None:
+        """Set the policy of a VIP; packets follow it when the index is written."""
+        rule_maps.write_policy(self.pins, vip, policy)
+
     # -- services
 
     def services(self) -> tuple[Service, ...]:
@@ -188,6 +236,7 @@ class State:
             state=STATES[StateNumber(member.state)],
             ifindex=value.ifindex,
             slots=member.slots,
+            tags=unpack_tags(value.tags),
         )
 
     def write_service(self, service: Service) -> None:
@@ -212,7 +261,8 @@ class State:
 
     def write_index(self, services: Iterable[Service]) -> None:
         """Have the program find these services and their VIPs, by one map update."""
-        salt, placed = place_entries(pack_index(services), self.settings.seed)
+        entries = pack_index(services, self.rules().keys(), self.policies())
+        salt, placed = place_entries(entries, self.settings.seed)
         index = layout.ServiceIndex(salt=salt)
         start = ctypes.addressof(index) + layout.ServiceIndex.buckets.offset
         for position, entry in placed.items():
@@ -322,15 +372,19 @@ class State:
         )
         libbpf.map_update(self.pins["backends"], c_uint32(backend_id), value)
 
-    def write_backend_mac(
-        self, backend_id: int, mac: MacAddress, ifindex: int, by_hand: bool
-    ) -> None:
-        """Say where a backend's frames go: a packet sees the old MAC or the new one."""
+    def write_backend_place(self, backend_id: int, place: Place, *, by_hand: bool) -> None:
+        """Say where a backend's frames go: a packet sees the old place or the new one.
+
+        Where more than the MAC changes, packets between the two meet no MAC and are dropped.
+        """
         view = self._backend_view(backend_id)
-        view.mac_by_hand = by_hand
-        view.ifindex = ifindex
         word = ctypes.c_uint64.from_buffer(self._backends_memory(), backend_id * _BACKEND_BYTES)
-        word.value = int.from_bytes(mac.octets + bytes(2), sys.byteorder)
+        if (view.ifindex, unpack_tags(view.tags)) != (place.ifindex, place.tags):
+            word.value = 0
+            view.ifindex = place.ifindex
+            view.tags = pack_tags(place.tags)
+        view.mac_by_hand = by_hand
+        word.value = int.from_bytes(place.mac.octets + bytes(2), sys.byteorder)
         del view, word
 
     def write_backend_state(self, backend_id: int, state: StateNumber) -> None:
@@ -346,7 +400,7 @@ class State:
         counters = PerCpuArray(self.pins["counters"], 3)
         found = {}
         for service in services:
-            counts_flows = service.endpoint.protocol is Protocol.TCP
+            counts_flows = service.endpoint.protocol.tells_new_flows
             for backend in service.backends:
                 packets, size, new_flows = counters.read(backend.id)
                 found[backend.id] = Counters(packets, size, new_flows if counts_flows else None)
@@ -392,9 +446,14 @@ class State:
             layout.InterfaceValue(mac=layout.Mac(*mac.octets)),
         )
 
+    def write_egress(self, ifindex: int) -> None:
+        """Let packets be redirected to an interface of this network namespace."""
+        libbpf.map_update(self.pins["egress"], c_uint32(ifindex), c_uint32(ifindex))
+
     def delete_interface(self, ifindex: int) -> None:
         """Forget an interface."""
         libbpf.map_update(self.pins["interfaces"], c_uint32(ifindex), layout.InterfaceValue())
+        libbpf.map_delete(self.pins["egress"], c_uint32(ifindex))
 
 
 def fill_settings(fd: Descriptor, settings: Settings) -> None:

@@ -6,20 +6,29 @@ from collections.abc import Iterator
 
 import pytest
 
+from pydsr.features import Feature
 from tests.xdp import world as worlds
-from tests.xdp.rig import Rig
+from tests.xdp.rig import EVERY_FEATURE, Rig
 
 
 @pytest.fixture(scope="session")
 def _bare() -> Iterator[Rig]:
-    with Rig() as loaded:
+    with Rig(features=EVERY_FEATURE) as loaded:
         yield loaded
 
 
 @pytest.fixture(scope="session")
 def _served() -> Iterator[Rig]:
-    with Rig() as loaded:
+    with Rig(features=Feature(0)) as loaded:
         worlds.build(loaded)
+        yield loaded
+
+
+@pytest.fixture(scope="session")
+def _served_more() -> Iterator[Rig]:
+    with Rig(features=EVERY_FEATURE) as loaded:
+        worlds.build(loaded)
+        worlds.build_more(loaded)
         yield loaded
 
 
@@ -32,6 +41,16 @@ def rig(_bare: Rig) -> Rig:
 
 @pytest.fixture
 def world(_served: Rig) -> Rig:
-    """Return a data plane with the services of world.py and no flows; not to be changed."""
+    """Return a data plane with the services of world.py and no flows; not to be changed.
+
+    Its program is the leanest one.
+    """
     _served.forget_flows()
     return _served
+
+
+@pytest.fixture
+def full_world(_served_more: Rig) -> Rig:
+    """Return one whose program has every feature, and more services; not to be changed."""
+    _served_more.forget_flows()
+    return _served_more

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
-from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6PacketTooBig,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+)
 from scapy.packet import Raw
 
 from tests.xdp.world import (
@@ -85,11 +92,34 @@ STEERED: tuple[tuple[str, Packet, int], ...] = (
         ip6(src=ROUTER6) / ICMPv6DestUnreach(code=4) / replied6() / from_udp(),
         DNS6,
     ),
+    (
+        "extension headers in the reply",
+        too_big(replied6() / IPv6ExtHdrDestOpt() / IPv6ExtHdrDestOpt() / from_tcp()),
+        WEB6,
+    ),
+    (
+        "a reply's first fragment, IPv6",
+        too_big(replied6() / IPv6ExtHdrFragment(m=1) / from_udp()),
+        DNS6,
+    ),
+    (
+        "an extension header in the error",
+        ip6(src=ROUTER6)
+        / IPv6ExtHdrHopByHop()
+        / ICMPv6PacketTooBig(mtu=1280)
+        / replied6()
+        / from_tcp(),
+        WEB6,
+    ),
 )
 
 # Description, frame: errors that are no backend's.
 UNSTEERED: tuple[tuple[str, Packet], ...] = (
     ("about a later fragment", error4(replied4(frag=100) / from_udp())),
+    (
+        "about a later fragment, IPv6",
+        too_big(replied6() / IPv6ExtHdrFragment(offset=9) / from_udp()),
+    ),
     ("about another sender's packet", error4(replied4(src=QUIET4) / from_tcp())),
     ("about a port without service", error4(replied4() / from_tcp(UNSERVED))),
     ("about another protocol", error4(replied4(proto=47) / Raw(bytes(20)))),

@@ -9,19 +9,33 @@ from __future__ import annotations
 import ipaddress
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from ctypes import c_uint32
 from dataclasses import dataclass
 from itertools import count
 from types import TracebackType
 
 from pydsr import maglev
+from pydsr.acl import Action, parse_networks
+from pydsr.features import DEFAULT_FEATURES, Feature
 from pydsr.flows import FlowRecord
 from pydsr.kernel import bpffs, layout, libbpf, program
 from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.maps import PerCpuArray, Pins, map_specs
+from pydsr.kernel.maps import HashMap, PerCpuArray, Pins, map_specs
 from pydsr.kernel.state import Settings, State, fill_settings
 from pydsr.maglev import NO_BACKEND
-from pydsr.model import BackendState, Counters, Endpoint, MacAddress, Service, ServiceOptions
+from pydsr.model import (
+    BackendState,
+    Counters,
+    Endpoint,
+    MacAddress,
+    Place,
+    Service,
+    ServiceOptions,
+    Tag,
+    Unserved,
+    parse_address,
+)
 from pydsr.reasons import all_reasons
 from pydsr.table import LOOK_UP_ONLY, Table, TableMember
 
@@ -29,9 +43,13 @@ TABLE_SIZE = 1009
 SEED = 0x0123456789ABCDEF
 INGRESS = 1
 ELSEWHERE = 2
+NOWHERE = 3
 BALANCER_MAC = MacAddress.parse("02:00:00:00:00:01")
+ELSEWHERE_MAC = MacAddress.parse("02:00:00:00:00:02")
 
-_VERDICTS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx"}
+EVERY_FEATURE = ~Feature(0)
+
+_VERDICTS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
 _numbers = count()
 
 
@@ -50,7 +68,7 @@ class Outcome:
     """What became of a packet: what the program returned, counted, and left in the buffer.
 
     Attributes:
-        verdict: tx, pass, drop or aborted.
+        verdict: tx, redirect, pass, drop or aborted.
         reasons: every reason whose counter went up, as often as it did.
         frame: the frame afterwards.
     """
@@ -72,9 +90,16 @@ class Rig:
     Args:
         table_size: slots of every service's table, a prime.
         seed: the 64-bit key of the hash.
+        features: the parts that the program is compiled with.
     """
 
-    def __init__(self, table_size: int = TABLE_SIZE, seed: int = SEED) -> None:
+    def __init__(
+        self,
+        table_size: int = TABLE_SIZE,
+        seed: int = SEED,
+        features: Feature = DEFAULT_FEATURES,
+    ) -> None:
+        self.features = features
         name = f"pydsr-test-{os.getpid()}-xdp-{next(_numbers)}"
         self.directory = bpffs.STANDARD_MOUNT / name
         bpffs.prepare_directory(self.directory)
@@ -86,13 +111,19 @@ class Rig:
         self.services: list[Service] = []
         self._backends: set[int] = set()
         self.state.write_interface(INGRESS, BALANCER_MAC)
+        if Feature.REDIRECT in features:
+            self.state.write_interface(ELSEWHERE, ELSEWHERE_MAC)
+            # No frame is sent by BPF_PROG_TEST_RUN: any interface may stand for the other one.
+            libbpf.map_update(self.state.pins["egress"], c_uint32(ELSEWHERE), c_uint32(INGRESS))
 
     def _load(self, settings: Settings) -> None:
         pins = Pins(self.directory)
         pins.ensure(settings.table_size, lambda fd: fill_settings(fd, settings))
         self.state = State(self.directory)
         maps = {spec.name: self.state.pins[spec.name] for spec in map_specs()}
-        self.programs = program.load_programs(maps, settings.table_size, settings.seed)
+        self.programs = program.load_programs(
+            maps, settings.table_size, settings.seed, self.features
+        )
         self._counters = PerCpuArray(maps["counters"], 3)
         self._verdicts = PerCpuArray(maps["verdicts"], 1)
 
@@ -122,17 +153,24 @@ class Rig:
         for backend in self._backends:
             self.state.write_backend_state(backend, StateNumber.FREE)
         self.forget_flows()
+        self.state.write_rules({})
+        for vip in self.state.policies():
+            self.state.write_policy(vip, Unserved.COUNT)
         self.services.clear()
         self._backends.clear()
         self.state.write_index([])
         self.state.write_interface(INGRESS, BALANCER_MAC)
 
     def forget_flows(self) -> None:
-        """Delete every flow record and every pending SYN."""
+        """Delete every flow record, pending SYN, remembered fragment and count of new flows."""
         for record in list(self.state.flow_records()):
             self.state.delete_record(record)
         for record in list(self.state.pending_flows()):
             self.state.delete_pending(record)
+        for name, key_type in (("fragments", layout.FragmentKey), ("guards", layout.GuardKey)):
+            flows = HashMap(self.state.pins[name], key_type, key_type)
+            for key in flows.all_keys():
+                flows.delete(key)
 
     # -- what is balanced
 
@@ -183,10 +221,40 @@ class Rig:
         before = array("H", [previous]) * self.state.table_size
         self.state.write_table(service.id, Table(members, owners, before, learn_until))
 
-    def place(self, backend: int, mac: bytes | None = None, ifindex: int = INGRESS) -> None:
-        """Say where a backend is; the MAC is the rig's own where none is given."""
+    def place(
+        self,
+        backend: int,
+        mac: bytes | None = None,
+        ifindex: int = INGRESS,
+        tags: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Say where a backend is; the MAC is the rig's own where none is given.
+
+        Args:
+            backend: its id.
+            mac: six octets.
+            ifindex: the interface it is behind.
+            tags: EtherType and VLAN of each tag on its frames, outermost first.
+        """
         where = mac_of(backend) if mac is None else MacAddress(mac)
-        self.state.write_backend_mac(backend, where, ifindex, by_hand=False)
+        place = Place(where, ifindex, tuple(Tag(*tag) for tag in tags))
+        self.state.write_backend_place(backend, place, by_hand=False)
+
+    def set_rules(self, service: Service | None, rules: Mapping[str, Action]) -> None:
+        """Replace the source rules of a service, or of all; sources are as on the command line."""
+        scope = service.endpoint if service else None
+        networks = {parse_networks([text], scope): action for text, action in rules.items()}
+        scoped = self.state.rules()
+        scoped[service.id if service else None] = {
+            network: action for found, action in networks.items() for network in found
+        }
+        self.state.write_rules({scope: rules for scope, rules in scoped.items() if rules})
+        self.state.write_index(self.services)
+
+    def set_policy(self, vip: str, policy: Unserved) -> None:
+        """Say what becomes of a VIP's ports without a service."""
+        self.state.write_policy(parse_address(vip), policy)
+        self.state.write_index(self.services)
 
     # -- packets
 
@@ -210,9 +278,9 @@ class Rig:
         """Run a frame through the program where only its effect on maps matters."""
         libbpf.run_program(self.programs.balance, frame)
 
-    def explain(self, frame: bytes) -> layout.Explanation:
+    def explain(self, frame: bytes, ifindex: int = 0) -> layout.Explanation:
         """Ask the explaining program about a frame."""
-        action, answer, _ = libbpf.run_program(self.programs.explain, frame)
+        action, answer, _ = libbpf.run_program(self.programs.explain, frame, ifindex=ifindex)
         if _VERDICTS[action] != "pass":
             raise ValueError(f"explain answered {_VERDICTS[action]}")
         return layout.Explanation.from_buffer_copy(answer)

@@ -8,9 +8,10 @@ import random
 import pytest
 
 from pydsr.frames import question
-from pydsr.model import Endpoint, IPAddress
+from pydsr.kernel import layout
+from pydsr.model import Endpoint, IPAddress, MacAddress
 from pydsr.reasons import all_reasons
-from tests.xdp.rig import Rig, mac_of
+from tests.xdp.rig import BALANCER_MAC, ELSEWHERE, INGRESS, Rig, mac_of
 from tests.xdp.world import (
     AWAY,
     DNS,
@@ -20,6 +21,7 @@ from tests.xdp.world import (
     LEARNING_BY_SOURCE,
     LOOKED_UP,
     MULTICAST_MAC,
+    NEXT_DOOR,
     NO_MAC,
     SETTLING,
     UNSERVED,
@@ -99,7 +101,28 @@ def test_explain_tells_of_a_backend_that_cannot_be_reached(
     assert all_reasons()[world.explain(frame).reason].name == reason
 
 
-def test_explain_is_asked_as_if_by_the_interface_of_the_backend(world: Rig) -> None:
-    frame = question(Endpoint.parse(f"{VIP4}:{AWAY}"), ipaddress.IPv4Address("192.0.2.1"), 1)
-    assert world.send(frame).reason == "other_interface"
-    assert all_reasons()[world.explain(frame).reason].name == "forwarded"
+def away(rig: Rig, port: int, ifindex: int) -> layout.Explanation:
+    """Ask about a packet to a backend that is not behind the interface it comes in by."""
+    frame = question(Endpoint.parse(f"{VIP4}:{port}"), ipaddress.IPv4Address("192.0.2.1"), 1)
+    return rig.explain(frame, ifindex)
+
+
+def test_explain_tells_of_a_backend_behind_an_interface_the_balancer_is_not_on(world: Rig) -> None:
+    told = away(world, AWAY, INGRESS)
+    assert all_reasons()[told.reason].name == "other_interface"
+
+
+def test_explain_tells_of_a_redirect(full_world: Rig) -> None:
+    told = away(full_world, NEXT_DOOR, INGRESS)
+    assert all_reasons()[told.reason].name == "forwarded"
+    assert told.egress == ELSEWHERE
+
+
+def test_explain_without_an_interface_is_asked_as_if_by_the_backend_s(full_world: Rig) -> None:
+    full_world.state.write_interface(INGRESS, MacAddress(bytes(6)))
+    try:
+        told = away(full_world, NEXT_DOOR, INGRESS)
+    finally:
+        full_world.state.write_interface(INGRESS, BALANCER_MAC)
+    assert all_reasons()[told.reason].name == "forwarded"
+    assert told.egress == 0

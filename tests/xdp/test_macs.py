@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from tests.xdp.rig import ELSEWHERE, Rig
+from tests.xdp.rig import NOWHERE, Rig
 from tests.xdp.world import forwarded, tcp4
 
 BACKEND = 70
@@ -43,7 +43,7 @@ def test_packets_see_the_old_mac_or_the_new_one(rig: Rig) -> None:
 
 def test_a_backend_that_moves_to_another_interface_gets_nothing_by_this_one(rig: Rig) -> None:
     rig.serve(ENDPOINT, [BACKEND])
-    rig.place(BACKEND, ifindex=ELSEWHERE)
+    rig.place(BACKEND, ifindex=NOWHERE)
     assert rig.send(FRAME).reason == "other_interface"
     rig.place(BACKEND)
     assert rig.send(FRAME).reason == "forwarded"

@@ -9,9 +9,10 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from pydsr.model import Affinity, ServiceOptions
+from pydsr.acl import Action
+from pydsr.model import Affinity, ServiceOptions, Unserved
 from pydsr.table import LOOK_UP_ONLY
-from tests.xdp.rig import BALANCER_MAC, ELSEWHERE, Rig, mac_of
+from tests.xdp.rig import BALANCER_MAC, ELSEWHERE, NOWHERE, Rig, mac_of
 
 Packet = Any
 """A scapy packet; scapy has no types."""
@@ -38,6 +39,24 @@ OLD_BY_SOURCE, NEW_BY_SOURCE = 16, 17
 SETTLING_OLD, SETTLING_NEW = 18, 19
 LOOKED_UP_NEW = 20
 
+# What only a program with every feature serves: see build_more().
+ON_VLAN, ON_VLAN6, STACKED, NEXT_DOOR, STREAM, STREAM_CHANGING = 100, 101, 102, 103, 104, 105
+BOUNCING, OWN_MAC, DENYING, GUARDED = 106, 107, 108, 109
+EVERY4, EVERY6 = "198.51.100.12", "2001:db8::12"
+PASSING4, PASSING6, CLOSED4 = "198.51.100.13", "2001:db8::13", "198.51.100.14"
+DENIED4, DENIED6 = "203.0.113.66", "2001:db8:66::66"
+
+ON_VLAN_WEB4, ON_VLAN_WEB6, STACKED_WEB4, NEIGHBOUR, NEIGHBOUR6 = 31, 32, 33, 34, 35
+EVERY_TCP4, EVERY_TCP6, EVERY_UDP4, EVERY_HTTP4 = 36, 37, 38, 39
+STREAM4, STREAM6, STREAM_OLD, STREAM_NEW = 40, 41, 42, 43
+PASSING_WEB4, PASSING_WEB6, CLOSED_WEB4 = 44, 45, 46
+DENYING_WEB4, DENYING_WEB6, GUARDED_WEB4, BOUNCING_WEB4, OURSELVES = 47, 48, 49, 50, 51
+VLAN_TAGS = {
+    ON_VLAN_WEB4: ((0x8100, 100),),
+    ON_VLAN_WEB6: ((0x8100, 100),),
+    STACKED_WEB4: ((0x88A8, 200), (0x8100, 100)),
+}
+
 HOUR = 3600 * 1_000_000_000
 
 
@@ -58,7 +77,7 @@ def build(rig: Rig) -> None:
     rig.serve(f"{VIP4}:{MULTICAST_MAC}", [GROUP])
     rig.place(GROUP, bytes.fromhex("01005e000001"))
     rig.serve(f"{VIP4}:{AWAY}", [DISTANT])
-    rig.place(DISTANT, ifindex=ELSEWHERE)
+    rig.place(DISTANT, ifindex=NOWHERE)
 
     rig.serve(f"{VIP4}:{LEARNING}", [NEW], OLD, later)
     rig.serve(f"[{VIP6}]:{LEARNING}", [NEW6], OLD6, later)
@@ -72,6 +91,49 @@ def build(rig: Rig) -> None:
     )
     rig.serve(f"{VIP4}:{SETTLING}", [SETTLING_NEW], SETTLING_OLD, earlier)
     rig.serve(f"{VIP4}:{LOOKED_UP}", [LOOKED_UP_NEW], LOOK_UP_ONLY, later)
+
+
+def build_more(rig: Rig) -> None:
+    """Create what a program with every feature serves beside."""
+    later = time.monotonic_ns() + HOUR
+    rig.serve(f"{VIP4}:{ON_VLAN}", [ON_VLAN_WEB4])
+    rig.serve(f"[{VIP6}]:{ON_VLAN6}", [ON_VLAN_WEB6])
+    rig.serve(f"{VIP4}:{STACKED}", [STACKED_WEB4])
+    for backend, tags in VLAN_TAGS.items():
+        rig.place(backend, tags=tags)
+    rig.serve(f"{VIP4}:{NEXT_DOOR}", [NEIGHBOUR])
+    rig.serve(f"[{VIP6}]:{NEXT_DOOR}", [NEIGHBOUR6])
+    for backend in (NEIGHBOUR, NEIGHBOUR6):
+        rig.place(backend, ifindex=ELSEWHERE)
+
+    rig.serve(f"{EVERY4}:*", [EVERY_TCP4])
+    rig.serve(f"[{EVERY6}]:*", [EVERY_TCP6])
+    rig.serve(f"{EVERY4}:*/udp", [EVERY_UDP4])
+    rig.serve(f"{EVERY4}:{HTTP}", [EVERY_HTTP4])
+    rig.serve(f"{VIP4}:{STREAM}/sctp", [STREAM4])
+    rig.serve(f"[{VIP6}]:{STREAM}/sctp", [STREAM6])
+    rig.serve(f"{VIP4}:{STREAM_CHANGING}/sctp", [STREAM_NEW], STREAM_OLD, later)
+
+    rig.serve(f"{PASSING4}:{HTTP}", [PASSING_WEB4])
+    rig.serve(f"[{PASSING6}]:{HTTP}", [PASSING_WEB6])
+    rig.serve(f"{CLOSED4}:{HTTP}", [CLOSED_WEB4])
+    for vip, policy in (
+        (PASSING4, Unserved.PASS),
+        (PASSING6, Unserved.PASS),
+        (CLOSED4, Unserved.DROP),
+    ):
+        rig.set_policy(vip, policy)
+
+    rig.serve(f"{VIP4}:{BOUNCING}", [BOUNCING_WEB4])
+    rig.serve(f"{VIP4}:{OWN_MAC}", [OURSELVES])
+    rig.place(OURSELVES, BALANCER_MAC.octets)
+    rig.serve(f"{VIP4}:{GUARDED}", [GUARDED_WEB4], options=ServiceOptions(max_new_flows=1000))
+    for endpoint, backend in (
+        (f"{VIP4}:{DENYING}", DENYING_WEB4),
+        (f"[{VIP6}]:{DENYING}", DENYING_WEB6),
+    ):
+        denied = DENIED4 if backend == DENYING_WEB4 else DENIED6
+        rig.set_rules(rig.serve(endpoint, [backend]), {denied: Action.DENY})
 
 
 def ether(**fields: Any) -> Packet:
