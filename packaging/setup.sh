@@ -10,8 +10,8 @@ packages=(
 	linux-libc-dev # the headers that the program includes
 
 	# For the tests, the lab, the benchmarks and the linters:
-	bind9-dnsutils curl dnsmasq-base ethtool iproute2 iputils-arping iputils-ping nginx-light
-	shellcheck
+	bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-arping iputils-ping
+	iputils-tracepath nginx-light shellcheck traceroute tshark
 )
 
 cd "$(dirname "$0")/.."

@@ -68,17 +68,16 @@ def parse_networks(texts: Iterable[str], scope: Endpoint | None) -> tuple[IPNetw
 
 def _parse_network(text: str) -> IPNetwork:
     try:
+        if "%" in text:
+            raise ValueError(text)  # a zone, which a network has none of
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise InputError(
             f"{text!r} is no source", "write it as 192.0.2.0/24, 192.0.2.7, 2001:db8::/32 or any"
         ) from None
     address = ipaddress.ip_interface(text).ip
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.scope_id is not None:
-            raise InputError(f"{text!r} carries a zone", "name the address without %zone")
-        if address.ipv4_mapped is not None:
-            raise InputError(f"{text!r} is IPv4-mapped", "write the IPv4 network")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        raise InputError(f"{text!r} is IPv4-mapped", "write the IPv4 network")
     if address != network.network_address:
         raise InputError(f"{text!r} has bits set behind its prefix", f"did you mean {network}?")
     return network

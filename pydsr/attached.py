@@ -10,6 +10,7 @@ from pydsr.kernel import libbpf, links
 from pydsr.kernel.announce import announce, receive_solicitations
 from pydsr.kernel.bpf_structs import LinkInfo
 from pydsr.kernel.lock import not_attached, not_permitted
+from pydsr.kernel.state import State
 from pydsr.model import IPAddress, MacAddress
 from pydsr.segments import Interface, find_segments
 
@@ -65,6 +66,21 @@ def living_links(directory: Path) -> dict[int, LinkInfo]:
         if info.ifindex:
             found[info.ifindex] = info
     return found
+
+
+def write_egress(state: State, here: Sequence[Attached]) -> None:
+    """Let packets be redirected to those interfaces that all of them can redirect to.
+
+    A program in the driver can to drivers only: packets for one in generic mode would be lost
+    without a trace, where without an entry they are counted.
+    """
+    slow = {one.ifindex for one in here if one.mode != "native"}
+    unreachable = slow if len(slow) < len(here) else set()
+    for one in here:
+        if one.ifindex in unreachable:
+            state.delete_egress(one.ifindex)
+        else:
+            state.write_egress(one.ifindex)
 
 
 def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) -> None:

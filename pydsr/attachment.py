@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydsr import maglev
-from pydsr.attached import Attached, announce_vips, attached, living_links
+from pydsr.attached import Attached, announce_vips, attached, living_links, write_egress
 from pydsr.changes import Change, Impact
 from pydsr.errors import EnvironmentCannotError, InputError
 from pydsr.features import NO_FEATURES, Feature, choose_features, names
@@ -21,6 +22,8 @@ from pydsr.kernel.state import Settings, State, fill_settings
 from pydsr.linking import create_links
 from pydsr.segments import Interface, find_own_macs
 from pydsr.suitability import check_highest_index, check_kind, check_mode
+
+_log = logging.getLogger(__name__)
 
 MIN_TABLE_SIZE = 251
 MODES = ("auto", "native", "generic")
@@ -134,22 +137,32 @@ def _attach_locked(
         programs = load(state, features)
         for ifindex, mac in find_own_macs(links.all_interfaces(), named).items():
             state.write_interface(ifindex, mac)
-        for ifindex in named:
-            state.write_egress(ifindex)
         new = [interface for interface in interfaces if interface.index not in present]
         create_links(directory, state, new, programs.balance, options.mode)
         install(state, directory, programs, features)
+        now = attached(directory)
+        write_egress(state, now)
         vips = [s.endpoint.address for s in state.services() if s.options.arp]
     finally:
         state.close()
     announce_vips(interfaces, vips)
     if Feature.VLAN in features.compiled:
         warn_of_stripped_tags(named)
-    return [
-        replace(one, upgraded=one.ifindex in present)
-        for one in attached(directory)
-        if one.ifindex in named
-    ]
+    _warn_of_mixed_modes(now)
+    return [replace(one, upgraded=one.ifindex in present) for one in now if one.ifindex in named]
+
+
+def _warn_of_mixed_modes(here: Sequence[Attached]) -> None:
+    native = ", ".join(one.name for one in here if one.mode == "native")
+    generic = ", ".join(one.name for one in here if one.mode != "native")
+    if native and generic:
+        _log.warning(
+            "what comes in by %s, in native mode, cannot be sent out by %s, in generic mode: such "
+            "packets are dropped and counted as other_interface; attach all in one mode if there "
+            "are any",
+            native,
+            generic,
+        )
 
 
 def _check_table_size(table_size: int) -> None:

@@ -17,8 +17,8 @@ from pydsr.acl import Rules
 from pydsr.attached import Attached, announce_vips, attached
 from pydsr.changes import Change, Impact
 from pydsr.errors import InputError
-from pydsr.features import Feature, features_of
-from pydsr.fitting import fit
+from pydsr.features import Feature, FeatureUse, features_of
+from pydsr.fitting import feature_use, fit, follow_interfaces, missing_features
 from pydsr.kernel import layout, links
 from pydsr.kernel.announce import stop_receiving
 from pydsr.kernel.codec import STATE_NUMBERS
@@ -35,7 +35,6 @@ from pydsr.model import (
 )
 from pydsr.placement import PlacedBackend, place_backends
 from pydsr.planner import DesiredBackend, Edit
-from pydsr.segments import find_segments
 from pydsr.table import Table, TableMember, empty_table, following_table
 
 _NANOSECONDS = 1_000_000_000
@@ -87,6 +86,10 @@ class Balancer:
         """Return the interfaces the balancer is attached to."""
         return attached(self.directory)
 
+    def features(self) -> FeatureUse:
+        """Return the features of the loaded program, and which of them nothing uses."""
+        return feature_use(self._state, {one.ifindex for one in self.interfaces()})
+
     def snapshot(self) -> Snapshot:
         """Return all counters of this moment."""
         interfaces = tuple((one.name, one.mode) for one in self.interfaces())
@@ -105,14 +108,36 @@ class Balancer:
         return observation.count_remaining(self._state, service, ids)
 
     def explain(
-        self, endpoint: Endpoint, source: IPAddress, source_port: int, syn: bool = False
+        self,
+        endpoint: Endpoint,
+        source: IPAddress,
+        source_port: int,
+        syn: bool = False,
+        ingress: str | None = None,
     ) -> observation.Explanation:
         """Ask the loaded program where a packet would go; nothing is counted or recorded.
 
+        Args:
+            endpoint: where it is sent.
+            source: the client's address.
+            source_port: the client's port.
+            syn: whether it opens a connection.
+            ingress: the interface it comes in by; None for that of its backend.
+
         Raises:
-            InputError: the source is of the other IP version than the endpoint.
+            InputError: the source is of the other IP version than the endpoint; the interface
+                is not attached.
         """
-        return observation.explain(self._state, endpoint, source, source_port, syn)
+        ifindex = self._attached_index(ingress) if ingress else 0
+        return observation.explain(self._state, endpoint, source, source_port, syn, ifindex)
+
+    def _attached_index(self, name: str) -> int:
+        by_name = {one.name: one.ifindex for one in self.interfaces()}
+        if name not in by_name:
+            raise InputError(
+                f"pydsr is not attached to {name}", "attached: " + (", ".join(by_name) or "none")
+            )
+        return by_name[name]
 
     # -- changing services
 
@@ -138,7 +163,9 @@ class Balancer:
                     "leave --max-new-flows out, or limit sources with pydsr acl",
                 )
             service = Service(-1, endpoint, options, table_size=self._state.table_size)
+            missing_features(self._state, features_of(service))
             if not plan_only:
+                fit(self._state, self.directory, features_of(service))
                 self._create(service, empty_table(self._state.table_size))
         change = Change("add service", str(endpoint), None, options.name or str(endpoint))
         return Impact((change,), 0, self._state.table_size)
@@ -201,6 +228,10 @@ class Balancer:
             desired = edit(service)
             self._check_backends(service, desired)
             placed = place_backends(service, desired, self.interfaces())
+            used = features_of(service)
+            if any(one.place.tags for one in placed):
+                used |= Feature.VLAN
+            missing_features(self._state, used)
             before = empty_table(self._state.table_size) if is_new else self._table(service)
             ids = self._assign_ids(service, desired)
             after = self._following(service, before, desired, ids)
@@ -214,6 +245,7 @@ class Balancer:
                 self._flows_moved(service, after),
             )
             if not plan_only and changes:
+                fit(self._state, self.directory, used)
                 self._apply(service, is_new, placed, ids, after)
         return impact
 
@@ -257,8 +289,6 @@ class Balancer:
         table: Table,
     ) -> None:
         state = self._state
-        if any(one.place.tags for one in placed):
-            fit(state, self.directory, Feature.VLAN)
         service_id = self._new_service_id() if is_new else service.id
         service = replace(service, id=service_id)
         for one in placed:
@@ -292,7 +322,6 @@ class Balancer:
         """Bring a new service to life, its last step first seen by packets."""
         if service.id < 0:
             service = replace(service, id=self._new_service_id())
-        fit(self._state, self.directory, features_of(service))
         self._state.write_table(service.id, table)
         self._state.write_service(service)
         self._state.write_index(self.services())
@@ -403,22 +432,10 @@ class Balancer:
             if plan_only:
                 yield
                 return
-            self._follow_interfaces()
+            follow_interfaces(self._state, self.directory)
             with self._state.changing() as interrupted:
                 tidying.tidy(self._state, interrupted)
                 yield
-
-    def _follow_interfaces(self) -> None:
-        """Tell the program the MACs its interfaces have now, and have it read VLANs made since.
-
-        While it knows a MAC from before, it takes what is sent to the new one for another host's.
-        """
-        here = self.interfaces()
-        for one in here:
-            self._state.write_interface(one.ifindex, one.mac)
-        segments = find_segments(links.all_interfaces(), {one.ifindex for one in here})
-        if any(segment.tags for segment in segments.values()):
-            fit(self._state, self.directory, Feature.VLAN)
 
     def tidy(self) -> tidying.Tidied:
         """Bring to rest the slots whose flows have all ended or are where new ones go.
@@ -426,6 +443,6 @@ class Balancer:
         Every change begins with this.
         """
         with locked(self.directory):
-            self._follow_interfaces()
+            follow_interfaces(self._state, self.directory)
             with self._state.changing() as interrupted:
                 return tidying.tidy(self._state, interrupted)

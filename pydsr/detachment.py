@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydsr.attached import Attached, attached, link_path
+from pydsr.attached import Attached, attached, link_path, write_egress
 from pydsr.changes import Change, Impact
 from pydsr.errors import EnvironmentCannotError, InputError, NotAttachedError
 from pydsr.kernel import bpffs, links
@@ -80,4 +80,5 @@ def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
     if state is not None:
         for ifindex in find_own_macs(links.all_interfaces(), {one.ifindex for one in leaving}):
             state.delete_interface(ifindex)
+        write_egress(state, attached(directory))
         state.close()

@@ -38,6 +38,21 @@ class Features:
 
 
 @dataclass(frozen=True)
+class FeatureUse:
+    """The features of the loaded program.
+
+    Attributes:
+        compiled: those it has.
+        unused: those of them that nothing uses any more; the next attach leaves them out.
+        refused: those that attach was told to leave out.
+    """
+
+    compiled: Feature = NO_FEATURES
+    unused: Feature = NO_FEATURES
+    refused: Feature = NO_FEATURES
+
+
+@dataclass(frozen=True)
 class Needs:
     """The features of a configuration: those it uses, and those it is better off with."""
 
@@ -133,6 +148,7 @@ def choose_features(
     return Features(compiled, asked_now, refused_now)
 
 
-def unused_features(present: Features, needs: Needs) -> Feature:
-    """Return the features in the program that nothing uses any more, and nobody asked for."""
-    return present.compiled & ~(DEFAULT_FEATURES | needs.used | needs.useful | present.asked)
+def report_use(present: Features, needs: Needs) -> FeatureUse:
+    """Return what became of each feature, as a user is told."""
+    kept = DEFAULT_FEATURES | needs.used | needs.useful | present.asked
+    return FeatureUse(present.compiled, present.compiled & ~kept, present.refused)

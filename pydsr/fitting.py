@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pydsr.attached import attached, living_links
@@ -12,39 +12,26 @@ from pydsr.errors import InputError
 from pydsr.features import (
     Feature,
     Features,
+    FeatureUse,
     Needs,
     find_needs,
     join_names,
     names,
-    unused_features,
+    report_use,
 )
 from pydsr.kernel import libbpf, links
 from pydsr.kernel.maps import map_specs
 from pydsr.kernel.program import Programs, load_programs
 from pydsr.kernel.state import State
-from pydsr.segments import find_own_macs, find_segments
+from pydsr.kernel.tapping import forget_killed
+from pydsr.segments import find_own_macs, has_vlans
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FeatureUse:
-    """The features of the loaded program; ``unused`` ones the next attach leaves out."""
-
-    compiled: Feature
-    unused: Feature
-    refused: Feature
-
-
-def feature_use(directory: Path) -> FeatureUse:
-    """Return which features the loaded program has, and which of them nothing uses."""
-    state = State(directory)
-    try:
-        present = state.features()
-        needs = needs_of(state, {one.ifindex for one in attached(directory)})
-    finally:
-        state.close()
-    return FeatureUse(present.compiled, unused_features(present, needs), present.refused)
+def feature_use(state: State, here: Collection[int]) -> FeatureUse:
+    """Return the features of the loaded program; interfaces are given by index."""
+    return report_use(state.features(), needs_of(state, here))
 
 
 def needs_of(state: State, here: Collection[int]) -> Needs:
@@ -54,8 +41,23 @@ def needs_of(state: State, here: Collection[int]) -> Needs:
         state.services(),
         has_rules=bool(state.rules()),
         ways_in=len(find_own_macs(everything, here)),
-        has_vlans=any(segment.tags for segment in find_segments(everything, here).values()),
+        has_vlans=has_vlans(everything, here),
     )
+
+
+def follow_interfaces(state: State, directory: Path) -> None:
+    """Tell the program the MACs its interfaces have now, and have it read VLANs made since.
+
+    While it knows a MAC from before, it takes what is sent to the new one for another host's.
+    """
+    present = attached(directory)
+    forget_killed(state, {one.program_id for one in present})
+    here = {one.ifindex for one in present}
+    everything = links.all_interfaces()
+    for ifindex, mac in find_own_macs(everything, here).items():
+        state.write_interface(ifindex, mac)
+    if has_vlans(everything, here) and Feature.VLAN not in state.features().refused:
+        fit(state, directory, Feature.VLAN)
 
 
 def missing_features(state: State, needed: Feature) -> Feature:

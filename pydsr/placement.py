@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydsr.attached import Attached
 from pydsr.errors import BackendUnresolvedError, InputError, NotAttachedError
 from pydsr.kernel import links, neighbours
 from pydsr.model import Backend, IPAddress, MacAddress, Place, Service
 from pydsr.planner import DesiredBackend
-from pydsr.segments import Segment, find_segments
+from pydsr.segments import find_segments
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def place_backends(
 
     Raises:
         BackendUnresolvedError: the MAC of one or more cannot be found; names them.
-        InputError: a MAC that was given is the balancer's own.
+        InputError: the MAC of one is the balancer's own.
         NotAttachedError: there is no interface to look for them on.
     """
     kept: dict[IPAddress, Place] = {}
@@ -54,15 +54,20 @@ def place_backends(
         raise NotAttachedError(
             "the balancer is on no interface, so no backend can be found", "pydsr attach IFACE"
         )
-    segments = find_segments(links.all_interfaces(), {one.ifindex for one in attached})
-    places = kept | neighbours.resolve(unknown, segments)
-    resolved = [item.address for item in desired if item.mac is None and item.address in kept]
-    places |= neighbours.known(resolved, segments)
+    network = _Network(attached)
+    found = network.resolve(unknown)
     for address, item in given.items():
         if item.mac is not None:
-            _check_mac(address, item.mac, attached)
-            places[address] = _place_by_hand(item, item.mac, segments, attached)
+            found[address] = network.place_by_hand(item, item.mac)
+    resolved = {item.address: kept[item.address] for item in desired if _is_resolved(item, kept)}
+    found |= network.newer_places(resolved)
+    _refuse_own_macs(found, attached)
+    places = kept | found
     return [PlacedBackend(item, places[item.address], item.mac is not None) for item in desired]
+
+
+def _is_resolved(item: DesiredBackend, kept: Mapping[IPAddress, Place]) -> bool:
+    return item.mac is None and item.address in kept
 
 
 def _present_place(present: Backend | None, item: DesiredBackend) -> Place | None:
@@ -75,27 +80,73 @@ def _present_place(present: Backend | None, item: DesiredBackend) -> Place | Non
     return present.place if wants_same else None
 
 
-def _check_mac(address: IPAddress, mac: MacAddress, attached: Sequence[Attached]) -> None:
-    for one in attached:
-        if one.mac == mac:
+def _refuse_own_macs(places: Mapping[IPAddress, Place], attached: Sequence[Attached]) -> None:
+    own = {one.mac: one.name for one in attached}
+    for address, place in places.items():
+        if place.mac in own:
             raise InputError(
-                f"{mac} of backend {address} is the MAC of {one.name}, the balancer's own",
-                "name the backend's: `ip link` there shows it",
+                f"{place.mac} of backend {address} is the MAC of {own[place.mac]}, the balancer's "
+                "own",
+                f"name the backend's own with {address}@MAC: `ip link` there shows it",
             )
 
 
-def _place_by_hand(
-    item: DesiredBackend,
-    mac: MacAddress,
-    segments: Mapping[int, Segment],
-    attached: Sequence[Attached],
-) -> Place:
-    """Return the place of a backend whose MAC was given: by its route, or the only one there is."""
-    try:
-        with links.netlink() as ip:
-            segment = segments[neighbours.device_of(ip, item.address, segments)]
-    except BackendUnresolvedError:
-        if len(attached) > 1:
-            raise
-        segment = Segment(attached[0].ifindex)
-    return Place(mac, segment.ifindex, item.tags or segment.tags)
+class _Network:
+    """The networks that the balancer is on, and who is where in them."""
+
+    def __init__(self, attached: Sequence[Attached]) -> None:
+        self._here = {one.ifindex for one in attached}
+        self._segments = find_segments(links.all_interfaces(), self._here)
+        self._ports: dict[tuple[int, MacAddress], int] | None = None
+
+    def resolve(self, addresses: Sequence[IPAddress]) -> dict[IPAddress, Place]:
+        """Find backends by asking the networks for them."""
+        found = neighbours.resolve(addresses, self._segments)
+        return {address: self._at_port(address, place) for address, place in found.items()}
+
+    def newer_places(self, kept: Mapping[IPAddress, Place]) -> dict[IPAddress, Place]:
+        """Return where backends are by now that are no longer where they were."""
+        found = {}
+        for address, seen in neighbours.known([*kept], self._segments).items():
+            places = [place for place in map(self._through_bridge, seen) if place is not None]
+            if places and kept[address] not in places:
+                found[address] = places[0]
+        return found
+
+    def place_by_hand(self, item: DesiredBackend, mac: MacAddress) -> Place:
+        """Return the place of a backend whose MAC was given: by its route, or the only one."""
+        try:
+            with links.netlink() as ip:
+                device = neighbours.device_of(ip, item.address, self._segments)
+            segment = self._segments[device]
+            tags = item.tags or segment.tags
+            return self._at_port(item.address, Place(mac, segment.ifindex, tags))
+        except BackendUnresolvedError:
+            if len(self._here) > 1:
+                raise
+            return Place(mac, next(iter(self._here)), item.tags)
+
+    def _at_port(self, address: IPAddress, place: Place) -> Place:
+        found = self._through_bridge(place)
+        if found is None:
+            port = self._port_of(place)
+            names = links.interface_names()
+            bridge = names.get(place.ifindex, "a bridge")
+            raise BackendUnresolvedError(
+                f"backend {address} ({place.mac}) is behind a port of {bridge} where pydsr is not "
+                "attached",
+                f"pydsr attach {names[port]}" if port in names else f"{bridge} has not met it yet",
+            )
+        return found
+
+    def _through_bridge(self, place: Place) -> Place | None:
+        """Return a place at the bridge's port instead of the bridge, if we are on that port."""
+        if place.ifindex in self._here:
+            return place
+        port = self._port_of(place)
+        return replace(place, ifindex=port) if port in self._here else None
+
+    def _port_of(self, place: Place) -> int:
+        if self._ports is None:
+            self._ports = neighbours.bridge_ports()
+        return self._ports.get((place.ifindex, place.mac), 0)

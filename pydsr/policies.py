@@ -10,7 +10,7 @@ from pydsr.acl import Rules, rule_changes
 from pydsr.changes import Change
 from pydsr.errors import InputError
 from pydsr.features import Feature
-from pydsr.fitting import fit
+from pydsr.fitting import fit, missing_features
 from pydsr.kernel.maps import ACL_RULES_MAX
 from pydsr.kernel.state import State
 from pydsr.model import Endpoint, IPAddress, Service, Unserved
@@ -59,6 +59,8 @@ def change_rules(
             f"{total} source rules are more than the {ACL_RULES_MAX} that fit",
             "join neighbouring networks into larger ones, or filter further out",
         )
+    if changes:
+        missing_features(state, Feature.ACL)
     if changes and not plan_only:
         fit(state, directory, Feature.ACL)
         state.write_rules({scope: rules for scope, rules in scoped.items() if rules})

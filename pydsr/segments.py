@@ -87,6 +87,11 @@ def _segment_of(
     return Segment(device.index, tags)
 
 
+def has_vlans(interfaces: Iterable[Interface], attached: Collection[int]) -> bool:
+    """Return whether there are VLAN devices above attached interfaces."""
+    return any(segment.tags for segment in find_segments(interfaces, attached).values())
+
+
 def find_own_macs(
     interfaces: Iterable[Interface], attached: Collection[int]
 ) -> dict[int, MacAddress]:

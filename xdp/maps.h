@@ -28,6 +28,15 @@ static long (*packet_resize)(struct xdp_md *ctx, int delta) =
 static __s64 (*checksum_add)(__be32 *from, __u32 from_size, __be32 *to,
 			     __u32 to_size, __wsum seed) =
 	(void *)BPF_FUNC_csum_diff;
+/* Of `pydsr tap`: */
+static long (*program_call)(struct xdp_md *ctx, void *programs, __u32 index) =
+	(void *)BPF_FUNC_tail_call;
+static long (*packet_load)(struct xdp_md *ctx, __u32 offset, void *to,
+			   __u32 size) = (void *)BPF_FUNC_xdp_load_bytes;
+static __u32 (*random_number)(void) = (void *)BPF_FUNC_get_prandom_u32;
+static __u64 (*clock_exact)(void) = (void *)BPF_FUNC_ktime_get_ns;
+static long (*ring_output)(void *ring, void *event, __u64 size, __u64 flags) =
+	(void *)BPF_FUNC_ringbuf_output;
 /* clang-format on */
 
 #endif

@@ -3,9 +3,10 @@
  * The data plane of pydsr: a packet for a service is sent to a backend of it
  * with nothing changed but its MAC addresses (Direct Server Return).
  *
- * Two programs are made of one path: pydsr_balance is attached to interfaces,
+ * Three programs are made of one path: pydsr_balance is attached to interfaces;
  * pydsr_explain is only ever run by BPF_PROG_TEST_RUN and says where a packet
- * would go, without counting or remembering it.
+ * would go, without counting or remembering it; pydsr_tap is what the first
+ * one jumps to while somebody captures packets.
  *
  * Compiled with PYDSR_TABLE_SIZE, PYDSR_SEED and PYDSR_FD_* defined, and with
  * PYDSR_WITH_* for each feature that the configuration uses.
@@ -28,6 +29,7 @@ enum reason {
 #include "errors.h"
 #include "fragments.h"
 #include "services.h"
+#include "tap.h"
 
 /* The attached program's one exit: nothing leaves uncounted. */
 static __always_inline int verdict_count(enum reason reason,
@@ -312,8 +314,25 @@ int pydsr_balance(struct xdp_md *ctx)
 {
 	struct packet packet = {};
 
+	tap_divert(ctx);
 	return verdict_count(balance(ctx, &packet), &packet);
 }
+
+#ifdef PYDSR_FD_tap_ring
+/* What the attached program jumps to while packets are tapped. */
+int pydsr_tap(struct xdp_md *ctx)
+{
+	struct tap_event *event = tap_begin(ctx);
+	struct packet packet = {};
+	enum reason reason;
+
+	if (!event)
+		return XDP_ABORTED;
+	reason = balance(ctx, &packet);
+	tap_end(event, &packet, reason);
+	return verdict_count(reason, &packet);
+}
+#endif
 
 int pydsr_explain(struct xdp_md *ctx)
 {

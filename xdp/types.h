@@ -318,6 +318,23 @@ struct explanation {
 	__u32 egress; /* interface index, where another than it came in by; else 0 */
 };
 
+/* All bits set, so that it is a mask as well. */
+#define TAP_BYTES_MAX 2047
+
+/* A packet that was tapped, as it came in, and what became of it. */
+struct tap_event {
+	__u64 time; /* nanoseconds of CLOCK_MONOTONIC */
+	__u32 reason;
+	__u32 ingress;
+	__u32 egress;
+	__u32 service; /* meaningful where there is a backend */
+	__u32 backend;
+	__u32 frame_bytes;
+	__u32 captured_bytes;
+	__u32 pad;
+	__u8 frame[TAP_BYTES_MAX + 1];
+};
+
 _Static_assert(sizeof(struct service_key) == 24, "keys have no hidden bytes");
 _Static_assert(sizeof(struct service) == 8, "a service is read by one load");
 _Static_assert(sizeof(struct service_bucket) == 128, "two cache lines");

@@ -13,7 +13,7 @@ from pydsr.model import BackendSpec, Endpoint, IPAddress, parse_address
 
 
 class EndpointArgument(click.ParamType[Endpoint]):
-    """``ADDR:PORT[/tcp|/udp]``."""
+    """``ADDR:PORT[/tcp|/udp|/sctp]``."""
 
     name = "endpoint"
 
@@ -23,7 +23,7 @@ class EndpointArgument(click.ParamType[Endpoint]):
 
 
 class BackendArgument(click.ParamType[BackendSpec]):
-    """``ADDR[=WEIGHT][@MAC]``."""
+    """``ADDR[=WEIGHT][@MAC[%VLAN]]``."""
 
     name = "backend"
 

@@ -139,7 +139,7 @@ def detach(
 @json_option
 @click.pass_obj
 def status(directory: Path, check: bool, as_json: bool) -> None:
-    """Show where the balancer is attached, in which mode, and what it serves.
+    """Show where the balancer is attached, in which mode, what it serves and can do.
 
     \b
     Examples:
@@ -159,6 +159,7 @@ def status(directory: Path, check: bool, as_json: bool) -> None:
             len(services),
             sum(len(service.backends) for service in services),
             LAYOUT_VERSION,
+            balancer.features(),
         )
     show(
         as_json,

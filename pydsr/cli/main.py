@@ -25,9 +25,12 @@ _COMMANDS = {
     "status": ("pydsr.cli.attachment", "status"),
     "services": ("pydsr.cli.services", "services"),
     "backends": ("pydsr.cli.backends", "backends"),
+    "vips": ("pydsr.cli.vips", "vips"),
+    "acl": ("pydsr.cli.acl", "acl"),
     "stats": ("pydsr.cli.traffic", "stats"),
     "top": ("pydsr.cli.traffic", "top"),
     "explain": ("pydsr.cli.traffic", "explain"),
+    "tap": ("pydsr.cli.tap", "tap"),
     "tidy": ("pydsr.cli.traffic", "tidy"),
     "lab": ("pydsr.cli.lab", "lab"),
 }

@@ -17,7 +17,8 @@ def services() -> None:
     """Add, remove and list services.
 
     A service is a virtual IP with a port and protocol, such as 198.51.100.10:80 (tcp),
-    198.51.100.10:53/udp or [2001:db8::10]:443.
+    198.51.100.10:53/udp, [2001:db8::10]:443 or 198.51.100.10:5060/sctp. With * for the port it
+    takes every port that the VIP has no other service for.
     """
 
 
@@ -41,6 +42,27 @@ def services() -> None:
     help="How long flows are learnt after a change.  [default: 900 for tcp, 120 for udp]",
 )
 @click.option("--no-arp", is_flag=True, help="Do not answer ARP/ND for the VIP: it is routed here.")
+@click.option(
+    "--max-new-flows",
+    type=int,
+    default=0,
+    metavar="N",
+    help="New connections a second that one source network may open.  [default: no limit]",
+)
+@click.option(
+    "--guard-netmask4",
+    type=int,
+    default=32,
+    show_default=True,
+    help="Prefix length of those networks (IPv4).",
+)
+@click.option(
+    "--guard-netmask6",
+    type=int,
+    default=64,
+    show_default=True,
+    help="Prefix length of those networks (IPv6).",
+)
 @plan_option
 @click.pass_obj
 def add(
@@ -53,6 +75,9 @@ def add(
     one_packet: bool,
     learn: int | None,
     no_arp: bool,
+    max_new_flows: int,
+    guard_netmask4: int,
+    guard_netmask6: int,
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -63,6 +88,7 @@ def add(
       pydsr services add 198.51.100.10:80 --name web
       pydsr services add 198.51.100.10:443 --affinity source --netmask4 24
       pydsr services add 198.51.100.53:53/udp --one-packet
+      pydsr services add '198.51.100.10:*' --max-new-flows 100
     """
     options = ServiceOptions(
         name=name,
@@ -72,6 +98,9 @@ def add(
         one_packet=one_packet,
         learn=learn,
         arp=not no_arp,
+        max_new_flows=max_new_flows,
+        guard_netmask4=guard_netmask4,
+        guard_netmask6=guard_netmask6,
     )
     with Balancer(directory) as balancer:
         impact = balancer.add_service(endpoint, options, plan_only)

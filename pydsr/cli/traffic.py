@@ -12,13 +12,15 @@ from pydsr.cli.arguments import ENDPOINT, SOURCE
 from pydsr.cli.output import json_option, show
 from pydsr.errors import InputError
 from pydsr.model import Endpoint
+from pydsr.reasons import all_reasons
 
 
 @click.command()
 @json_option
 @click.option("--watch", type=float, metavar="SECONDS", help="Print again and again, with rates.")
+@click.option("--explain", "meanings", is_flag=True, help="Say what each reason means instead.")
 @click.pass_obj
-def stats(directory: Path, as_json: bool, watch: float | None) -> None:
+def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -> None:
     """Show packets, bytes and new flows of every backend, and what became of all packets.
 
     \b
@@ -26,9 +28,18 @@ def stats(directory: Path, as_json: bool, watch: float | None) -> None:
       pydsr stats
       pydsr stats --json
       pydsr stats --watch 5
+      pydsr stats --explain
     """
     from pydsr.view import documents, tables
 
+    if meanings:
+        reasons = all_reasons()
+        show(
+            as_json,
+            lambda: documents.reasons_document(reasons),
+            lambda: tables.reasons_table(reasons),
+        )
+        return
     if watch is not None and not 0.1 <= watch <= 3600:
         raise InputError(f"cannot watch every {watch:g} seconds", "use 0.1 to 3600")
     with Balancer(directory) as balancer:
@@ -72,10 +83,21 @@ def top(directory: Path, once: bool, interval: float) -> None:
 @click.argument("endpoint", type=ENDPOINT)
 @click.option("--from", "source", type=SOURCE, required=True, help="The client's end of the flow.")
 @click.option("--syn", is_flag=True, help="A packet that opens the connection.")
+@click.option(
+    "--in",
+    "ingress",
+    metavar="IFACE",
+    help="The one it comes in by.  [default: its backend's]",
+)
 @json_option
 @click.pass_obj
 def explain(
-    directory: Path, endpoint: Endpoint, source: Endpoint, syn: bool, as_json: bool
+    directory: Path,
+    endpoint: Endpoint,
+    source: Endpoint,
+    syn: bool,
+    ingress: str | None,
+    as_json: bool,
 ) -> None:
     """Ask the loaded program where a packet would go, and why.
 
@@ -85,15 +107,18 @@ def explain(
     Examples:
       pydsr explain 198.51.100.10:80 --from 192.0.2.7:40000
       pydsr explain [2001:db8::10]:80 --from [2001:db8::7]:40000 --syn --json
+      pydsr explain 198.51.100.10:80 --from 192.0.2.7:40000 --in eth1
     """
     from pydsr.view import documents, tables
 
     with Balancer(directory) as balancer:
-        found = balancer.explain(endpoint, source.address, source.port, syn)
+        found = balancer.explain(endpoint, source.address, source.port, syn, ingress)
+        names = {one.ifindex: one.name for one in balancer.interfaces()}
+    leaves_by = names.get(found.interface) if found.interface else None
     show(
         as_json,
-        lambda: documents.explain_document(found),
-        lambda: tables.explain_table(found),
+        lambda: documents.explain_document(found, leaves_by),
+        lambda: tables.explain_table(found, leaves_by),
     )
 
 

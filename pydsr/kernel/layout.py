@@ -24,6 +24,7 @@ INTERFACES_MAX = 65536
 ACL_SCOPE_ALL4 = 0xFFFFFFFE
 ACL_SCOPE_ALL6 = 0xFFFFFFFF
 TAGS_MAX = 2
+TAP_BYTES_MAX = 2047
 _MEMBERS_PER_SLOT = 16
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
@@ -303,6 +304,23 @@ class Explanation(Structure):
     ]
 
 
+class TapEvent(Structure):
+    """Mirrors struct tap_event."""
+
+    _fields_ = [
+        ("time", c_uint64),
+        ("reason", c_uint32),
+        ("ingress", c_uint32),
+        ("egress", c_uint32),
+        ("service", c_uint32),
+        ("backend", c_uint32),
+        ("frame_bytes", c_uint32),
+        ("captured_bytes", c_uint32),
+        ("pad", c_uint32),
+        ("frame", c_ubyte * (TAP_BYTES_MAX + 1)),
+    ]
+
+
 class TableValue(Structure):
     """What the tables of every size have in common; see :func:`table_type`."""
 
@@ -359,6 +377,7 @@ def static_assertions(table_size: int) -> str:
         "interface": InterfaceValue,
         "settings": SettingsValue,
         "explanation": Explanation,
+        "tap_event": TapEvent,
         "table": table_type(table_size),
     }
     lines = [
@@ -369,6 +388,7 @@ def static_assertions(table_size: int) -> str:
         f'_Static_assert(INTERFACES_MAX == {INTERFACES_MAX}, "layout.py: INTERFACES_MAX");',
         f'_Static_assert(ACL_SCOPE_ALL4 == {ACL_SCOPE_ALL4}, "layout.py: ACL_SCOPE_ALL4");',
         f'_Static_assert(ACL_SCOPE_ALL6 == {ACL_SCOPE_ALL6}, "layout.py: ACL_SCOPE_ALL6");',
+        f'_Static_assert(TAP_BYTES_MAX == {TAP_BYTES_MAX}, "layout.py: TAP_BYTES_MAX");',
         f'_Static_assert(TAGS_MAX == {TAGS_MAX}, "layout.py: TAGS_MAX");',
         f'_Static_assert(SERVICES_MAX == {SERVICES_MAX}, "layout.py: SERVICES_MAX");',
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
@@ -31,11 +31,13 @@ from pydsr.kernel.bpf_structs import (
 
 MAP_TYPE_HASH = 1
 MAP_TYPE_ARRAY = 2
+MAP_TYPE_PROG_ARRAY = 3
 MAP_TYPE_PERCPU_ARRAY = 6
 MAP_TYPE_LRU_HASH = 9
 MAP_TYPE_LPM_TRIE = 11
 MAP_TYPE_ARRAY_OF_MAPS = 12
 MAP_TYPE_DEVMAP_HASH = 25
+MAP_TYPE_RINGBUF = 27
 
 MAP_FLAG_NO_PREALLOC = 1 << 0
 MAP_FLAG_MMAPABLE = 1 << 10
@@ -47,6 +49,8 @@ ATTACH_TYPE_XDP = 37
 XDP_FLAG_GENERIC = 1 << 1
 XDP_FLAG_NATIVE = 1 << 2
 
+_RING_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+_MAPS_MAX = 64
 _VERIFIER_LOG_BYTES = 1 << 20
 
 
@@ -254,9 +258,64 @@ def program_info(fd: Descriptor) -> ProgramInfo:
     return _info(fd, ProgramInfo())  # type: ignore[no-any-return]
 
 
+def program_map_ids(fd: Descriptor) -> list[int]:
+    """Return the ids of the maps that a program uses."""
+    ids = (c_uint32 * _MAPS_MAX)()
+    _info(fd, info := ProgramInfo(nr_map_ids=_MAPS_MAX, map_ids=ctypes.addressof(ids)))
+    return list(ids[: info.nr_map_ids])
+
+
 def link_info(fd: Descriptor) -> LinkInfo:
     """Return what an XDP link is."""
     return _info(fd, LinkInfo())  # type: ignore[no-any-return]
+
+
+class RingBuffer:
+    """A reader of a ring buffer map.
+
+    Args:
+        fd: the map.
+        take: called with the bytes of each element, in :meth:`poll`; what it raises is raised
+            there.
+    """
+
+    def __init__(self, fd: Descriptor, take: Callable[[bytes], None]) -> None:
+        self._error: BaseException | None = None
+
+        def call(_context: int, data: int, size: int) -> int:
+            try:
+                take(ctypes.string_at(data, size))
+            except BaseException as error:  # noqa: BLE001 - it cannot pass through libbpf
+                self._error = error
+                return -errno.ECANCELED
+            return 0
+
+        # Kept, since libbpf calls it for as long as the reader lives.
+        self._call = _RING_CALLBACK(call)
+        new = _library().ring_buffer__new
+        new.restype = c_void_p
+        new.argtypes = [c_int, _RING_CALLBACK, c_void_p, c_void_p]
+        self._reader = new(fd.number, self._call, None, None)
+        if not self._reader:
+            raise OSError(ctypes.get_errno(), "the ring buffer cannot be read")
+
+    def poll(self, seconds: float) -> int:
+        """Wait for elements, take those that are there, and return how many they were."""
+        poll = _library().ring_buffer__poll
+        poll.argtypes = [c_void_p, c_int]
+        taken = poll(self._reader, int(seconds * 1000))
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return 0 if taken == -errno.EINTR else _checked(taken)
+
+    def close(self) -> None:
+        """Free it; closing twice does nothing."""
+        if self._reader:
+            free = _library().ring_buffer__free
+            free.argtypes, free.restype = [c_void_p], None
+            free(self._reader)
+            self._reader = None
 
 
 def program_load(name: str, instructions: bytes, flags: int, licence: str) -> Descriptor:

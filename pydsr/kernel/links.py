@@ -47,7 +47,8 @@ def netlink() -> Iterator[IPRoute]:
         ip.close()
 
 
-def _interface(message: Any) -> Interface:
+def interface_from(message: Any) -> Interface:
+    """Return the interface that a message of rtnetlink (RTM_NEWLINK), decoded, tells of."""
     xdp = message.get("xdp")
     attached = xdp.get_attr("IFLA_XDP_ATTACHED") if xdp else None
     return Interface(
@@ -84,7 +85,7 @@ def _tag(message: Any) -> Tag | None:
 def all_interfaces() -> list[Interface]:
     """Return every interface of this network namespace."""
     with netlink() as ip:
-        return [_interface(message) for message in ip.get_links()]
+        return [interface_from(message) for message in ip.get_links()]
 
 
 def find_interface(name: str) -> Interface:
@@ -104,7 +105,7 @@ def find_interface(name: str) -> Interface:
                 f"{name} is no Ethernet interface{_kind_in_words(message)}",
                 "Direct Server Return rewrites Ethernet addresses: name the network card",
             )
-        return _interface(message)
+        return interface_from(message)
     names = ", ".join(m.get("ifname") for m in messages if m["ifi_type"] == _ETHERNET)
     raise InputError(
         f"there is no interface {name!r} in this network namespace",

@@ -22,6 +22,7 @@ FRAGMENTS_MAX = 1 << 15
 GUARDS_MAX = 1 << 16
 ACL_RULES_MAX = 1 << 16
 EGRESS_MAX = 256
+TAP_PROGRAM_MAP = "tap_program"
 
 _BATCH = 4096
 
@@ -153,6 +154,13 @@ def create_table_map(table_size: int) -> Descriptor:
         sizeof(c_uint32),
         sizeof(layout.table_type(table_size)),
         1,
+    )
+
+
+def create_program_map() -> Descriptor:
+    """Create the map that the program jumps through while packets are tapped."""
+    return libbpf.map_create(
+        libbpf.MAP_TYPE_PROG_ARRAY, TAP_PROGRAM_MAP, sizeof(c_uint32), sizeof(c_uint32), 1
     )
 
 

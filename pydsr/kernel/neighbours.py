@@ -17,8 +17,8 @@ from pyroute2.netlink.rtnl import ndmsg, rt_type
 
 from pydsr.errors import BackendUnresolvedError
 from pydsr.kernel.links import all_interfaces, netlink
-from pydsr.model import IPAddress, MacAddress, Place
-from pydsr.segments import Segment, lowest_parent
+from pydsr.model import MAX_TAGS, IPAddress, MacAddress, Place
+from pydsr.segments import Segment, lowest_parent, parts_of
 
 RESOLVE_SECONDS = 3.5
 """The kernel asks three times, a second apart, before it gives up (RFC 4861, section 10)."""

@@ -21,6 +21,7 @@ from pydsr.errors import EnvironmentCannotError, InternalError, PermissionDenied
 from pydsr.features import Feature
 from pydsr.kernel import layout, libbpf
 from pydsr.kernel.libbpf import Descriptor
+from pydsr.kernel.maps import TAP_PROGRAM_MAP, create_program_map
 from pydsr.sources import xdp_directory
 
 LICENCE = "Dual MIT/GPL"
@@ -50,20 +51,41 @@ def load_programs(
         EnvironmentCannotError: bcc or the kernel cannot; says what to install.
         PermissionDeniedError: not privileged.
     """
-    compiled = compile_balancer(maps, table_size, seed, features)
-    return Programs(
-        load_function(compiled, "pydsr_balance"), load_function(compiled, "pydsr_explain")
-    )
+    # It is no pin: once only the program holds it, nobody can put a program into it any more,
+    # and the kernel empties it when whoever did is gone.
+    with create_program_map() as tap_program:
+        compiled = compile_balancer(
+            {**maps, TAP_PROGRAM_MAP: tap_program}, table_size, seed, features
+        )
+        return Programs(
+            load_function(compiled, "pydsr_balance"), load_function(compiled, "pydsr_explain")
+        )
 
 
 def compile_balancer(
-    maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
+    maps: Mapping[str, Descriptor],
+    table_size: int,
+    seed: int,
+    features: Feature,
+    constants: Mapping[str, str] | None = None,
 ) -> Any:
-    """Compile the data plane; arguments as of :func:`load_programs`, result of compile_source()."""
+    """Compile the data plane.
+
+    Args:
+        maps: by name, beside those of map_specs() ``tap_program``.
+        table_size: slots of a table.
+        seed: the 64-bit key of the hash.
+        features: the parts to compile in.
+        constants: more definitions.
+
+    Returns:
+        bcc's module; :func:`load_function` takes programs out of it.
+    """
     definitions = [
         f"-DPYDSR_TABLE_SIZE={table_size}",
         f"-DPYDSR_SEED={seed:#x}ULL",
         *(f"-DPYDSR_FD_{name}={fd.number}" for name, fd in maps.items()),
+        *(f"-D{name}={value}" for name, value in (constants or {}).items()),
         *(f"-DPYDSR_WITH_{feature.name}" for feature in Feature if feature in features),
     ]
     return compile_source(

@@ -195,6 +195,18 @@ class State:
         """Set the policy of a VIP; packets follow it when the index is written."""
         rule_maps.write_policy(self.pins, vip, policy)
 
+    # -- tapped packets
+
+    def is_tapped(self) -> bool:
+        """Return whether the program looks for one that taps packets."""
+        tapped = c_uint32()
+        libbpf.map_lookup(self.pins["tap"], c_uint32(0), tapped)
+        return bool(tapped.value)
+
+    def write_tapped(self, tapped: bool) -> None:
+        """Say whether the program looks for one that taps packets."""
+        libbpf.map_update(self.pins["tap"], c_uint32(0), c_uint32(tapped))
+
     # -- services
 
     def services(self) -> tuple[Service, ...]:
@@ -450,10 +462,14 @@ class State:
         """Let packets be redirected to an interface of this network namespace."""
         libbpf.map_update(self.pins["egress"], c_uint32(ifindex), c_uint32(ifindex))
 
+    def delete_egress(self, ifindex: int) -> None:
+        """Let no packets be redirected to an interface."""
+        libbpf.map_delete(self.pins["egress"], c_uint32(ifindex))
+
     def delete_interface(self, ifindex: int) -> None:
         """Forget an interface."""
         libbpf.map_update(self.pins["interfaces"], c_uint32(ifindex), layout.InterfaceValue())
-        libbpf.map_delete(self.pins["egress"], c_uint32(ifindex))
+        self.delete_egress(ifindex)
 
 
 def fill_settings(fd: Descriptor, settings: Settings) -> None:

@@ -10,6 +10,8 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from pydsr.acl import Rules, scope_name, sort_key
+from pydsr.features import FeatureUse, names
 from pydsr.model import (
     Backend,
     Counters,
@@ -18,7 +20,11 @@ from pydsr.model import (
     MacAddress,
     Service,
     Snapshot,
+    Tag,
+    Unserved,
+    format_tags,
 )
+from pydsr.reasons import Reason
 from pydsr.stats import backend_counters, service_counters
 
 Document = dict[str, Any]
@@ -63,6 +69,19 @@ class Explanation(Protocol):
     def reason(self) -> str: ...  # noqa: D102 - its name says it
     @property
     def slot(self) -> int | None: ...  # noqa: D102 - its name says it
+    @property
+    def tags(self) -> tuple[Tag, ...]: ...  # noqa: D102 - its name says it
+
+
+class Vip(Protocol):
+    """A virtual IP; ``unserved`` is what becomes of ports without a service."""
+
+    @property
+    def address(self) -> IPAddress: ...  # noqa: D102 - its name says it
+    @property
+    def unserved(self) -> Unserved: ...  # noqa: D102 - its name says it
+    @property
+    def services(self) -> tuple[Endpoint, ...]: ...  # noqa: D102 - its name says it
 
 
 def slot_share(service: Service, backend: Backend) -> float:
@@ -71,7 +90,11 @@ def slot_share(service: Service, backend: Backend) -> float:
 
 
 def status_document(
-    interfaces: Sequence[InterfaceStatus], services: int, backends: int, layout_version: int
+    interfaces: Sequence[InterfaceStatus],
+    services: int,
+    backends: int,
+    layout_version: int,
+    features: FeatureUse,
 ) -> Document:
     """Return the document of ``status``; ``services`` and ``backends`` are how many there are."""
     return {
@@ -82,6 +105,9 @@ def status_document(
         "services": services,
         "backends": backends,
         "layout_version": layout_version,
+        "features": names(features.compiled),
+        "unused_features": names(features.unused),
+        "refused_features": names(features.refused),
     }
 
 
@@ -97,6 +123,9 @@ def services_document(services: Sequence[Service]) -> list[Document]:
             "one_packet": service.options.one_packet,
             "learn": service.learn_seconds,
             "arp": service.options.arp,
+            "max_new_flows": service.options.max_new_flows or None,
+            "guard_netmask4": service.options.guard_netmask4,
+            "guard_netmask6": service.options.guard_netmask6,
             "backends": len(service.backends),
             "table_size": service.table_size,
         }
@@ -122,6 +151,7 @@ def backends_document(
                     "address": str(backend.address),
                     "mac": _text(backend.mac),
                     "mac_by_hand": backend.mac_by_hand,
+                    "vlan": format_tags(backend.tags) or None,
                     "weight": backend.weight,
                     "state": str(backend.state),
                     "interface": interface_names.get(backend.ifindex),
@@ -186,8 +216,8 @@ def plan_document(
     }
 
 
-def explain_document(explanation: Explanation) -> Document:
-    """Return the document of ``explain``."""
+def explain_document(explanation: Explanation, interface: str | None = None) -> Document:
+    """Return the document of ``explain``; the packet would leave by the interface."""
     return {
         "service": _text(explanation.service),
         "backend": _text(explanation.backend),
@@ -195,7 +225,43 @@ def explain_document(explanation: Explanation) -> Document:
         "verdict": str(explanation.verdict),
         "reason": str(explanation.reason),
         "slot": explanation.slot,
+        "vlan": format_tags(explanation.tags) or None,
+        "interface": interface,
     }
+
+
+def reasons_document(reasons: Sequence[Reason]) -> list[Document]:
+    """Return the document of ``stats --explain``: every way out of the program."""
+    return [
+        {"reason": reason.name, "verdict": reason.verdict, "text": reason.text}
+        for reason in reasons
+    ]
+
+
+def rules_document(rules: Mapping[Endpoint | None, Rules]) -> list[Document]:
+    """Return the document of ``acl list``: rules in the order of their sources."""
+    return [
+        {
+            "scope": scope_name(scope),
+            "rules": [
+                {"source": str(network), "action": str(found[network])}
+                for network in sorted(found, key=sort_key)
+            ],
+        }
+        for scope, found in rules.items()
+    ]
+
+
+def vips_document(vips: Sequence[Vip]) -> list[Document]:
+    """Return the document of ``vips list``."""
+    return [
+        {
+            "vip": str(vip.address),
+            "unserved": str(vip.unserved),
+            "services": [str(endpoint) for endpoint in vip.services],
+        }
+        for vip in vips
+    ]
 
 
 def _counters(counters: Counters) -> Document:

@@ -12,13 +12,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pydsr.model import Affinity, Service, Snapshot
+from pydsr.acl import Action, Rules, scope_name, sort_key
+from pydsr.features import FeatureUse, names
+from pydsr.model import Affinity, Endpoint, Service, Snapshot, Tag, format_tags
+from pydsr.reasons import Reason
 from pydsr.stats import BackendRate, ServiceRate, rates_between
 from pydsr.view import figures
 from pydsr.view.documents import (
     Change,
     Explanation,
     InterfaceStatus,
+    Vip,
     slot_share,
 )
 
@@ -28,9 +32,13 @@ _ACTION_STYLES = {"add": "green", "remove": "red"}
 
 
 def status_table(
-    interfaces: Sequence[InterfaceStatus], services: int, backends: int, layout_version: int
+    interfaces: Sequence[InterfaceStatus],
+    services: int,
+    backends: int,
+    layout_version: int,
+    features: FeatureUse,
 ) -> RenderableType:
-    """Show the attached interfaces and how much is configured."""
+    """Show the attached interfaces, how much is configured, and what the program can do."""
     table = _table(["interface", "mode"], ["program"])
     for each in interfaces:
         mode = Text(each.mode, style=_MODE_STYLES.get(each.mode, ""))
@@ -42,7 +50,17 @@ def status_table(
             f"{_plural(services, 'service')}, {_plural(backends, 'backend')}, "
             f"layout version {layout_version}"
         ),
+        *_feature_lines(features),
     )
+
+
+def _feature_lines(features: FeatureUse) -> Iterable[Text]:
+    yield Text(f"features: {', '.join(names(features.compiled)) or 'none'}")
+    if features.unused:
+        unused = ", ".join(names(features.unused))
+        yield Text(f"no longer used: {unused}; the next attach leaves it out", style="dim")
+    if features.refused:
+        yield Text(f"left out by --without: {', '.join(names(features.refused))}", style="yellow")
 
 
 def services_table(services: Sequence[Service]) -> RenderableType:
@@ -52,7 +70,11 @@ def services_table(services: Sequence[Service]) -> RenderableType:
     table = _table(["service", "name", "affinity"], ["backends", "learn"], ["options"])
     for service in services:
         options = service.options
-        flags = {"one-packet": options.one_packet, "no-arp": not options.arp}
+        flags = {
+            "one-packet": options.one_packet,
+            "no-arp": not options.arp,
+            f"max-new-flows={options.max_new_flows}": options.max_new_flows > 0,
+        }
         table.add_row(
             Text(str(service.endpoint), style="bold"),
             Text(options.name),
@@ -87,7 +109,7 @@ def backends_table(
                 Text(figures.percent(slot_share(service, backend))),
                 figures.state(backend),
                 figures.mac(backend),
-                Text(interface_names.get(backend.ifindex, figures.UNKNOWN)),
+                Text(_segment(interface_names.get(backend.ifindex), backend.tags)),
             )
     return table
 
@@ -159,8 +181,8 @@ def plan_table(
     )
 
 
-def explain_table(explanation: Explanation) -> RenderableType:
-    """Show what the program would do with the packet asked about."""
+def explain_table(explanation: Explanation, interface: str | None = None) -> RenderableType:
+    """Show what the program would do with the packet asked about; the interface is its way out."""
     verdict = str(explanation.verdict)
     table = Table.grid(padding=(0, 2))
     for name, value, style in (
@@ -169,10 +191,50 @@ def explain_table(explanation: Explanation) -> RenderableType:
         ("reason", explanation.reason, ""),
         ("backend", explanation.backend, "bold"),
         ("mac", explanation.mac, ""),
+        ("interface", _segment(interface, explanation.tags), ""),
         ("slot", explanation.slot, ""),
     ):
         table.add_row(Text(name, style="dim"), Text(_or_dash(value), style=style))
     return table
+
+
+def reasons_table(reasons: Sequence[Reason]) -> RenderableType:
+    """Show what every way out of the program means."""
+    table = _table(["reason", "packet", "why"])
+    for reason in reasons:
+        style = _VERDICT_STYLES.get(reason.verdict, "")
+        table.add_row(Text(reason.name), Text(reason.verdict, style=style), Text(reason.text))
+    return table
+
+
+def rules_table(rules: Mapping[Endpoint | None, Rules]) -> RenderableType:
+    """Show source rules by scope."""
+    if not any(rules.values()):
+        return Text("no rules: every source is let in", style="dim")
+    table = _table(["scope / source", "action"])
+    for scope, found in rules.items():
+        table.add_row(Text(scope_name(scope), style="bold"))
+        for network in sorted(found, key=sort_key):
+            style = "green" if found[network] is Action.ALLOW else "red"
+            table.add_row(Text(f"  {network}"), Text(found[network], style=style))
+    return table
+
+
+def vips_table(vips: Sequence[Vip]) -> RenderableType:
+    """Show virtual IPs with what they do with ports that no service has."""
+    if not vips:
+        return Text("no services", style="dim")
+    table = _table(["vip", "ports without service"], ["services"])
+    for vip in vips:
+        table.add_row(
+            Text(str(vip.address), style="bold"), Text(vip.unserved), Text(str(len(vip.services)))
+        )
+    return table
+
+
+def _segment(interface: str | None, tags: tuple[Tag, ...]) -> str:
+    name = interface or figures.UNKNOWN
+    return f"{name} vlan {format_tags(tags)}" if tags else name
 
 
 def _table(*groups: Iterable[str]) -> Table:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -20,6 +23,7 @@ from pyroute2 import IPRoute, netns
 
 from pydsr.kernel import libbpf
 from pydsr.lab.network import entered
+from pydsr.lab.processes import PYTHON, environment
 
 DEADLINE_SECONDS = 10.0
 """How long anything that must happen may take."""
@@ -28,6 +32,11 @@ BACKENDS = ("10.66.0.11", "10.66.0.12", "10.66.0.13", "fd66::11", "fd66::12")
 """The backends' addresses, all on the balancer's peer."""
 
 _ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_AUXDATA = 263, 8
+_AUXDATA = struct.Struct("=IIIHHHH")
+"""struct tpacket_auxdata of linux/if_packet.h; its last two are TCI and TPID of a VLAN tag."""
+
+_TAG_IS_VALID = 1 << 4
 _RETURN_XDP_PASS = bytes.fromhex("b700000002000000 9500000000000000")
 """Two eBPF instructions: r0 = 2, which is XDP_PASS; exit."""
 
@@ -95,7 +104,9 @@ class Host:
 
     def link(self, interface: str) -> dict[str, Any]:
         """Return what ``ip link`` knows of an interface."""
-        (found,) = json.loads(self.run("ip", "-json", "-details", "link", "show", interface))
+        (found,) = json.loads(
+            self.run("ip", "-json", "-details", "-stats", "link", "show", interface)
+        )
         return dict(found)
 
     def mac(self, interface: str = "eth0") -> str:
@@ -140,12 +151,79 @@ class Host:
         with entered(self.name):
             return Ears(interface)
 
+    def send(self, frame: bytes, interface: str = "eth0") -> None:
+        """Send a frame as it is."""
+        with (
+            entered(self.name),
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw,
+        ):
+            raw.bind((interface, 0))
+            raw.send(frame)
+
+    def asks_for_page(self, address: str, *options: str) -> str | None:
+        """Return what a web server answers, or None."""
+        done = self.attempt("curl", "-s", "-m", "3", *options, f"http://{address}/")
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    @contextmanager
+    def serving(self, name: str) -> Iterator[None]:
+        """Have a web server at port 80 of every address, which answers a name."""
+        process = subprocess.Popen(
+            [*self.prefix, *PYTHON, "pydsr.lab.server", "--name", name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        with process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline().strip() == "ready"
+                yield
+            finally:
+                process.kill()
+
+    @contextmanager
+    def flooding(self, address: str) -> Iterator[Flood]:
+        """Have an address pinged a thousand times a second for the length of the block."""
+        process = subprocess.Popen(
+            [*self.prefix, "ping", "-n", "-i", "0.001", address],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        flood = Flood()
+        with process:
+            try:
+                yield flood
+                process.send_signal(signal.SIGINT)
+                assert process.stdout is not None
+                flood.answered = {int(n) for n in _SEQUENCE.findall(process.stdout.read())}
+            finally:
+                process.kill()
+
+
+_SEQUENCE = re.compile(r"icmp_seq=([0-9]+) ttl")
+
+
+@dataclass
+class Flood:
+    """Echo requests of a flood that has ended, by number."""
+
+    answered: set[int] = field(default_factory=set)
+
+    @property
+    def lost(self) -> set[int]:
+        """Those without an answer, but for what was under way at the end."""
+        return set(range(1, max(self.answered, default=1) + 1)) - self.answered
+
 
 class Ears:
-    """Frames that come in by an interface, from the moment this is made."""
+    """Frames that come in by an interface, VLAN tags included, from the moment this is made."""
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         self._socket.bind((interface, _ETH_P_ALL))
 
     def __enter__(self) -> Self:
@@ -164,12 +242,22 @@ class Ears:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
             self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-            frame, (_, _, direction, *_) = self._socket.recvfrom(65536)
+            frame, ancillary, _, (_, _, direction, *_) = self._socket.recvmsg(65536, 256)
             if direction == socket.PACKET_OUTGOING:
                 continue
-            frames.append(frame)
-            if wanted(frame):
+            frames.append(frame[:12] + _outer_tag(ancillary) + frame[12:])
+            if wanted(frames[-1]):
                 return frames
+
+
+def _outer_tag(ancillary: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """Return the VLAN tag that the kernel has taken off a frame, if it had one."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
+            status, *_, control, protocol = _AUXDATA.unpack(data)
+            if status & _TAG_IS_VALID:
+                return struct.pack("!HH", protocol, control)
+    return b""
 
 
 @contextmanager

@@ -73,13 +73,11 @@ def test_attach_again_upgrades_in_place(balancer: Pydsr, bpffs: Path, lb: Host) 
 def test_an_upgrade_loses_no_packet(balancer: Pydsr, peer: Host, address: str) -> None:
     """A flood through the interface, passed or answered by the program, loses nothing."""
     balancer.ok("services", "add", SERVICE)
-    flood = ("ping", "-q", "-i", "0.001", "-c", "2500", "-W", "2", address)
-    with peer.running(*flood) as ping:
+    with peer.flooding(address) as flood:
         for _ in range(3):
             balancer.ok("attach", "eth0")
-        assert ping.poll() is None, "the flood ended before the upgrades"
-        output, _ = ping.communicate(timeout=60)
-    assert "2500 packets transmitted, 2500 received, 0% packet loss" in output
+    assert len(flood.answered) > 500
+    assert flood.lost == set()
 
 
 def test_one_upgrade_gives_every_interface_the_new_program(
@@ -229,15 +227,12 @@ def test_balancers_with_one_seed_agree(pydsr: Pydsr, lb: Host, peer: Host, bpffs
         for one, interface in ((pydsr, "eth0"), (other, "eth1")):
             one.ok("attach", interface, "--seed", "feedbeef", "--table-size", "1009")
             one.ok("backends", "set", SERVICE, *backends)
-            answers.append(
-                [
-                    one.json("explain", SERVICE, "--from", f"10.66.0.2:{port}")
-                    for port in (40000, 40001)
-                ]
-            )
+            for port in (40000, 40001):
+                answer = one.json("explain", SERVICE, "--from", f"10.66.0.2:{port}")
+                answers.append((answer["slot"], answer["backend"]))
     finally:
         other("detach", "--all", "--purge")
-    assert answers[0] == answers[1]
+    assert answers[:2] == answers[2:]
 
 
 def test_detach_leaves_services_for_the_next_attach(balancer: Pydsr, lb: Host, peer: Host) -> None:

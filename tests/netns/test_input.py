@@ -45,7 +45,7 @@ MISTAKES = {
     "port in words": (("services", "add", "10.66.0.85:http"), BAD, "1 to 65535"),
     "port of other digits": (("services", "add", "10.66.0.85:٨٠"), BAD, "1 to 65535"),
     "port with space": (("services", "add", "10.66.0.85: 80"), BAD, "1 to 65535"),
-    "unknown protocol": (("services", "add", f"{NEW}/sctp"), BAD, "sctp"),
+    "unknown protocol": (("services", "add", f"{NEW}/dccp"), BAD, "dccp"),
     "empty protocol": (("services", "add", f"{NEW}/"), BAD, "tcp or udp"),
     "protocol in capitals": (("services", "add", f"{NEW}/TCP"), BAD, "tcp or udp"),
     "two protocols": (("services", "add", f"{NEW}/tcp/udp"), BAD, "tcp or udp"),

@@ -25,6 +25,10 @@ MAY_IMPORT = {
     "pydsr.stats": {"pydsr.errors", "pydsr.model"},
     "pydsr.table": {"pydsr.errors", "pydsr.maglev", "pydsr.model"},
     "pydsr.changes": set(),
+    "pydsr.features": {"pydsr.errors", "pydsr.model"},
+    "pydsr.segments": {"pydsr.model"},
+    "pydsr.suitability": {"pydsr.errors", "pydsr.segments"},
+    "pydsr.acl": {"pydsr.changes", "pydsr.errors", "pydsr.model"},
     "pydsr.flows": set(),
     "pydsr.service_index": set(),
     "pydsr.frames": {"pydsr.model"},
@@ -34,6 +38,7 @@ MAY_IMPORT = {
 
 BELONGS_TO = {
     "bcc": {"pydsr.kernel"},
+    "dpkt": {"pydsr.view"},
     "pyroute2": {"pydsr.kernel", "pydsr.lab"},
     "click": {"pydsr.cli"},
     "rich": {"pydsr.cli", "pydsr.view"},

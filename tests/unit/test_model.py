@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydsr import errors
 from pydsr.errors import ExitStatus, InputError, PydsrError
 from pydsr.model import (
+    EVERY_PORT,
     MAX_LEARN_SECONDS,
     MAX_WEIGHT,
     Affinity,
@@ -26,6 +27,7 @@ from pydsr.model import (
     Protocol,
     Service,
     ServiceOptions,
+    Tag,
     parse_address,
 )
 
@@ -111,7 +113,9 @@ def test_an_endpoint_is_read_and_written(
         ("198.51.100.10: 80", "from 1 to 65535"),
         ("198.51.100.10:http", "from 1 to 65535"),
         ("198.51.100.10:٨٠", "from 1 to 65535"),
-        ("198.51.100.10:80/sctp", "'sctp' is no protocol"),
+        ("198.51.100.10:80/dccp", "'dccp' is no protocol"),
+        ("198.51.100.10:**", "the port must be a number"),
+        ("198.51.100.10:", "the port must be a number"),
         ("198.51.100.10:80/TCP", "'TCP' is no protocol"),
         ("198.51.100.10:80/", "'' is no protocol"),
         ("198.51.100.10:80/tcp/udp", "'tcp/udp' is no protocol"),
@@ -366,3 +370,44 @@ def test_an_error_knows_the_status_it_ends_with(
     raised = error("what is wrong", "what to do")
     assert (status, "what is wrong", "what to do") == (raised.status, raised.message, raised.hint)
     assert "what is wrong" == str(raised)
+
+
+@pytest.mark.parametrize("text", ["198.51.100.10:*/tcp", "[2001:db8::10]:*/udp", "10.0.0.1:*/sctp"])
+def test_an_endpoint_of_every_port_reads_as_it_is_written(text: str) -> None:
+    endpoint = Endpoint.parse(text)
+    assert endpoint.port == EVERY_PORT
+    assert str(endpoint) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("10.0.0.1@02:00:00:00:00:01%200", ((0x8100, 200),)),
+        ("10.0.0.1=3@02:00:00:00:00:01%100.200", ((0x88A8, 100), (0x8100, 200))),
+        ("10.0.0.1@02:00:00:00:00:01", ()),
+    ],
+)
+def test_a_backend_s_mac_can_be_in_vlans(text: str, tags: tuple[tuple[int, int], ...]) -> None:
+    assert BackendSpec.parse(text).tags == tuple(Tag(*tag) for tag in tags)
+
+
+@pytest.mark.parametrize("vlan", ["", "0", "4095", "x", "1.2.3", "1.", "-1", "99999"])
+def test_what_is_no_vlan_is_refused(vlan: str) -> None:
+    with pytest.raises(InputError, match="names no VLAN"):
+        BackendSpec.parse(f"10.0.0.1@02:00:00:00:00:01%{vlan}")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_new_flows": -1}, "max-new-flows -1"),
+        ({"max_new_flows": 10_000_001}, "max-new-flows 10000001"),
+        ({"guard_netmask4": 33}, "guard-netmask4 33"),
+        ({"guard_netmask6": 0}, "guard-netmask6 0"),
+    ],
+)
+def test_limits_of_new_flows_that_cannot_be_are_refused(
+    options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        ServiceOptions(**options)  # type: ignore[arg-type]

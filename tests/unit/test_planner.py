@@ -8,7 +8,7 @@ import pytest
 
 from pydsr import planner
 from pydsr.errors import InputError
-from pydsr.model import Backend, BackendSpec, BackendState, Endpoint, MacAddress, Service
+from pydsr.model import Backend, BackendSpec, BackendState, Endpoint, MacAddress, Place, Service
 from pydsr.model import ServiceOptions as Options
 from pydsr.planner import DesiredBackend
 from pydsr.table import empty_table
@@ -118,7 +118,9 @@ def test_changes_name_what_differs_and_nothing_else() -> None:
         DesiredBackend(address(3), 2, DRAIN),
         DesiredBackend(address(4), 1, UP),
     ]
-    changes = planner.backend_changes(present, desired, [MAC, other, MAC])
+    changes = planner.backend_changes(
+        present, desired, [Place(mac, 2) for mac in (MAC, other, MAC)]
+    )
     assert [(c.action, c.object.split()[1], c.before, c.after) for c in changes] == [
         ("remove backend", "10.0.0.1", "weight 1", None),
         ("set weight", "10.0.0.3", 1, 2),
@@ -127,7 +129,7 @@ def test_changes_name_what_differs_and_nothing_else() -> None:
         ("add backend", "10.0.0.4", None, "weight 1"),
     ]
     assert planner.backend_changes(present, [planner.as_desired(b) for b in present.backends],
-                                   [MAC] * 3) == ()  # fmt: skip
+                                   [Place(MAC, 2)] * 3) == ()  # fmt: skip
 
 
 def test_slots_that_had_no_owner_do_not_count_as_moved() -> None:

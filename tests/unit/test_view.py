@@ -15,14 +15,17 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
+from pydsr.acl import Action
 from pydsr.errors import InputError
+from pydsr.features import Feature, FeatureUse
 from pydsr.model import (
     Affinity,
     Backend,
@@ -34,7 +37,9 @@ from pydsr.model import (
     Service,
     ServiceOptions,
     Snapshot,
+    Tag,
 )
+from pydsr.reasons import all_reasons
 from pydsr.stats import History, Rates, rates_between
 from pydsr.view import documents, figures, tables
 from pydsr.view.screen import Choices, press, run_live
@@ -43,6 +48,9 @@ from pydsr.view.top import Sort, frame
 LONGEST_V6 = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"
 MAC = MacAddress.parse("02:00:00:00:00:01")
 INTERFACES = (("eth0", "native"), ("eth1", "generic"))
+FEATURES = FeatureUse(
+    Feature.VLAN | Feature.FRAGMENTS | Feature.ACL, unused=Feature.ACL, refused=Feature.TAP
+)
 
 
 def backend(id_: int, address: str = "", **values: Any) -> Backend:
@@ -373,6 +381,7 @@ class Explanation:
     verdict: str
     reason: str
     slot: int | None
+    tags: tuple[Tag, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -408,10 +417,20 @@ def test_the_explain_table_names_the_backend_or_shows_a_dash() -> None:
 
 
 def test_the_status_table_says_the_mode_of_every_interface() -> None:
-    lines = lines_of(tables.status_table([Interface("eth0", "generic", 42)], 1, 2, 3))
+    lines = lines_of(tables.status_table([Interface("eth0", "generic", 42)], 1, 2, 3, FEATURES))
     assert line_with(lines, "eth0").split() == ["eth0", "generic", "42"]
-    assert lines[-1] == "1 service, 2 backends, layout version 3"
-    assert "no interface attached" in lines_of(tables.status_table([], 0, 0, 3))
+    assert "1 service, 2 backends, layout version 3" in lines
+    assert "no interface attached" in lines_of(tables.status_table([], 0, 0, 3, FEATURES))
+
+
+def test_the_status_table_says_which_features_the_program_has_and_needs() -> None:
+    lines = lines_of(tables.status_table([], 0, 0, 3, FEATURES))
+    assert "features: vlan, fragments, acl" in lines
+    assert "no longer used: acl; the next attach leaves it out" in lines
+    assert "left out by --without: tap" in lines
+    lines = lines_of(tables.status_table([], 0, 0, 3, FeatureUse()))
+    assert "features: none" in lines
+    assert not [line for line in lines if "no longer used" in line or "left out" in line]
 
 
 # Documents
@@ -423,12 +442,15 @@ def as_json(document: object) -> Any:
 
 
 def test_the_status_document_has_the_agreed_keys() -> None:
-    document = documents.status_document([Interface("eth0", "native", 42)], 1, 2, 3)
+    document = documents.status_document([Interface("eth0", "native", 42)], 1, 2, 3, FEATURES)
     assert as_json(document) == {
         "interfaces": [{"name": "eth0", "mode": "native", "program_id": 42}],
         "services": 1,
         "backends": 2,
         "layout_version": 3,
+        "features": ["vlan", "fragments", "acl"],
+        "unused_features": ["acl"],
+        "refused_features": ["tap"],
     }
 
 
@@ -442,6 +464,7 @@ def test_the_backends_document_has_the_agreed_keys() -> None:
         "address": "10.0.0.1",
         "mac": str(MAC),
         "mac_by_hand": False,
+        "vlan": None,
         "weight": 2,
         "state": "up",
         "interface": "eth0",
@@ -501,8 +524,48 @@ def test_the_explain_document_has_the_agreed_keys() -> None:
         "verdict": "tx",
         "reason": "tx",
         "slot": 17,
+        "vlan": None,
+        "interface": None,
     }
+    tagged = replace(EXPLAINED, tags=(Tag(0x8100, 200),))
+    assert as_json(documents.explain_document(tagged, "eth0"))["vlan"] == "200"
     assert as_json(documents.explain_document(UNEXPLAINED))["backend"] is None
+
+
+def test_the_rules_document_lists_scopes_and_sources_in_order() -> None:
+    rules = {
+        None: {ip_network("203.0.113.0/24"): Action.DENY},
+        Endpoint.parse("192.0.2.1:80"): {
+            ip_network("2001:db8::/32"): Action.ALLOW,
+            ip_network("10.0.0.0/8"): Action.DENY,
+            ip_network("10.0.0.0/9"): Action.ALLOW,
+        },
+    }
+    assert as_json(documents.rules_document(rules)) == [
+        {"scope": "all", "rules": [{"source": "203.0.113.0/24", "action": "deny"}]},
+        {
+            "scope": "192.0.2.1:80/tcp",
+            "rules": [
+                {"source": "10.0.0.0/8", "action": "deny"},
+                {"source": "10.0.0.0/9", "action": "allow"},
+                {"source": "2001:db8::/32", "action": "allow"},
+            ],
+        },
+    ]
+    lines = lines_of(tables.rules_table(rules))
+    assert [line.split() for line in lines[1:3]] == [["all"], ["203.0.113.0/24", "deny"]]
+
+
+def test_no_rules_let_everyone_in() -> None:
+    assert lines_of(tables.rules_table({})) == ["no rules: every source is let in"]
+
+
+def test_every_reason_is_explained() -> None:
+    lines = lines_of(tables.reasons_table(all_reasons()))
+    assert len(lines) > len(all_reasons())
+    document = as_json(documents.reasons_document(all_reasons()))
+    assert [entry["reason"] for entry in document] == [reason.name for reason in all_reasons()]
+    assert all(entry["text"] and entry["verdict"] for entry in document)
 
 
 # Keys and the screen

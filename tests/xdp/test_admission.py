@@ -119,11 +119,12 @@ def test_the_program_decides_as_the_rules_read(
     assert reason == ("denied" if denied else "forwarded")
 
 
-def guarded(rig: Rig, limit: int, **options: int) -> None:
+def guarded(rig: Rig, limit: int, netmask4: int = 32, netmask6: int = 64) -> None:
     """Serve VIPs with a limit of new flows."""
+    options = ServiceOptions(max_new_flows=limit, guard_netmask4=netmask4, guard_netmask6=netmask6)
     for vip in (VIP4, f"[{VIP6}]"):
-        rig.serve(f"{vip}:80", [1], options=ServiceOptions(max_new_flows=limit, **options))
-    rig.serve(f"{VIP4}:80/sctp", [1], options=ServiceOptions(max_new_flows=limit, **options))
+        rig.serve(f"{vip}:80", [1], options=options)
+    rig.serve(f"{VIP4}:80/sctp", [1], options=options)
 
 
 def test_a_source_opens_as_many_flows_as_it_may(rig: Rig) -> None:
@@ -145,7 +146,7 @@ def test_another_source_has_a_limit_of_its_own(rig: Rig) -> None:
 
 
 def test_a_network_shares_its_limit(rig: Rig) -> None:
-    guarded(rig, 1, guard_netmask4=24, guard_netmask6=48)
+    guarded(rig, 1, 24, 48)
     told = [reason4(rig, source, "S") for source in ("192.0.2.7", "192.0.2.8", "192.0.3.7")]
     assert told == ["forwarded", "flow_rate", "forwarded"]
     told = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from ctypes import c_uint32
 
 import pytest
 from scapy.layers.inet import UDP, fragment
@@ -180,4 +179,4 @@ def test_remembered_fragments_are_bounded(served: Rig) -> None:
         first[26:30] = (0x0A000000 + number).to_bytes(4, "big")
         served.send_only(bytes(first))
     kept = served.state.pins["fragments"]
-    assert len(HashMap(kept, layout.FragmentKey, c_uint32).all_keys()) <= 1 << 15
+    assert len(HashMap(kept, layout.FragmentKey, layout.FragmentValue).all_keys()) <= 1 << 15

@@ -1,0 +1,63 @@
+"""``pydsr vips``: what virtual IPs do with ports that no service has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pydsr.balancer import Balancer
+from pydsr.cli.arguments import ADDRESS
+from pydsr.cli.output import json_option, plan_option, show, show_impact
+from pydsr.model import IPAddress, Unserved
+
+
+@click.group()
+def vips() -> None:
+    """List virtual IPs, and say what becomes of ports that no service has.
+
+    A VIP is there as long as it has a service.
+    """
+
+
+@vips.command("set")
+@click.argument("vip", type=ADDRESS)
+@click.option(
+    "--unserved",
+    type=click.Choice([policy.value for policy in Unserved]),
+    required=True,
+    help="count: dropped, as no_service (the default). drop: dropped, as unserved_dropped, where "
+    "that is intended. pass: to this machine's kernel, which does not have the VIP: take care "
+    "that it does not route the packet back.",
+)
+@plan_option
+@click.pass_obj
+def set_(directory: Path, vip: IPAddress, unserved: str, plan_only: bool, as_json: bool) -> None:
+    """Set what becomes of packets for a VIP's port without a service.
+
+    \b
+    Examples:
+      pydsr vips set 198.51.100.10 --unserved drop
+      pydsr vips set 198.51.100.10 --unserved pass --plan
+    """
+    with Balancer(directory) as balancer:
+        impact = balancer.set_policy(vip, Unserved(unserved), plan_only)
+    show_impact(impact, plan_only, as_json)
+
+
+@vips.command("list")
+@json_option
+@click.pass_obj
+def list_(directory: Path, as_json: bool) -> None:
+    """List the virtual IPs.
+
+    \b
+    Examples:
+      pydsr vips list
+      pydsr vips list --json
+    """
+    from pydsr.view import documents, tables
+
+    with Balancer(directory) as balancer:
+        found = balancer.vips()
+    show(as_json, lambda: documents.vips_document(found), lambda: tables.vips_table(found))
