@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint format lock clean
+.PHONY: help setup demo test fuzz bench lint format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -28,6 +28,10 @@ demo: setup ## balance real connections between namespaces on this machine
 
 test: setup ## run every test (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider
+
+FRAMES ?= 1000000
+fuzz: setup ## compare the program with its reference, FRAMES=1000000 (asks for root)
+	@$(AS_ROOT) $(BIN)/python -m tests.fuzz --frames $(FRAMES)
 
 bench: setup ## measure, each figure beside a peer (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench

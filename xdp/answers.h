@@ -163,6 +163,9 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx,
 	    swap16(ip->payload_len) < ND_BYTES_WITHOUT_OPTION)
 		return REASON_NOT_VIP;
 	target = address_load_ipv6(&message->target);
+	/* As a mapped address it would be an IPv4 VIP. */
+	if (address_is_ipv4(&target))
+		return REASON_NOT_VIP;
 	if (!vip_find(&target, &vip) || !(vip.flags & SERVICE_ARP))
 		return REASON_NOT_VIP;
 	interface = interface_find(ctx->ingress_ifindex);

@@ -69,7 +69,8 @@ static __always_inline bool error_parse(void *data, void *data_end,
 	if (flow->l4_offset > L4_OFFSET_MASK)
 		return false;
 	ports = data + (flow->l4_offset & L4_OFFSET_MASK);
-	if ((void *)(ports + 2) > data_end)
+	if ((void *)(ports + 2) > data_end ||
+	    error->frame_bytes < flow->l4_offset + 2 * sizeof(*ports))
 		return false;
 	flow->destination_port = ports[0];
 	flow->source_port = ports[1];

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns.arms import Arms, made_arms
 from tests.netns.command import Pydsr
 from tests.netns.hosts import Host, made_directory, made_wire
 
@@ -39,6 +40,13 @@ def bpffs() -> Iterator[Path]:
     """A directory for pins that is not there yet; what is left of it is removed."""
     with made_directory() as directory:
         yield directory
+
+
+@pytest.fixture
+def arms() -> Iterator[Arms]:
+    """A balancer with clients behind one interface and backends behind the other."""
+    with made_arms() as made:
+        yield made
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from pydsr.errors import ExitStatus
+from tests.netns.arms import BACKENDS as BEHIND_ETH1
+from tests.netns.arms import SERVICE, VIP, Arms
 from tests.netns.command import Pydsr
 from tests.netns.hosts import BACKENDS, Host
 
 WITHOUT_NATIVE_XDP = {
     "macvlan": ("link", "eth0", "name", "odd", "type", "macvlan", "mode", "bridge"),
-    "bridge": ("name", "odd", "type", "bridge"),
     "ifb": ("name", "odd", "type", "ifb"),
 }
 
@@ -55,6 +56,28 @@ def test_a_refused_interface_takes_the_others_along(pydsr: Pydsr, lb: Host) -> N
     """Of several interfaces of which one cannot be native none is attached."""
     assert pydsr("attach", "eth0", "odd", "--mode", "native").status == ExitStatus.CANNOT
     assert lb.xdp_program("eth0") is None
+
+
+def test_a_macvlan_is_told_what_it_stands_on(pydsr: Pydsr, lb: Host) -> None:
+    """The interface below it may have what it lacks."""
+    lb.run("ip", "link", "add", *WITHOUT_NATIVE_XDP["macvlan"])
+    assert "eth0 may" in pydsr("attach", "odd", "--mode", "native").stderr
+
+
+def test_what_a_driver_cannot_send_out_is_counted(arms: Arms, bpffs: Path) -> None:
+    """Packets of a native interface for one in generic mode do not just vanish."""
+    pydsr = Pydsr(arms.lb, bpffs)
+    pydsr.ok("attach", "eth0")
+    done = pydsr("attach", "eth1", "--mode", "generic")
+    assert done.status == ExitStatus.DONE
+    assert "what comes in by eth0" in done.stderr
+    assert "sent out by eth1" in done.stderr
+    pydsr.ok("backends", "set", SERVICE, BEHIND_ETH1[0])
+    assert arms.client.asks_for_page(VIP, "-m", "1") is None
+    assert pydsr.json("stats")["verdicts"]["other_interface"] > 0
+    pydsr.ok("detach", "eth0")
+    assert pydsr("attach", "eth0", "--mode", "generic").stderr == ""
+    assert arms.client.asks_for_page(VIP) == "backend"
 
 
 def test_generic_is_taken_quietly_when_asked_for(pydsr: Pydsr, peer: Host) -> None:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pydsr.errors import ExitStatus
-from tests.netns.arms import BACKENDS, SERVICE, VIP, Arms, made_arms
+from tests.netns.arms import BACKENDS, SERVICE, VIP, Arms
 from tests.netns.command import Pydsr
-
-
-@pytest.fixture
-def arms() -> Iterator[Arms]:
-    """Clients behind one interface of the balancer, backends behind the other."""
-    with made_arms() as made:
-        yield made
 
 
 @pytest.fixture
