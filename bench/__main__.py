@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def measure_all(
 def main() -> None:
     """Measure, show, and write."""
     arguments = parse_arguments()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     cpu = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpu})
     numbers = FLOWS[:-1] if arguments.quick else FLOWS

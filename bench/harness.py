@@ -16,7 +16,7 @@ from pydsr.kernel import libbpf, program
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.reasons import all_reasons
 from pydsr.sources import xdp_directory
-from tests.xdp.rig import Rig, mac_of
+from tests.xdp.rig import ELSEWHERE_MAC, Rig, mac_of
 
 BALANCER = "pydsr"
 FULL = "pydsr, every feature"
@@ -28,7 +28,7 @@ PROGRAMS = (EMPTY, SWAP, FORWARDER, BALANCER, FULL)
 _CHECKED_FLOWS = 200
 _HEAD_BYTES = 24
 _MAP_TYPE_PROG_ARRAY = 3
-_ACTIONS = {"drop": 1, "pass": 2, "tx": 3}
+_ACTIONS = {"drop": 1, "pass": 2, "tx": 3, "redirect": 4}
 _BACKEND_PREFIX = mac_of(1).octets[:4]
 _REASONS = {reason.name: (number, reason) for number, reason in enumerate(all_reasons())}
 
@@ -158,6 +158,9 @@ class Harness:
             is_backend = frame[:5] == MAC_PREFIX
             return _ACTIONS["tx"], (frame[:6] if is_backend else bytes(6)) + destination
         if name in self._rigs and reason.verdict == "tx":
-            is_backend = frame[:4] == _BACKEND_PREFIX
-            return _ACTIONS["tx"], (frame[:6] if is_backend else bytes(6)) + destination
-        return _ACTIONS["pass"], destination + source
+            backend = frame[:6] if frame[:4] == _BACKEND_PREFIX else bytes(6)
+            if kind.is_redirected:
+                return _ACTIONS["redirect"], backend + ELSEWHERE_MAC.octets
+            return _ACTIONS["tx"], backend + destination
+        verdict = reason.verdict if name in self._rigs else "pass"
+        return _ACTIONS[verdict], destination + source

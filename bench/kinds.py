@@ -41,6 +41,7 @@ class Kind:
         takes_features: whether only the program with every feature does this with it.
         before: what each flow sends first, without being measured.
         most_flows: how many are measured at most.
+        is_redirected: whether its backend is behind another interface.
     """
 
     name: str
@@ -51,10 +52,13 @@ class Kind:
     takes_features: bool = False
     before: bytes = b""
     most_flows: int = 1_000_000
+    is_redirected: bool = False
 
     @property
     def has_floor(self) -> bool:
         """Whether the bare forwarder does the same with it: IPv4 to a service, at rest."""
+        if self.takes_features:
+            return False
         return self.reason == "forwarded" and self.frame[12:14] == b"\x08\x00"
 
 
@@ -122,7 +126,10 @@ def _unusual_kinds(ip4: IP, ip6: IPv6) -> tuple[Kind, ...]:
             ),
             4,
         ),
-        _kind("TCP v4, to another interface", ip4 / TCP(dport=_NEXT_DOOR)),
+        replace(
+            _kind("TCP v4, to another interface", ip4 / TCP(dport=_NEXT_DOOR)),
+            is_redirected=True,
+        ),
         _kind("TCP v4, every port", IP(src=_CLIENT4, dst=_EVERY4) / TCP(dport=7)),
         _kind("TCP v4, source rules", ip4 / TCP(dport=_RULED)),
         _kind("SYN v4, guarded", ip4 / TCP(dport=_GUARDED, flags="S")),
@@ -134,7 +141,10 @@ def _unusual_kinds(ip4: IP, ip6: IPv6) -> tuple[Kind, ...]:
             port_offset=inner + 20 + 2,
         ),
         fragment,
-        _kind("TCP v6, extension header", ip6 / IPv6ExtHdrDestOpt() / tcp),
+        replace(
+            _kind("TCP v6, extension header", ip6 / IPv6ExtHdrDestOpt() / tcp),
+            port_offset=14 + 40 + 8,
+        ),
         *(replace(kind, takes_features=True) for kind in featured),
     )
 

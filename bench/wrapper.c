@@ -26,9 +26,6 @@ struct plan {
 	__u32 next;
 };
 
-static long (*program_call)(struct xdp_md *ctx, void *programs,
-			    __u32 index) = (void *)BPF_FUNC_tail_call;
-
 static __always_inline bool word_store(struct xdp_md *ctx, __u16 offset,
 				       __u16 value)
 {

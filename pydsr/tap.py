@@ -119,22 +119,27 @@ class Tap:
     options: TapOptions
     done: Tapped = field(default_factory=Tapped)
 
-    def run(self, take: Callable[[TappedPacket], None]) -> None:
+    def run(self, take: Callable[[TappedPacket], None], begun: Callable[[], None]) -> None:
         """Capture until as many as asked for are taken; an exception of `take` ends it.
 
         Where the balancer is upgraded meanwhile, the capture goes on with the new program.
+
+        Args:
+            take: called with each packet.
+            begun: called once, when packets are captured from then on.
 
         Raises:
             NotAttachedError: the balancer is on no interface, or not any more.
             BusyError: somebody captures already.
         """
         while not self._is_over():
-            self._run_program(take)
+            self._run_program(take, begun)
+            begun = _nothing
 
     def _is_over(self) -> bool:
         return 0 < self.options.count <= self.done.packets
 
-    def _run_program(self, take: Callable[[TappedPacket], None]) -> None:
+    def _run_program(self, take: Callable[[TappedPacket], None], begun: Callable[[], None]) -> None:
         """Capture for as long as the attached program is the same."""
         program_id = self._program_id()
         reasons = all_reasons()
@@ -149,6 +154,7 @@ class Tap:
 
         try:
             with Tapping(state, program_id, sampling, take_event) as tapping:
+                begun()
                 before = self.done.lost
                 try:
                     while not self._is_over() and self._program_id() == program_id:
@@ -163,6 +169,10 @@ class Tap:
         if not here:
             raise NotAttachedError("the balancer is on no interface", "pydsr attach IFACE")
         return here[0].program_id
+
+
+def _nothing() -> None:
+    """Go on without a word."""
 
 
 class _Reader:

@@ -113,8 +113,8 @@ class Reference:
 
     def decide(self, frame: bytes) -> Answer:
         """Return what is to become of a frame of at least an Ethernet header."""
-        packet, kind = Packet(), _kind_of(frame)
-        kind, packet.tags, packet.priority, packet.l3 = kind
+        packet = Packet()
+        kind, packet.tags, packet.priority, packet.l3 = _kind_of(frame)
         if kind == _ARP:
             return self._arp(frame, packet)
         if kind not in (_IP4, _IP6):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import ExitStack
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from pydsr.errors import InputError
+
+if TYPE_CHECKING:
+    from pydsr.tap import TappedPacket
 
 
 @click.command()
@@ -45,21 +52,14 @@ def tap(
       pydsr tap -w - | tshark -r - -T fields -e frame.comment
     """
     from pydsr.tap import Tap, TapOptions, interface_names
-    from pydsr.view.capture import CaptureFile, line
 
+    # `timeout 60 pydsr tap` ends as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     running = Tap(directory, TapOptions(count, sample, reasons, drops))
-    with ExitStack() as stack:
-        take = lambda packet: click.echo(line(packet))  # noqa: E731
-        if path is not None:
-            names = interface_names(directory)
-            file = (
-                sys.stdout.buffer
-                if str(path) == "-"
-                else stack.enter_context(click.open_file(str(path), "wb"))
-            )
-            take = CaptureFile(file, names).write
+    names = interface_names(directory)
+    with _taker(path, names) as take:
         try:
-            running.run(take)
+            running.run(take, lambda: click.echo(f"capturing on {', '.join(names)}", err=True))
         except KeyboardInterrupt:
             pass  # the usual end of a capture
         finally:
@@ -69,3 +69,19 @@ def tap(
                     f"{running.done.lost} packets found no room: take fewer, with --sample",
                     err=True,
                 )
+
+
+@contextmanager
+def _taker(path: Path | None, interfaces: list[str]) -> Iterator[Callable[[TappedPacket], None]]:
+    """Have what shows packets on the terminal, or writes them to a file."""
+    from pydsr.view.capture import CaptureFile, line
+
+    if path is None:
+        yield lambda packet: click.echo(line(packet))
+        return
+    try:
+        file = click.open_file(str(path), "wb")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}", "name another file") from None
+    with file:
+        yield CaptureFile(file, interfaces).write

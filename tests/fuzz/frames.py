@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from scapy.layers.inet import fragment
 from scapy.layers.inet6 import IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import Ether
+from scapy.layers.sctp import SCTPChunkInit
 from scapy.packet import Raw
 
 from tests.fuzz.world import SERVICES
@@ -16,6 +17,7 @@ from tests.xdp.cases import TABLES
 from tests.xdp.errors import STEERED, UNSTEERED
 from tests.xdp.rig import BALANCER_MAC, mac_of
 from tests.xdp.tagged import AD, Q, tag
+from tests.xdp.world import Packet
 
 _TAGS = (
     (),
@@ -42,7 +44,8 @@ def seeds() -> list[bytes]:
         for case in cases
     ]
     frames += [bytes(c.frame) for c in (*tagged.BALANCED, *tagged.ANSWERED, *tagged.NOT_BALANCED)]
-    frames += [bytes(frame) for _, frame, *_ in (*STEERED, *UNSTEERED)]
+    frames += [bytes(frame) for _, frame, _ in STEERED]
+    frames += [bytes(frame) for _, frame in UNSTEERED]
     frames += [bytes(frame) for frame in _to_every_service()]
     frames += [bytes(one) for datagram in datagrams() for one in datagram]
     backend = Ether(bytes(world.tcp4()))
@@ -52,8 +55,12 @@ def seeds() -> list[bytes]:
     return [frame for frame in dict.fromkeys(frames) if len(frame) >= 14]
 
 
-def _to_every_service() -> Iterator[object]:
-    headers = {"tcp": world.tcp, "udp": world.udp, "sctp": _sctp}
+def _to_every_service() -> Iterator[Packet]:
+    headers: dict[str, Callable[[int], Packet]] = {
+        "tcp": world.tcp,
+        "udp": world.udp,
+        "sctp": _sctp,
+    }
     for vip, port, protocol, _ in SERVICES:
         is6 = ":" in vip
         for source in _SOURCES6 if is6 else _SOURCES4:
@@ -61,13 +68,11 @@ def _to_every_service() -> Iterator[object]:
             yield ip / headers[protocol](1234 if port is None else port) / Raw(b"data" * 4)
 
 
-def _sctp(port: int) -> object:
-    from scapy.layers.sctp import SCTPChunkInit
-
+def _sctp(port: int) -> Packet:
     return featured.sctp(SCTPChunkInit(), port)
 
 
-def datagrams() -> list[list[object]]:
+def datagrams() -> list[list[Packet]]:
     """Return packets in fragments, in the order they are sent."""
     found = []
     for identity in range(3):

@@ -53,6 +53,7 @@ def test_a_backend_never_met_is_resolved(
             "weight": 1,
             "state": "up",
             "interface": "eth0",
+            "vlan": None,
             "share": 1.0,
         }
     ]

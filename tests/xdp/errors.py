@@ -123,6 +123,7 @@ UNSTEERED: tuple[tuple[str, Packet], ...] = (
     ("about another sender's packet", error4(replied4(src=QUIET4) / from_tcp())),
     ("about a port without service", error4(replied4() / from_tcp(UNSERVED))),
     ("about another protocol", error4(replied4(proto=47) / Raw(bytes(20)))),
+    ("whose ports are behind its end", error4(replied4() / from_tcp(), len=20 + 8 + 20 + 2)),
     ("about half a header", error4(Raw(bytes(replied4())[:12]))),
     ("about nothing", error4(Raw(b""))),
     ("of an unknown kind", error4(replied4() / from_tcp(), 4, 0)),

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from pydsr import maglev
 from pydsr.acl import Action, parse_networks
-from pydsr.features import DEFAULT_FEATURES, Feature
+from pydsr.features import DEFAULT_FEATURES, Feature, Features
 from pydsr.flows import FlowRecord
 from pydsr.kernel import bpffs, layout, libbpf, program
 from pydsr.kernel.layout import StateNumber
@@ -124,6 +124,7 @@ class Rig:
         self.programs = program.load_programs(
             maps, settings.table_size, settings.seed, self.features
         )
+        self.state.write_features(Features(self.features))
         self._counters = PerCpuArray(maps["counters"], 3)
         self._verdicts = PerCpuArray(maps["verdicts"], 1)
 
