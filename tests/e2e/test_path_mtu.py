@@ -55,6 +55,16 @@ def far() -> Iterator[tuple[Lab, str]]:
             subprocess.run(["ip", "netns", "delete", namespace], check=True)
 
 
+def serve_every_udp_port(lab: Lab, vip: str, backends: int) -> None:
+    """Have the first backends serve a VIP's UDP ports."""
+    if ":" in vip:
+        endpoint, address = f"[{vip}]:*/udp", "fd77::1{}"
+    else:
+        endpoint, address = f"{vip}:*/udp", "10.77.0.1{}"
+    numbers = range(1, backends + 1)
+    lab.pydsr("backends", "set", endpoint, *(address.format(number) for number in numbers))
+
+
 @pytest.mark.parametrize("host", ["10.77.0.80", "[fd77::80]"])
 def test_a_backend_learns_the_mtu_of_the_path_to_a_client(far: tuple[Lab, str], host: str) -> None:
     lab, namespace = far
@@ -68,3 +78,35 @@ def test_a_backend_learns_the_mtu_of_the_path_to_a_client(far: tuple[Lab, str], 
     )
     assert done.stdout == str(SIZE), done.stderr
     assert "forwarded_error" in lab.pydsr("stats")
+
+
+@pytest.mark.parametrize(("vip", "flag"), [("10.77.0.80", "-4"), ("fd77::80", "-6")])
+def test_tracepath_finds_the_mtu_of_the_path(far: tuple[Lab, str], vip: str, flag: str) -> None:
+    """Its datagrams to ports that nothing listens at are answered by a backend."""
+    lab, namespace = far
+    serve_every_udp_port(lab, vip, 2)
+    router = f"pydsr-{lab.name}-client1"
+    ip(router, "link", "set", "far", "mtu", "1500")
+    ip(router, "link", "set", "eth0", "mtu", "1400")
+    done = subprocess.run(
+        ["nsenter", f"--net=/run/netns/{namespace}", "tracepath", flag, "-n", "-m", "5", vip],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "pmtu 1400" in done.stdout
+    assert "reached" in done.stdout
+    assert "Resume: pmtu 1400 hops 2" in done.stdout
+
+
+@pytest.mark.parametrize(("vip", "far_end"), [("10.77.0.80", "10.99.0.2"), ("fd77::80", "fd99::2")])
+def test_a_backend_that_traces_a_client_hears_the_routers(
+    far: tuple[Lab, str], vip: str, far_end: str
+) -> None:
+    """Errors about what it sent from the VIP are for the VIP: the balancer brings them to it."""
+    lab, _ = far
+    serve_every_udp_port(lab, vip, 1)
+    trace = ["traceroute", "-n", "-q1", "-w2", "-U", "-s", vip, far_end]
+    done = lab.run("backend1", trace)
+    hops = [line.split()[1] for line in done.stdout.splitlines()[1:]]
+    assert hops == ["fd77::101" if ":" in vip else "10.77.0.101", far_end]

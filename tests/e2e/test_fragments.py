@@ -1,0 +1,54 @@
+"""Datagrams larger than the wire takes: every fragment reaches the backend of the first."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from pydsr.lab.lab import Lab
+from tests.e2e.requests import VIP4, VIP6, document, eventually
+
+PORT = 5201
+DATAGRAM_BYTES = 8192
+BACKENDS = ("backend1", "backend2", "backend3")
+
+
+@pytest.fixture(params=[VIP4, VIP6], ids=["IPv4", "IPv6"])
+def vip(request: pytest.FixtureRequest, shared_lab: Lab) -> Iterator[str]:
+    """Return a VIP whose backends serve iperf3: both its flows are the client's, so of one."""
+    vip = str(request.param)
+    endpoint = f"[{vip}]:{PORT}" if ":" in vip else f"{vip}:{PORT}"
+    hosts = [host for host in shared_lab.topology.hosts if host.name in BACKENDS]
+    addresses = [str(host.address6 if ":" in vip else host.address4) for host in hosts]
+    servers = [shared_lab.popen(name, ["iperf3", "-s", "-B", vip]) for name in BACKENDS]
+    for protocol in ("tcp", "udp"):
+        service = f"{endpoint}/{protocol}"
+        shared_lab.pydsr("services", "add", service, "--affinity", "source")
+        shared_lab.pydsr("backends", "set", service, *addresses)
+    listening = ["ss", "-Hlnt", f"sport = {PORT}"]
+    assert eventually(lambda: all(shared_lab.run(name, listening).stdout for name in BACKENDS))
+    yield vip
+    for protocol in ("tcp", "udp"):
+        shared_lab.pydsr("services", "remove", f"{endpoint}/{protocol}")
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
+def test_large_datagrams_arrive_whole(shared_lab: Lab, vip: str) -> None:
+    """None is lost: each of its fragments follows the first, and is counted so."""
+    before = document(shared_lab, "stats")["verdicts"]
+    command = f"iperf3 -c {vip} -u -l {DATAGRAM_BYTES} -b 20M -n 2M --json"
+    done = shared_lab.run("client1", shlex.split(command))
+    assert done.returncode == 0, done.stdout
+    told = json.loads(done.stdout)["end"]["sum"]
+    assert told["lost_packets"] == 0
+    datagrams = told["packets"]
+    assert datagrams >= 2_000_000 // DATAGRAM_BYTES
+    after = document(shared_lab, "stats")["verdicts"]
+    counted = {name: after[name] - before[name] for name in ("forwarded_fragment", "fragment")}
+    # 8,192 bytes and their UDP header are six packets of 1,500 bytes; the first has the ports.
+    assert counted == {"forwarded_fragment": 5 * datagrams, "fragment": 0}
