@@ -3,12 +3,12 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz bench lint format lock clean
+.PHONY: help setup demo test fuzz test-vm bench lint format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
 C_SOURCES := $(wildcard xdp/*.[ch] bench/*.c)
-SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh) tests/vm/guest.sh
 # Namespaces and XDP take root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)
 AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
@@ -32,6 +32,9 @@ test: setup ## run every test (asks for root)
 FRAMES ?= 1000000
 fuzz: setup ## compare the program with its reference, FRAMES=1000000 (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m tests.fuzz --frames $(FRAMES)
+
+test-vm: setup ## test what takes Debian's own kernel, in qemu (asks for root; some ten minutes)
+	@$(AS_ROOT) $(BIN)/python -m tests.vm -- python3 -m pytest -p no:cacheprovider tests/vm/inside
 
 bench: setup ## measure, each figure beside a peer (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench

@@ -1,0 +1,56 @@
+"""Run a command of this checkout on Debian's own kernel, in a virtual machine.
+
+    python -m tests.vm -- python3 -m pytest tests/unit tests/xdp
+
+For what the kernel of this machine may lack: VLAN devices, bonds, a virtio NIC, IPVS; and to see
+the oldest kernel that is tried load the program. The machine has its own copy of the checkout, as
+it is now, and the command runs there as root; its output is streamed, its exit status is ours.
+Nothing comes back from the machine but that. It has no network, but three virtio NICs on one hub.
+
+The first run makes a disk with debootstrap (see image.py). Each boots it in qemu, in some ten
+seconds, and throws away what the command wrote. Processors are emulated, so that it works inside of
+virtual machines too: programs run some ten times slower, and --accel kvm is for where it can.
+One machine runs at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import shlex
+import sys
+
+from tests.vm.image import CACHE, ImageError, image
+from tests.vm.machine import MachineError, run
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.vm",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds for all (%(default)s)")
+    parser.add_argument("--memory", type=int, default=2048, help="MiB (%(default)s)")
+    parser.add_argument("--accel", default="tcg", help="what qemu runs on (%(default)s)")
+    parser.add_argument("command", nargs="+", help="run in the checkout, as root")
+    arguments = parser.parse_args()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return run(
+                image(),
+                shlex.join(arguments.command),
+                arguments.timeout,
+                arguments.memory,
+                arguments.accel,
+            )
+        except (ImageError, MachineError) as error:
+            sys.stderr.write(f"tests.vm: {error}\n")
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
