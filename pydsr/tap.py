@@ -12,38 +12,13 @@ from pydsr.errors import InputError, NotAttachedError
 from pydsr.kernel.layout import TapEvent, unpack_address
 from pydsr.kernel.state import State
 from pydsr.kernel.tapping import Sampling, Tapping
-from pydsr.model import IPAddress, MacAddress
+from pydsr.model import MacAddress
 from pydsr.reasons import Reason, all_reasons
+from pydsr.tapped import TappedPacket
 
 MAX_EVERY = 1_000_000
 _POLL_SECONDS = 0.2
 _NANOSECONDS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class TappedPacket:
-    """A packet as it came in, and what became of it.
-
-    Attributes:
-        time: nanoseconds since the epoch.
-        frame: from the Ethernet header on; as much as was captured.
-        frame_bytes: how long it was.
-        interface: name of the one it came in by.
-        egress: name of the one it was redirected to, or empty.
-        verdict: tx, redirect, pass or drop.
-        backend: its address, or None.
-        mac: the backend's, or None.
-    """
-
-    time: int
-    frame: bytes
-    frame_bytes: int
-    interface: str
-    egress: str
-    verdict: str
-    reason: str
-    backend: IPAddress | None
-    mac: MacAddress | None
 
 
 @dataclass

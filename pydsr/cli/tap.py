@@ -13,7 +13,7 @@ import click
 from pydsr.errors import InputError
 
 if TYPE_CHECKING:
-    from pydsr.tap import TappedPacket
+    from pydsr.tapped import TappedPacket
 
 
 @click.command()

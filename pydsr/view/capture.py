@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from dpkt import Error, UnpackError, ethernet, icmp, icmp6, ip, ip6, sctp, tcp, udp
 from dpkt.pcapng import (
@@ -24,7 +24,8 @@ from dpkt.pcapng import (
     Writer,
 )
 
-from pydsr.model import IPAddress, MacAddress
+from pydsr.model import IPAddress
+from pydsr.tapped import TappedPacket
 
 _IF_NAME = 2  # an option of an interface (pcapng, section 4.2)
 _LITTLE = sys.byteorder == "little"
@@ -35,20 +36,6 @@ _MICROSECONDS = 1_000
 _ETHERNET, _SNAPLEN = 1, 2047
 _TCP_FLAGS = (("S", tcp.TH_SYN), ("F", tcp.TH_FIN), ("R", tcp.TH_RST), ("P", tcp.TH_PUSH),
               (".", tcp.TH_ACK))  # fmt: skip
-
-
-class TappedPacket(Protocol):
-    """A packet, and what became of it: see :class:`pydsr.tap.TappedPacket`."""
-
-    time: int
-    frame: bytes
-    frame_bytes: int
-    interface: str
-    egress: str
-    verdict: str
-    reason: str
-    backend: IPAddress | None
-    mac: MacAddress | None
 
 
 def outcome(packet: TappedPacket) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from dataclasses import dataclass
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -17,27 +17,25 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 from scapy.utils import RawPcapNgReader
 
-from pydsr.model import IPAddress, MacAddress
+from pydsr.model import MacAddress
+from pydsr.tapped import TappedPacket
 from pydsr.view.capture import CaptureFile, line, outcome, summary
 
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 IP4, IP6 = IP(src="192.0.2.1", dst="192.0.2.80"), IPv6(src="2001:db8::1", dst="2001:db8::80")
-BACKEND, MAC = ip_address("192.0.2.11"), MacAddress.parse("02:00:00:00:00:0b")
 
 
-@dataclass
-class Taken:
-    """A captured packet."""
-
-    time: int = 1_700_000_000_123_456_789
-    frame: bytes = bytes(ETHER / IP4 / TCP(sport=1025, dport=80, flags="S"))
-    frame_bytes: int = 54
-    interface: str = "eth0"
-    egress: str = ""
-    verdict: str = "tx"
-    reason: str = "forwarded"
-    backend: IPAddress | None = BACKEND
-    mac: MacAddress | None = MAC
+TAKEN = TappedPacket(
+    time=1_700_000_000_123_456_789,
+    frame=bytes(ETHER / IP4 / TCP(sport=1025, dport=80, flags="S")),
+    frame_bytes=54,
+    interface="eth0",
+    egress="",
+    verdict="tx",
+    reason="forwarded",
+    backend=ip_address("192.0.2.11"),
+    mac=MacAddress.parse("02:00:00:00:00:0b"),
+)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,7 @@ def test_headers_are_summed_up(frame: Packet, expected: str) -> None:
 
 @pytest.mark.parametrize("size", range(54))
 def test_a_frame_that_was_cut_is_shown_as_far_as_it_goes(size: int) -> None:
-    assert summary(Taken().frame[:size])
+    assert summary(TAKEN.frame[:size])
 
 
 @given(
@@ -93,16 +91,16 @@ def test_damaged_frames_are_shown_too() -> None:
 
 
 def test_the_outcome_names_the_backend_and_the_way_out() -> None:
-    assert outcome(Taken()) == "tx forwarded, backend 192.0.2.11 (02:00:00:00:00:0b)"
-    assert outcome(Taken(egress="eth1", verdict="redirect")) == (
+    assert outcome(TAKEN) == "tx forwarded, backend 192.0.2.11 (02:00:00:00:00:0b)"
+    assert outcome(replace(TAKEN, egress="eth1", verdict="redirect")) == (
         "redirect forwarded, backend 192.0.2.11 (02:00:00:00:00:0b) by eth1"
     )
-    dropped = Taken(verdict="drop", reason="no_service", backend=None, mac=None)
+    dropped = replace(TAKEN, verdict="drop", reason="no_service", backend=None, mac=None)
     assert outcome(dropped) == "drop no_service"
 
 
 def test_a_line_has_time_interface_headers_length_and_outcome() -> None:
-    shown = line(Taken())
+    shown = line(TAKEN)
     assert shown.split(" ", 1)[0].endswith(".123456")
     assert shown.split(" ", 1)[1] == (
         "eth0 192.0.2.1:1025 > 192.0.2.80:80 tcp [S], 54 bytes: "
@@ -119,11 +117,11 @@ def read_back(file: io.BytesIO) -> list[tuple[bytes, RawPcapNgReader.PacketMetad
 def test_a_file_has_packets_times_interfaces_and_comments() -> None:
     file = io.BytesIO()
     capture = CaptureFile(file, ["eth0", "eth1"])
-    capture.write(Taken())
-    capture.write(Taken(interface="eth1", time=Taken.time + 5_000))
+    capture.write(TAKEN)
+    capture.write(replace(TAKEN, interface="eth1", time=TAKEN.time + 5_000))
     (first, told), (_, later) = read_back(file)
-    assert first == Taken.frame
-    assert told.comments == [outcome(Taken()).encode()]
+    assert first == TAKEN.frame
+    assert told.comments == [outcome(TAKEN).encode()]
     assert (told.ifname, later.ifname) == (b"eth0", b"eth1")
     stamps = [(one.tshigh << 32) + one.tslow for one in (told, later)]
     assert stamps == [1_700_000_000_123_456, 1_700_000_000_123_461]
@@ -131,7 +129,7 @@ def test_a_file_has_packets_times_interfaces_and_comments() -> None:
 
 def test_a_packet_that_was_captured_in_part_says_so() -> None:
     file = io.BytesIO()
-    CaptureFile(file, ["eth0"]).write(Taken(frame_bytes=8000))
+    CaptureFile(file, ["eth0"]).write(replace(TAKEN, frame_bytes=8000))
     ((_, told),) = read_back(file)
     assert told.comments[0].endswith(b"; 8000 bytes, of which 54 are here")
 
@@ -141,5 +139,5 @@ def test_a_reader_at_the_other_end_of_a_pipe_has_each_packet_at_once() -> None:
     capture = CaptureFile(io.BufferedWriter(raw, 1 << 20), ["eth0"])
     header = len(raw.getvalue())
     assert header > 0
-    capture.write(Taken())
+    capture.write(TAKEN)
     assert len(raw.getvalue()) > header

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "pydsr.suitability": {"pydsr.errors", "pydsr.segments"},
     "pydsr.acl": {"pydsr.changes", "pydsr.errors", "pydsr.model"},
     "pydsr.flows": set(),
+    "pydsr.tapped": {"pydsr.model"},
     "pydsr.service_index": set(),
     "pydsr.frames": {"pydsr.model"},
     "pydsr.planner": {"pydsr.changes", "pydsr.errors", "pydsr.model", "pydsr.table"},
