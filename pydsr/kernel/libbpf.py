@@ -51,6 +51,7 @@ XDP_FLAG_NATIVE = 1 << 2
 
 _RING_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 _MAPS_MAX = 64
+_TEST_RUN_LIVE_FRAMES = 1 << 1
 _VERIFIER_LOG_BYTES = 1 << 20
 
 
@@ -399,3 +400,33 @@ def run_program(
         options.ctx_size_in = ctypes.sizeof(context)
     _checked(_library().bpf_prog_test_run_opts(program.number, byref(options)))
     return options.retval, out.raw[: options.data_size_out], options.duration
+
+
+def run_program_live(
+    program: Descriptor, frame: bytes, repeat: int, ifindex: int, batch: int = 64
+) -> None:
+    """Run an XDP program on live frames, which go where it sends them.
+
+    Source: Documentation/bpf/bpf_prog_run.rst of the kernel (5.18 or later). Pages of frames come
+    back as they were left: the program has to write anew what others change.
+
+    Args:
+        program: the program.
+        frame: the whole Ethernet frame, as each page begins.
+        repeat: how many frames.
+        ifindex: the interface they come in by, and leave by for XDP_TX, of the calling thread's
+            network namespace; it has to have XDP enabled.
+        batch: how many at once, at most 256.
+    """
+    context = XdpContext(data_end=len(frame), ingress_ifindex=ifindex)
+    options = TestRunOptions(
+        sz=ctypes.sizeof(TestRunOptions),
+        data_in=ctypes.cast(c_char_p(frame), c_void_p),
+        data_size_in=len(frame),
+        ctx_in=ctypes.cast(POINTER(XdpContext)(context), c_void_p),
+        ctx_size_in=ctypes.sizeof(context),
+        repeat=repeat,
+        flags=_TEST_RUN_LIVE_FRAMES,
+        batch_size=batch,
+    )
+    _checked(_library().bpf_prog_test_run_opts(program.number, byref(options)))
