@@ -7,7 +7,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 BIN := .venv/bin
 READY := .venv/.ready
-C_SOURCES := $(wildcard xdp/*.[ch] bench/*.c)
+C_SOURCES := $(wildcard xdp/*.[ch] bench/*.[ch])
 SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh) tests/vm/guest.sh
 # Namespaces and XDP take root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)

@@ -1,9 +1,4 @@
-"""Who is compared in what changes of backends break: each balances in a lab of its own.
-
-nftlb (https://github.com/zevenet/nftlb) writes the rule in ``tests/004_dsr_ipv4_tcp_hash`` for DSR;
-here it hashes source address and port. It names no seed, so that the kernel draws another with
-every rule; the same with a fixed seed is the best that the rule can do.
-"""
+"""Who is compared in what changes of backends break: each balances in a lab of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from bench import nftlb
 from pydsr.lab import network
 from pydsr.lab.lab import Lab
 from pydsr.lab.topology import VIP4, Role
@@ -143,20 +139,10 @@ class Nftables(Balancing):
 
     def _write(self, before: str) -> None:
         """Replace the table in one transaction."""
-        ranges, total = [], 0
-        for host, weight in self._weights.items():
-            ranges.append(f"{total}-{total + weight - 1} : {self._hosts[host].mac}")
-            total += weight
-        choice = f"jhash ip saddr . tcp sport mod {total} {self.seed} map {{ {', '.join(ranges)} }}"
-        mac = self._hosts[Role.BALANCER].mac
-        rules = f"""{before} table netdev bench {{
-            chain ingress {{
-                type filter hook ingress device "{network.INTERFACE}" priority 100;
-                ip daddr {SERVICE.address} tcp dport {SERVICE.port} ether saddr set {mac} \
-                    ether daddr set {choice} fwd to "{network.INTERFACE}"
-            }}
-        }}"""
-        self._run(Role.BALANCER, "nft", rules)
+        backends = [(str(self._hosts[host].mac), each) for host, each in self._weights.items()]
+        mac = str(self._hosts[Role.BALANCER].mac)
+        rules = nftlb.ruleset(network.INTERFACE, mac, SERVICE, backends, self.seed)
+        self._run(Role.BALANCER, "nft", f"{before} {rules}")
 
     def _run(self, host: str, *command: str) -> None:
         done = self.lab.run(host, command)
@@ -168,7 +154,7 @@ class NftablesSeeded(Nftables):
     """The same rule with a seed, so that only the number of backends changes the hash."""
 
     name = "nftables, seed kept"
-    seed = "seed 0x5eed"
+    seed = nftlb.SEED_KEPT
 
 
 SYSTEMS: tuple[type[Balancing], ...] = (Pydsr, PlainMaglev, NftablesSeeded, Nftables)

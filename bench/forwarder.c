@@ -8,10 +8,17 @@
  *
  * Compiled with PYDSR_FD_floor_* defined.
  */
+#include <uapi/linux/pkt_cls.h>
+
 #include "maps.h"
 #include "packet.h"
 
 #define FLOOR_SLOTS TABLE_SIZE
+
+/* clang-format off */
+static long (*interface_redirect)(__u32 ifindex, __u64 flags) =
+	(void *)BPF_FUNC_redirect;
+/* clang-format on */
 
 struct floor_service {
 	__be32 vip;
@@ -48,10 +55,9 @@ static __always_inline void floor_count(void *map, __u32 key)
 		*packets += 1;
 }
 
-int bench_forwarder(struct xdp_md *ctx)
+/* Whether the frame is for a service, and has a backend's MAC now. */
+static __always_inline bool floor_address(void *data, void *data_end)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
 	struct iphdr *ip = (void *)(eth + 1);
 	struct floor_service key = {};
@@ -61,25 +67,44 @@ int bench_forwarder(struct xdp_md *ctx)
 
 	if ((void *)(ports + 2) > data_end ||
 	    eth->h_proto != swap16(ETH_P_IP) || ip->ihl != 5)
-		return XDP_PASS;
+		return false;
 	key.vip = ip->daddr;
 	key.port = ports[1];
 	key.ip_proto = ip->protocol;
 	service = map_lookup(MAP(floor_services), &key);
 	if (!service)
-		return XDP_PASS;
+		return false;
 	slot = jenkins_hash(ip->saddr, ip->daddr,
 			    (__u32)ports[0] << 16 | ports[1]) %
 	       FLOOR_SLOTS;
 	backend = map_lookup(MAP(floor_slots), &slot);
 	if (!backend)
-		return XDP_PASS;
+		return false;
 	mac = map_lookup(MAP(floor_macs), backend);
 	if (!mac)
-		return XDP_PASS;
+		return false;
 	floor_count(MAP(floor_packets), *service);
 	floor_count(MAP(floor_backends), *backend);
 	mac_copy(eth->h_source, eth->h_dest);
 	mac_copy(eth->h_dest, mac->octets);
-	return XDP_TX;
+	return true;
+}
+
+int bench_forwarder(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+
+	return floor_address(data, data_end) ? XDP_TX : XDP_PASS;
+}
+
+/* The same where tc takes packets in, for a kernel's ordinary path. */
+int bench_tc(struct __sk_buff *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+
+	if (!floor_address(data, data_end))
+		return TC_ACT_OK;
+	return interface_redirect(ctx->ifindex, 0);
 }

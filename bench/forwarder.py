@@ -1,4 +1,4 @@
-"""The floor that pydsr is measured beside: a bare forwarder that only rewrites MACs."""
+"""What pydsr is measured beside: a bare forwarder, and a program that only swaps MACs."""
 
 from __future__ import annotations
 
@@ -61,4 +61,17 @@ class Forwarder:
                 *(f"-DPYDSR_FD_floor_{name}={fd.number}" for name, fd in self._maps.items()),
             ],
         )
+        self._compiled = compiled
         self.program = program.load_function(compiled, "bench_forwarder")
+
+    def load_for_tc(self) -> int:
+        """Load the same as a classifier of tc; its descriptor lives as long as this object."""
+        from bcc import BPF
+
+        return int(self._compiled.load_func("bench_tc", BPF.SCHED_CLS).fd)
+
+
+def load_swap() -> Descriptor:
+    """Load the program that sends every frame back to the MAC that it came from."""
+    compiled = program.compile_source(Path(__file__).with_name("swap.c"), [f"-I{xdp_directory()}"])
+    return program.load_function(compiled, "bench_swap")

@@ -10,7 +10,7 @@ from ctypes import c_ubyte, c_uint16, c_uint32
 from dataclasses import replace
 from pathlib import Path
 
-from bench.forwarder import MAC_PREFIX, Forwarder
+from bench.forwarder import MAC_PREFIX, Forwarder, load_swap
 from bench.kinds import FLOOR_SERVICES, Kind
 from pydsr.kernel import libbpf, program
 from pydsr.kernel.libbpf import Descriptor
@@ -83,7 +83,7 @@ class Harness:
         self._wrapper = program.load_function(compiled, "bench_wrapper")
         self._programs: dict[str, Descriptor] = {
             EMPTY: program.load_function(compiled, "bench_empty"),
-            SWAP: program.load_function(compiled, "bench_swap"),
+            SWAP: load_swap(),
             FORWARDER: self._forwarder.program,
             **{name: rig.programs.balance for name, rig in self._rigs.items()},
         }

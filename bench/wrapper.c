@@ -2,17 +2,15 @@
 /*
  * What a benchmark runs: the wrapper makes the frame what it was before the
  * last run, gives it the next flow, and calls the program under test; beside
- * it the two programs that pydsr is compared with.
+ * it the empty program that all are measured against.
  *
  * Compiled with PYDSR_FD_plan and PYDSR_FD_under_test defined.
  */
 #include <uapi/linux/if_ether.h>
 
 #include "maps.h"
+#include "flows.h"
 
-#define PORTS_PER_ADDRESS 1024
-#define FIRST_PORT 1024
-#define OFFSET_MASK 0x7f
 /* MACs, and tags if there are any: all that a program changes. */
 #define HEAD_BYTES 24
 
@@ -25,19 +23,6 @@ struct plan {
 	__u32 flows;
 	__u32 next;
 };
-
-static __always_inline bool word_store(struct xdp_md *ctx, __u16 offset,
-				       __u16 value)
-{
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-	__be16 *word = data + (offset & OFFSET_MASK);
-
-	if ((void *)(word + 1) > data_end)
-		return false;
-	*word = __builtin_bswap16(value);
-	return true;
-}
 
 int bench_wrapper(struct xdp_md *ctx)
 {
@@ -54,9 +39,8 @@ int bench_wrapper(struct xdp_md *ctx)
 		flow = plan->next;
 		plan->next = flow + 1 < plan->flows ? flow + 1 : 0;
 		if (!word_store(ctx, plan->address_offset,
-				flow / PORTS_PER_ADDRESS) ||
-		    !word_store(ctx, plan->port_offset,
-				FIRST_PORT + flow % PORTS_PER_ADDRESS))
+				flow_address(flow)) ||
+		    !word_store(ctx, plan->port_offset, flow_port(flow)))
 			return XDP_ABORTED;
 	}
 	program_call(ctx, MAP(under_test), 0);
@@ -66,19 +50,4 @@ int bench_wrapper(struct xdp_md *ctx)
 int bench_empty(struct xdp_md *ctx)
 {
 	return XDP_PASS;
-}
-
-int bench_swap(struct xdp_md *ctx)
-{
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
-	__u8 destination[ETH_ALEN];
-
-	if ((void *)(eth + 1) > data_end)
-		return XDP_ABORTED;
-	__builtin_memcpy(destination, eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, destination, ETH_ALEN);
-	return XDP_TX;
 }
