@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from bench import plots
 from bench.contestants import LEARN_SECONDS, SERVICE, SYSTEMS, Balancing, WrongAnswerError
 from bench.report import machine
 from pydsr.lab.lab import Lab
@@ -36,8 +37,6 @@ SPARE = f"backend{BACKENDS + 1}"
 _INTERVAL_SECONDS = 0.5
 _OPENED_BETWEEN = 100
 _TITLE = "Established connections broken by a change"
-_COLOURS = ("#0072B2", "#E69F00", "#56B4E9", "#D55E00")
-"""Of Okabe and Ito (https://jfly.uni-koeln.de/color/): all eyes tell them apart."""
 
 
 def _add(balancing: Balancing, _: Connections) -> None:
@@ -186,32 +185,16 @@ def as_json(results: Sequence[Result], count: int) -> dict[str, Any]:
 
 def plot(results: Sequence[Result], file: Path) -> None:
     """Draw the shares as bars, one group a change."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    # The same figures make the same file.
-    mpl.rcParams["svg.hashsalt"] = "pydsr"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 7), layout="constrained")
-    for number, (system, colour) in enumerate(zip(SYSTEMS, _COLOURS, strict=True)):
-        of_system = [result for result in results if result.system == system.name]
-        _draw_bars(axes, of_system, number, colour)
-    axes.set_yticks(range(len(CHANGES)), [change.name for change in CHANGES])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 100)
-    axes.set_xlabel(
-        f"percent of the TCP connections to {BACKENDS} backends; "
-        "the number says those that need not have broken"
-    )
-    axes.set_title(_TITLE)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.grid(visible=True, color="#e5e5e5")
-    axes.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
+    with plots.drawing(file, _TITLE, height_inches=7) as axes:
+        for number, (system, colour) in enumerate(zip(SYSTEMS, plots.COLOURS, strict=True)):
+            of_system = [result for result in results if result.system == system.name]
+            _draw_bars(axes, of_system, number, colour)
+        plots.name_rows(axes, [change.name for change in CHANGES])
+        axes.set_xlim(0, 100)
+        axes.set_xlabel(
+            f"percent of the TCP connections to {BACKENDS} backends; "
+            "the number says those that need not have broken"
+        )
 
 
 def _draw_bars(axes: Axes, results: Sequence[Result], number: int, colour: str) -> None:
@@ -236,7 +219,7 @@ def _draw_bars(axes: Axes, results: Sequence[Result], number: int, colour: str) 
     for place, share, more in zip(places, shares, had_to, strict=True):
         # A bar of no length has no colour to tell whose it is.
         text = f"{share:.1f} %" if share else f"{results[0].system}: 0 %"
-        axes.text(share + more + 0.8, place, text, va="center", fontsize=8)
+        plots.label_bar(axes, share + more + 0.8, place, text)
 
 
 def parse_arguments() -> argparse.Namespace:
