@@ -1,0 +1,96 @@
+"""Changes under load: a service's table switched, again and again, while frames pass."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import c_uint32
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+from bench.wire_contestants import ENDPOINTS
+from pydsr.kernel import libbpf
+from pydsr.kernel.libbpf import Descriptor
+from pydsr.kernel.state import State, monotonic_nanoseconds
+from pydsr.model import BackendState
+from pydsr.table import Table, following_table
+
+SWITCHES_PER_SECOND = 100
+_DAY_NANOSECONDS = 86400 * 1_000_000_000
+
+
+@dataclass
+class Count:
+    """What was switched in a block that has ended."""
+
+    switches: int = 0
+    seconds: float = 0.0
+
+
+class Switcher:
+    """Two tables of the IPv4 service, each as a change from the other leaves it.
+
+    Both are written as a change writes them. A switch is the last step of it, the map update that
+    packets see; planning a table of 65,537 slots takes longer than the time between switches.
+
+    Args:
+        state: of the balancer, which has the service.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        service = state.service(ENDPOINTS[0])
+        table = state.read_table(service.id) if service else None
+        if service is None or table is None:
+            raise LookupError(f"there is no service {ENDPOINTS[0]}")
+        self._service_id = c_uint32(service.id)
+        self.rest = table
+        one, two = _alternatives(table)
+        self._tables = [self._write(each) for each in (one, two)]
+        self.slots_changing = one.tracked_slots
+
+    def _write(self, table: Table) -> Descriptor:
+        """Write a table, and return the map that it is in."""
+        self._state.write_table(self._service_id.value, table)
+        inner = c_uint32()
+        libbpf.map_lookup(self._state.pins["tables"], self._service_id, inner)
+        return libbpf.map_by_id(inner.value)
+
+    @contextmanager
+    def switching(self, cpus: set[int], per_second: int) -> Iterator[Count]:
+        """Switch between them for the length of the block, on other CPUs than the load's."""
+        count, ended = Count(), threading.Event()
+
+        def switch() -> None:
+            os.sched_setaffinity(0, cpus)
+            began = time.monotonic()
+            for table in cycle(self._tables):
+                if ended.wait(max(0.0, began + count.switches / per_second - time.monotonic())):
+                    break
+                number = c_uint32(table.number)
+                libbpf.map_update(self._state.pins["tables"], self._service_id, number)
+                count.switches += 1
+            count.seconds = time.monotonic() - began
+
+        thread = threading.Thread(target=switch)
+        thread.start()
+        try:
+            yield count
+        finally:
+            ended.set()
+            thread.join()
+
+    def put_to_rest(self) -> None:
+        """Have the table of before again."""
+        self._state.write_table(self._service_id.value, self.rest)
+
+
+def _alternatives(table: Table) -> tuple[Table, Table]:
+    """Return the tables with the last backend drained, and with it back: each learns flows."""
+    now = monotonic_nanoseconds()
+    last = replace(table.members[-1], state=BackendState.DRAIN)
+    drained = following_table(table, (*table.members[:-1], last), now, _DAY_NANOSECONDS)
+    return drained, following_table(drained, table.members, now, _DAY_NANOSECONDS)
