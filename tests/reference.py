@@ -111,6 +111,10 @@ class Reference:
         self.network = network
         self._first: dict[tuple[Any, ...], Backend | None] = {}
 
+    def forget_fragments(self) -> None:
+        """Forget where first fragments went."""
+        self._first.clear()
+
     def decide(self, frame: bytes) -> Answer:
         """Return what is to become of a frame of at least an Ethernet header."""
         packet = Packet()

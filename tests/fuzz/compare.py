@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from ctypes import c_uint32, c_uint64
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from pydsr.reasons import all_reasons
 from tests.reference import Answer, Reference, same_frame
 from tests.xdp.rig import Rig
 
+_FORGET_SECONDS = 10.0
 _VERDICTS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
 
 
@@ -33,7 +35,8 @@ class Disagreement:
 class Comparison:
     """The loaded program beside the reference.
 
-    Both remember fragments, so that the order of frames matters.
+    Both remember fragments, so that the order of frames matters. The program does so for thirty
+    seconds; long before that both are made to forget them.
 
     Attributes:
         reference: what the program is compared with.
@@ -49,9 +52,14 @@ class Comparison:
         self._reason_bits = 64 * cpus
         self._cursor = ctypes.create_string_buffer(8)
         self._counted = self._read_verdicts()
+        self._forget_at = time.monotonic() + _FORGET_SECONDS
 
     def compare(self, frame: bytes) -> Disagreement | None:
         """Return how the two differ about a frame, or None."""
+        if time.monotonic() > self._forget_at:
+            self._rig.forget_flows()
+            self.reference.forget_fragments()
+            self._forget_at = time.monotonic() + _FORGET_SECONDS
         program = self._ask_program(frame)
         reference = self.reference.decide(frame)
         if (program.verdict, program.reason) == (reference.verdict, reference.reason) and (
