@@ -18,7 +18,9 @@ _LABEL_POINTS = 8
 
 
 @contextmanager
-def drawing(file: Path, title: str, height_inches: float) -> Iterator[Axes]:
+def drawing(
+    file: Path, title: str, height_inches: float, legend_columns: int = 3
+) -> Iterator[Axes]:
     """Draw horizontal bars, and write them to a file at the end of the block."""
     import matplotlib as mpl
 
@@ -33,7 +35,7 @@ def drawing(file: Path, title: str, height_inches: float) -> Iterator[Axes]:
         axes.xaxis.grid(visible=True, color="#e5e5e5")
         axes.set_axisbelow(True)
         yield axes
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(loc="outside lower center", ncols=legend_columns, frameon=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, metadata={"Date": None})
     finally:

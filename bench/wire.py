@@ -35,14 +35,14 @@ from bench.wire_flows import (
     check_change,
     make_flows,
 )
-from bench.wire_load import Load, on_one_core
+from bench.wire_load import Load, on_one_core, undisturbed
 from bench.wire_network import Wire, made_outside, made_wire
 from bench.wire_report import Changes, Result, as_json, as_table, describe_changes, plot
 from pydsr.kernel.state import State
 from tests.netns.hosts import Host
 
 _CHANGE_FLOWS = max(NUMBERS)
-_CHANGE_LENGTH = 4
+_CHANGE_LENGTH = 8
 """How much longer a run under changes is, so that there are many."""
 
 
@@ -53,16 +53,16 @@ def parse_arguments() -> argparse.Namespace:
         description="Packets per second from veth to veth, beside a bare forwarder, tc and "
         "nftables, and under changes.",
     )
-    parser.add_argument("--rounds", type=int, default=40, help="interleaved rounds")
+    parser.add_argument("--rounds", type=int, default=60, help="interleaved rounds")
     parser.add_argument(
-        "--frames", type=int, default=400_000, help=f"of a run, a multiple of {_CHANGE_FLOWS:,}"
+        "--frames", type=int, default=200_000, help=f"of a run, a multiple of {_CHANGE_FLOWS:,}"
     )
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 200,000 frames")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 100,000 frames")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the ratios there")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.rounds, arguments.frames = 3, 200_000
+        arguments.rounds, arguments.frames = 3, 100_000
     if arguments.rounds < 1:
         parser.error("--rounds is 1 or more")
     if arguments.frames < 1 or arguments.frames % _CHANGE_FLOWS:
@@ -111,7 +111,8 @@ class Bench:
         ]
 
     def _run(self, contestant: Contestant, flows: Flows, frames: int) -> Run:
-        run = self.load.run(self.wires[contestant], flows, frames, contestant.answer)
+        with undisturbed():
+            run = self.load.run(self.wires[contestant], flows, frames, contestant.answer)
         check(run, flows.number, contestant.is_spread)
         return run
 

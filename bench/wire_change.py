@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 
 from bench.wire_contestants import ENDPOINTS
+from bench.wire_load import undisturbed
 from pydsr.kernel import libbpf
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.state import State, monotonic_nanoseconds
@@ -66,6 +67,11 @@ class Switcher:
 
         def switch() -> None:
             os.sched_setaffinity(0, cpus)
+            # On time, whatever else this machine does.
+            with undisturbed():
+                repeat()
+
+        def repeat() -> None:
             began = time.monotonic()
             for table in cycle(self._tables):
                 if ended.wait(max(0.0, began + count.switches / per_second - time.monotonic())):

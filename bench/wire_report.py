@@ -190,12 +190,17 @@ def plot(results: Sequence[Result], file: Path) -> None:
     names = list(dict.fromkeys(result.contestant for result in results))
     kinds = sorted({(result.version, result.flows) for result in results})
     height = 0.8 / len(kinds)
-    with plots.drawing(file, f"{_TITLE}, as a ratio to a bare forwarder", height_inches=8) as axes:
-        for number, kind in enumerate(kinds):
+    of_contestant = {
+        name: sorted((one.version, one.flows) for one in results if one.contestant == name)
+        for name in names
+    }
+    title = f"{_TITLE}, as a ratio to a bare forwarder"
+    with plots.drawing(file, title, height_inches=8, legend_columns=2) as axes:
+        for kind, colour in zip(kinds, plots.COLOURS, strict=False):
             of_kind = [result for result in results if (result.version, result.flows) == kind]
             ratios = [result.ratio(floor_of(result, results)) for result in of_kind]
             rows = [
-                names.index(result.contestant) + (number - (len(kinds) - 1) / 2) * height
+                _row(names.index(result.contestant), kind, of_contestant[result.contestant], height)
                 for result in of_kind
             ]
             axes.barh(
@@ -207,7 +212,7 @@ def plot(results: Sequence[Result], file: Path) -> None:
                     [each.high - each.median for each in ratios],
                 ],
                 ecolor="#666666",
-                color=plots.COLOURS[number],
+                color=colour,
                 label=f"{of_kind[0].kind}, {kind[1]:,} flow{'s' if kind[1] > 1 else ''}",
             )
             for row, each in zip(rows, ratios, strict=True):
@@ -218,3 +223,10 @@ def plot(results: Sequence[Result], file: Path) -> None:
             "packets a second: median and quartiles of the ratio to the forwarder's "
             "with IPv4 and as many flows"
         )
+
+
+def _row(
+    group: int, kind: tuple[int, int], kinds: Sequence[tuple[int, int]], height: float
+) -> float:
+    """Return where a bar is in its group, whose bars are around its name."""
+    return group + (kinds.index(kind) - (len(kinds) - 1) / 2) * height
