@@ -1,14 +1,14 @@
 """The table in which the program finds services and VIPs. Pure.
 
-Each entry is in one of two buckets that a keyed hash of its key names, so a look-up reads at
-most two places and never follows a pointer. ``index_find()`` in ``xdp/services.h`` reads what
+Each entry is in one of two buckets that a hash of its key names, so a look-up reads at most two
+places and never follows a pointer; a bit for each VIP's hash tells most addresses that are none. ``index_find()`` in ``xdp/services.h`` reads what
 is made here. (Two choices: Azar, Broder, Karlin, Upfal, "Balanced Allocations", 1994.)
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 BUCKET_BITS = 15
 BUCKETS = 1 << BUCKET_BITS
@@ -16,49 +16,59 @@ BUCKET_ENTRIES = 4
 KEY_BYTES = 24
 ENTRY_BYTES = 32
 
-_MULTIPLIER = 0xD6E8FEB86659FD93
+VIP_BITS = 16
+VIP_WORDS = 1 << (VIP_BITS - 6)
+
+_FIRST, _SECOND, _TAIL = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = (1 << 64) - 1
-_SALTS = 64
+_SALTS = tuple(0xD6E8FEB86659FD93 + 2 * number for number in range(64))
 _KEY_WORDS = struct.Struct("=QQQ")
 
 
-def hash_key(key: bytes, seed: int) -> int:
-    """Return the 64-bit hash of a key of three words: hash_words() in ``xdp/hash.h``."""
-    state = seed
-    for word in _KEY_WORDS.unpack(key):
-        state ^= word
-        state ^= state >> 32
-        state = state * _MULTIPLIER & _WORD
-        state ^= state >> 32
-    return state * _MULTIPLIER & _WORD
+def hash_key(key: bytes, salt: int) -> int:
+    """Return the 64-bit hash of a key of three words: index_find() in ``xdp/services.h``."""
+    first, second, tail = _KEY_WORDS.unpack(key)
+    return int((first * _FIRST + second * _SECOND + tail * _TAIL) * salt & _WORD)
 
 
-def place_entries(entries: Mapping[bytes, bytes], seed: int) -> tuple[int, dict[int, bytes]]:
+def vip_words(keys: Iterable[bytes]) -> dict[int, int]:
+    """Return the words that are not zero of those that have a bit for each VIP.
+
+    Args:
+        keys: of entries, which begin with the VIP's 16 bytes.
+    """
+    words: dict[int, int] = {}
+    for key in keys:
+        first, second, _ = _KEY_WORDS.unpack(key)
+        position = (first * _FIRST + second * _SECOND & _WORD) >> (64 - VIP_BITS)
+        words[position >> 6] = words.get(position >> 6, 0) | 1 << (position & 63)
+    return words
+
+
+def place_entries(entries: Mapping[bytes, bytes]) -> tuple[int, dict[int, bytes]]:
     """Place entries in their buckets.
 
     Args:
         entries: key to value, 24 and 8 bytes.
-        seed: the 64-bit key of the hash.
 
     Returns:
-        The salt that the hash was keyed with beside the seed, and the bytes of each position
-        that is taken.
+        The salt that the hash is multiplied by, and the bytes of each position that is taken.
 
     Raises:
         ValueError: they do not fit, which takes more entries than half of the places.
     """
-    for salt in range(_SALTS):
-        placed = _try_salt(entries, seed ^ salt)
+    for salt in _SALTS:
+        placed = _try_salt(entries, salt)
         if placed is not None:
             return salt, placed
     raise ValueError(f"{len(entries)} entries do not fit {BUCKETS} buckets")
 
 
-def _try_salt(entries: Mapping[bytes, bytes], seed: int) -> dict[int, bytes] | None:
+def _try_salt(entries: Mapping[bytes, bytes], salt: int) -> dict[int, bytes] | None:
     fill = [0] * BUCKETS
     placed: dict[int, bytes] = {}
     for key, value in entries.items():
-        hashed = hash_key(key, seed)
+        hashed = hash_key(key, salt)
         first = hashed >> (64 - BUCKET_BITS)
         second = hashed >> (64 - 2 * BUCKET_BITS) & (BUCKETS - 1)
         bucket = second if fill[second] < fill[first] else first

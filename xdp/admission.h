@@ -67,7 +67,7 @@ static __always_inline bool flow_exceeds(const struct service *service,
 	struct guard *guard;
 	int prefix;
 
-	if (likely(!(service->flags & SERVICE_GUARD) || !packet->opens))
+	if (likely(!(service->flags & SERVICE_GUARD) || !packet_opens(packet)))
 		return false;
 	if (!(service->flags & SERVICE_EVERY_PORT))
 		name.port = packet->destination_port;

@@ -87,6 +87,7 @@ static __always_inline __sum16 checksum_replace(__sum16 checksum, __be16 from,
 }
 
 static __always_inline enum reason answer_arp(struct xdp_md *ctx,
+					      const struct service_index *index,
 					      const struct packet *packet)
 {
 	void *data = (void *)(long)ctx->data;
@@ -108,7 +109,7 @@ static __always_inline enum reason answer_arp(struct xdp_md *ctx,
 	__builtin_memcpy(&sender_ip, arp->sender_ip, sizeof(sender_ip));
 	target = address_map_ipv4(target_ip);
 	/* A gratuitous request, of another balancer say, asks nothing. */
-	if (!vip_find(&target, &vip) || !(vip.flags & SERVICE_ARP) ||
+	if (!vip_find(index, &target, &vip) || !(vip.flags & SERVICE_ARP) ||
 	    sender_ip == target_ip)
 		return REASON_NOT_IP;
 	interface = interface_find(ctx->ingress_ifindex);
@@ -144,6 +145,7 @@ static __always_inline __sum16 nd_checksum(struct ipv6hdr *ip,
  * is shorter than its answer.
  */
 static __always_inline enum reason answer_nd(struct xdp_md *ctx,
+					     const struct service_index *index,
 					     const struct packet *packet)
 {
 	int frame_bytes = packet->l3_offset + ND_PACKET_BYTES;
@@ -166,7 +168,7 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx,
 	/* As a mapped address it would be an IPv4 VIP. */
 	if (address_is_ipv4(&target))
 		return REASON_NOT_VIP;
-	if (!vip_find(&target, &vip) || !(vip.flags & SERVICE_ARP))
+	if (!vip_find(index, &target, &vip) || !(vip.flags & SERVICE_ARP))
 		return REASON_NOT_VIP;
 	interface = interface_find(ctx->ingress_ifindex);
 	if (!interface_is_asked(interface, eth))

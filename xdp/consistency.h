@@ -47,7 +47,7 @@ static __always_inline void record_write(void *map, const struct flow_key *flow,
 		.last_seen = now,
 		.slot = choice->slot,
 		.backend = choice->backend,
-		.flags = packet->closes ? RECORD_CLOSING : 0,
+		.flags = packet_closes(packet) ? RECORD_CLOSING : 0,
 	};
 
 	map_update(map, flow, &record, BPF_ANY);
@@ -71,7 +71,7 @@ choice_tracked(const struct service *service, const struct table *table,
 
 	choice->backend = slot.current;
 	choice->reason = REASON_FORWARDED_CURRENT;
-	if (has_syn && packet->opens) {
+	if (has_syn && packet_opens(packet)) {
 		if (remember)
 			record_write(MAP(pending), flow, choice, packet, now);
 		return;
@@ -95,7 +95,7 @@ choice_tracked(const struct service *service, const struct table *table,
 		choice->reason = REASON_FORWARDED_RECORDED;
 		if (remember) {
 			record->last_seen = now;
-			if (packet->closes)
+			if (packet_closes(packet))
 				record->flags |= RECORD_CLOSING;
 		}
 		return;

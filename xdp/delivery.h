@@ -90,23 +90,27 @@ static __always_inline void counters_add(const struct packet *packet)
 		return;
 	counters->packets += 1;
 	counters->bytes += packet->frame_bytes;
-	counters->new_flows += packet->opens;
+	counters->new_flows += packet_opens(packet);
 }
 
-/* Send a frame to the backend that was chosen for its packet. */
-static __always_inline enum reason deliver(struct xdp_md *ctx,
-					   struct packet *packet)
+static __always_inline struct ethhdr *eth_find(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = data;
+
+	return (void *)(eth + 1) <= data_end ? eth : NULL;
+}
+
+/* Send a frame to the backend that was chosen for its packet. */
+static __always_inline enum reason
+deliver(struct xdp_md *ctx, struct ethhdr *eth, struct packet *packet)
+{
 	__u32 id = packet->backend;
 	struct backend *backend = map_lookup(MAP(backends), &id);
 	struct place place;
 	enum reason reason;
 
-	if ((void *)(eth + 1) > data_end)
-		return REASON_MALFORMED;
 	if (unlikely(!backend))
 		return REASON_NO_BACKEND;
 	place.own = mac_load(eth->h_dest);
@@ -126,15 +130,13 @@ static __always_inline enum reason deliver(struct xdp_md *ctx,
 		reason = retag(ctx, packet, backend);
 		if (reason != REASON_FORWARDED)
 			return reason;
-		data = (void *)(long)ctx->data;
-		data_end = (void *)(long)ctx->data_end;
-		eth = data;
-		if ((void *)(eth + 1) > data_end)
+		eth = eth_find(ctx);
+		if (!eth)
 			return REASON_MALFORMED;
 	}
 #endif
-	mac_copy(eth->h_source, place.own.octets);
-	mac_copy(eth->h_dest, place.mac.octets);
+	mac_store(eth->h_source, place.own);
+	mac_store(eth->h_dest, place.mac);
 	counters_add(packet);
 	return REASON_FORWARDED;
 }

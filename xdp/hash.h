@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The keyed hash that chooses a slot. Values only. */
+/* The keyed hash that chooses a slot, and that of the index. Values only. */
 #ifndef PYDSR_HASH_H
 #define PYDSR_HASH_H
 
@@ -27,6 +27,22 @@ static __always_inline __u64 hash_words(__u64 seed, __u64 first, __u64 second,
 	seed = hash_mix(seed, second);
 	seed = hash_mix(seed, third);
 	return seed * HASH_MULTIPLIER;
+}
+
+/*
+ * What the index is searched by. Nobody outside chooses what is in it, so that
+ * it need not be keyed; its multiplications do not wait for each other. The
+ * high bits are the ones to use (Dietzfelbinger, "Universal hashing and
+ * k-wise independent random variables via integer arithmetic", 1996).
+ */
+#define HASH_FIRST 0x9e3779b97f4a7c15ULL
+#define HASH_SECOND 0xbf58476d1ce4e5b9ULL
+#define HASH_TAIL 0x94d049bb133111ebULL
+
+static __always_inline __u64 hash_address(const struct address *address)
+{
+	return address->halves[0] * HASH_FIRST +
+	       address->halves[1] * HASH_SECOND;
 }
 
 /* Scale a 32-bit hash to a slot; a multiplication where % would divide. */

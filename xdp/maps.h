@@ -8,6 +8,8 @@
 #define PYDSR_MAPS_H
 
 #define MAP(name) ((void *)bpf_pseudo_fd(1, PYDSR_FD_##name))
+/* The element of an array of one: its address is in the program, no call is. */
+#define MAP_ELEMENT(name) ((void *)bpf_pseudo_fd(2, PYDSR_FD_##name))
 
 /* clang-format off */
 static void *(*map_lookup)(void *map, const void *key) =

@@ -23,6 +23,7 @@
 /* Above all offsets that are parsed, and what tells the verifier so. */
 #define L4_OFFSET_MASK 0x3ff
 #define EXTENSIONS_MAX 6
+#define IPV4_PLAIN_VERSION_IHL 0x45
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_OFFSET_MASK 0x1fff
 #define IPV6_MORE_FRAGMENTS 1
@@ -31,6 +32,13 @@
 
 #define TAG_BYTES 4
 #define TAG_VLAN_MASK 0x0fff
+
+/* RFC 9293, section 3.1; read as one octet rather than bit by bit. */
+#define TCP_FLAGS_OFFSET 13
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
 
 #define SCTP_INIT 1
 #define SCTP_ABORT 6
@@ -69,8 +77,8 @@ struct packet {
 	__be16 eth_proto; /* of what the tags are around */
 	__u8 ip_proto;
 	__u8 fragment; /* enum fragment_place */
-	__u8 opens; /* TCP: SYN without ACK; SCTP: INIT */
-	__u8 closes; /* TCP: FIN or RST; SCTP: ABORT or SHUTDOWN COMPLETE */
+	__u8 tcp_flags; /* SCTP: those that mean the same */
+	__u8 pad;
 	__be16 priority; /* the outermost tag but for its VLAN */
 	__be32 fragment_id;
 	__u32 l3_offset; /* from the start of the frame, as the next one */
@@ -86,9 +94,31 @@ struct packet {
 	__u32 egress; /* interface index, where another than it came in by */
 };
 
+/* Whether it is the first packet of a flow, where its protocol tells. */
+static __always_inline bool packet_opens(const struct packet *packet)
+{
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* Whether it may be one of the last. */
+static __always_inline bool packet_closes(const struct packet *packet)
+{
+	return packet->tcp_flags & (TCP_FIN | TCP_RST);
+}
+
+static __always_inline __u8 tcp_flags(const struct tcphdr *tcp)
+{
+	return ((const __u8 *)tcp)[TCP_FLAGS_OFFSET];
+}
+
 /* A MAC address in one word, whose last two octets are zero. */
 union mac {
 	__u64 word;
+	struct {
+		__u32 first;
+		__u16 last;
+		__u16 zero;
+	};
 	__u8 octets[8];
 };
 
@@ -97,11 +127,20 @@ static __always_inline void mac_copy(__u8 *to, const __u8 *from)
 	__builtin_memcpy(to, from, ETH_ALEN);
 }
 
+/* Two words: the compiler, left to itself, takes octet after octet. */
+static __always_inline void mac_store(__u8 *to, union mac mac)
+{
+	*(__u32 *)to = mac.first;
+	*(__u16 *)(to + 4) = mac.last;
+}
+
 static __always_inline union mac mac_load(const __u8 *octets)
 {
-	union mac mac = {};
+	union mac mac = {
+		.first = *(const __u32 *)octets,
+		.last = *(const __u16 *)(octets + 4),
+	};
 
-	mac_copy(mac.octets, octets);
 	return mac;
 }
 
@@ -120,10 +159,9 @@ static __always_inline struct address address_map_ipv4(__be32 ipv4)
 
 static __always_inline struct address address_load_ipv6(const void *bytes)
 {
-	/* Headers are aligned to two bytes: a copy lets the compiler choose. */
-	struct address address;
+	const __u64 *halves = bytes;
+	struct address address = { .halves = { halves[0], halves[1] } };
 
-	__builtin_memcpy(&address, bytes, sizeof(address));
 	return address;
 }
 
@@ -138,6 +176,12 @@ static __always_inline bool address_is_ipv4(const struct address *address)
 {
 	return !address->halves[0] &&
 	       (__u32)address->halves[1] == IPV4_MAPPED_PREFIX;
+}
+
+static __always_inline bool eth_is_tag(__be16 eth_proto)
+{
+	return eth_proto == swap16(ETH_P_8021Q) ||
+	       eth_proto == swap16(ETH_P_8021AD);
 }
 
 /*
@@ -158,8 +202,7 @@ static __always_inline bool parse_ethernet(void *data, void *data_end,
 	for (int i = 0; i < TAGS_MAX; i++) {
 		__be16 *tag = data + packet->l3_offset;
 
-		if (likely(packet->eth_proto != swap16(ETH_P_8021Q) &&
-			   packet->eth_proto != swap16(ETH_P_8021AD)))
+		if (likely(!eth_is_tag(packet->eth_proto)))
 			return true;
 		if ((void *)tag + TAG_BYTES > data_end)
 			return false;
@@ -264,6 +307,93 @@ static __always_inline bool parse_ipv6(void *data, void *data_end,
 	return ip->version == 6 && !address_is_ipv4(&packet->destination);
 }
 
+/*
+ * What nearly every packet is: TCP or UDP, whole, with no header between IP's
+ * and its own, in at most one tag. The parse_plain*() are false for all others,
+ * whatever they are: the functions above read those, and say what is wrong.
+ */
+static __always_inline bool parse_plain_ethernet(void *data, void *data_end,
+						 struct packet *packet)
+{
+	__be16 *eth_proto = data + 2 * ETH_ALEN;
+
+	if ((void *)(eth_proto + 1) > data_end)
+		return false;
+	packet->eth_proto = *eth_proto;
+	packet->l3_offset = ETH_HLEN;
+#ifdef PYDSR_WITH_VLAN
+	if (unlikely(eth_is_tag(packet->eth_proto))) {
+		__be16 *tag = eth_proto + 1;
+
+		if ((void *)tag + TAG_BYTES > data_end)
+			return false;
+		packet->tags[0].protocol = packet->eth_proto;
+		packet->tags[0].vlan = tag[0] & swap16(TAG_VLAN_MASK);
+		packet->priority = tag[0] & ~swap16(TAG_VLAN_MASK);
+		packet->eth_proto = tag[1];
+		packet->l3_offset += TAG_BYTES;
+	}
+#endif
+	return true;
+}
+
+static __always_inline bool
+parse_plain_ports(void *data, void *data_end, __u32 header_bytes,
+		  __u32 ip_bytes, struct packet *packet)
+{
+	struct tcphdr *tcp = data + packet->l3_offset + header_bytes;
+
+	packet->l4_offset = packet->l3_offset + header_bytes;
+	packet->frame_bytes = packet->l3_offset + ip_bytes;
+	if (packet->frame_bytes > data_end - data)
+		return false;
+	if (likely(packet->ip_proto == IPPROTO_TCP)) {
+		if ((void *)(tcp + 1) > data_end ||
+		    ip_bytes < header_bytes + sizeof(*tcp))
+			return false;
+		packet->tcp_flags = tcp_flags(tcp);
+	} else if (packet->ip_proto != IPPROTO_UDP ||
+		   (void *)tcp + sizeof(struct udphdr) > data_end ||
+		   ip_bytes < header_bytes + sizeof(struct udphdr)) {
+		return false;
+	}
+	/* Of both, these are the first two words. */
+	packet->source_port = tcp->source;
+	packet->destination_port = tcp->dest;
+	return true;
+}
+
+static __always_inline bool parse_plain_ipv4(void *data, void *data_end,
+					     struct packet *packet)
+{
+	struct iphdr *ip = data + packet->l3_offset;
+
+	if ((void *)(ip + 1) > data_end ||
+	    *(__u8 *)ip != IPV4_PLAIN_VERSION_IHL ||
+	    ip->frag_off & swap16(IPV4_MORE_FRAGMENTS | IPV4_OFFSET_MASK))
+		return false;
+	packet->source = address_map_ipv4(ip->saddr);
+	packet->destination = address_map_ipv4(ip->daddr);
+	packet->ip_proto = ip->protocol;
+	return parse_plain_ports(data, data_end, sizeof(*ip),
+				 swap16(ip->tot_len), packet);
+}
+
+static __always_inline bool parse_plain_ipv6(void *data, void *data_end,
+					     struct packet *packet)
+{
+	struct ipv6hdr *ip = data + packet->l3_offset;
+
+	if ((void *)(ip + 1) > data_end || ip->version != 6)
+		return false;
+	packet->source = address_load_ipv6(&ip->saddr);
+	packet->destination = address_load_ipv6(&ip->daddr);
+	packet->ip_proto = ip->nexthdr;
+	return !address_is_ipv4(&packet->destination) &&
+	       parse_plain_ports(data, data_end, sizeof(*ip),
+				 sizeof(*ip) + swap16(ip->payload_len), packet);
+}
+
 /* Whether the frame and the packet in it go on for this header. */
 static __always_inline bool l4_holds(const struct packet *packet, void *end,
 				     void *data_end, __u32 bytes)
@@ -284,8 +414,7 @@ static __always_inline bool parse_ports(void *data, void *data_end,
 			return false;
 		packet->source_port = tcp->source;
 		packet->destination_port = tcp->dest;
-		packet->opens = tcp->syn && !tcp->ack;
-		packet->closes = tcp->fin || tcp->rst;
+		packet->tcp_flags = tcp_flags(tcp);
 		return true;
 	}
 	if (packet->ip_proto == IPPROTO_UDP) {
@@ -304,9 +433,11 @@ static __always_inline bool parse_ports(void *data, void *data_end,
 			return false;
 		packet->source_port = sctp->source;
 		packet->destination_port = sctp->destination;
-		packet->opens = sctp->chunk_type == SCTP_INIT;
-		packet->closes = sctp->chunk_type == SCTP_ABORT ||
-				 sctp->chunk_type == SCTP_SHUTDOWN_COMPLETE;
+		if (sctp->chunk_type == SCTP_INIT)
+			packet->tcp_flags = TCP_SYN;
+		else if (sctp->chunk_type == SCTP_ABORT ||
+			 sctp->chunk_type == SCTP_SHUTDOWN_COMPLETE)
+			packet->tcp_flags = TCP_RST;
 	}
 	return true;
 }

@@ -22,6 +22,18 @@ enum reason {
 	REASONS_COUNT,
 };
 
+/* The verdicts of all reasons in one number. */
+#define VERDICT_BITS 2
+#define VERDICT_MASK ((1 << VERDICT_BITS) - 1)
+static const __u64 VERDICTS = 0
+#define REASON(name, verdict, text) \
+	| (__u64)XDP_##verdict << VERDICT_BITS * REASON_##name
+#include "reasons.h"
+#undef REASON
+	;
+_Static_assert(VERDICT_BITS *REASONS_COUNT <= 64, "reasons fit the number");
+_Static_assert(XDP_TX <= VERDICT_MASK, "verdicts of reasons fit their bits");
+
 #include "admission.h"
 #include "answers.h"
 #include "consistency.h"
@@ -44,15 +56,7 @@ static __always_inline int verdict_count(enum reason reason,
 	if (packet->egress && reason <= REASON_FORWARDED_ERROR)
 		return XDP_REDIRECT;
 #endif
-	switch (reason) {
-#define REASON(name, verdict, text) \
-	case REASON_##name:         \
-		return XDP_##verdict;
-#include "reasons.h"
-#undef REASON
-	default:
-		return XDP_ABORTED;
-	}
+	return VERDICTS >> (VERDICT_BITS * reason) & VERDICT_MASK;
 }
 
 static __always_inline bool reason_forwards(enum reason reason)
@@ -113,9 +117,13 @@ choice_make(const struct service *service, struct packet *packet,
 	slot = table->slots[choice->slot];
 	choice->backend = slot.current;
 	choice->reason = REASON_FORWARDED;
-	if (unlikely(slot.previous != NO_BACKEND))
-		choice_tracked(service, table, slot, packet, &flow, choice,
+	if (unlikely(slot.previous != NO_BACKEND)) {
+		/* A copy, as its address is taken: the other stays in registers. */
+		struct flow_key tracked = flow;
+
+		choice_tracked(service, table, slot, packet, &tracked, choice,
 			       remember);
+	}
 	packet->service = service->id;
 	packet->backend = choice->backend;
 	return likely(choice->backend != NO_BACKEND) ? choice->reason :
@@ -134,31 +142,27 @@ static __always_inline enum reason decide(const struct service *service,
 	return choice_make(service, packet, choice, remember);
 }
 
-static __always_inline bool frame_is_ours(struct xdp_md *ctx)
+static __always_inline bool frame_is_ours(struct xdp_md *ctx,
+					  const struct ethhdr *eth)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
-
-	return (void *)(eth + 1) <= data_end &&
-	       interface_owns(interface_find(ctx->ingress_ifindex),
-			      eth->h_dest);
+	return eth && interface_owns(interface_find(ctx->ingress_ifindex),
+				     eth->h_dest);
 }
 
 /* Send a frame to the backend of its flow; `remember` as in choice_make(). */
-static __always_inline enum reason forward(struct xdp_md *ctx,
-					   const struct service *service,
-					   struct packet *packet, bool remember)
+static __always_inline enum reason
+forward(struct xdp_md *ctx, struct ethhdr *eth, const struct service *service,
+	struct packet *packet, bool remember)
 {
 	enum reason chosen, delivered;
 	struct choice choice = {};
 
-	if (unlikely(!frame_is_ours(ctx)))
+	if (unlikely(!frame_is_ours(ctx, eth)))
 		return REASON_NOT_OUR_MAC;
 	chosen = decide(service, packet, &choice, remember);
 	if (unlikely(!reason_forwards(chosen)))
 		return chosen;
-	delivered = deliver(ctx, packet);
+	delivered = deliver(ctx, eth, packet);
 	if (unlikely(!reason_forwards(delivered)))
 		return delivered;
 #ifdef PYDSR_WITH_FRAGMENTS
@@ -174,12 +178,13 @@ static __always_inline enum reason forward_fragment(struct xdp_md *ctx,
 						    struct packet *packet)
 {
 #ifdef PYDSR_WITH_FRAGMENTS
+	struct ethhdr *eth = eth_find(ctx);
 	enum reason reason;
 
 	if (fragment_follow(packet)) {
-		if (!frame_is_ours(ctx))
+		if (!frame_is_ours(ctx, eth))
 			return REASON_NOT_OUR_MAC;
-		reason = deliver(ctx, packet);
+		reason = deliver(ctx, eth, packet);
 		return reason_forwards(reason) ? REASON_FORWARDED_FRAGMENT :
 						 reason;
 	}
@@ -212,7 +217,8 @@ static __always_inline enum reason unserved_reason(const struct service *vip)
  * every port, an error, a question to a VIP, or not for a VIP at all.
  */
 static __always_inline enum reason
-balance_other(struct xdp_md *ctx, struct packet *packet, enum reason reason)
+balance_other(struct xdp_md *ctx, const struct service_index *index,
+	      struct packet *packet, enum reason reason)
 {
 	bool asks = reason == REASON_FORWARDED && is_icmp(packet);
 	struct service vip, service;
@@ -220,11 +226,11 @@ balance_other(struct xdp_md *ctx, struct packet *packet, enum reason reason)
 	bool found;
 
 	if (asks && packet->eth_proto == swap16(ETH_P_IPV6)) {
-		reason = answer_nd(ctx, packet);
+		reason = answer_nd(ctx, index, packet);
 		if (reason != REASON_NOT_VIP)
 			return reason;
 	}
-	if (likely(!vip_find(&packet->destination, &vip)))
+	if (likely(!vip_find(index, &packet->destination, &vip)))
 		return REASON_NOT_VIP;
 	if (reason == REASON_MALFORMED)
 		return reason;
@@ -237,10 +243,10 @@ balance_other(struct xdp_md *ctx, struct packet *packet, enum reason reason)
 		flow = *packet;
 	else if (!error_open(ctx, packet, &flow))
 		return answer_echo(ctx, packet);
-	found = asks && service_find(&flow, &service);
-	if (!found && !service_find_every_port(&vip, &flow, &service))
+	found = asks && service_find(index, &flow, &service);
+	if (!found && !service_find_every_port(index, &vip, &flow, &service))
 		return asks ? answer_echo(ctx, packet) : unserved_reason(&vip);
-	reason = forward(ctx, &service, &flow, !asks);
+	reason = forward(ctx, eth_find(ctx), &service, &flow, !asks);
 	packet->service = flow.service;
 	packet->backend = flow.backend;
 	packet->egress = flow.egress;
@@ -248,21 +254,66 @@ balance_other(struct xdp_md *ctx, struct packet *packet, enum reason reason)
 						 reason;
 }
 
-/* Walk one packet through the balancer. */
-static __always_inline enum reason balance(struct xdp_md *ctx,
-					   struct packet *packet)
+/*
+ * A packet that was found to be plain: for no VIP, or for a service. Else false,
+ * and nothing was done: balance_any() is for it.
+ */
+static __always_inline bool
+balance_plain(struct xdp_md *ctx, struct ethhdr *eth,
+	      const struct service_index *index, struct packet *packet,
+	      enum reason *reason)
+{
+	struct service service;
+
+	*reason = REASON_NOT_VIP;
+	if (!index_may_have(index, &packet->destination))
+		return true;
+	if (unlikely(!service_find(index, packet, &service)))
+		return false;
+	*reason = forward(ctx, eth, &service, packet, true);
+	return true;
+}
+
+/* Any packet at all. */
+static __always_inline enum reason
+balance_any(struct xdp_md *ctx, const struct service_index *index,
+	    struct packet *packet)
 {
 	enum reason reason = packet_parse(ctx, packet);
 	struct service service;
 
-	if (likely(reason == REASON_FORWARDED &&
-		   service_find(packet, &service)))
-		return forward(ctx, &service, packet, true);
+	if (reason == REASON_FORWARDED && service_find(index, packet, &service))
+		return forward(ctx, eth_find(ctx), &service, packet, true);
 	if (reason == REASON_NOT_IP)
 		return packet->eth_proto == swap16(ETH_P_ARP) ?
-			       answer_arp(ctx, packet) :
+			       answer_arp(ctx, index, packet) :
 			       reason;
-	return balance_other(ctx, packet, reason);
+	return balance_other(ctx, index, packet, reason);
+}
+
+/* Walk one packet through the balancer. */
+static __always_inline enum reason balance(struct xdp_md *ctx,
+					   struct packet *packet)
+{
+	void *data = (void *)(long)ctx->data;
+	void *data_end = (void *)(long)ctx->data_end;
+	const struct service_index *index = index_open();
+	enum reason reason;
+
+	if (unlikely(!index || !parse_plain_ethernet(data, data_end, packet)))
+		return REASON_NOT_IP;
+	/* Once for each version, so that what is constant for it is no variable. */
+	if (packet->eth_proto == swap16(ETH_P_IP)) {
+		if (likely(parse_plain_ipv4(data, data_end, packet)) &&
+		    likely(balance_plain(ctx, data, index, packet, &reason)))
+			return reason;
+	} else if (packet->eth_proto == swap16(ETH_P_IPV6)) {
+		if (likely(parse_plain_ipv6(data, data_end, packet)) &&
+		    likely(balance_plain(ctx, data, index, packet, &reason)))
+			return reason;
+	}
+	*packet = (struct packet){};
+	return balance_any(ctx, index, packet);
 }
 
 /*
@@ -273,6 +324,7 @@ static __always_inline enum reason explain(struct xdp_md *ctx,
 					   struct packet *packet,
 					   struct explanation *explanation)
 {
+	const struct service_index *index = index_open();
 	enum reason reason = packet_parse(ctx, packet);
 	struct service service, vip;
 	struct interface *ingress;
@@ -284,10 +336,10 @@ static __always_inline enum reason explain(struct xdp_md *ctx,
 
 	if (reason != REASON_FORWARDED)
 		return reason;
-	if (!vip_find(&packet->destination, &vip))
+	if (!vip_find(index, &packet->destination, &vip))
 		return REASON_NOT_VIP;
-	if (!service_find(packet, &service) &&
-	    !service_find_every_port(&vip, packet, &service))
+	if (!service_find(index, packet, &service) &&
+	    !service_find_every_port(index, &vip, packet, &service))
 		return unserved_reason(&vip);
 	explanation->service = service.id;
 	reason = decide(&service, packet, &choice, false);

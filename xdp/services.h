@@ -29,20 +29,37 @@ static __always_inline bool bucket_find(const struct service_bucket *bucket,
 	return false;
 }
 
-/* pydsr/service_index.py puts a service where this looks for it. */
-static __always_inline bool index_find(const struct service_key *key,
-				       struct service *service)
+/* The services and VIPs of this moment. */
+static __always_inline const struct service_index *index_open(void)
 {
 	__u32 only = 0;
 	void *inner = map_lookup(MAP(service_index), &only);
-	struct service_index *index = inner ? map_lookup(inner, &only) : NULL;
-	__u64 hash;
 
-	/* The key of an empty place is zero, and no VIP is. */
-	if (unlikely(!index || !(key->vip.halves[0] | key->vip.halves[1])))
+	return inner ? map_lookup(inner, &only) : NULL;
+}
+
+/* Whether an address may be a VIP; what is none is found out by this, nearly always. */
+static __always_inline bool index_may_have(const struct service_index *index,
+					   const struct address *address)
+{
+	__u64 hash = hash_address(address);
+
+	return index->vips[hash >> (64 - INDEX_VIP_BITS + 6)] >>
+		       (hash >> (64 - INDEX_VIP_BITS) & 63) &
+	       1;
+}
+
+/* pydsr/service_index.py puts a service where this looks for it. */
+static __always_inline bool index_find(const struct service_index *index,
+				       const struct service_key *key,
+				       struct service *service)
+{
+	__u64 hash =
+		(hash_address(&key->vip) + key->tail * HASH_TAIL) * index->salt;
+
+	/* The key of an empty place is zero; a VIP's own has a bit set. */
+	if (unlikely(!key->tail))
 		return false;
-	hash = hash_words(PYDSR_SEED ^ index->salt, key->vip.halves[0],
-			  key->vip.halves[1], key->tail);
 	if (likely(bucket_find(&index->buckets[hash >> (64 - INDEX_BUCKET_BITS)],
 			       key, service)))
 		return true;
@@ -50,7 +67,8 @@ static __always_inline bool index_find(const struct service_key *key,
 	return bucket_find(&index->buckets[hash], key, service);
 }
 
-static __always_inline bool service_find(const struct packet *packet,
+static __always_inline bool service_find(const struct service_index *index,
+					 const struct packet *packet,
 					 struct service *service)
 {
 	struct service_key key = {
@@ -59,13 +77,14 @@ static __always_inline bool service_find(const struct packet *packet,
 		.ip_proto = packet->ip_proto,
 	};
 
-	return index_find(&key, service);
+	return index_find(index, &key, service);
 }
 
 /* The service of every port that a VIP has for the packet's protocol. */
-static __always_inline bool service_find_every_port(const struct service *vip,
-						    const struct packet *packet,
-						    struct service *service)
+static __always_inline bool
+service_find_every_port(const struct service_index *index,
+			const struct service *vip, const struct packet *packet,
+			struct service *service)
 {
 #ifdef PYDSR_WITH_EVERY_PORT
 	struct service_key key = {
@@ -74,17 +93,19 @@ static __always_inline bool service_find_every_port(const struct service *vip,
 	};
 
 	if (vip->flags & SERVICE_EVERY_PORT)
-		return index_find(&key, service);
+		return index_find(index, &key, service);
 #endif
 	return false;
 }
 
-static __always_inline bool vip_find(const struct address *address,
+static __always_inline bool vip_find(const struct service_index *index,
+				     const struct address *address,
 				     struct service *vip)
 {
 	struct service_key key = { .vip = *address, .is_vip = 1 };
 
-	return index_find(&key, vip);
+	return index && index_may_have(index, address) &&
+	       index_find(index, &key, vip);
 }
 
 static __always_inline struct interface *interface_find(__u32 ifindex)

@@ -16,10 +16,9 @@
 static __always_inline void tap_divert(struct xdp_md *ctx)
 {
 #ifdef PYDSR_WITH_TAP
-	__u32 only = 0;
-	__u32 *tapped = map_lookup(MAP(tap), &only);
+	const volatile __u32 *tapped = MAP_ELEMENT(tap);
 
-	if (unlikely(tapped && *tapped))
+	if (unlikely(*tapped))
 		program_call(ctx, MAP(tap_program), 0);
 #endif
 }

@@ -10,7 +10,7 @@
 #ifndef PYDSR_TYPES_H
 #define PYDSR_TYPES_H
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 /* Chosen at attach: a prime, and 16 bits of it name a backend. */
 #define TABLE_SIZE PYDSR_TABLE_SIZE
@@ -84,8 +84,10 @@ struct service_entry {
  * The services and VIPs, as a hash table of our own in one map element: each
  * is in one of two buckets. It is made by the control plane and replaced as a
  * whole. An inlined look-up in it takes a third of the time that one in the
- * kernel's hash map does.
+ * kernel's hash map does. What is for no VIP is told by one bit.
  */
+#define INDEX_VIP_BITS 16
+#define INDEX_VIP_WORDS (1 << (INDEX_VIP_BITS - 6))
 #define INDEX_BUCKET_BITS 15
 #define INDEX_BUCKETS (1 << INDEX_BUCKET_BITS)
 #define INDEX_BUCKET_SERVICES 4
@@ -95,8 +97,11 @@ struct service_bucket {
 };
 
 struct service_index {
+	/* An odd number that the hash of a key is multiplied by. */
 	__u64 salt;
 	__u8 pad[56];
+	/* A bit for each hash of an address; that of a VIP is set. */
+	__u64 vips[INDEX_VIP_WORDS];
 	struct service_bucket buckets[INDEX_BUCKETS];
 };
 

@@ -14,10 +14,10 @@ from functools import cache
 from pydsr.features import Feature
 from pydsr.maglev import NO_BACKEND
 from pydsr.model import IPAddress
-from pydsr.service_index import BUCKET_ENTRIES, BUCKETS
+from pydsr.service_index import BUCKET_ENTRIES, BUCKETS, VIP_WORDS
 from pydsr.table import LOOK_UP_ONLY
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 BACKENDS_MAX = 65535
 SERVICES_MAX = 16384
 INTERFACES_MAX = 65536
@@ -151,6 +151,7 @@ class ServiceIndex(Structure):
     _fields_ = [
         ("salt", c_uint64),
         ("pad", c_ubyte * 56),
+        ("vips", c_uint64 * VIP_WORDS),
         ("buckets", ServiceBucket * BUCKETS),
     ]
 

@@ -60,7 +60,7 @@ from pydsr.model import (
     Service,
     Unserved,
 )
-from pydsr.service_index import ENTRY_BYTES, place_entries
+from pydsr.service_index import ENTRY_BYTES, place_entries, vip_words
 from pydsr.table import Table, TableMember
 
 # struct record, and the service within struct flow_key: unpacked by the hundred thousand.
@@ -274,8 +274,10 @@ class State:
     def write_index(self, services: Iterable[Service]) -> None:
         """Have the program find these services and their VIPs, by one map update."""
         entries = pack_index(services, self.rules().keys(), self.policies())
-        salt, placed = place_entries(entries, self.settings.seed)
+        salt, placed = place_entries(entries)
         index = layout.ServiceIndex(salt=salt)
+        for number, word in vip_words(entries).items():
+            index.vips[number] = word
         start = ctypes.addressof(index) + layout.ServiceIndex.buckets.offset
         for position, entry in placed.items():
             ctypes.memmove(start + position * ENTRY_BYTES, entry, ENTRY_BYTES)
