@@ -182,6 +182,7 @@ class Rig:
         previous: int = NO_BACKEND,
         learn_until: int = 0,
         options: ServiceOptions | None = None,
+        publish: bool = True,
     ) -> Service:
         """Create a service with backends that can be reached.
 
@@ -191,6 +192,7 @@ class Rig:
             previous: what every slot names as its backend of before, or LOOK_UP_ONLY.
             learn_until: nanoseconds of CLOCK_MONOTONIC.
             options: how it behaves.
+            publish: whether packets find it, and those before it, from now on.
         """
         service = Service(len(self.services), Endpoint.parse(endpoint), options or ServiceOptions())
         self.services.append(service)
@@ -200,7 +202,8 @@ class Rig:
             self._backends.add(backend)
         self.write_table(service, current, previous, learn_until)
         self.state.write_service(service)
-        self.state.write_index(self.services)
+        if publish:
+            self.state.write_index(self.services)
         return service
 
     def write_table(
