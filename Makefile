@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz test-vm bench lint format lock clean
+.PHONY: help setup demo test fuzz test-vm bench bench-ipvs lint format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -14,7 +14,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)
 AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(READY) ## install what is missing on Debian or Ubuntu, and make .venv/bin/pydsr
 	@:
@@ -38,6 +38,9 @@ test-vm: setup ## test what takes Debian's own kernel, in qemu (asks for root; s
 
 bench: setup ## measure, each figure beside a peer (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench
+
+bench-ipvs: setup ## measure IPVS beside it on Debian's kernel, in qemu (asks for root; half an hour)
+	@$(AS_ROOT) $(BIN)/python -m bench.ipvs_vm
 
 lint: setup ## check style and types
 	$(BIN)/ruff check
