@@ -164,7 +164,7 @@ def as_json(
                 "mpps": asdict(result.mpps),
                 "ratio": asdict(result.ratio(floor_of(result, results))),
                 "loss": result.loss,
-                "rounds": [_run_document(run) for run in result.runs],
+                **_runs_document(result.runs),
             }
             for result in results
         ],
@@ -172,17 +172,19 @@ def as_json(
             "switches_per_second": changes.per_second,
             "switches": changes.switches,
             "slots_changing": changes.slots_changing,
-            "sent": changes.sent,
-            "received": changes.received,
             "ratio_to_rest": asdict(ratio(changes.changed, changes.at_rest)),
-            "at_rest": [_run_document(run) for run in changes.at_rest],
-            "changed": [_run_document(run) for run in changes.changed],
+            "at_rest": _runs_document(changes.at_rest),
+            "changed": _runs_document(changes.changed),
         },
     }
 
 
-def _run_document(run: Run) -> dict[str, Any]:
-    return {"sent": run.sent, "received": run.received, "mpps": run.mpps, "seconds": run.seconds}
+def _runs_document(runs: Sequence[Run]) -> dict[str, Any]:
+    return {
+        "sent": sum(run.sent for run in runs),
+        "received": sum(run.received for run in runs),
+        "rounds": [round(run.mpps, 4) for run in runs],
+    }
 
 
 def plot(results: Sequence[Result], file: Path) -> None:

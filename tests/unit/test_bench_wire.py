@@ -174,8 +174,11 @@ def test_the_document_has_every_round_and_says_who_is_not_in_it() -> None:
         pydsr6[key] for key in ("contestant", "packet", "flows", "loss")
     )
     assert {"median": 0.75, "low": 0.75, "high": 0.75} == pytest.approx(pydsr6["ratio"])
-    assert [1_000_000] * 2 == [each["received"] for each in pydsr6["rounds"]]
-    assert pytest.approx(100) == document["under_change"]["switches_per_second"]
+    assert (2_000_000, 2_000_000) == (pydsr6["sent"], pydsr6["received"])
+    assert [3.0, 3.0] == pydsr6["rounds"]
+    under_change = document["under_change"]
+    assert pytest.approx(100) == under_change["switches_per_second"]
+    assert ([4.0], [3.0]) == tuple(under_change[key]["rounds"] for key in ("at_rest", "changed"))
 
 
 def test_the_plot_is_the_same_file_for_the_same_figures(tmp_path: Path) -> None:
