@@ -11,8 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.harness import Harness, programs_for
-from bench.kinds import Kind, all_kinds, serve_all
+from bench.forwarder import Forwarder
+from bench.harness import BALANCER, FULL, Harness, programs_for
+from bench.kinds import FLOOR_SERVICES, Kind, all_kinds, serve_all
 from bench.report import Result, as_json, as_table, machine
 from tests.xdp.rig import EVERY_FEATURE, Rig
 
@@ -74,7 +75,7 @@ def main() -> None:
     with Rig(TABLE_SIZE) as fit, Rig(TABLE_SIZE, features=EVERY_FEATURE) as full:
         for rig in (fit, full):
             serve_all(rig)
-        harness = Harness(fit, full)
+        harness = Harness({BALANCER: fit, FULL: full}, Forwarder(FLOOR_SERVICES))
         with console.status("measuring"):
             results = list(measure_all(harness, numbers, arguments.rounds, arguments.repeat))
     settings = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection
 from ctypes import c_ubyte, c_uint8, c_uint16, c_uint32, c_uint64, sizeof
 from pathlib import Path
 
@@ -28,17 +28,20 @@ class Forwarder:
 
     Args:
         services: VIP, port and IP protocol of each.
+        backends: how many all of them share.
     """
 
-    def __init__(self, services: Iterable[tuple[str, int, int]]) -> None:
+    def __init__(
+        self, services: Collection[tuple[str, int, int]], backends: int = BACKENDS
+    ) -> None:
         hash_, array = libbpf.MAP_TYPE_HASH, libbpf.MAP_TYPE_ARRAY
         percpu = libbpf.MAP_TYPE_PERCPU_ARRAY
         specs = {
-            "services": (hash_, sizeof(_Service), 4, 64),
+            "services": (hash_, sizeof(_Service), 4, len(services)),
             "slots": (array, 4, 4, SLOTS),
-            "macs": (array, 4, 8, BACKENDS),
-            "packets": (percpu, 4, sizeof(c_uint64), 64),
-            "backends": (percpu, 4, sizeof(c_uint64), BACKENDS),
+            "macs": (array, 4, 8, backends),
+            "packets": (percpu, 4, sizeof(c_uint64), len(services)),
+            "backends": (percpu, 4, sizeof(c_uint64), backends),
         }
         self._maps: dict[str, Descriptor] = {
             name: libbpf.map_create(kind, f"floor_{name}", key_size, value_size, entries)
@@ -48,10 +51,10 @@ class Forwarder:
             key = _Service((c_ubyte * 4)(*socket.inet_aton(vip)), socket.htons(port), ip_proto)
             libbpf.map_update(self._maps["services"], key, c_uint32(number))
         keys = (c_uint32 * SLOTS)(*range(SLOTS))
-        owners = (c_uint32 * SLOTS)(*(slot % BACKENDS for slot in range(SLOTS)))
+        owners = (c_uint32 * SLOTS)(*(slot % backends for slot in range(SLOTS)))
         libbpf.map_update_batch(self._maps["slots"], keys, owners, SLOTS)
-        for number in range(BACKENDS):
-            mac = (c_ubyte * 8)(*MAC_PREFIX, number)
+        for number in range(backends):
+            mac = (c_ubyte * 8)(*MAC_PREFIX, number & 0xFF)
             libbpf.map_update(self._maps["macs"], c_uint32(number), mac)
         compiled = program.compile_source(
             Path(__file__).with_name("forwarder.c"),

@@ -6,12 +6,13 @@ The kernel says the mean of a run's packets in whole nanoseconds.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from ctypes import c_ubyte, c_uint16, c_uint32
 from dataclasses import replace
 from pathlib import Path
 
 from bench.forwarder import MAC_PREFIX, Forwarder, load_swap
-from bench.kinds import FLOOR_SERVICES, Kind
+from bench.kinds import Kind
 from pydsr.kernel import libbpf, program
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.reasons import all_reasons
@@ -62,12 +63,12 @@ class Harness:
     """The wrapper around the balancer and around what it is compared with.
 
     Args:
-        fit: the balancer with the features that are in by default.
-        full: with every feature.
+        rigs: balancers, by the name of what each is measured as.
+        forwarder: the floor.
     """
 
-    def __init__(self, fit: Rig, full: Rig) -> None:
-        self._rigs = {BALANCER: fit, FULL: full}
+    def __init__(self, rigs: Mapping[str, Rig], forwarder: Forwarder) -> None:
+        self._rigs = dict(rigs)
         self._plan = libbpf.map_create(libbpf.MAP_TYPE_ARRAY, "plan", 4, ctypes.sizeof(_Plan), 1)
         self._under_test = libbpf.map_create(_MAP_TYPE_PROG_ARRAY, "under_test", 4, 4, 1)
         compiled = program.compile_source(
@@ -79,7 +80,7 @@ class Harness:
             ],
             f'_Static_assert(sizeof(struct plan) == {ctypes.sizeof(_Plan)}, "harness.py");\n',
         )
-        self._forwarder = Forwarder(FLOOR_SERVICES)
+        self._forwarder = forwarder
         self._wrapper = program.load_function(compiled, "bench_wrapper")
         self._programs: dict[str, Descriptor] = {
             EMPTY: program.load_function(compiled, "bench_empty"),
@@ -97,15 +98,17 @@ class Harness:
         Raises:
             WrongAnswerError: a flow is not where it is to be.
         """
-        for name in programs_for(kind):
-            if name in self._rigs:
+        for name in self._rigs:
+            if name in programs_for(kind):
                 self._announce(name, kind, flows)
                 self._run(name, kind, flows, repeat=flows)
                 for first in range(0, flows, -(-flows // _CHECKED_FLOWS)):
                     self._check(name, kind, flows, repeat=1, first=first)
 
-    def measure(self, name: str, kind: Kind, flows: int, repeat: int) -> int:
+    def measure(self, name: str, kind: Kind, flows: int, repeat: int, first: int = 0) -> int:
         """Return the nanoseconds of a run of one program, the wrapper's included.
+
+        Flows come one after the other from the `first` on.
 
         Checked are the reason of every packet and the MACs of the last.
 
@@ -114,7 +117,7 @@ class Harness:
         """
         if name in self._rigs:
             self._announce(name, kind, flows)
-        return self._check(name, kind, flows, repeat)
+        return self._check(name, kind, flows, repeat, first)
 
     def _announce(self, name: str, kind: Kind, flows: int) -> None:
         """Send what has to come before every flow, where a kind asks for it."""

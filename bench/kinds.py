@@ -67,7 +67,8 @@ def _frame(packet: object) -> bytes:
     return frame.ljust(60, b"\0")
 
 
-def _kind(name: str, packet: object, reason: str = "forwarded") -> Kind:
+def kind_of(name: str, packet: object, reason: str = "forwarded") -> Kind:
+    """Return packets like one, in flows by source address and port if it is of IP."""
     frame = _frame(packet)
     if IP in packet:  # type: ignore[operator]
         return Kind(name, frame, reason, 14 + 14, 14 + 20)
@@ -87,16 +88,16 @@ def all_kinds() -> Sequence[Kind]:
     tcp, udp = TCP(dport=_HTTP, flags="A"), UDP(dport=_DNS)
     changing = TCP(dport=_CHANGING, flags="A")
     return (
-        _kind("TCP v4", ip4 / tcp),
-        _kind("TCP v6", ip6 / tcp),
-        _kind("UDP v4", ip4 / udp),
-        _kind("UDP v6", ip6 / udp),
-        _kind("SYN v4", ip4 / TCP(dport=_HTTP, flags="S")),
-        _kind("TCP v4, slot changing", ip4 / changing, "forwarded_recorded"),
+        kind_of("TCP v4", ip4 / tcp),
+        kind_of("TCP v6", ip6 / tcp),
+        kind_of("UDP v4", ip4 / udp),
+        kind_of("UDP v6", ip6 / udp),
+        kind_of("SYN v4", ip4 / TCP(dport=_HTTP, flags="S")),
+        kind_of("TCP v4, slot changing", ip4 / changing, "forwarded_recorded"),
         *_unusual_kinds(ip4, ip6),
-        _kind("TCP v4, for no VIP", IP(src=_CLIENT4, dst=_HOST4) / tcp, "not_vip"),
-        _kind("TCP v4, no such port", ip4 / TCP(dport=9), "no_service"),
-        _kind("ARP, for no VIP", ARP(op=1, psrc=_CLIENT4, pdst=_HOST4), "not_ip"),
+        kind_of("TCP v4, for no VIP", IP(src=_CLIENT4, dst=_HOST4) / tcp, "not_vip"),
+        kind_of("TCP v4, no such port", ip4 / TCP(dport=9), "no_service"),
+        kind_of("ARP, for no VIP", ARP(op=1, psrc=_CLIENT4, pdst=_HOST4), "not_ip"),
     )
 
 
@@ -111,38 +112,38 @@ def _unusual_kinds(ip4: IP, ip6: IPv6) -> tuple[Kind, ...]:
     first.flags = "MF"
     later = IP(src=_CLIENT4, dst=_VIP4, frag=10, proto=17)
     fragment = replace(
-        _kind("later fragment v4", later / bytes(20), "forwarded_fragment"),
+        kind_of("later fragment v4", later / bytes(20), "forwarded_fragment"),
         port_offset=14 + 4,
         before=_frame(first / UDP(dport=_DNS) / bytes(20)),
         most_flows=1_000,
     )
     tagged, moved = _frame(Dot1Q(vlan=_VLAN) / ip4 / TCP(dport=_TAGGED)), Dot1Q(vlan=7)
     featured = (
-        _shifted(replace(_kind("TCP v4, in a VLAN", ip4 / tcp), frame=tagged), 4),
+        _shifted(replace(kind_of("TCP v4, in a VLAN", ip4 / tcp), frame=tagged), 4),
         _shifted(
             replace(
-                _kind("TCP v4, to another VLAN", ip4 / tcp),
+                kind_of("TCP v4, to another VLAN", ip4 / tcp),
                 frame=_frame(moved / ip4 / TCP(dport=_TAGGED)),
             ),
             4,
         ),
         replace(
-            _kind("TCP v4, to another interface", ip4 / TCP(dport=_NEXT_DOOR)),
+            kind_of("TCP v4, to another interface", ip4 / TCP(dport=_NEXT_DOOR)),
             is_redirected=True,
         ),
-        _kind("TCP v4, every port", IP(src=_CLIENT4, dst=_EVERY4) / TCP(dport=7)),
-        _kind("TCP v4, source rules", ip4 / TCP(dport=_RULED)),
-        _kind("SYN v4, guarded", ip4 / TCP(dport=_GUARDED, flags="S")),
+        kind_of("TCP v4, every port", IP(src=_CLIENT4, dst=_EVERY4) / TCP(dport=7)),
+        kind_of("TCP v4, source rules", ip4 / TCP(dport=_RULED)),
+        kind_of("SYN v4, guarded", ip4 / TCP(dport=_GUARDED, flags="S")),
     )
     return (
         replace(
-            _kind("ICMP error v4", error, "forwarded_error"),
+            kind_of("ICMP error v4", error, "forwarded_error"),
             address_offset=inner + 18,
             port_offset=inner + 20 + 2,
         ),
         fragment,
         replace(
-            _kind("TCP v6, extension header", ip6 / IPv6ExtHdrDestOpt() / tcp),
+            kind_of("TCP v6, extension header", ip6 / IPv6ExtHdrDestOpt() / tcp),
             port_offset=14 + 40 + 8,
         ),
         *(replace(kind, takes_features=True) for kind in featured),

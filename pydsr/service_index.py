@@ -1,8 +1,9 @@
 """The table in which the program finds services and VIPs. Pure.
 
 Each entry is in one of two buckets that a hash of its key names, so a look-up reads at most two
-places and never follows a pointer; a bit for each VIP's hash tells most addresses that are none. ``index_find()`` in ``xdp/services.h`` reads what
-is made here. (Two choices: Azar, Broder, Karlin, Upfal, "Balanced Allocations", 1994.)
+places and never follows a pointer; a bit for each VIP's hash tells most addresses that are none.
+``index_find()`` in ``xdp/services.h`` reads what is made here. (Two choices: Azar, Broder, Karlin,
+Upfal, "Balanced Allocations", 1994.)
 """
 
 from __future__ import annotations
