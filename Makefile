@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz test-vm bench bench-ipvs lint format lock clean
+.PHONY: help setup demo test fuzz test-vm bench bench-check bench-ipvs lint format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -38,6 +38,9 @@ test-vm: setup ## test what takes Debian's own kernel, in qemu (asks for root; s
 
 bench: setup ## measure, each figure beside a peer (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench
+
+bench-check: setup ## tell whether packets became dearer than is stored (asks for root)
+	@$(AS_ROOT) $(BIN)/python -m bench.check
 
 bench-ipvs: setup ## measure IPVS beside it on Debian's kernel, in qemu (asks for root; half an hour)
 	@$(AS_ROOT) $(BIN)/python -m bench.ipvs_vm
