@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import c_uint32
 from dataclasses import dataclass, replace
-from itertools import cycle
 
 from bench.wire_contestants import ENDPOINTS
 from bench.wire_load import undisturbed
@@ -62,32 +61,37 @@ class Switcher:
 
     @contextmanager
     def switching(self, cpus: set[int], per_second: int) -> Iterator[Count]:
-        """Switch between them for the length of the block, on other CPUs than the load's."""
-        count, ended = Count(), threading.Event()
+        """Switch between them for the length of the block, on other CPUs than the load's.
 
-        def switch() -> None:
+        Each table has a thread that puts it in place, since the map update returns only after a
+        grace period of RCU, which under load is longer than the time between two switches.
+        """
+        began, ended = time.monotonic(), threading.Event()
+        period = len(self._tables) / per_second
+        switches = [0] * len(self._tables)
+
+        def switch(number: int) -> None:
             os.sched_setaffinity(0, cpus)
+            table = c_uint32(self._tables[number].number)
+            due = began + number / per_second
             # On time, whatever else this machine does.
             with undisturbed():
-                repeat()
+                while not ended.wait(max(0.0, due - time.monotonic())):
+                    libbpf.map_update(self._state.pins["tables"], self._service_id, table)
+                    switches[number] += 1
+                    due += period
 
-        def repeat() -> None:
-            began = time.monotonic()
-            for table in cycle(self._tables):
-                if ended.wait(max(0.0, began + count.switches / per_second - time.monotonic())):
-                    break
-                number = c_uint32(table.number)
-                libbpf.map_update(self._state.pins["tables"], self._service_id, number)
-                count.switches += 1
-            count.seconds = time.monotonic() - began
-
-        thread = threading.Thread(target=switch)
-        thread.start()
+        threads = [threading.Thread(target=switch, args=[n]) for n in range(len(self._tables))]
+        for thread in threads:
+            thread.start()
+        count = Count()
         try:
             yield count
         finally:
             ended.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
+            count.switches, count.seconds = sum(switches), time.monotonic() - began
 
     def put_to_rest(self) -> None:
         """Have the table of before again."""
