@@ -78,7 +78,7 @@ class Load:
         with attached(self._sink, outside, far_ends), entered(outside.name):
             yield
 
-    def run(self, wire: Wire, flows: Flows, frames: int, answer: bytes) -> Run:
+    def run(self, wire: Wire, flows: Flows, frames: int, answer: bytes, batch: int = 64) -> Run:
         """Send frames in turn of every flow, and count what comes back; call it outside.
 
         Args:
@@ -86,6 +86,7 @@ class Load:
             flows: what they are.
             frames: how many.
             answer: the first five octets of the MAC that they are to come back with.
+            batch: how many are made at once, at most 256.
         """
         ours, theirs = MacAddress.parse(CLIENT_MAC).octets, MacAddress.parse(BALANCER_MAC).octets
         load = _Load(
@@ -104,7 +105,7 @@ class Load:
         )
         libbpf.map_update(self._load, c_uint32(0), load)
         before = self._counts()
-        libbpf.run_program_live(self._generator, flows.frame, frames, wire.far_end)
+        libbpf.run_program_live(self._generator, flows.frame, frames, wire.far_end, batch)
         # The last batch may still be under way.
         eventually(lambda: sum(self._counts()) - sum(before) >= frames, _QUIET_SECONDS)
         counts = [now - then for now, then in zip(self._counts(), before, strict=True)]
