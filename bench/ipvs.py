@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
@@ -22,7 +23,7 @@ from bench.ipvs_contestants import (
     count_connections,
     forget_connections,
 )
-from bench.ipvs_flows import Workload, check_kept
+from bench.ipvs_flows import Workload, check_connections, check_kept
 from bench.ipvs_report import Result, as_document, as_table, document_line
 from bench.report import machine
 from bench.wire_contestants import FORWARDER, Contestant
@@ -35,6 +36,10 @@ WORKLOADS = (
     Workload("100,000 connections", 100_000),
     Workload("new connections", begins=True),
 )
+_OPENING_ATTEMPTS = 5
+_BATCH = 16
+"""Frames made at once: few, so that a slow processor takes them in before the next."""
+
 _REFERENCES = (FORWARDER, ORDINARY_FORWARDER)
 
 
@@ -52,15 +57,14 @@ class Bench:
         self._cycles: dict[str, Run] = {}
 
     def prepare(self, contestant: Contestant, workload: Workload) -> None:
-        """Open the connections of a workload, if it is of established ones.
-
-        Raises:
-            WrongAnswerError: IPVS does not keep each of them.
-        """
+        """Open the connections of a workload, if it is of established ones."""
         if workload.begins:
             return
-        self._send(contestant, workload.opening(), workload.number)
-        self._expect_connections(contestant, workload.number)
+        # Again for those whose SYN was lost.
+        for _ in range(_OPENING_ATTEMPTS):
+            self._send(contestant, workload.opening(), workload.number)
+            if self._connections(contestant) in (None, workload.number):
+                break
         # The first segment after a SYN makes it an established connection to IPVS.
         flows = workload.flows(0)
         self._cycles[contestant.name] = self._send(contestant, flows, workload.number)
@@ -73,12 +77,13 @@ class Bench:
         """
         flows = workload.flows(number, frames)
         run = self._send(contestant, flows, frames)
+        kept = self._connections(contestant)
         if workload.begins:
-            self._expect_connections(contestant, run.received)
+            check_connections(kept, run.received, run.sent)
             self.forget(contestant)
         else:
             check_kept(run, self._cycles[contestant.name])
-            self._expect_connections(contestant, workload.number)
+            check_connections(kept, workload.number, workload.number)
         return run
 
     def forget(self, contestant: Contestant) -> None:
@@ -88,18 +93,18 @@ class Bench:
 
     def _send(self, contestant: Contestant, flows: Flows, frames: int) -> Run:
         wire = self._wires[contestant.name]
-        run = self._load.run(wire, flows, frames, contestant.answer)
+        run = self._load.run(wire, flows, frames, contestant.answer, _BATCH)
         try:
             check(run, flows.number, contestant.is_spread)
         except WrongAnswerError as error:
             raise WrongAnswerError(f"{contestant.name}: {error}") from None
         return run
 
-    def _expect_connections(self, contestant: Contestant, number: int) -> None:
-        if contestant.name in SCHEDULERS:
-            kept = count_connections(self._wires[contestant.name].balancer)
-            if kept != number:
-                raise WrongAnswerError(f"{contestant.name} keeps {kept} connections, not {number}")
+    def _connections(self, contestant: Contestant) -> int | None:
+        """Return how many connections a contestant keeps; None where it keeps none."""
+        if contestant.name not in SCHEDULERS:
+            return None
+        return count_connections(self._wires[contestant.name].balancer)
 
 
 @contextmanager
@@ -143,7 +148,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (%(default)s)")
     parser.add_argument(
-        "--frames", type=int, default=200_000, help="of a round, a multiple of 100,000"
+        "--frames", type=int, default=100_000, help="of a round, a multiple of 100,000"
     )
     arguments = parser.parse_args()
     most = max(workload.number for workload in WORKLOADS)
@@ -169,6 +174,7 @@ def main() -> None:
         "rounds": arguments.rounds,
         "frames": arguments.frames,
         "pinned_to_cpu": cpu,
+        "kernel_command_line": Path("/proc/cmdline").read_text(encoding="ascii").strip(),
         "ipvs_connection_table_bits": CONNECTION_TABLE_BITS,
     }
     about = machine()

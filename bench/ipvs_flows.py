@@ -78,3 +78,13 @@ def check_kept(run: Run, cycle: Run) -> None:
     wanted = tuple(frames * (run.sent // cycle.sent) for frames in cycle.by_backend)
     if run.by_backend != wanted:
         raise WrongAnswerError("flows have other backends than before")
+
+
+def check_connections(kept: int | None, least: int, most: int) -> None:
+    """See that a balancer keeps as many connections as it should, if it says how many.
+
+    Raises:
+        WrongAnswerError: they are fewer or more.
+    """
+    if kept is not None and not least <= kept <= most:
+        raise WrongAnswerError(f"{kept} connections are kept, not {least} to {most}")

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from bench.ipvs_report import Output
 
-_TIMEOUT_SECONDS = 3600
-
 
 def main() -> int:
     """Boot, show what is printed, write the document; return the exit status."""
@@ -23,8 +21,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     parser.add_argument("--accel", default="tcg", help="what qemu runs on (%(default)s)")
     arguments, others = parser.parse_known_args()
-    machine = [sys.executable, "-m", "tests.vm", "--timeout", str(_TIMEOUT_SECONDS)]
-    command = [*machine, "--accel", arguments.accel, "--", "python3", "-m", "bench.ipvs", *others]
+    machine = [sys.executable, "-m", "bench.ipvs_boot", "--accel", arguments.accel]
+    command = [*machine, "--", "python3", "-m", "bench.ipvs", *others]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 - for mypy: it is a pipe
         output = Output(process.stdout)

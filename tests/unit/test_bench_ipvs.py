@@ -8,7 +8,7 @@ from scapy.layers.l2 import Ether
 
 from bench.figures import Figure
 from bench.ipvs_contestants import ALL, SCHEDULERS, parse_connections
-from bench.ipvs_flows import Workload, check_kept
+from bench.ipvs_flows import Workload, check_connections, check_kept
 from bench.ipvs_report import Output, Result, as_document, as_table, document_line
 from bench.wire_flows import PORT, VIP4, Flows, Run, WrongAnswerError
 
@@ -83,6 +83,17 @@ def test_flows_that_may_have_kept_their_backends_are_let_be(measured: Run, befor
 def test_flows_with_other_backends_than_before_are_a_wrong_answer() -> None:
     with pytest.raises(WrongAnswerError, match="other backends"):
         check_kept(cycle(15, 5), cycle(7, 3))
+
+
+@pytest.mark.parametrize("kept", [None, 900, 1_000])
+def test_as_many_connections_as_frames_came_through_may_be_kept(kept: int | None) -> None:
+    check_connections(kept, 900, 1_000)
+
+
+@pytest.mark.parametrize("kept", [0, 899, 1_001])
+def test_fewer_or_more_connections_are_a_wrong_answer(kept: int) -> None:
+    with pytest.raises(WrongAnswerError, match=f"^{kept} connections"):
+        check_connections(kept, 900, 1_000)
 
 
 def test_connections_are_counted_over_all_backends() -> None:
