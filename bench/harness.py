@@ -88,7 +88,13 @@ class Harness:
             FORWARDER: self._forwarder.program,
             **{name: rig.programs.balance for name, rig in self._rigs.items()},
         }
+        self._parts: set[str] = set()
         self._selected = ""
+
+    def add_part(self, name: str, part: Descriptor) -> None:
+        """Have a part of the balancer measured too; all that is checked is that it ends well."""
+        self._programs[name] = part
+        self._parts.add(name)
 
     def warm_up(self, kind: Kind, flows: int) -> None:
         """Let the balancers see every flow once, and check where some of them go.
@@ -128,8 +134,10 @@ class Harness:
         rig = self._rigs.get(name)
         before = rig.verdict_counts() if rig else []
         action, frame, nanoseconds = self._run(name, kind, flows, repeat, first)
-        wanted = self._right_answer(name, kind, frame)
-        if (action, frame[:12]) != wanted:
+        if name in self._parts:
+            if action not in (_ACTIONS["pass"], _ACTIONS["tx"]):
+                raise WrongAnswerError(f"{name}, {kind.name}: {action}")
+        elif (action, frame[:12]) != self._right_answer(name, kind, frame):
             raise WrongAnswerError(f"{name}, {kind.name}: {action}, MACs {frame[:12].hex()}")
         if rig:
             number, _ = _REASONS[kind.reason]

@@ -81,16 +81,26 @@ def compile_balancer(
     Returns:
         bcc's module; :func:`load_function` takes programs out of it.
     """
-    definitions = [
+    return compile_source(
+        xdp_directory() / "pydsr.c",
+        [
+            *balancer_definitions(maps, table_size, seed, features),
+            *(f"-D{name}={value}" for name, value in (constants or {}).items()),
+        ],
+        layout.static_assertions(table_size),
+    )
+
+
+def balancer_definitions(
+    maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
+) -> list[str]:
+    """Return the compiler flags that the sources in ``xdp/`` ask for."""
+    return [
         f"-DPYDSR_TABLE_SIZE={table_size}",
         f"-DPYDSR_SEED={seed:#x}ULL",
         *(f"-DPYDSR_FD_{name}={fd.number}" for name, fd in maps.items()),
-        *(f"-D{name}={value}" for name, value in (constants or {}).items()),
         *(f"-DPYDSR_WITH_{feature.name}" for feature in Feature if feature in features),
     ]
-    return compile_source(
-        xdp_directory() / "pydsr.c", definitions, layout.static_assertions(table_size)
-    )
 
 
 def compile_source(source: Path, definitions: list[str], appended: str = "") -> Any:

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The short way of a plain IPv4 packet, cut off after each step: what one
+ * costs more than the one before is what that step costs. Compiled as the
+ * balancer is, whose functions these are.
+ */
+#include "pydsr.c"
+
+/* Have a value made, though nothing is done with it. */
+#define CONSUME(value) asm volatile("" : : "r"((__u64)(value)))
+
+/* What every program here begins with. */
+#define BEGIN                                         \
+	void *data = (void *)(long)ctx->data;         \
+	void *data_end = (void *)(long)ctx->data_end; \
+	const struct service_index *index;            \
+	struct packet packet = {};                    \
+                                                      \
+	tap_divert(ctx);                              \
+	index = index_open();                         \
+	if (!index)                                   \
+		return XDP_ABORTED;
+
+static __always_inline bool parse(void *data, void *data_end,
+				  struct packet *packet)
+{
+	return parse_plain_ethernet(data, data_end, packet) &&
+	       packet->eth_proto == swap16(ETH_P_IP) &&
+	       parse_plain_ipv4(data, data_end, packet);
+}
+
+int step_begin(struct xdp_md *ctx)
+{
+	BEGIN
+	CONSUME(data);
+	CONSUME(data_end);
+	CONSUME(packet.frame_bytes);
+	return XDP_PASS;
+}
+
+int step_parse(struct xdp_md *ctx)
+{
+	BEGIN
+	if (!parse(data, data_end, &packet))
+		return XDP_ABORTED;
+	CONSUME(packet.source.halves[1]);
+	CONSUME(packet.destination.halves[1]);
+	CONSUME(packet.source_port);
+	CONSUME(packet.destination_port);
+	CONSUME(packet.tcp_flags);
+	return XDP_PASS;
+}
+
+int step_vip(struct xdp_md *ctx)
+{
+	BEGIN
+	if (!parse(data, data_end, &packet) ||
+	    !index_may_have(index, &packet.destination))
+		return XDP_ABORTED;
+	CONSUME(packet.source.halves[1]);
+	CONSUME(packet.source_port);
+	CONSUME(packet.destination_port);
+	CONSUME(packet.tcp_flags);
+	return XDP_PASS;
+}
+
+int step_service(struct xdp_md *ctx)
+{
+	struct service service;
+	BEGIN
+	if (!parse(data, data_end, &packet) ||
+	    !index_may_have(index, &packet.destination) ||
+	    !service_find(index, &packet, &service))
+		return XDP_ABORTED;
+	CONSUME(service.id);
+	CONSUME(packet.source.halves[1]);
+	CONSUME(packet.source_port);
+	CONSUME(packet.tcp_flags);
+	return XDP_PASS;
+}
+
+int step_own_mac(struct xdp_md *ctx)
+{
+	struct service service;
+	BEGIN
+	if (!parse(data, data_end, &packet) ||
+	    !index_may_have(index, &packet.destination) ||
+	    !service_find(index, &packet, &service) ||
+	    !frame_is_ours(ctx, data))
+		return XDP_ABORTED;
+	CONSUME(service.id);
+	CONSUME(packet.source.halves[1]);
+	CONSUME(packet.source_port);
+	CONSUME(packet.tcp_flags);
+	return XDP_PASS;
+}
+
+int step_slot(struct xdp_md *ctx)
+{
+	struct service service;
+	struct choice choice = {};
+	BEGIN
+	if (!parse(data, data_end, &packet) ||
+	    !index_may_have(index, &packet.destination) ||
+	    !service_find(index, &packet, &service) ||
+	    !frame_is_ours(ctx, data) ||
+	    !reason_forwards(decide(&service, &packet, &choice, true)))
+		return XDP_ABORTED;
+	CONSUME(packet.backend);
+	CONSUME(packet.tcp_flags);
+	return XDP_PASS;
+}
+
+int step_deliver(struct xdp_md *ctx)
+{
+	struct service service;
+	BEGIN
+	if (!parse(data, data_end, &packet) ||
+	    !index_may_have(index, &packet.destination) ||
+	    !service_find(index, &packet, &service) ||
+	    !reason_forwards(forward(ctx, data, &service, &packet, true)))
+		return XDP_ABORTED;
+	return XDP_TX;
+}
