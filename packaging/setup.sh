@@ -8,6 +8,7 @@ packages=(
 	python3-bpfcc  # compiles the XDP program; it is not on PyPI
 	python3-venv   # makes .venv
 	linux-libc-dev # the headers that the program includes
+	gcc            # builds pydsr/maglev.c
 
 	# For the tests, the lab, the benchmarks and the linters:
 	bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-arping iputils-ping

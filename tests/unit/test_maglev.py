@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pydsr import maglev, native
 from pydsr.maglev import (
     DEFAULT_TABLE_SIZE,
     MAX_TABLE_SIZE,
@@ -215,3 +217,27 @@ def test_what_makes_no_table_is_refused(members: list[Member], size: int, messag
 
 def test_backends_without_a_weight_need_no_room() -> None:
     assert {1: 2, 2: 1} == Counter(build_table(make_members([1, 1, 0, 0, 0]), 3))
+
+
+@pytest.mark.skipif(
+    native.fill_table([(0, 1)], array("H", [0, 0]), 2) is None,
+    reason="pydsr/maglev.c is not built (no C compiler at installation)",
+)
+@given(st.lists(st.integers(1, 65535), min_size=1, max_size=40))
+def test_the_loop_in_c_does_what_the_one_in_python_does(weights: list[int]) -> None:
+    walks = [maglev._walk(member.key, SMALL) for member in make_members(weights)]
+    turns = maglev._turns(tuple(weights), SMALL)
+    assert maglev._fill_table(walks, turns, SMALL) == native.fill_table(walks, turns, SMALL)
+
+
+def test_services_with_the_same_backends_under_other_ids_have_the_same_table() -> None:
+    members = make_members([3, 1, 2])
+    others = [Member(one.key, one.weight, one.id * 1000) for one in members]
+    table = build_table(members, SMALL)
+    assert [owner * 1000 for owner in table] == build_table(others, SMALL).tolist()
+
+
+def test_more_backends_than_a_byte_counts_own_what_they_should() -> None:
+    members = [Member(one.key, one.weight, 60_000 + one.id) for one in make_members([1] * 300)]
+    counts = Counter(build_table(members, DEFAULT_TABLE_SIZE))
+    assert maglev.shares_of(members, DEFAULT_TABLE_SIZE) == counts
