@@ -22,10 +22,10 @@ from pydsr.kernel.state import Settings, State, fill_settings
 from pydsr.linking import create_links
 from pydsr.segments import Interface, find_own_macs
 from pydsr.suitability import check_highest_index, check_kind, check_mode
+from pydsr.table import check_table_size
 
 _log = logging.getLogger(__name__)
 
-MIN_TABLE_SIZE = 251
 MODES = ("auto", "native", "generic")
 
 
@@ -67,7 +67,7 @@ def attach(
         EnvironmentCannotError: the kernel, the NIC or another XDP program stands against it.
     """
     if options.table_size is not None:
-        _check_table_size(options.table_size)
+        check_table_size(options.table_size)
     interfaces = [links.find_interface(name) for name in dict.fromkeys(interface_names)]
     bpffs.prepare_directory(directory)
     with locked(directory):
@@ -75,7 +75,7 @@ def attach(
         interfaces = [links.find_interface(interface.name) for interface in interfaces]
         is_new = not (directory / "settings").exists()
         try:
-            return _attach_locked(directory, interfaces, options)
+            return attach_locked(directory, interfaces, options)
         except BaseException:
             if is_new:
                 # What this attach began must not be in the way of the next.
@@ -122,9 +122,23 @@ def _plan_features(directory: Path, here: set[int], options: AttachOptions) -> l
     ]
 
 
-def _attach_locked(
-    directory: Path, interfaces: Sequence[Interface], options: AttachOptions
+def attach_locked(
+    directory: Path,
+    interfaces: Sequence[Interface],
+    options: AttachOptions,
+    used: Feature = NO_FEATURES,
 ) -> list[Attached]:
+    """Do what :func:`attach` does, in a directory that is there and held by the lock.
+
+    Args:
+        directory: where the pins are or will be.
+        interfaces: the interfaces.
+        options: how.
+        used: features to compile in for a configuration that is about to be written.
+
+    Raises:
+        InputError, EnvironmentCannotError: as :func:`attach`.
+    """
     present = living_links(directory)
     _check_all(interfaces, present, options.mode)
     state = _open_or_create(directory, options.table_size, options.seed)
@@ -133,6 +147,7 @@ def _attach_locked(
         named = {interface.index for interface in interfaces}
         here = named | present.keys()
         needs = needs_of(state, here)
+        needs = replace(needs, used=needs.used | used)
         features = choose_features(state.features(), needs, options.asked, options.refused)
         programs = load(state, features)
         for ifindex, mac in find_own_macs(links.all_interfaces(), named).items():
@@ -142,7 +157,7 @@ def _attach_locked(
         install(state, directory, programs, features)
         now = attached(directory)
         write_egress(state, now)
-        vips = [s.endpoint.address for s in state.services() if s.options.arp]
+        vips = [s.endpoint.address for s in state.configs() if s.options.arp]
     finally:
         state.close()
     announce_vips(interfaces, vips)
@@ -165,16 +180,6 @@ def _warn_of_mixed_modes(here: Sequence[Attached]) -> None:
         )
 
 
-def _check_table_size(table_size: int) -> None:
-    if not MIN_TABLE_SIZE <= table_size <= maglev.MAX_TABLE_SIZE or not maglev.is_prime(table_size):
-        nearest = maglev.next_prime(min(max(table_size, MIN_TABLE_SIZE), maglev.MAX_TABLE_SIZE))
-        raise InputError(
-            f"table size {table_size} is not a prime from {MIN_TABLE_SIZE} "
-            f"to {maglev.MAX_TABLE_SIZE}",
-            f"try {nearest}; a hundred slots or more for each backend balance well",
-        )
-
-
 def _open_or_create(directory: Path, table_size: int | None, seed: int | None) -> State:
     if not (directory / "settings").exists():
         settings = Settings(
@@ -184,19 +189,31 @@ def _open_or_create(directory: Path, table_size: int | None, seed: int | None) -
         _create_pins(directory, settings)
         return State(directory)
     state = State(directory)
+    try:
+        check_settings(state, table_size, seed)
+    except InputError:
+        state.close()
+        raise
+    return state
+
+
+def check_settings(state: State, table_size: int | None, seed: int | None) -> None:
+    """Refuse other settings than those in use; None is any.
+
+    Raises:
+        InputError: the table size or the seed is another.
+    """
     for what, wanted, used in (
         ("table size", table_size, state.settings.table_size),
         ("seed", seed, state.settings.seed),
     ):
         if wanted is not None and wanted != used:
-            state.close()
             shown = "another" if what == "seed" else str(used)
             raise InputError(
-                f"the balancer in {directory} runs with {shown} {what}; changing it would move "
-                "every flow",
+                f"the balancer in {state.pins.directory} runs with {shown} {what}; changing it "
+                "would move every flow",
                 "leave the option out, or start anew: pydsr detach --all --purge",
             )
-    return state
 
 
 def _create_pins(directory: Path, settings: Settings) -> None:
@@ -212,6 +229,16 @@ def _create_pins(directory: Path, settings: Settings) -> None:
         ) from None
     finally:
         pins.close()
+
+
+def check_interfaces(directory: Path, interfaces: Sequence[Interface], mode: str) -> None:
+    """Refuse interfaces that attach would refuse, before anything is changed.
+
+    Raises:
+        InputError: the mode is another than one is attached in.
+        EnvironmentCannotError: another XDP program is on one, or it is of the wrong kind.
+    """
+    _check_all(interfaces, living_links(directory), mode)
 
 
 def _check_all(interfaces: Sequence[Interface], present: Mapping[int, LinkInfo], mode: str) -> None:

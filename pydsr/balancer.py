@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from pydsr import observation, planner, policies, tidying
 from pydsr.acl import Rules
-from pydsr.attached import Attached, announce_vips, attached
-from pydsr.changes import Change, Impact
+from pydsr.attached import Attached, attached
+from pydsr.changes import Impact
 from pydsr.errors import InputError
-from pydsr.features import Feature, FeatureUse, features_of
-from pydsr.fitting import feature_use, fit, follow_interfaces, missing_features
-from pydsr.kernel import layout, links
-from pydsr.kernel.announce import stop_receiving
-from pydsr.kernel.codec import STATE_NUMBERS
-from pydsr.kernel.layout import StateNumber
+from pydsr.execution import Plan, carry_out
+from pydsr.features import FeatureUse
+from pydsr.fitting import feature_use, follow_interfaces, missing_features
 from pydsr.kernel.lock import locked
-from pydsr.kernel.state import State, monotonic_nanoseconds
+from pydsr.kernel.state import State
 from pydsr.model import (
     Endpoint,
     IPAddress,
@@ -33,11 +29,9 @@ from pydsr.model import (
     Snapshot,
     Unserved,
 )
-from pydsr.placement import PlacedBackend, place_backends
-from pydsr.planner import DesiredBackend, Edit
-from pydsr.table import Table, TableMember, empty_table, following_table
-
-_NANOSECONDS = 1_000_000_000
+from pydsr.placement import Network
+from pydsr.planner import Edit
+from pydsr.revision import Target, plan_revisions, refuse_local_vips
 
 
 class Balancer:
@@ -150,25 +144,14 @@ class Balancer:
             InputError: it exists, or its VIP is a backend's address.
         """
         with self._change(plan_only):
-            if self._state.service(endpoint) is not None:
+            if endpoint in self._state.endpoints():
                 raise InputError(
                     f"the service {endpoint} exists",
                     f"to change its options, remove it first: pydsr services remove {endpoint}",
                 )
             self._check_vip(endpoint)
-            if options.max_new_flows and not endpoint.protocol.tells_new_flows:
-                raise InputError(
-                    f"new flows of {endpoint} cannot be limited: a datagram does not say that it "
-                    "opens one",
-                    "leave --max-new-flows out, or limit sources with pydsr acl",
-                )
-            service = Service(-1, endpoint, options, table_size=self._state.table_size)
-            missing_features(self._state, features_of(service))
-            if not plan_only:
-                fit(self._state, self.directory, features_of(service))
-                self._create(service, empty_table(self._state.table_size))
-        change = Change("add service", str(endpoint), None, options.name or str(endpoint))
-        return Impact((change,), 0, self._state.table_size)
+            planner.check_options(endpoint, options)
+            return self._revise(Target(None, Service(-1, endpoint, options), ()), plan_only)
 
     def remove_service(self, endpoint: Endpoint, plan_only: bool = False) -> Impact:
         """Delete a service with its backends.
@@ -179,20 +162,9 @@ class Balancer:
         with self._change(plan_only):
             service = self.service(endpoint)
             if not plan_only:
-                self._state.delete_service(endpoint)
-                self._state.write_index(self.services())
-                self._state.delete_table(service.id)
-                policies.forget_removed(self._state)
-                for backend in service.backends:
-                    self._state.write_backend_state(backend.id, StateNumber.RETIRED)
-                self._stop_receiving(endpoint.address)
-        size = self._state.table_size
-        removed = [
-            Change("remove backend", f"{endpoint} {b.address}", f"weight {b.weight}")
-            for b in service.backends
-        ]
-        change = Change("remove service", str(endpoint), service.options.name or str(endpoint))
-        return Impact((change, *removed), sum(b.slots for b in service.backends), size)
+                carry_out(self._state, self.directory, Plan(removed=[service]))
+        slots_moved = sum(backend.slots for backend in service.backends)
+        return Impact(planner.removal_changes(service), slots_moved, service.table_size)
 
     # -- changing backends
 
@@ -219,129 +191,21 @@ class Balancer:
             present = self._state.service(endpoint)
             if present is None and not create:
                 present = self.service(endpoint)
-            is_new = present is None
-            service = present or Service(
-                -1, endpoint, ServiceOptions(), table_size=self._state.table_size
-            )
-            if is_new:
+            if present is None:
                 self._check_vip(endpoint)
-            desired = edit(service)
-            self._check_backends(service, desired)
-            placed = place_backends(service, desired, self.interfaces())
-            used = features_of(service)
-            if any(one.place.tags for one in placed):
-                used |= Feature.VLAN
-            missing_features(self._state, used)
-            before = empty_table(self._state.table_size) if is_new else self._table(service)
-            ids = self._assign_ids(service, desired)
-            after = self._following(service, before, desired, ids)
-            changes = planner.backend_changes(service, desired, [one.place for one in placed])
-            if is_new:
-                changes = (Change("add service", str(endpoint), None, str(endpoint)), *changes)
-            impact = Impact(
-                changes,
-                planner.slots_moved(before, after),
-                after.size,
-                self._flows_moved(service, after),
-            )
-            if not plan_only and changes:
-                fit(self._state, self.directory, used)
-                self._apply(service, is_new, placed, ids, after)
-        return impact
+            service = present or Service(-1, endpoint, ServiceOptions())
+            return self._revise(Target(present, service, edit(service)), plan_only)
 
-    def _table(self, service: Service) -> Table:
-        return self._state.read_table(service.id) or empty_table(self._state.table_size)
-
-    def _flows_moved(self, service: Service, after: Table) -> int:
-        if not service.slots_changing:
-            return 0
-        keeping = {member.id for member in after.members if member.keeps_flows}
-        losing = {backend.id for backend in service.backends} - keeping
-        return observation.count_recorded(self._state, service, losing)
-
-    def _following(
-        self,
-        service: Service,
-        before: Table,
-        desired: Sequence[DesiredBackend],
-        ids: dict[IPAddress, int],
-    ) -> Table:
-        members = tuple(
-            TableMember(
-                ids[item.address], layout.pack_address(item.address), item.weight, item.state
-            )
-            for item in desired
+    def _revise(self, target: Target, plan_only: bool) -> Impact:
+        vips = {endpoint.address for endpoint in self._state.endpoints()}
+        network = Network(self.interfaces())
+        (revision,) = plan_revisions(self._state, [target], network, vips)
+        missing_features(self._state, revision.features)
+        if not plan_only and revision.changes:
+            carry_out(self._state, self.directory, Plan([revision]))
+        return Impact(
+            revision.changes, revision.slots_moved, self._state.table_size, revision.flows_moved
         )
-        return following_table(
-            before,
-            members,
-            monotonic_nanoseconds(),
-            service.learn_seconds * _NANOSECONDS,
-            keeps_connections=not service.options.one_packet,
-        )
-
-    def _apply(
-        self,
-        service: Service,
-        is_new: bool,
-        placed: Sequence[PlacedBackend],
-        ids: dict[IPAddress, int],
-        table: Table,
-    ) -> None:
-        state = self._state
-        service_id = self._new_service_id() if is_new else service.id
-        service = replace(service, id=service_id)
-        for one in placed:
-            backend_id = ids[one.desired.address]
-            known = service.backend(one.desired.address)
-            if known is None:
-                state.write_backend(
-                    backend_id,
-                    service_id,
-                    one.desired.address,
-                    STATE_NUMBERS[one.desired.state],
-                )
-            if known is None or (known.place, known.mac_by_hand) != (one.place, one.by_hand):
-                state.write_backend_place(backend_id, one.place, by_hand=one.by_hand)
-        if is_new:
-            self._create(service, table)
-        else:
-            state.write_table(service_id, table)
-        self._write_backend_states(service, table)
-
-    def _write_backend_states(self, service: Service, table: Table) -> None:
-        """Let flow records follow: only now, since the slots have new owners by then."""
-        for member in table.members:
-            self._state.write_backend_state(member.id, STATE_NUMBERS[member.state])
-        staying = {member.id for member in table.members}
-        for backend in service.backends:
-            if backend.id not in staying:
-                self._state.write_backend_state(backend.id, StateNumber.RETIRED)
-
-    def _create(self, service: Service, table: Table) -> None:
-        """Bring a new service to life, its last step first seen by packets."""
-        if service.id < 0:
-            service = replace(service, id=self._new_service_id())
-        self._state.write_table(service.id, table)
-        self._state.write_service(service)
-        self._state.write_index(self.services())
-        if service.options.arp:
-            interfaces = [links.find_interface(one.name) for one in self.interfaces()]
-            announce_vips(interfaces, [service.endpoint.address])
-
-    def _new_service_id(self) -> int:
-        service_id = self._state.free_service_id()
-        if service_id is None:
-            raise InputError(
-                f"there are {layout.SERVICES_MAX} services, and no more fit",
-                "remove one, or run another balancer with --bpffs",
-            )
-        return service_id
-
-    def _stop_receiving(self, vip: IPAddress) -> None:
-        left = [service.endpoint.address for service in self.services()]
-        for one in self.interfaces():
-            stop_receiving(links.find_interface(one.name), [vip], left)
 
     # -- who may send, and to what
 
@@ -379,50 +243,14 @@ class Balancer:
     # -- what must hold
 
     def _check_vip(self, endpoint: Endpoint) -> None:
-        if endpoint.address in links.local_addresses():
-            raise InputError(
-                f"the VIP {endpoint.address} is an address of this machine",
-                "all its other ports would be cut off: take it off here (ip address del) and have "
-                "it on the loopback of the backends; the balancer answers for it all the same",
-            )
-        for service in self.services():
-            if service.backend(endpoint.address) is not None:
+        refuse_local_vips([endpoint])
+        service_id = self._state.service_of_backend(endpoint.address)
+        for service in self._state.configs():
+            if service.id == service_id:
                 raise InputError(
                     f"{endpoint.address} is a backend's address (of {service.endpoint})",
                     "a VIP is an address of its own, on the loopback of every backend",
                 )
-
-    def _check_backends(self, service: Service, desired: Sequence[DesiredBackend]) -> None:
-        room = layout.members_max(self._state.table_size)
-        if len(desired) > room:
-            raise InputError(
-                f"{len(desired)} backends do not fit {service.endpoint}: tables of "
-                f"{self._state.table_size} slots hold {room}",
-                "attach with a larger --table-size",
-            )
-        vips = {other.endpoint.address for other in self.services()}
-        for item in desired:
-            if item.address in vips:
-                raise InputError(
-                    f"backend {item.address} is a VIP of this balancer",
-                    "name the backend by an address of its own",
-                )
-
-    def _assign_ids(
-        self, service: Service, desired: Sequence[DesiredBackend]
-    ) -> dict[IPAddress, int]:
-        ids = {backend.address: backend.id for backend in service.backends}
-        new = [item.address for item in desired if item.address not in ids]
-        if new:
-            free = self._state.backend_ids(StateNumber.FREE)
-            if len(free) < len(new):
-                raise InputError(
-                    f"{len(new)} more backends do not fit: {layout.BACKENDS_MAX - 1} is all "
-                    "of all services together",
-                    "run another balancer with --bpffs",
-                )
-            ids.update(zip(new, free, strict=False))
-        return ids
 
     # -- one change at a time
 

@@ -99,15 +99,41 @@ def parse_address(text: str) -> IPAddress:
             raise InputError(f"{text!r} carries a zone", "name the address without %zone")
         if address.ipv4_mapped is not None:
             raise InputError(f"{text!r} is an IPv4-mapped address", f"write {address.ipv4_mapped}")
-    for refused, kind in (
-        (address.is_unspecified, "the unspecified address"),
-        (address.is_loopback, "a loopback address"),
-        (address.is_multicast, "a multicast address"),
-        (address == ipaddress.IPv4Address("255.255.255.255"), "the broadcast address"),
-    ):
-        if refused:
-            raise InputError(f"{text!r} is {kind}", "a host's own unicast address is needed")
+    kind = _not_a_hosts(address)
+    if kind:
+        raise InputError(f"{text!r} is {kind}", "a host's own unicast address is needed")
     return address
+
+
+def _not_a_hosts(address: IPAddress) -> str:
+    """Return what an address is that no host can have; empty for one that a host can."""
+    # By the number, which is several times faster than by the properties of ipaddress.
+    number = int(address)
+    if address.version == 4:
+        loopback, multicast = number >> 24 == 127, number >> 28 == 0xE
+    else:
+        loopback, multicast = number == 1, number >> 120 == 0xFF
+    if number == 0:
+        return "the unspecified address"
+    if loopback:
+        return "a loopback address"
+    if multicast:
+        return "a multicast address"
+    return "the broadcast address" if number == 0xFFFFFFFF and address.version == 4 else ""
+
+
+def parse_seed(text: str) -> int:
+    """Parse the 64-bit key of the flow hash.
+
+    Raises:
+        InputError: it is no hexadecimal number of up to 16 digits.
+    """
+    if not re.fullmatch(r"(0x)?[0-9A-Fa-f]{1,16}", text):
+        raise InputError(
+            f"the seed {text!r} is not a hexadecimal number of up to 16 digits",
+            "make one: openssl rand -hex 8",
+        )
+    return int(text, 16)
 
 
 @total_ordering

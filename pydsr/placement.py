@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from pydsr.attached import Attached
 from pydsr.errors import BackendUnresolvedError, InputError, NotAttachedError
 from pydsr.kernel import links, neighbours
 from pydsr.model import Backend, IPAddress, MacAddress, Place, Service
 from pydsr.planner import DesiredBackend
-from pydsr.segments import find_segments
+from pydsr.segments import Segment, find_segments
 
 
 @dataclass(frozen=True)
@@ -22,52 +23,60 @@ class PlacedBackend:
     by_hand: bool
 
 
-def place_backends(
-    service: Service, desired: Sequence[DesiredBackend], attached: Sequence[Attached]
-) -> list[PlacedBackend]:
-    """Find the place of every backend a service is to have.
+Request = tuple[Service | None, Sequence[DesiredBackend]]
+"""A service as it is, or None for a new one, and the backends it is to have."""
+
+
+def place_backends(requests: Sequence[Request], network: Network) -> list[list[PlacedBackend]]:
+    """Find the places of all backends that services are to have.
 
     A backend the service has keeps its place, but for a newer one that the kernel is sure of.
 
     Args:
-        service: the service as it is.
-        desired: the backends it is to have.
-        attached: the balancer's interfaces.
+        requests: the services.
+        network: that the balancer is on.
+
+    Returns:
+        Those of each request, in the order of its backends.
 
     Raises:
         BackendUnresolvedError: the MAC of one or more cannot be found; names them.
         InputError: the MAC of one is the balancer's own.
         NotAttachedError: there is no interface to look for them on.
     """
-    kept: dict[IPAddress, Place] = {}
-    given: dict[IPAddress, DesiredBackend] = {}
-    unknown: list[IPAddress] = []
-    for item in desired:
-        place = _present_place(service.backend(item.address), item)
-        if place is not None:
-            kept[item.address] = place
-        elif item.mac is not None:
-            given[item.address] = item
-        else:
-            unknown.append(item.address)
-    if (given or unknown) and not attached:
-        raise NotAttachedError(
-            "the balancer is on no interface, so no backend can be found", "pydsr attach IFACE"
+    kept = []
+    for service, desired in requests:
+        present = {backend.address: backend for backend in service.backends} if service else {}
+        kept.append(
+            {item.address: _present_place(present.get(item.address), item) for item in desired}
         )
-    network = _Network(attached)
-    found = network.resolve(unknown)
-    for address, item in given.items():
-        if item.mac is not None:
-            found[address] = network.place_by_hand(item, item.mac)
-    resolved = {item.address: kept[item.address] for item in desired if _is_resolved(item, kept)}
-    found |= network.newer_places(resolved)
-    _refuse_own_macs(found, attached)
-    places = kept | found
-    return [PlacedBackend(item, places[item.address], item.mac is not None) for item in desired]
+    unknown: dict[IPAddress, None] = {}
+    by_itself: dict[IPAddress, None] = {}
+    for (_, desired), places in zip(requests, kept, strict=True):
+        for item in desired:
+            if item.mac is None:
+                (by_itself if places[item.address] else unknown)[item.address] = None
+    found = network.resolve([*unknown])
+    seen = network.seen([*by_itself])
+    placed: list[list[PlacedBackend]] = []
+    for (_, desired), places in zip(requests, kept, strict=True):
+        placed.append([])
+        for item in desired:
+            place = places[item.address]
+            if item.mac is not None:
+                place = place or network.place_by_hand(item, item.mac)
+            elif place is None:
+                place = found[item.address]
+            else:
+                place = newer_place(place, seen.get(item.address, ())) or place
+            network.refuse_own_mac(item.address, place)
+            placed[-1].append(PlacedBackend(item, place, item.mac is not None))
+    return placed
 
 
-def _is_resolved(item: DesiredBackend, kept: Mapping[IPAddress, Place]) -> bool:
-    return item.mac is None and item.address in kept
+def newer_place(kept: Place, seen: Sequence[Place]) -> Place | None:
+    """Return where a backend is by now, if it is seen in places of which none is the one kept."""
+    return seen[0] if seen and kept not in seen else None
 
 
 def _present_place(present: Backend | None, item: DesiredBackend) -> Place | None:
@@ -80,41 +89,67 @@ def _present_place(present: Backend | None, item: DesiredBackend) -> Place | Non
     return present.place if wants_same else None
 
 
-def _refuse_own_macs(places: Mapping[IPAddress, Place], attached: Sequence[Attached]) -> None:
-    own = {one.mac: one.name for one in attached}
-    for address, place in places.items():
-        if place.mac in own:
-            raise InputError(
-                f"{place.mac} of backend {address} is the MAC of {own[place.mac]}, the balancer's "
-                "own",
-                f"name the backend's own with {address}@MAC: `ip link` there shows it",
-            )
+class Network:
+    """The networks that the balancer is on, and who is where in them.
 
-
-class _Network:
-    """The networks that the balancer is on, and who is where in them."""
+    Args:
+        attached: the balancer's interfaces.
+    """
 
     def __init__(self, attached: Sequence[Attached]) -> None:
+        self._attached = attached
         self._here = {one.ifindex for one in attached}
-        self._segments = find_segments(links.all_interfaces(), self._here)
+        self._own_macs = {one.mac: one.name for one in attached}
+        self._seen: dict[IPAddress, list[Place]] = {}
         self._ports: dict[tuple[int, MacAddress], int] | None = None
 
+    @cached_property
+    def _segments(self) -> Mapping[int, Segment]:
+        if not self._attached:
+            raise NotAttachedError(
+                "the balancer is on no interface, so no backend can be found", "pydsr attach IFACE"
+            )
+        return find_segments(links.all_interfaces(), self._here)
+
     def resolve(self, addresses: Sequence[IPAddress]) -> dict[IPAddress, Place]:
-        """Find backends by asking the networks for them."""
+        """Find backends by asking the networks for them.
+
+        Raises:
+            BackendUnresolvedError: one or more do not answer, or are elsewhere.
+            NotAttachedError: there is no network to ask.
+        """
+        if not addresses:
+            return {}
         found = neighbours.resolve(addresses, self._segments)
         return {address: self._at_port(address, place) for address, place in found.items()}
 
-    def newer_places(self, kept: Mapping[IPAddress, Place]) -> dict[IPAddress, Place]:
-        """Return where backends are by now that are no longer where they were."""
-        found = {}
-        for address, seen in neighbours.known([*kept], self._segments).items():
-            places = [place for place in map(self._through_bridge, seen) if place is not None]
-            if places and kept[address] not in places:
-                found[address] = places[0]
-        return found
+    def seen(self, addresses: Sequence[IPAddress]) -> Mapping[IPAddress, Sequence[Place]]:
+        """Return where the kernel is sure that backends are at this moment."""
+        new = [address for address in addresses if address not in self._seen]
+        if new and self._attached:
+            known = neighbours.known(new, self._segments)
+            for address in new:
+                places = map(self._through_bridge, known.get(address, ()))
+                self._seen[address] = [place for place in places if place is not None]
+        return self._seen
+
+    def refuse_own_mac(self, address: IPAddress, place: Place) -> None:
+        """Refuse a backend that is to have the MAC of one of the balancer's interfaces.
+
+        Raises:
+            InputError: it has.
+        """
+        if place.mac in self._own_macs:
+            raise InputError(
+                f"{place.mac} of backend {address} is the MAC of {self._own_macs[place.mac]}, "
+                "the balancer's own",
+                f"name the backend's own with {address}@MAC: `ip link` there shows it",
+            )
 
     def place_by_hand(self, item: DesiredBackend, mac: MacAddress) -> Place:
         """Return the place of a backend whose MAC was given: by its route, or the only one."""
+        if len(self._segments) == 1:
+            return Place(mac, next(iter(self._here)), item.tags)
         try:
             with links.netlink() as ip:
                 device = neighbours.device_of(ip, item.address, self._segments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from pydsr.changes import Change
 from pydsr.errors import InputError
@@ -16,6 +16,7 @@ from pydsr.model import (
     MacAddress,
     Place,
     Service,
+    ServiceOptions,
     Tag,
     format_tags,
 )
@@ -43,7 +44,8 @@ def as_desired(backend: Backend) -> DesiredBackend:
     return DesiredBackend(backend.address, backend.weight, backend.state, mac, tags)
 
 
-def _from_spec(spec: BackendSpec, present: Backend | None) -> DesiredBackend:
+def from_spec(spec: BackendSpec, present: Backend | None = None) -> DesiredBackend:
+    """Return a backend as a user names it, where it may be present already."""
     state = BackendState.UP if spec.weight else BackendState.DRAIN
     mac, tags = spec.mac, spec.tags
     if mac is None and present is not None and present.mac_by_hand:
@@ -76,7 +78,7 @@ def check_specs(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> None:
 def set_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
     """Return the edit that replaces the whole set."""
     check_specs(endpoint, specs)
-    desired = tuple(_from_spec(spec, None) for spec in specs)
+    desired = tuple(from_spec(spec) for spec in specs)
     return lambda _service: desired
 
 
@@ -85,7 +87,7 @@ def add_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
     check_specs(endpoint, specs)
 
     def edit(service: Service) -> tuple[DesiredBackend, ...]:
-        added = {spec.address: _from_spec(spec, service.backend(spec.address)) for spec in specs}
+        added = {spec.address: from_spec(spec, service.backend(spec.address)) for spec in specs}
         kept = tuple(
             added.pop(backend.address) if backend.address in added else as_desired(backend)
             for backend in service.backends
@@ -147,9 +149,10 @@ def backend_changes(
         if backend.address not in wanted:
             name = f"{service.endpoint} {backend.address}"
             changes.append(Change("remove backend", name, f"weight {backend.weight}"))
+    known = {backend.address: backend for backend in service.backends}
     for item, place in zip(desired, places, strict=True):
         name = f"{service.endpoint} {item.address}"
-        present = service.backend(item.address)
+        present = known.get(item.address)
         if present is None:
             changes.append(Change("add backend", name, None, f"weight {item.weight}"))
             continue
@@ -159,6 +162,10 @@ def backend_changes(
             changes.append(Change("set state", name, present.state.value, item.state.value))
         if place is not None:
             changes += _place_changes(name, present, place)
+        by_hand = item.mac is not None
+        if present.mac_by_hand != by_hand:
+            sources = ("by hand", "ARP/ND") if present.mac_by_hand else ("ARP/ND", "by hand")
+            changes.append(Change("set mac source", name, *sources))
     return tuple(changes)
 
 
@@ -172,6 +179,59 @@ def _place_changes(name: str, present: Backend, place: Place) -> list[Change]:
     if present.ifindex != place.ifindex:
         changes.append(Change("set interface", name, present.ifindex, place.ifindex))
     return changes
+
+
+def removal_changes(service: Service) -> tuple[Change, ...]:
+    """Return the changes that a service and its backends go by."""
+    name = service.options.name or str(service.endpoint)
+    return (
+        Change("remove service", str(service.endpoint), name),
+        *(
+            Change("remove backend", f"{service.endpoint} {b.address}", f"weight {b.weight}")
+            for b in service.backends
+        ),
+    )
+
+
+def option_changes(
+    endpoint: Endpoint, before: ServiceOptions, after: ServiceOptions
+) -> tuple[Change, ...]:
+    """Compare the options of a service with what they are to be."""
+    if before == after:
+        return ()
+    return tuple(
+        Change(f"set {one.name.replace('_', '-')}", str(endpoint), *map(_shown, values))
+        for one in fields(ServiceOptions)
+        for values in [(getattr(before, one.name), getattr(after, one.name))]
+        if values[0] != values[1]
+    )
+
+
+def _shown(value: str | int | bool | None) -> str | int:
+    if value is None:
+        return "default"
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def moves_flows(before: ServiceOptions, after: ServiceOptions) -> bool:
+    """Return whether other options hash flows to other slots than before."""
+    return any(
+        getattr(before, name) != getattr(after, name)
+        for name in ("affinity", "netmask4", "netmask6")
+    )
+
+
+def check_options(endpoint: Endpoint, options: ServiceOptions) -> None:
+    """Refuse options that a service of an endpoint cannot have.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if options.max_new_flows and not endpoint.protocol.tells_new_flows:
+        raise InputError(
+            f"new flows of {endpoint} cannot be limited: a datagram does not say that it opens one",
+            "leave max-new-flows out, or limit sources with pydsr acl",
+        )
 
 
 def slots_moved(before: Table, after: Table) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def list_rules(state: State) -> dict[Endpoint | None, Rules]:
     """Return the source rules by scope, those of all services first."""
     scoped = state.rules()
     found: dict[Endpoint | None, Rules] = {None: scoped[None]} if None in scoped else {}
-    for service in state.services():
+    for service in state.configs():
         if service.id in scoped:
             found[service.endpoint] = scoped[service.id]
     return found
@@ -53,26 +53,35 @@ def change_rules(
     after = edit(before)
     changes = rule_changes(service.endpoint if service else None, before, after)
     scoped[scope_id] = after
-    total = sum(map(len, scoped.values()))
-    if total > ACL_RULES_MAX:
-        raise InputError(
-            f"{total} source rules are more than the {ACL_RULES_MAX} that fit",
-            "join neighbouring networks into larger ones, or filter further out",
-        )
+    check_rules_fit(scoped.values())
     if changes:
         missing_features(state, Feature.ACL)
     if changes and not plan_only:
         fit(state, directory, Feature.ACL)
         state.write_rules({scope: rules for scope, rules in scoped.items() if rules})
         if bool(before) != bool(after):
-            state.write_index(state.services())
+            state.write_index(state.configs())
     return changes
+
+
+def check_rules_fit(scopes: Iterable[Rules]) -> None:
+    """Refuse more source rules than the map of them holds.
+
+    Raises:
+        InputError: the rules of all scopes together are more.
+    """
+    total = sum(map(len, scopes))
+    if total > ACL_RULES_MAX:
+        raise InputError(
+            f"{total} source rules are more than the {ACL_RULES_MAX} that fit",
+            "join neighbouring networks into larger ones, or filter further out",
+        )
 
 
 def list_vips(state: State) -> list[Vip]:
     """Return every VIP that has a service."""
     services: dict[IPAddress, list[Endpoint]] = {}
-    for service in state.services():
+    for service in state.configs():
         services.setdefault(service.endpoint.address, []).append(service.endpoint)
     policies = state.policies()
     return [
@@ -98,13 +107,12 @@ def set_policy(
         return ()
     if not plan_only:
         state.write_policy(address, unserved)
-        state.write_index(state.services())
+        state.write_index(state.configs())
     return (Change("set unserved ports", str(address), vip.unserved, unserved),)
 
 
-def forget_removed(state: State) -> None:
-    """Delete the rules of services, and the policies of VIPs, that are gone."""
-    services = state.services()
+def forget_removed(state: State, services: Sequence[Service]) -> None:
+    """Delete the rules of services, and the policies of VIPs, that are not among all there are."""
     ids = {None, *(service.id for service in services)}
     scoped = state.rules()
     left = {scope: rules for scope, rules in scoped.items() if scope in ids}

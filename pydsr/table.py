@@ -8,15 +8,20 @@ the previous one. What the program makes of both is in ``xdp/consistency.h``; wh
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydsr import maglev
+from pydsr.errors import InputError
 from pydsr.maglev import NO_BACKEND
 from pydsr.model import BackendState
 
 LOOK_UP_ONLY = 0xFFFF
 """In place of a previous backend: flows have records, and there are no older ones to learn."""
+
+
+MIN_TABLE_SIZE = 251
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,14 @@ class Table:
         previous: slot to the backend of flows older than the last change; LOOK_UP_ONLY where
             there are none, and NO_BACKEND at rest.
         learn_until: nanoseconds of CLOCK_MONOTONIC.
+        owned: how many slots each member owns, by id, where that is known without counting.
     """
 
     members: tuple[TableMember, ...]
     current: array[int]
     previous: array[int]
     learn_until: int = 0
+    owned: Mapping[int, int] | None = field(default=None, compare=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -59,11 +66,33 @@ class Table:
     @property
     def tracked_slots(self) -> int:
         """Return how many slots are not at rest."""
+        if self.is_at_rest:
+            return 0
         return self.size - self.previous.count(NO_BACKEND)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether every slot is."""
+        return self.previous.tobytes() == bytes(2 * self.size)
 
     def slots_by_backend(self) -> dict[int, int]:
         """Return how many slots each member owns."""
-        return {member.id: self.current.count(member.id) for member in self.members}
+        counts = Counter(self.current) if self.owned is None else self.owned
+        return {member.id: counts.get(member.id, 0) for member in self.members}
+
+
+def check_table_size(size: int) -> None:
+    """Refuse a number of slots that no table can have.
+
+    Raises:
+        InputError: it is no prime, or too small or large; the hint names the nearest.
+    """
+    if not MIN_TABLE_SIZE <= size <= maglev.MAX_TABLE_SIZE or not maglev.is_prime(size):
+        nearest = maglev.next_prime(min(max(size, MIN_TABLE_SIZE), maglev.MAX_TABLE_SIZE))
+        raise InputError(
+            f"table size {size} is not a prime from {MIN_TABLE_SIZE} to {maglev.MAX_TABLE_SIZE}",
+            f"try {nearest}; a hundred slots or more for each backend balance well",
+        )
 
 
 def empty_table(size: int) -> Table:
@@ -94,9 +123,13 @@ def following_table(
         if m.state is BackendState.UP
     ]
     current = maglev.build_table(takes_flows, table.size)
+    owned = maglev.shares_of(takes_flows, table.size)
     previous = array("H", bytes(2 * table.size))
     if not keeps_connections:
-        return Table(tuple(members), current, previous)
+        return Table(tuple(members), current, previous, owned=owned)
+    if not table.members and table.is_at_rest:
+        # There were no flows.
+        return Table(tuple(members), current, previous, table.learn_until, owned)
 
     keeping = {member.id for member in members if member.keeps_flows}
     learning = now < table.learn_until
@@ -111,7 +144,7 @@ def following_table(
         learns_anew = learns_anew or kept not in (NO_BACKEND, LOOK_UP_ONLY)
     # Never earlier than before: slots that still learn from an earlier change go on.
     learn_until = max(now + learn_nanoseconds if learns_anew else 0, table.learn_until)
-    return Table(tuple(members), current, previous, learn_until)
+    return Table(tuple(members), current, previous, learn_until, owned)
 
 
 def _previous_after(
@@ -151,4 +184,4 @@ def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int
             previous[slot] = NO_BACKEND
     if previous == table.previous:
         return table
-    return Table(table.members, table.current, previous, table.learn_until)
+    return Table(table.members, table.current, previous, table.learn_until, table.owned)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydsr.flows import HANDSHAKE_SECONDS, FlowRecord, backends_by_slot
 from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.state import State, monotonic_nanoseconds
+from pydsr.kernel.state import ServiceHead, State, monotonic_nanoseconds
 from pydsr.model import BackendState, Service
 from pydsr.policies import forget_removed
 from pydsr.table import Table, rested_table
@@ -16,10 +16,11 @@ from pydsr.table import Table, rested_table
 
 @dataclass(frozen=True)
 class Tidied:
-    """What a tidying brought about."""
+    """What a tidying brought about; ``heads`` are all services after it."""
 
     slots_rested: int = 0
     records_deleted: int = 0
+    heads: tuple[ServiceHead, ...] = ()
 
 
 def tidy(state: State, interrupted: bool) -> Tidied:
@@ -29,13 +30,13 @@ def tidy(state: State, interrupted: bool) -> Tidied:
         state: held by the lock.
         interrupted: a change before did not end, so everything is compared with the tables.
     """
-    services = state.services()
+    heads = state.heads()
     if interrupted:
-        _recover(state, services)
-    retired = state.backend_ids(StateNumber.RETIRED)
-    changing = [service for service in services if service.slots_changing]
+        _recover(state, [state.whole(head) for head in heads])
+    retired = list(state.backend_ids(StateNumber.RETIRED))
+    changing = [state.whole(head) for head in heads if head.table.tracked_slots]
     if not (retired or changing or interrupted):
-        return Tidied()
+        return Tidied(heads=heads)
     now = monotonic_nanoseconds()
     live, deleted = _live_records(state, changing, now)
     pending = _live_pending(state, changing, now)
@@ -66,7 +67,7 @@ def tidy(state: State, interrupted: bool) -> Tidied:
             state.delete_pending(flow)
     for backend_id in retired:
         state.write_backend_state(backend_id, StateNumber.FREE)
-    return Tidied(slots_rested, deleted)
+    return Tidied(slots_rested, deleted, state.heads() if slots_rested else heads)
 
 
 def _live_records(
@@ -110,10 +111,10 @@ def _recover(state: State, services: Sequence[Service]) -> None:
         for backend in service.backends
     }
     for number in (StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN):
-        for backend_id in state.backend_ids(number):
+        for backend_id in list(state.backend_ids(number)):
             wanted = states.get(backend_id, StateNumber.RETIRED)
             if wanted != number:
                 state.write_backend_state(backend_id, wanted)
-    forget_removed(state)
+    forget_removed(state, services)
     state.write_index(services)
     state.delete_tables_except({service.id for service in services})

@@ -7,24 +7,8 @@ from pathlib import Path
 import click
 
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.errors import ExitStatus, InputError
-
-_SEED_DIGITS = 16
-
-
-def _parse_seed(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        seed = int(text, 16)
-    except ValueError:
-        seed = -1
-    if not 0 <= seed < 1 << 64:
-        raise InputError(
-            f"the seed {text!r} is not a hexadecimal number of up to {_SEED_DIGITS} digits",
-            "make one: openssl rand -hex 8",
-        )
-    return seed
+from pydsr.errors import ExitStatus
+from pydsr.model import parse_seed
 
 
 @click.command()
@@ -86,7 +70,7 @@ def attach(
     options = attachment.AttachOptions(
         mode,
         table_size,
-        _parse_seed(seed),
+        None if seed is None else parse_seed(seed),
         parse_features(asked),
         parse_features(refused),
     )

@@ -40,6 +40,7 @@ STATES = {number: state for state, number in STATE_NUMBERS.items()}
 
 # The end of struct service, after its key.
 _INDEX_VALUE = struct.Struct("=IBBBx")
+_TAG = struct.Struct(">HH")
 
 
 def pack_endpoint(endpoint: Endpoint) -> layout.ServiceKey:
@@ -143,11 +144,11 @@ def pack_tags(tags: Sequence[Tag]) -> Any:
 
 
 def unpack_tags(packed: Any) -> tuple[Tag, ...]:
-    """Return the tags of a backend's entry."""
-    tags = (
-        Tag(int.from_bytes(bytes(tag.protocol), "big"), int.from_bytes(bytes(tag.vlan), "big"))
-        for tag in packed
-    )
+    """Return the tags of a backend's entry, whose bytes or mirror it takes."""
+    octets = bytes(packed)
+    if not any(octets):
+        return ()
+    tags = (Tag(*numbers) for numbers in _TAG.iter_unpack(octets))
     return tuple(tag for tag in tags if tag.protocol)
 
 

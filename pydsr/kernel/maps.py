@@ -6,9 +6,11 @@ They are pinned in one directory, and are the only state pydsr has.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import Structure, c_uint32, c_uint64, sizeof
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -257,12 +259,16 @@ class PerCpuArray:
         libbpf.map_lookup(self._fd, c_uint32(index), values)
         return tuple(sum(values[word :: self._words]) for word in range(self._words))
 
-    def zero(self, index: int) -> None:
-        """Set one element to zero on every CPU."""
-        values = (c_uint64 * (self._words * self._cpus))()
-        libbpf.map_update(self._fd, c_uint32(index), values)
+    def zero(self, indices: Sequence[int]) -> None:
+        """Set elements to zero on every CPU."""
+        left = iter(indices)
+        while batch := list(islice(left, _BATCH)):
+            keys = (c_uint32 * len(batch))(*batch)
+            values = (c_uint64 * (self._words * self._cpus * len(batch)))()
+            libbpf.map_update_batch(self._fd, keys, values, len(batch))
 
 
+@cache
 def possible_cpus() -> int:
     """Return how many CPUs a per-CPU map has values for (not those merely online)."""
     last = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -27,6 +27,9 @@ _POLL_SECONDS = 0.01
 _USABLE = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
 _UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
 _NTF_USE = 1
+
+_Entries = Mapping[tuple[int, str], Any]
+"""Entries of the kernel's tables by index of the device and address."""
 
 
 def resolve(
@@ -48,22 +51,23 @@ def resolve(
         return {}
     with netlink() as ip:
         links = {address: device_of(ip, address, segments) for address in addresses}
-        found: dict[IPAddress, Place] = {}
+        entries = _entries(ip, links)
         for address, ifindex in links.items():
-            _ask(ip, address, ifindex)
+            _ask(ip, address, ifindex, entries.get((ifindex, str(address))))
         deadline = time.monotonic() + seconds
+        found: dict[IPAddress, Place] = {}
         while True:
             for address, ifindex in links.items():
-                if address not in found:
-                    mac = _known(ip, address, ifindex, _USABLE)
-                    if mac is not None:
-                        found[address] = _place(mac, segments[ifindex])
-            missing = [address for address in addresses if address not in found]
+                mac = _usable_mac(entries, address, ifindex)
+                if mac is not None:
+                    found[address] = _place(mac, segments[ifindex])
+            missing = [address for address in links if address not in found]
             if not missing:
                 return found
-            if time.monotonic() > deadline or _all_failed(ip, missing, links):
+            if time.monotonic() > deadline or _all_failed(entries, missing, links):
                 raise _unanswered(ip, missing, links)
             time.sleep(_POLL_SECONDS)
+            entries = _entries(ip, missing)
 
 
 def known(
@@ -73,12 +77,13 @@ def known(
 
     One that answers on several of the balancer's networks has several places.
     """
-    with netlink() as ip:
-        entries = [*ip.get_neighbours(family=socket.AF_INET)]
-        entries += ip.get_neighbours(family=socket.AF_INET6)
     wanted = {str(address): address for address in addresses}
     found: dict[IPAddress, list[Place]] = {}
-    for entry in entries:
+    if not wanted:
+        return found
+    with netlink() as ip:
+        entries = _entries(ip, addresses)
+    for entry in entries.values():
         address = wanted.get(entry.get("dst"))
         segment = segments.get(entry["ifindex"])
         if address and segment and entry.get("lladdr") and entry["state"] & _USABLE:
@@ -161,26 +166,27 @@ def _elsewhere(
     )
 
 
-def _entry(ip: IPRoute, address: IPAddress, ifindex: int) -> Any | None:
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    for message in ip.get_neighbours(family=family, ifindex=ifindex):
-        if message.get("dst") == str(address):
-            return message
-    return None
+def _entries(ip: IPRoute, addresses: Iterable[IPAddress]) -> _Entries:
+    """Return the kernel's tables of the IP versions of some addresses, by one dump of each."""
+    families = {socket.AF_INET6 if one.version == 6 else socket.AF_INET for one in addresses}
+    return {
+        (entry["ifindex"], entry.get("dst")): entry
+        for family in families
+        for entry in ip.get_neighbours(family=family)
+    }
 
 
-def _known(ip: IPRoute, address: IPAddress, ifindex: int, states: int) -> MacAddress | None:
-    entry = _entry(ip, address, ifindex)
-    if entry is None or not entry["state"] & states or not entry.get("lladdr"):
+def _usable_mac(entries: _Entries, address: IPAddress, ifindex: int) -> MacAddress | None:
+    entry = entries.get((ifindex, str(address)))
+    if entry is None or not entry["state"] & _USABLE or not entry.get("lladdr"):
         return None
     mac = _mac_of(entry)
     return mac if mac.is_unicast else None
 
 
-def _ask(ip: IPRoute, address: IPAddress, ifindex: int) -> None:
+def _ask(ip: IPRoute, address: IPAddress, ifindex: int, entry: Any | None) -> None:
     """Have the kernel resolve an address that it is not sure of, without traffic of ours."""
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    entry = _entry(ip, address, ifindex)
     if entry is not None and entry["state"] & _USABLE:
         return
     request: dict[str, Any] = {"dst": str(address), "ifindex": ifindex, "family": family}
@@ -190,14 +196,16 @@ def _ask(ip: IPRoute, address: IPAddress, ifindex: int) -> None:
     ip.neigh("replace", state=ndmsg.NUD_NONE, flags=_NTF_USE, **request)
 
 
-def _all_failed(ip: IPRoute, addresses: Sequence[IPAddress], links: dict[IPAddress, int]) -> bool:
+def _all_failed(
+    entries: _Entries, addresses: Sequence[IPAddress], links: Mapping[IPAddress, int]
+) -> bool:
     """Return whether the kernel has given up on every one of them."""
-    entries = [_entry(ip, address, links[address]) for address in addresses]
-    return all(entry is not None and entry["state"] & ndmsg.NUD_FAILED for entry in entries)
+    found = [entries.get((links[address], str(address))) for address in addresses]
+    return all(entry is not None and entry["state"] & ndmsg.NUD_FAILED for entry in found)
 
 
 def _unanswered(
-    ip: IPRoute, missing: Sequence[IPAddress], links: dict[IPAddress, int]
+    ip: IPRoute, missing: Sequence[IPAddress], links: Mapping[IPAddress, int]
 ) -> BackendUnresolvedError:
     names = ", ".join(str(address) for address in missing)
     devices = sorted({links[address] for address in missing})

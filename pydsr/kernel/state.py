@@ -6,17 +6,14 @@ Reading copies out of the maps; each ``write`` is one step for the packets that 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import struct
-import sys
 import time
-from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from ctypes import c_uint32, sizeof
-from dataclasses import dataclass
+from ctypes import c_uint32
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from pydsr.acl import Rules
 from pydsr.errors import EnvironmentCannotError
@@ -24,14 +21,13 @@ from pydsr.features import Feature, Features
 from pydsr.flows import FlowRecord
 from pydsr.kernel import layout, libbpf
 from pydsr.kernel import rules as rule_maps
+from pydsr.kernel.backends import BackendEntries, BackendEntry, NewBackend
 from pydsr.kernel.bpffs import check_name
 from pydsr.kernel.codec import (
-    STATE_NUMBERS,
     STATES,
     pack_config,
     pack_endpoint,
     pack_index,
-    pack_tags,
     unpack_endpoint,
     unpack_options,
     unpack_tags,
@@ -45,11 +41,11 @@ from pydsr.kernel.maps import (
     PerCpuArray,
     Pins,
     create_index_map,
-    create_table_map,
     map_specs,
     read_all,
 )
 from pydsr.kernel.maps import mismatch as map_mismatch
+from pydsr.kernel.tables import TableHead, Tables
 from pydsr.model import (
     Backend,
     Counters,
@@ -66,7 +62,17 @@ from pydsr.table import Table, TableMember
 # struct record, and the service within struct flow_key: unpacked by the hundred thousand.
 _RECORD = struct.Struct("=QIHH")
 _FLOW_SERVICE = struct.Struct("=I")
-_BACKEND_BYTES = sizeof(layout.BackendValue)
+
+
+@dataclass(frozen=True)
+class ServiceHead:
+    """A service without its backends, and the head of its table.
+
+    That is read at once, where backends as values of the model cost time for each.
+    """
+
+    service: Service
+    table: TableHead
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ class State:
         self.settings = self._read_settings()
         self.table_size = self.settings.table_size
         self._services = HashMap(self.pins["services"], layout.ServiceKey, layout.ServiceConfig)
-        self._memory: mmap.mmap | None = None
+        self._tables = Tables(self.pins["tables"], self.table_size)
+        self._backends: BackendEntries | None = None
 
     def _read_settings(self) -> Settings:
         directory = self.pins.directory
@@ -132,9 +139,9 @@ class State:
 
     def close(self) -> None:
         """Close every descriptor."""
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        if self._backends is not None:
+            self._backends.close()
+            self._backends = None
         self.pins.close()
 
     # -- the mark of a change under way
@@ -209,46 +216,64 @@ class State:
 
     # -- services
 
+    def endpoints(self) -> set[Endpoint]:
+        """Return the endpoints of all services."""
+        return {unpack_endpoint(key) for key in self._services.all_keys()}
+
+    def configs(self) -> tuple[Service, ...]:
+        """Return every service without its backends, in the order of the endpoints."""
+        found = []
+        for key, value in read_all(self.pins["services"], layout.ServiceKey, layout.ServiceConfig):
+            found.append(
+                self._config(
+                    layout.ServiceKey.from_buffer_copy(key),
+                    layout.ServiceConfig.from_buffer_copy(value),
+                )
+            )
+        return tuple(sorted(found, key=lambda service: service.endpoint))
+
+    def _config(self, key: layout.ServiceKey, value: layout.ServiceConfig) -> Service:
+        endpoint = unpack_endpoint(key)
+        options = unpack_options(value, endpoint.protocol)
+        return Service(value.id, endpoint, options, table_size=self.table_size)
+
+    def heads(self) -> tuple[ServiceHead, ...]:
+        """Return every service with the head of its table, in the order of the endpoints."""
+        return tuple(map(self._head, self.configs()))
+
+    def _head(self, config: Service) -> ServiceHead:
+        table = self._tables.head(config.id)
+        service = replace(config, slots_changing=table.tracked_slots, learn_until=table.learn_until)
+        return ServiceHead(service, table)
+
     def services(self) -> tuple[Service, ...]:
         """Return every service with its backends, in the order of the endpoints."""
-        found = [self._read_service(key) for key in self._services.all_keys()]
-        return tuple(
-            sorted((s for s in found if s is not None), key=lambda service: service.endpoint)
-        )
+        return tuple(map(self.whole, self.heads()))
 
     def service(self, endpoint: Endpoint) -> Service | None:
         """Return one service with its backends."""
-        return self._read_service(pack_endpoint(endpoint))
-
-    def _read_service(self, key: layout.ServiceKey) -> Service | None:
+        key = pack_endpoint(endpoint)
         value = self._services.get(key)
-        if value is None:
-            return None
-        endpoint = unpack_endpoint(key)
-        table = self._read_raw_table(value.id) or layout.table_type(self.table_size)()
-        return Service(
-            id=value.id,
-            endpoint=endpoint,
-            options=unpack_options(value, endpoint.protocol),
-            backends=tuple(self._backend(table.members[i]) for i in range(table.members_count)),
-            table_size=self.table_size,
-            slots_changing=table.tracked_slots,
-            learn_until=table.learn_until,
-        )
+        return None if value is None else self.whole(self._head(self._config(key, value)))
 
-    def _backend(self, member: Any) -> Backend:
-        value = self.read_backend(member.backend)
-        mac = MacAddress(bytes(value.mac))
+    def whole(self, head: ServiceHead) -> Service:
+        """Return a service with its backends."""
+        backends = tuple(self._backend(*row) for row in head.table.rows())
+        return replace(head.service, backends=backends)
+
+    def _backend(self, weight: int, slots: int, backend_id: int, state: int) -> Backend:
+        entry = self.read_backend(backend_id)
+        mac = MacAddress(entry.mac)
         return Backend(
-            id=member.backend,
-            address=layout.unpack_address(bytes(value.address)),
-            weight=member.weight,
+            id=backend_id,
+            address=layout.unpack_address(entry.address),
+            weight=weight,
             mac=mac if mac.is_unicast else None,
-            mac_by_hand=bool(value.mac_by_hand),
-            state=STATES[StateNumber(member.state)],
-            ifindex=value.ifindex,
-            slots=member.slots,
-            tags=unpack_tags(value.tags),
+            mac_by_hand=bool(entry.mac_by_hand),
+            state=STATES[StateNumber(state)],
+            ifindex=entry.ifindex,
+            slots=slots,
+            tags=unpack_tags(entry.tags),
         )
 
     def write_service(self, service: Service) -> None:
@@ -264,12 +289,11 @@ class State:
         """Delete a service; packets find it until the index is written."""
         self._services.delete(pack_endpoint(endpoint))
 
-    def free_service_id(self) -> int | None:
-        """Return an id that no service has, or None when all are taken."""
-        taken = {
-            service.id for key in self._services.all_keys() if (service := self._services.get(key))
-        }
-        return next((n for n in range(layout.SERVICES_MAX) if n not in taken), None)
+    def free_service_ids(self, number: int) -> list[int]:
+        """Return ids that no service has; fewer than asked for when all are taken."""
+        taken = {service.id for service in self.configs()}
+        free = (n for n in range(layout.SERVICES_MAX) if n not in taken)
+        return list(islice(free, number))
 
     def write_index(self, services: Iterable[Service]) -> None:
         """Have the program find these services and their VIPs, by one map update."""
@@ -287,125 +311,83 @@ class State:
 
     # -- tables
 
-    def _read_raw_table(self, service_id: int) -> Any | None:
-        inner = c_uint32()
-        if not libbpf.map_lookup(self.pins["tables"], c_uint32(service_id), inner):
-            return None
-        table = layout.table_type(self.table_size)()
-        try:
-            with libbpf.map_by_id(inner.value) as fd:
-                libbpf.map_lookup(fd, c_uint32(0), table)
-        except FileNotFoundError:
-            # Replaced between the two steps by a change this reader does not wait for.
-            return self._read_raw_table(service_id)
-        return table
-
     def read_table(self, service_id: int) -> Table | None:
         """Return a service's table."""
-        raw = self._read_raw_table(service_id)
-        if raw is None:
+        found = self._tables.slots(service_id)
+        if found is None:
             return None
-        slots = array("H", bytes(raw.slots))
+        head, current, previous = found
         members = tuple(
             TableMember(
-                id=member.backend,
-                key=bytes(self.read_backend(member.backend).address),
-                weight=member.weight,
-                state=STATES[StateNumber(member.state)],
+                id=backend_id,
+                key=self.read_backend(backend_id).address,
+                weight=weight,
+                state=STATES[StateNumber(state)],
             )
-            for member in (raw.members[i] for i in range(raw.members_count))
+            for weight, _, backend_id, state in head.rows()
         )
-        return Table(members, slots[0::2], slots[1::2], raw.learn_until)
+        return Table(members, current, previous, head.learn_until)
 
     def write_table(self, service_id: int, table: Table) -> None:
         """Replace a service's table by one map update."""
-        raw = layout.table_type(self.table_size)()
-        raw.learn_until = table.learn_until
-        raw.members_count = len(table.members)
-        raw.tracked_slots = table.tracked_slots
-        owned = table.slots_by_backend()
-        for position, member in enumerate(table.members):
-            raw.members[position] = layout.MemberValue(
-                weight=member.weight,
-                slots=owned[member.id],
-                backend=member.id,
-                state=STATE_NUMBERS[member.state],
-            )
-        slots = array("H", bytes(4 * table.size))
-        slots[0::2] = table.current
-        slots[1::2] = table.previous
-        ctypes.memmove(raw.slots, slots.tobytes(), 4 * table.size)
-        with create_table_map(self.table_size) as inner:
-            libbpf.map_update(inner, c_uint32(0), raw)
-            libbpf.map_update(self.pins["tables"], c_uint32(service_id), c_uint32(inner.number))
+        self._tables.write([(service_id, table)])
+
+    def write_tables(self, tables: Iterable[tuple[int, Table]]) -> None:
+        """Replace the tables of services, by id, each in one step for packets."""
+        self._tables.write(tables)
 
     def delete_table(self, service_id: int) -> None:
         """Delete a service's table."""
-        libbpf.map_delete(self.pins["tables"], c_uint32(service_id))
+        self._tables.delete([service_id])
+
+    def delete_tables(self, service_ids: Sequence[int]) -> None:
+        """Delete the tables of services, by id."""
+        self._tables.delete(service_ids)
 
     def delete_tables_except(self, service_ids: set[int]) -> None:
         """Delete the tables that no service has."""
-        for index in libbpf.map_keys(self.pins["tables"], c_uint32):
-            if index.value not in service_ids:
-                libbpf.map_delete(self.pins["tables"], index)
+        self._tables.delete_except(service_ids)
 
     # -- backends
 
-    def _backends_memory(self) -> mmap.mmap:
-        if self._memory is None:
-            self._memory = mmap.mmap(
-                self.pins["backends"].number, layout.BACKENDS_MAX * _BACKEND_BYTES
-            )
-        return self._memory
+    def _entries(self) -> BackendEntries:
+        if self._backends is None:
+            self._backends = BackendEntries(self.pins["backends"], self.pins["counters"])
+        return self._backends
 
-    def _backend_view(self, backend_id: int) -> layout.BackendValue:
-        """Return a backend's bytes in the map itself."""
-        return layout.BackendValue.from_buffer(self._backends_memory(), backend_id * _BACKEND_BYTES)
-
-    def read_backend(self, backend_id: int) -> layout.BackendValue:
+    def read_backend(self, backend_id: int) -> BackendEntry:
         """Return a copy of a backend's entry."""
-        start = backend_id * _BACKEND_BYTES
-        return layout.BackendValue.from_buffer_copy(
-            self._backends_memory()[start : start + _BACKEND_BYTES]
-        )
+        return self._entries()[backend_id]
 
-    def backend_ids(self, state: StateNumber) -> list[int]:
-        """Return the ids whose entries have a state; id 0 stands for no backend."""
-        states = self._backends_memory()[layout.BackendValue.state.offset :: _BACKEND_BYTES]
-        return [n for n, value in enumerate(states) if value == state and n]
+    def backend_ids(self, *states: StateNumber) -> Iterator[int]:
+        """Walk the ids whose entries have one of some states."""
+        for state in states:
+            yield from self._entries().ids(state)
 
-    def write_backend(
-        self, backend_id: int, service_id: int, address: IPAddress, state: StateNumber
-    ) -> None:
-        """Claim an id for a backend of a service; no table may name it yet."""
-        PerCpuArray(self.pins["counters"], 3).zero(backend_id)
-        value = layout.BackendValue(
-            service=service_id,
-            address=layout.Address(*layout.pack_address(address)),
-            state=state,
-        )
-        libbpf.map_update(self.pins["backends"], c_uint32(backend_id), value)
+    def service_of_backend(self, address: IPAddress) -> int | None:
+        """Return the id of a service that has a backend with an address."""
+        wanted = layout.pack_address(address)
+        for backend_id in self.backend_ids(*STATES):
+            entry = self.read_backend(backend_id)
+            if entry.address == wanted:
+                return entry.service
+        return None
+
+    def write_backends(self, backends: Sequence[NewBackend]) -> None:
+        """Claim the ids of new backends; no table may name them yet."""
+        if backends:
+            self._entries().claim(backends)
 
     def write_backend_place(self, backend_id: int, place: Place, *, by_hand: bool) -> None:
         """Say where a backend's frames go: a packet sees the old place or the new one.
 
         Where more than the MAC changes, packets between the two meet no MAC and are dropped.
         """
-        view = self._backend_view(backend_id)
-        word = ctypes.c_uint64.from_buffer(self._backends_memory(), backend_id * _BACKEND_BYTES)
-        if (view.ifindex, unpack_tags(view.tags)) != (place.ifindex, place.tags):
-            word.value = 0
-            view.ifindex = place.ifindex
-            view.tags = pack_tags(place.tags)
-        view.mac_by_hand = by_hand
-        word.value = int.from_bytes(place.mac.octets + bytes(2), sys.byteorder)
-        del view, word
+        self._entries().write_place(backend_id, place, by_hand=by_hand)
 
     def write_backend_state(self, backend_id: int, state: StateNumber) -> None:
         """Set an entry's state; FREE gives the id back."""
-        view = self._backend_view(backend_id)
-        view.state = state
-        del view
+        self._entries().write_state(backend_id, state)
 
     # -- counters
 

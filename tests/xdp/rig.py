@@ -21,6 +21,7 @@ from pydsr.features import DEFAULT_FEATURES, Feature, Features
 from pydsr.flows import FlowRecord
 from pydsr.kernel import bpffs, layout, libbpf, program
 from pydsr.kernel.layout import StateNumber
+from pydsr.kernel.backends import NewBackend
 from pydsr.kernel.maps import HashMap, PerCpuArray, Pins, map_specs
 from pydsr.kernel.state import Settings, State, fill_settings
 from pydsr.maglev import NO_BACKEND
@@ -197,7 +198,8 @@ class Rig:
         service = Service(len(self.services), Endpoint.parse(endpoint), options or ServiceOptions())
         self.services.append(service)
         for backend in sorted({*current, previous} - {NO_BACKEND, LOOK_UP_ONLY}):
-            self.state.write_backend(backend, service.id, address_of(backend), StateNumber.UP)
+            address = layout.pack_address(address_of(backend))
+            self.state.write_backends([NewBackend(backend, service.id, address, StateNumber.UP)])
             self.place(backend)
             self._backends.add(backend)
         self.write_table(service, current, previous, learn_until)

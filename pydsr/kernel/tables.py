@@ -1,0 +1,147 @@
+"""The tables of services in their maps: read by head or as a whole, written by batches.
+
+A table is one element of a map of its own, and ``tables`` names that map by the service's id. To
+name another map there, the kernel waits until no packet uses the one before: for milliseconds, so
+that a hundred tables are named by one call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from ctypes import c_uint32
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from pydsr.kernel import layout, libbpf
+from pydsr.kernel.codec import STATE_NUMBERS
+from pydsr.kernel.libbpf import Descriptor
+from pydsr.kernel.maps import create_table_map
+from pydsr.table import Table
+
+_TABLES_AT_ONCE = 128
+"""Each is an open descriptor until it is named; a process may have 1024 by default."""
+
+_HEAD = struct.Struct("=QII")
+_MEMBER = struct.Struct("=IIHB5x")
+
+
+@dataclass(frozen=True)
+class TableHead:
+    """What is in a table before its slots; ``members`` are bytes of struct member."""
+
+    learn_until: int = 0
+    tracked_slots: int = 0
+    members: bytes = b""
+
+    def rows(self) -> Iterator[tuple[int, int, int, int]]:
+        """Walk the members: weight, slots, backend id and state of each."""
+        return _MEMBER.iter_unpack(self.members)
+
+
+class Tables:
+    """The tables of all services.
+
+    Args:
+        fd: the map ``tables``.
+        table_size: the slots of each.
+    """
+
+    def __init__(self, fd: Descriptor, table_size: int) -> None:
+        self._fd = fd
+        self._size = table_size
+        self._type = layout.table_type(table_size)
+        # Read into again and again: it is large.
+        self._read = self._type()
+
+    def _load(self, service_id: int) -> Any | None:
+        """Return the table of a service, until the next one is loaded."""
+        inner = c_uint32()
+        while libbpf.map_lookup(self._fd, c_uint32(service_id), inner):
+            try:
+                with libbpf.map_by_id(inner.value) as fd:
+                    libbpf.map_lookup(fd, c_uint32(0), self._read)
+            except FileNotFoundError:
+                # Replaced between the two steps by a change this reader does not wait for.
+                continue
+            return self._read
+        return None
+
+    def head(self, service_id: int) -> TableHead:
+        """Return what a service's table says beside its slots; of none, as of an empty one."""
+        raw = self._load(service_id)
+        return TableHead() if raw is None else _head_of(raw)
+
+    def slots(self, service_id: int) -> tuple[TableHead, array[int], array[int]] | None:
+        """Return a service's table: its head, and of each slot the current and previous owner."""
+        raw = self._load(service_id)
+        if raw is None:
+            return None
+        slots = array("H", bytes(raw.slots))
+        return _head_of(raw), slots[0::2], slots[1::2]
+
+    def write(self, tables: Iterable[tuple[int, Table]]) -> None:
+        """Replace the tables of services, by id: each in one step for the packets meanwhile."""
+        left = iter(tables)
+        while batch := list(islice(left, _TABLES_AT_ONCE)):
+            self._write_batch(batch)
+
+    def _write_batch(self, batch: Sequence[tuple[int, Table]]) -> None:
+        keys = (c_uint32 * len(batch))(*(service_id for service_id, _ in batch))
+        with ExitStack() as open_maps:
+            inner = [open_maps.enter_context(create_table_map(self._size)) for _ in batch]
+            for fd, (_, table) in zip(inner, batch, strict=True):
+                libbpf.map_update(fd, c_uint32(0), self._pack(table))
+            numbers = (c_uint32 * len(batch))(*(fd.number for fd in inner))
+            libbpf.map_update_batch(self._fd, keys, numbers, len(batch))
+
+    def _pack(self, table: Table) -> Any:
+        owned = table.slots_by_backend()
+        members = b"".join(
+            _MEMBER.pack(member.weight, owned[member.id], member.id, STATE_NUMBERS[member.state])
+            for member in table.members
+        )
+        slots = array("H", bytes(4 * self._size))
+        slots[0::2] = table.current
+        slots[1::2] = table.previous
+        raw = bytearray(ctypes.sizeof(self._type))
+        head = _HEAD.pack(table.learn_until, len(table.members), table.tracked_slots)
+        raw[: len(head) + len(members)] = head + members
+        start = self._type.slots.offset
+        raw[start : start + 4 * self._size] = memoryview(slots).cast("B")
+        return (ctypes.c_char * len(raw)).from_buffer(raw)
+
+    def delete(self, service_ids: Sequence[int]) -> None:
+        """Delete the tables of services, by id."""
+
+        def delete(service_id: int) -> None:
+            libbpf.map_delete(self._fd, c_uint32(service_id))
+
+        if len(service_ids) == 1:
+            delete(service_ids[0])
+        elif service_ids:
+            # No batch of the kernel's deletes these; side by side they wait for packets together.
+            with ThreadPoolExecutor(min(_TABLES_AT_ONCE, len(service_ids))) as threads:
+                list(threads.map(delete, service_ids))
+
+    def delete_except(self, service_ids: set[int]) -> None:
+        """Delete the tables that no service has."""
+        leaving = [
+            index.value
+            for index in libbpf.map_keys(self._fd, c_uint32)
+            if index.value not in service_ids
+            if libbpf.map_lookup(self._fd, index, c_uint32())
+        ]
+        self.delete(leaving)
+
+
+def _head_of(raw: Any) -> TableHead:
+    start = ctypes.addressof(raw)
+    learn_until, count, tracked = _HEAD.unpack(ctypes.string_at(start, _HEAD.size))
+    members = ctypes.string_at(start + _HEAD.size, count * _MEMBER.size)
+    return TableHead(learn_until, tracked, members)
