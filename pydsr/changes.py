@@ -25,9 +25,11 @@ class Impact:
         slots: slots of the service.
         flows_moved: recorded flows that lose their backend. Flows are recorded only while
             slots change: at rest, what a removal moves is known by its slots alone.
+        notes: what differs and is left alone.
     """
 
     changes: tuple[Change, ...]
     slots_moved: int = 0
     slots: int = 0
     flows_moved: int = 0
+    notes: tuple[str, ...] = ()

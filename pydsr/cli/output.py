@@ -51,11 +51,13 @@ def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
     """Print what a change did, or would do."""
     from pydsr.view import documents, tables
 
+    for note in impact.notes:
+        click.echo(f"pydsr: note: {note}", err=True)
     parts = (impact.changes, impact.slots_moved, impact.slots, impact.flows_moved)
     if plan_only or as_json:
         show(
             as_json,
-            lambda: documents.plan_document(*parts),
+            lambda: documents.plan_document(*parts) | {"notes": list(impact.notes)},
             lambda: tables.plan_table(*parts),
         )
         return

@@ -19,7 +19,8 @@ _ROOT = Path(pydsr.__file__).parent
 MAY_IMPORT = {
     "pydsr.errors": set(),
     "pydsr.sources": set(),
-    "pydsr.maglev": {"pydsr.errors"},
+    "pydsr.native": set(),
+    "pydsr.maglev": {"pydsr.errors", "pydsr.native"},
     "pydsr.reasons": {"pydsr.sources"},
     "pydsr.model": {"pydsr.errors"},
     "pydsr.stats": {"pydsr.errors", "pydsr.model"},
@@ -34,6 +35,13 @@ MAY_IMPORT = {
     "pydsr.service_index": set(),
     "pydsr.frames": {"pydsr.model"},
     "pydsr.planner": {"pydsr.changes", "pydsr.errors", "pydsr.model", "pydsr.table"},
+    "pydsr.configuration": {
+        "pydsr.acl",
+        "pydsr.changes",
+        "pydsr.features",
+        "pydsr.model",
+        "pydsr.planner",
+    },
 }
 """Pure modules: what of pydsr they may import; beside it there is the standard library only."""
 
@@ -42,13 +50,18 @@ BELONGS_TO = {
     "dpkt": {"pydsr.view"},
     "pyroute2": {"pydsr.kernel", "pydsr.lab"},
     "click": {"pydsr.cli"},
+    "pydantic": {"pydsr.config"},
+    "pydantic_core": {"pydsr.config"},
     "rich": {"pydsr.cli", "pydsr.view"},
+    "yaml": {"pydsr.config"},
 }
 """The packages that may import a third party's; there are no others."""
 
 STAYS_OUT_OF = {
     "pydsr.kernel": {"pydsr.balancer", "pydsr.planner", "pydsr.lab", "pydsr.view"},
     "pydsr.lab": {"pydsr.balancer", "pydsr.planner", "pydsr.view"},
+    "pydsr.config": {"pydsr.applying", "pydsr.balancer", "pydsr.kernel", "pydsr.view"},
+    "pydsr.applying": {"pydsr.config", "pydsr.lab", "pydsr.view"},
     "pydsr.view": {"pydsr.attached", "pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
     "pydsr.balancer": {"pydsr.lab", "pydsr.view"},
 }

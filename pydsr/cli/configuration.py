@@ -1,0 +1,107 @@
+"""``pydsr diff``, ``apply``, ``export`` and ``schema``: the whole state as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pydsr.cli.output import json_option, plan_option, show_impact
+from pydsr.errors import ExitStatus, InputError
+
+
+@click.command()
+@click.argument("file")
+@json_option
+@click.pass_obj
+def diff(directory: Path, file: str, as_json: bool) -> None:
+    """Show what applying a file would change: exit status 5 if anything, 0 if nothing.
+
+    FILE may be - for stdin. Interfaces that are attached but not in the file are named; they make
+    no difference, since apply leaves them.
+
+    \b
+    Examples:
+      pydsr diff balancer.yaml
+      pydsr diff balancer.yaml --json
+      pydsr export | ssh other pydsr diff -
+    """
+    from pydsr.applying import apply as apply_configuration
+    from pydsr.config.loading import load_file
+
+    impact = apply_configuration(directory, load_file(file), plan_only=True)
+    show_impact(impact, plan_only=True, as_json=as_json)
+    if impact.changes:
+        raise SystemExit(ExitStatus.NOT_AS_DESIRED)
+
+
+@click.command()
+@click.argument("file")
+@click.option(
+    "--max-moved",
+    type=float,
+    metavar="PERCENT",
+    help="Change nothing if more than this share of any service's slots would move.",
+)
+@plan_option
+@click.pass_obj
+def apply(
+    directory: Path, file: str, max_moved: float | None, plan_only: bool, as_json: bool
+) -> None:
+    """Make the state that of a file: the file is all there is to be.
+
+    Services that it does not name are removed, interfaces that it names are attached; others stay
+    attached. Everything is checked first, and a file that is wrong changes nothing. Each service
+    changes in one step, and no flow of a backend that stays is broken.
+
+    FILE may be - for stdin. docs/example.yaml shows all that can be in one; `pydsr schema` tells
+    editors; `pydsr export` writes one to begin with.
+
+    \b
+    Examples:
+      pydsr apply balancer.yaml --plan
+      pydsr apply balancer.yaml
+      pydsr apply balancer.yaml --max-moved 10
+    """
+    from pydsr.applying import apply as apply_configuration
+    from pydsr.config.loading import load_file
+
+    if max_moved is not None and not 0 <= max_moved <= 100:
+        raise InputError(f"{max_moved:g} is no share of slots", "use 0 to 100 percent")
+    impact = apply_configuration(directory, load_file(file), plan_only, max_moved)
+    show_impact(impact, plan_only, as_json)
+
+
+@click.command()
+@click.pass_obj
+def export(directory: Path) -> None:
+    """Print the whole state as a file that applies to the same.
+
+    Addresses that ARP/ND finds are written without their MACs. The file has the key of the flow
+    hash (seed): who knows it can choose the backend of a flow.
+
+    \b
+    Examples:
+      pydsr export > balancer.yaml
+    """
+    from pydsr.applying import read_configuration
+    from pydsr.config.writing import write_text
+
+    click.echo(write_text(read_configuration(directory)), nl=False)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of the file, with which editors complete and check it.
+
+    \b
+    Examples:
+      pydsr schema > pydsr.schema.json
+    Then begin the file with the line
+      # yaml-language-server: $schema=pydsr.schema.json
+    """
+    import json
+
+    from pydsr.config.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,1 @@
+"""The configuration file: YAML to a checked configuration, and back."""

@@ -1,0 +1,356 @@
+"""The shape of the file: which keys there are, and what each may be. Also its JSON Schema.
+
+Values of one key are checked here, by the parsers of the command line; what several say together
+is checked in :mod:`pydsr.config.conversion`. To add a key is to add a field: its description is
+what editors show. ``checks:`` of a service belongs between ``rules`` and ``backends``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from pydsr.acl import parse_networks
+from pydsr.config.problems import Path, in_words
+from pydsr.errors import InputError
+from pydsr.model import (
+    MAX_WEIGHT,
+    Affinity,
+    BackendSpec,
+    BackendState,
+    Endpoint,
+    IPAddress,
+    MacAddress,
+    Tag,
+    Unserved,
+    parse_address,
+    parse_seed,
+    parse_tags,
+)
+from pydsr.planner import DesiredBackend, from_spec
+from pydsr.table import check_table_size
+
+_T = TypeVar("_T")
+
+
+def _refused(error: InputError) -> PydanticCustomError:
+    return PydanticCustomError("input", "{words}", {"words": in_words(error)})
+
+
+def _as_text(value: Any) -> Any:
+    """Take a number for the text it is written as: a name may be 80, and a VLAN mostly is."""
+    return str(value) if type(value) is int else value
+
+
+def _parsed_by(parse: Callable[[str], _T], what: str) -> PlainValidator:
+    """Return the validator of a text that a parser of the model reads."""
+
+    def validate(value: Any) -> _T:
+        text = _as_text(value)
+        if not isinstance(text, str):
+            raise PydanticCustomError("input", "{words}", {"words": f"must be {what}, as text"})
+        try:
+            return parse(text)
+        except InputError as error:
+            raise _refused(error) from None
+
+    return PlainValidator(validate)
+
+
+def _text_schema(description: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": "string", "description": description, "examples": list(examples)}
+    )
+
+
+def _checked_source(text: str) -> str:
+    parse_networks([text], None)
+    return text
+
+
+def _checked_table_size(size: int) -> int:
+    try:
+        check_table_size(size)
+    except InputError as error:
+        raise _refused(error) from None
+    return size
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+
+EndpointText = Annotated[
+    Endpoint,
+    _parsed_by(Endpoint.parse, "an endpoint"),
+    _text_schema(
+        "VIP:PORT, of TCP where no /udp or /sctp follows; PORT * is every port without a service",
+        "198.51.100.10:80",
+        "198.51.100.10:53/udp",
+        "[2001:db8::10]:443",
+        "198.51.100.10:*",
+    ),
+]
+AddressText = Annotated[
+    IPAddress,
+    _parsed_by(parse_address, "an IP address"),
+    _text_schema("An IP address", "198.51.100.21", "2001:db8::21"),
+]
+MacText = Annotated[
+    MacAddress,
+    _parsed_by(MacAddress.parse, "a MAC address"),
+    _text_schema("Where frames go; found by ARP/ND where it is not said", "02:00:00:00:00:21"),
+]
+VlanText = Annotated[
+    tuple[Tag, ...],
+    _parsed_by(parse_tags, "a VLAN"),
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "description": "The VLAN of the MAC's frames; 100.200 for QinQ, the provider's first",
+            "examples": [100, "100.200"],
+        }
+    ),
+]
+SeedText = Annotated[
+    int,
+    _parsed_by(parse_seed, "a hexadecimal number"),
+    _text_schema(
+        "Key of the flow hash, up to 16 hexadecimal digits: balancers with the same one agree. "
+        "Keep it to yourself: who knows it can choose the backend of a flow",
+        "5ca1ab1e0ddba11",
+    ),
+]
+SourceText = Annotated[
+    str,
+    _parsed_by(_checked_source, "a source"),
+    _text_schema("A network, an address, or any", "192.0.2.0/24", "2001:db8::/32", "any"),
+]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        use_attribute_docstrings=True,
+    )
+
+
+class RulesShape(_Shape):
+    """Which sources may send: the longest prefix that holds a source decides."""
+
+    allow: list[SourceText] = Field(default_factory=list)
+    """Sources that are let in; denying any and allowing some lets only those in."""
+
+    deny: list[SourceText] = Field(default_factory=list)
+    """Sources whose packets are dropped and counted as "denied"."""
+
+
+class InterfaceShape(_Shape):
+    """An interface that the balancer is to be on."""
+
+    name: Text
+    """Its name."""
+
+    mode: Literal["auto", "native", "generic"] = "auto"
+    """Native runs in the driver; generic works anywhere, slowly; auto tries native first."""
+
+
+class VipShape(_Shape):
+    """What a virtual IP does beside its services."""
+
+    unserved: Annotated[Unserved, Field(strict=False)] = Unserved.COUNT
+    """What becomes of packets for a port without a service: count (dropped, as no_service), drop
+    (dropped, as intended), or pass to this machine's kernel."""
+
+
+class BackendShape(_Shape):
+    """A backend; also written as text, ADDRESS[=WEIGHT][@MAC[%VLAN]]."""
+
+    address: AddressText
+    """Its address on a network of the balancer."""
+
+    weight: int = Field(default=1, ge=0, le=MAX_WEIGHT)
+    """Weight 2 gets twice the flows of weight 1; 0 drains."""
+
+    mac: MacText | None = None
+    """Where its frames go; found by ARP/ND where it is not said."""
+
+    vlan: VlanText | None = None
+    """The VLAN that the MAC is in, where its frames are to be tagged."""
+
+    state: Annotated[BackendState, Field(strict=False)] | None = None
+    """up takes new flows, drain keeps those it has, down keeps none; up where it is not said."""
+
+    def desired(self) -> DesiredBackend:
+        """Return the backend that is to be.
+
+        Raises:
+            InputError: a VLAN without a MAC, or up with weight 0.
+        """
+        if self.vlan is not None and self.mac is None:
+            raise InputError("a vlan takes a mac", "name both, or neither: ARP/ND finds them")
+        if self.state is BackendState.UP and not self.weight:
+            raise InputError("weight 0 takes no new flows, so state cannot be up", "use drain")
+        natural = BackendState.UP if self.weight else BackendState.DRAIN
+        return DesiredBackend(
+            self.address, self.weight, self.state or natural, self.mac, self.vlan or ()
+        )
+
+
+@lru_cache(maxsize=4096)
+def _desired_from_text(text: str) -> DesiredBackend:
+    return from_spec(BackendSpec.parse(text))
+
+
+def _desired(value: Any, mapping: ValidatorFunctionWrapHandler) -> DesiredBackend:
+    try:
+        if isinstance(value, str):
+            return _desired_from_text(value)
+        if not isinstance(value, dict):
+            raise InputError("must be ADDRESS[=WEIGHT][@MAC[%VLAN]] or a mapping")
+        shape: BackendShape = mapping(value)
+        return shape.desired()
+    except InputError as error:
+        raise _refused(error) from None
+
+
+class _BackendSchema:
+    """Tells editors that a backend is a text or a mapping."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        text = {
+            "type": "string",
+            "description": "ADDRESS[=WEIGHT][@MAC[%VLAN]]",
+            "examples": ["198.51.100.21", "198.51.100.21=2", "198.51.100.21@02:00:00:00:00:21"],
+        }
+        return {"anyOf": [text, handler(core_schema)]}
+
+
+BackendEntry = Annotated[BackendShape, WrapValidator(_desired), _BackendSchema()]
+
+
+class ServiceShape(_Shape):
+    """A service: a virtual IP with a port and protocol."""
+
+    endpoint: EndpointText
+    """VIP:PORT, of TCP where no /udp or /sctp follows; PORT * is every port without a service."""
+
+    name: Text = ""
+    """A name to show."""
+
+    affinity: Annotated[Affinity, Field(strict=False)] = Affinity.FLOW
+    """What is hashed to choose a backend."""
+
+    netmask4: int = 32
+    """Prefix length that affinity by source or destination keeps (IPv4)."""
+
+    netmask6: int = 128
+    """Prefix length that affinity by source or destination keeps (IPv6)."""
+
+    one_packet: bool = False
+    """Whether each packet is a flow of its own, as in DNS: a change moves flows at once."""
+
+    learn: int | None = None
+    """Seconds that flows are learnt after a change; 900, or 120 for UDP, where it is not said."""
+
+    arp: bool = True
+    """Whether to answer ARP/ND for the VIP; false where it is routed here."""
+
+    max_new_flows: int = 0
+    """New connections a second that one source network may open; 0 is no limit."""
+
+    guard_netmask4: int = 32
+    """Prefix length of those networks (IPv4)."""
+
+    guard_netmask6: int = 64
+    """Prefix length of those networks (IPv6)."""
+
+    rules: RulesShape = Field(default_factory=RulesShape)
+    """Which sources may send to this service; those for all have to let in."""
+
+    backends: list[BackendEntry] = Field(default_factory=list)
+    """Those that flows are spread over."""
+
+
+def _interface(value: Any, mapping: ValidatorFunctionWrapHandler) -> InterfaceShape:
+    shape: InterfaceShape = mapping({"name": value} if isinstance(value, str | int) else value)
+    return shape
+
+
+class _InterfaceSchema:
+    """Tells editors that an interface is a name or a mapping."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string", "examples": ["eth0"]}, handler(core_schema)]}
+
+
+class FileShape(_Shape):
+    """The whole state of a balancer."""
+
+    interfaces: list[Annotated[InterfaceShape, WrapValidator(_interface), _InterfaceSchema()]] = (
+        Field(default_factory=list)
+    )
+    """Interfaces the balancer is to be on. It stays on others."""
+
+    table_size: Annotated[int, AfterValidator(_checked_table_size)] | None = None
+    """Slots of a service's table, a prime: 100 or more a backend. Not to be changed later."""
+
+    seed: SeedText | None = None
+    """Key of the flow hash. Not to be changed later."""
+
+    rules: RulesShape = Field(default_factory=RulesShape)
+    """Which sources may send to any service."""
+
+    vips: dict[str, VipShape] = Field(default_factory=dict)
+    """What virtual IPs do beside their services, by address."""
+
+    services: list[ServiceShape]
+    """All services there are to be: others are removed."""
+
+
+_SHAPES: dict[str, type[_Shape]] = {
+    "": FileShape,
+    "interfaces": InterfaceShape,
+    "rules": RulesShape,
+    "services": ServiceShape,
+    "backends": BackendShape,
+}
+
+
+def keys_at(path: Path) -> list[str]:
+    """Return the keys that the mapping at a path may have."""
+    if path[:1] == ("vips",):
+        shape: type[_Shape] = VipShape
+    else:
+        shape = _SHAPES[next((str(s) for s in reversed(path) if isinstance(s, str)), "")]
+    return [field.alias or name for name, field in shape.model_fields.items()]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pydsr configuration",
+        **FileShape.model_json_schema(by_alias=True),
+    }

@@ -1,0 +1,101 @@
+"""A configuration as the text of a file that says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+import yaml
+
+from pydsr.acl import Action, Rules, sort_key
+from pydsr.configuration import AUTO, Configuration, ConfiguredInterface, ConfiguredService
+from pydsr.model import BackendState, ServiceOptions, format_tags
+from pydsr.planner import DesiredBackend
+
+_DEFAULTS = ServiceOptions()
+_LINE_CHARACTERS = 100
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML takes for something else than text; leaves short lists in one line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write everything out."""
+        del data
+        return True
+
+
+def write_text(configuration: Configuration) -> str:
+    """Return the file of a configuration; what it says by default is left out."""
+    return yaml.dump(
+        _document(configuration),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=_LINE_CHARACTERS,
+    )
+
+
+def _document(configuration: Configuration) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    if configuration.interfaces:
+        document["interfaces"] = [_interface(one) for one in configuration.interfaces]
+    if configuration.table_size is not None:
+        document["table-size"] = configuration.table_size
+    if configuration.seed is not None:
+        document["seed"] = f"{configuration.seed:016x}"
+    document |= _rules(configuration.rules)
+    if configuration.policies:
+        document["vips"] = {
+            str(vip): {"unserved": policy.value} for vip, policy in configuration.policies.items()
+        }
+    document["services"] = [_service(service) for service in configuration.services]
+    return document
+
+
+def _interface(interface: ConfiguredInterface) -> Any:
+    if interface.mode == AUTO:
+        return interface.name
+    return {"name": interface.name, "mode": interface.mode}
+
+
+def _rules(rules: Rules) -> dict[str, Any]:
+    written = {
+        action.value: [str(net) for net in sorted(rules, key=sort_key) if rules[net] is action]
+        for action in Action
+    }
+    written = {action: sources for action, sources in written.items() if sources}
+    return {"rules": written} if written else {}
+
+
+def _service(service: ConfiguredService) -> dict[str, Any]:
+    document: dict[str, Any] = {"endpoint": str(service.endpoint)}
+    for field in fields(ServiceOptions):
+        value = getattr(service.options, field.name)
+        if value != getattr(_DEFAULTS, field.name):
+            plain = str(value) if isinstance(value, str) else value
+            document[field.name.replace("_", "-")] = plain
+    document |= _rules(service.rules)
+    document["backends"] = list(_backends(service.backends))
+    return document
+
+
+def _backends(backends: Iterable[DesiredBackend]) -> Iterable[Any]:
+    for item in backends:
+        natural = BackendState.UP if item.weight else BackendState.DRAIN
+        tags = format_tags(item.tags)
+        if item.state is natural:
+            weight = f"={item.weight}" if item.weight != 1 else ""
+            place = f"@{item.mac}" if item.mac else ""
+            yield f"{item.address}{weight}{place}" + (f"%{tags}" if tags else "")
+            continue
+        document: dict[str, Any] = {"address": str(item.address)}
+        if item.weight != 1:
+            document["weight"] = item.weight
+        if item.mac is not None:
+            document["mac"] = str(item.mac)
+        if tags:
+            document["vlan"] = int(tags) if tags.isdigit() else tags
+        document["state"] = item.state.value
+        yield document
