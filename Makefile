@@ -7,7 +7,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 BIN := .venv/bin
 READY := .venv/.ready
-C_SOURCES := $(wildcard xdp/*.[ch] bench/*.[ch])
+C_SOURCES := $(wildcard xdp/*.[ch] bench/*.[ch] pydsr/*.c)
 SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh) tests/vm/guest.sh
 # Namespaces and XDP take root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)
@@ -19,7 +19,7 @@ help: ## list the targets
 setup: $(READY) ## install what is missing on Debian or Ubuntu, and make .venv/bin/pydsr
 	@:
 
-$(READY): packaging/setup.sh requirements.lock requirements-dev.lock pyproject.toml
+$(READY): packaging/setup.sh requirements.lock requirements-dev.lock pyproject.toml pydsr/maglev.c
 	@packaging/setup.sh
 	@touch $@
 
