@@ -6,7 +6,8 @@ those of the balancers' own time (``python -m bench``).
 
 ``xdp-bench tx`` is not itself among the contestants: that of xdp-tools 1.3 (Debian 12) asks for
 the tracepoint ``xdp_redirect_map_err``, which Linux 6.18 does not have, and does not attach. "MAC
-swap" does to a packet what it does. Nor are rules of tc without BPF: flower and pedit hash nothing.
+swap" does to a packet what it does. Nor are rules of tc without BPF: the kernel that this was
+written on has neither the flower nor the flow classifier.
 """
 
 from __future__ import annotations
