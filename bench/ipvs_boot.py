@@ -1,8 +1,8 @@
 """Run a command in the virtual machine of the tests, its kernel set for measuring.
 
-Debian's kernel clears every page that it hands out. Where a processor is emulated, that takes ten
-times as long as all that a packet takes beside it; and a veth of Linux 6.1 takes a new page for
-every frame that becomes a socket buffer, but not for one that XDP sends on. So it clears none here.
+Debian's kernel clears every page that it hands out, and a veth of Linux 6.1 takes a new page for
+every frame that becomes a socket buffer, but none for one that XDP sends on. On an emulated
+processor clearing takes longer than all the rest of the frame's way; so the kernel does not clear.
 """
 
 from __future__ import annotations
