@@ -102,7 +102,7 @@ class Balancer:
 
 
 def _as_a_user() -> dict[str, str]:
-    """Return an environment in which modules are kept compiled, as they are where nobody forbids."""
+    """Return an environment in which compiled modules are kept, unless somebody forbids it."""
     return {k: v for k, v in environment().items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
