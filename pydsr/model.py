@@ -39,6 +39,8 @@ VLAN_8021Q, VLAN_8021AD = 0x8100, 0x88A8
 MAX_VLAN = 4094
 MAX_TAGS = 2
 
+_MAC = re.compile("[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
+
 
 class Protocol(StrEnum):
     """A transport protocol that can be balanced."""
@@ -201,9 +203,9 @@ class MacAddress:
         Raises:
             InputError: malformed, zero, or multicast: no backend can have it.
         """
-        if not re.fullmatch(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}", text):
+        if not _MAC.fullmatch(text):
             raise InputError(f"{text!r} is not a MAC address", "write it as 02:00:00:00:00:01")
-        mac = cls(bytes.fromhex(re.sub("[:-]", "", text)))
+        mac = cls(bytes.fromhex(text.replace(":", "").replace("-", "")))
         if not mac.is_unicast:
             raise InputError(
                 f"{text!r} is a {'multicast' if any(mac.octets) else 'zero'} MAC address",

@@ -63,5 +63,6 @@ def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
         return
     if not impact.changes:
         click.echo("nothing to change", err=True)
-    for change in impact.changes:
-        click.echo(f"{change.action}: {change.object}", err=True)
+    else:
+        lines = (f"{change.action}: {change.object}" for change in impact.changes)
+        click.echo("\n".join(lines), err=True)
