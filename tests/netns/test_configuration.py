@@ -336,6 +336,24 @@ def test_a_file_is_read_from_stdin(pydsr: Pydsr) -> None:
     )
 
 
+def test_the_example_of_the_documentation_applies(
+    pydsr: Pydsr, lb: Host, peer: Host, written: Written
+) -> None:
+    """With two interfaces, and neighbours that have its backends' addresses."""
+    connect(lb, peer, "eth1", [])
+    lb.run("ip", "address", "add", "198.51.100.1/24", "dev", "eth0")
+    for number in (21, 22, 24, 25):
+        mac = f"02:00:00:00:00:{number}"
+        lb.run("ip", "neigh", "add", f"198.51.100.{number}", "lladdr", mac, "dev", "eth0")
+    example = Path(__file__).parents[2] / "docs" / "example.yaml"
+    pydsr.ok("apply", str(example))
+    assert 0 == pydsr("diff", str(example)).status
+    assert {"eth0", "eth1"} == pydsr.modes().keys()
+    assert 5 == len(pydsr.json("services", "list"))
+    assert 0 == pydsr("diff", written(pydsr.ok("export"))).status
+    assert "seed: 05ca1ab1e0ddba11" in pydsr.ok("export")
+
+
 OLD = f"""\
 services:
   - endpoint: {SERVICE}
