@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.forwarder import Forwarder
 from bench.harness import BALANCER, FULL, Harness, programs_for
 from bench.kinds import FLOOR_SERVICES, Kind, all_kinds, serve_all
-from bench.report import Result, as_json, as_table, machine
+from bench.report import Result, as_json, as_table, machine, plot
 from tests.xdp.rig import EVERY_FEATURE, Rig
 
 FLOWS = (1, 1_000, 100_000)
@@ -34,6 +34,7 @@ def parse_arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="3 rounds of 50,000 packets, at most 1,000 flows"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw the costs there")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.repeat = 3, 50_000
@@ -94,6 +95,8 @@ def main() -> None:
     if arguments.json:
         text = json.dumps(as_json(results, settings), indent=2)
         arguments.json.write_text(text + "\n", encoding="utf-8")
+    if arguments.plot:
+        plot(results, arguments.plot)
 
 
 if __name__ == "__main__":

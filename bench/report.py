@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from bench import plots
 from bench.figures import Figure, net, summarise
 from bench.harness import BALANCER, EMPTY, FORWARDER, FULL, SWAP
 from bench.kinds import Kind
@@ -80,3 +81,31 @@ def as_json(results: Sequence[Result], settings: dict[str, Any]) -> dict[str, An
             for result in results
         ],
     }
+
+
+def plot(results: Sequence[Result], file: Path) -> None:
+    """Draw what each kind costs, in the most flows it was measured in."""
+    last = {result.kind.name: result for result in results}
+    names = list(last)
+    programs = (FORWARDER, BALANCER, FULL)
+    title = "What a packet costs, in nanoseconds beyond an empty program"
+    with plots.drawing(file, title, height_inches=11) as axes:
+        for number, (program, colour) in enumerate(zip(programs, plots.COLOURS, strict=False)):
+            height = 0.8 / len(programs)
+            for row, name in enumerate(names):
+                if program not in last[name].rounds:
+                    continue
+                figure = last[name].net(program)
+                place = row + (number - 1) * height
+                axes.barh(
+                    place,
+                    figure.median,
+                    0.9 * height,
+                    color=colour,
+                    xerr=[[figure.median - figure.low], [figure.high - figure.median]],
+                    error_kw={"elinewidth": 0.8, "ecolor": "#444444"},
+                    label=program if name == names[0] else None,
+                )
+                plots.label_bar(axes, figure.high + 1, place, f"{figure.median:.0f}")
+        plots.name_rows(axes, [f"{name}, {last[name].flows:,} flows" for name in names])
+        axes.set_xlabel("nanoseconds a packet: median and quartiles; less is better")
