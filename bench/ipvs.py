@@ -146,7 +146,7 @@ def parse_arguments() -> argparse.Namespace:
         description="Frames that pydsr, IPVS and nftables bring to backends, beside a bare "
         "forwarder.",
     )
-    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds (%(default)s)")
     parser.add_argument(
         "--frames", type=int, default=100_000, help="of a round, a multiple of 100,000"
     )
