@@ -42,7 +42,7 @@ bench: setup ## measure, each figure beside a peer (asks for root)
 bench-check: setup ## tell whether packets became dearer than is stored (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench.check
 
-bench-ipvs: setup ## measure IPVS beside it on Debian's kernel, in qemu (asks for root; half an hour)
+bench-ipvs: setup ## measure IPVS beside it on Debian's kernel, in qemu (asks for root; some ten minutes)
 	@$(AS_ROOT) $(BIN)/python -m bench.ipvs_vm
 
 lint: setup ## check style and types

@@ -15,8 +15,8 @@ def main() -> int:
     """Boot, show what is printed, write the document; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.ipvs_vm",
-        description="Boot Debian's kernel in qemu and run bench.ipvs there, for a quarter of an "
-        "hour. Other options go to it.",
+        description="Boot Debian's kernel in qemu and run bench.ipvs there, some ten minutes. "
+        "Other options go to it.",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     parser.add_argument("--accel", default="tcg", help="what qemu runs on (%(default)s)")
