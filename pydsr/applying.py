@@ -1,4 +1,4 @@
-"""A configuration against the state of a balancer: compared, and brought about."""
+"""Bring about a configuration: what is to be done, whether it may be, and doing it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from itertools import groupby
 from pathlib import Path
 
 from pydsr import attachment, planner
-from pydsr.acl import Rules
 from pydsr.attached import Attached, attached
 from pydsr.changes import Impact
+from pydsr.comparing import differing, policies_to_set, present_rules
 from pydsr.configuration import (
     Configuration,
     ConfiguredInterface,
-    ConfiguredService,
     all_rule_changes,
     attach_change,
     policy_changes,
@@ -23,14 +22,11 @@ from pydsr.configuration import (
 from pydsr.errors import PydsrError
 from pydsr.execution import Plan, carry_out
 from pydsr.fitting import follow_interfaces, missing_features
-from pydsr.kernel import bpffs, layout, links
-from pydsr.kernel.backends import BackendEntry
-from pydsr.kernel.codec import STATE_NUMBERS, pack_tags, unpack_tags
+from pydsr.kernel import bpffs, links
 from pydsr.kernel.lock import locked, not_attached
 from pydsr.kernel.state import ServiceHead, State
-from pydsr.model import Endpoint, IPAddress, MacAddress, Place, Unserved
-from pydsr.placement import Network, newer_place
-from pydsr.planner import DesiredBackend
+from pydsr.model import Endpoint
+from pydsr.placement import Network
 from pydsr.policies import check_rules_fit
 from pydsr.revision import Target, plan_revisions, refuse_local_vips
 from pydsr.tidying import tidy
@@ -139,12 +135,12 @@ def _prepare(
         state,
         [
             Target(state.whole(head) if head else None, service.without_backends, service.backends)
-            for service, head in _differing(state, present, wanted.services, network)
+            for service, head in differing(state, present, wanted.services, network)
         ],
         network,
         {endpoint.address for endpoint in endpoints},
     )
-    rules, policies = _present_rules(state, heads), state.policies()
+    rules, policies = present_rules(state, heads), state.policies()
     rule_changes = all_rule_changes(rules, wanted.scoped_rules)
     check_rules_fit(wanted.scoped_rules.values())
     changed_policies = policy_changes(policies, wanted.policies)
@@ -152,7 +148,7 @@ def _prepare(
         [one for one in revisions if one.changes],
         removed,
         wanted.scoped_rules if rule_changes else None,
-        _policies_to_set(policies, wanted.policies) if changed_policies else {},
+        policies_to_set(policies, wanted.policies) if changed_policies else {},
     )
     missing_features(state, plan.features)
     changes = (
@@ -188,83 +184,6 @@ def _check_interfaces(
         attachment.check_interfaces(state.pins.directory, [interface], one.mode)
         named.append(Attached(one.name, interface.index, interface.mac, one.mode, 0))
     return attaching, named
-
-
-def _differing(
-    state: State,
-    present: Mapping[Endpoint, ServiceHead],
-    wanted: Sequence[ConfiguredService],
-    network: Network,
-) -> list[tuple[ConfiguredService, ServiceHead | None]]:
-    """Return the services that are not as wanted, without making values of all that are."""
-    looked_up = {
-        item.address: None
-        for service in wanted
-        if service.endpoint in present
-        for item in service.backends
-        if item.mac is None
-    }
-    seen = network.seen([*looked_up])
-    return [
-        (service, head)
-        for service in wanted
-        for head in [present.get(service.endpoint)]
-        if head is None or not _is_as_wanted(state, head, service, seen)
-    ]
-
-
-def _is_as_wanted(
-    state: State,
-    head: ServiceHead,
-    wanted: ConfiguredService,
-    seen: Mapping[IPAddress, Sequence[Place]],
-) -> bool:
-    if head.service.options != wanted.options:
-        return False
-    found = {}
-    for weight, _, backend_id, number in head.table.rows():
-        entry = state.read_backend(backend_id)
-        found[entry.address] = weight, number, entry
-    if len(found) != len(wanted.backends):
-        return False
-    for item in wanted.backends:
-        row = found.get(layout.pack_address(item.address))
-        if row is None or row[:2] != (item.weight, STATE_NUMBERS[item.state]):
-            return False
-        if not _is_in_place(row[2], item, seen):
-            return False
-    return True
-
-
-def _is_in_place(
-    entry: BackendEntry, item: DesiredBackend, seen: Mapping[IPAddress, Sequence[Place]]
-) -> bool:
-    if item.mac is not None:
-        tags = bytes(pack_tags(item.tags)) if item.tags else entry.tags
-        return bool(entry.mac_by_hand) and (entry.mac, entry.tags) == (item.mac.octets, tags)
-    if entry.mac_by_hand or not any(entry.mac):
-        return False
-    places = seen.get(item.address)
-    if not places:
-        return True
-    kept = Place(MacAddress(entry.mac), entry.ifindex, unpack_tags(entry.tags))
-    return newer_place(kept, places) is None
-
-
-def _present_rules(state: State, heads: Sequence[ServiceHead]) -> dict[Endpoint | None, Rules]:
-    scopes: dict[int | None, Endpoint | None] = {None: None}
-    scopes |= {head.service.id: head.service.endpoint for head in heads}
-    return {scopes[scope]: rules for scope, rules in state.rules().items() if scope in scopes}
-
-
-def _policies_to_set(
-    present: Mapping[IPAddress, Unserved], wanted: Mapping[IPAddress, Unserved]
-) -> dict[IPAddress, Unserved]:
-    return {
-        vip: wanted.get(vip, Unserved.COUNT)
-        for vip in {*present, *wanted}
-        if present.get(vip, Unserved.COUNT) is not wanted.get(vip, Unserved.COUNT)
-    }
 
 
 def _slots_moved(plan: Plan) -> dict[Endpoint, int]:
@@ -303,33 +222,3 @@ def _notes(wanted: Configuration, here: Sequence[Attached]) -> tuple[str, ...]:
         for one in here
         if named and one.name not in named
     )
-
-
-def read_configuration(directory: Path) -> Configuration:
-    """Return the whole state of a balancer, as a file would have it.
-
-    Raises:
-        NotAttachedError: there is none.
-    """
-    with closing(State(directory)) as state:
-        heads = state.heads()
-        rules = _present_rules(state, heads)
-        services = [state.whole(head) for head in heads]
-        return Configuration(
-            interfaces=tuple(
-                ConfiguredInterface(one.name, one.mode) for one in attached(directory)
-            ),
-            table_size=state.table_size,
-            seed=state.settings.seed,
-            policies=state.policies(),
-            services=tuple(
-                ConfiguredService(
-                    service.endpoint,
-                    service.options,
-                    tuple(map(planner.as_desired, service.backends)),
-                    rules.get(service.endpoint, {}),
-                )
-                for service in services
-            ),
-            rules=rules.get(None, {}),
-        )

@@ -93,7 +93,7 @@ def export(directory: Path) -> None:
     Examples:
       pydsr export > balancer.yaml
     """
-    from pydsr.applying import read_configuration
+    from pydsr.comparing import read_configuration
     from pydsr.config.writing import write_text
 
     click.echo(write_text(read_configuration(directory)), nl=False)

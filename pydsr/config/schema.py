@@ -7,139 +7,36 @@ what editors show. ``checks:`` of a service belongs between ``rules`` and ``back
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
-    PlainValidator,
     ValidatorFunctionWrapHandler,
-    WithJsonSchema,
     WrapValidator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema
 
-from pydsr.acl import parse_networks
-from pydsr.config.problems import Path, in_words
-from pydsr.errors import InputError
-from pydsr.model import (
-    MAX_WEIGHT,
-    Affinity,
-    BackendSpec,
-    BackendState,
-    Endpoint,
-    IPAddress,
-    MacAddress,
-    Tag,
-    Unserved,
-    parse_address,
-    parse_seed,
-    parse_tags,
+from pydsr.config.problems import Path
+from pydsr.config.values import (
+    AddressText,
+    EndpointText,
+    MacText,
+    SeedText,
+    SourceText,
+    Text,
+    VlanText,
+    checked_table_size,
+    refused,
 )
+from pydsr.errors import InputError
+from pydsr.model import MAX_WEIGHT, Affinity, BackendSpec, BackendState, Unserved
 from pydsr.planner import DesiredBackend, from_spec
-from pydsr.table import check_table_size
-
-_T = TypeVar("_T")
-
-
-def _refused(error: InputError) -> PydanticCustomError:
-    return PydanticCustomError("input", "{words}", {"words": in_words(error)})
-
-
-def _as_text(value: Any) -> Any:
-    """Take a number for the text it is written as: a name may be 80, and a VLAN mostly is."""
-    return str(value) if type(value) is int else value
-
-
-def _parsed_by(parse: Callable[[str], _T], what: str) -> PlainValidator:
-    """Return the validator of a text that a parser of the model reads."""
-
-    def validate(value: Any) -> _T:
-        text = _as_text(value)
-        if not isinstance(text, str):
-            raise PydanticCustomError("input", "{words}", {"words": f"must be {what}, as text"})
-        try:
-            return parse(text)
-        except InputError as error:
-            raise _refused(error) from None
-
-    return PlainValidator(validate)
-
-
-def _text_schema(description: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema(
-        {"type": "string", "description": description, "examples": list(examples)}
-    )
-
-
-def _checked_source(text: str) -> str:
-    parse_networks([text], None)
-    return text
-
-
-def _checked_table_size(size: int) -> int:
-    try:
-        check_table_size(size)
-    except InputError as error:
-        raise _refused(error) from None
-    return size
-
-
-Text = Annotated[str, BeforeValidator(_as_text)]
-
-EndpointText = Annotated[
-    Endpoint,
-    _parsed_by(Endpoint.parse, "an endpoint"),
-    _text_schema(
-        "VIP:PORT, of TCP where no /udp or /sctp follows; PORT * is every port without a service",
-        "198.51.100.10:80",
-        "198.51.100.10:53/udp",
-        "[2001:db8::10]:443",
-        "198.51.100.10:*",
-    ),
-]
-AddressText = Annotated[
-    IPAddress,
-    _parsed_by(parse_address, "an IP address"),
-    _text_schema("An IP address", "198.51.100.21", "2001:db8::21"),
-]
-MacText = Annotated[
-    MacAddress,
-    _parsed_by(MacAddress.parse, "a MAC address"),
-    _text_schema("Where frames go; found by ARP/ND where it is not said", "02:00:00:00:00:21"),
-]
-VlanText = Annotated[
-    tuple[Tag, ...],
-    _parsed_by(parse_tags, "a VLAN"),
-    WithJsonSchema(
-        {
-            "type": ["integer", "string"],
-            "description": "The VLAN of the MAC's frames; 100.200 for QinQ, the provider's first",
-            "examples": [100, "100.200"],
-        }
-    ),
-]
-SeedText = Annotated[
-    int,
-    _parsed_by(parse_seed, "a hexadecimal number"),
-    _text_schema(
-        "Key of the flow hash, up to 16 hexadecimal digits: balancers with the same one agree. "
-        "Keep it to yourself: who knows it can choose the backend of a flow",
-        "5ca1ab1e0ddba11",
-    ),
-]
-SourceText = Annotated[
-    str,
-    _parsed_by(_checked_source, "a source"),
-    _text_schema("A network, an address, or any", "192.0.2.0/24", "2001:db8::/32", "any"),
-]
 
 
 class _Shape(BaseModel):
@@ -228,7 +125,7 @@ def _desired(value: Any, mapping: ValidatorFunctionWrapHandler) -> DesiredBacken
         shape: BackendShape = mapping(value)
         return shape.desired()
     except InputError as error:
-        raise _refused(error) from None
+        raise refused(error) from None
 
 
 class _BackendSchema:
@@ -313,7 +210,7 @@ class FileShape(_Shape):
     )
     """Interfaces the balancer is to be on. It stays on others."""
 
-    table_size: Annotated[int, AfterValidator(_checked_table_size)] | None = None
+    table_size: Annotated[int, AfterValidator(checked_table_size)] | None = None
     """Slots of a service's table, a prime: 100 or more a backend. Not to be changed later."""
 
     seed: SeedText | None = None

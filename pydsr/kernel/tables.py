@@ -27,6 +27,9 @@ from pydsr.table import Table
 _TABLES_AT_ONCE = 128
 """Each is an open descriptor until it is named; a process may have 1024 by default."""
 
+_ENOTSUPP = 524
+"""Of linux/errno.h: Linux before 5.19 has no batches of maps of maps."""
+
 _HEAD = struct.Struct("=QII")
 _MEMBER = struct.Struct("=IIHB5x")
 
@@ -98,7 +101,13 @@ class Tables:
             for fd, (_, table) in zip(inner, batch, strict=True):
                 libbpf.map_update(fd, c_uint32(0), self._pack(table))
             numbers = (c_uint32 * len(batch))(*(fd.number for fd in inner))
-            libbpf.map_update_batch(self._fd, keys, numbers, len(batch))
+            try:
+                libbpf.map_update_batch(self._fd, keys, numbers, len(batch))
+            except OSError as error:
+                if error.errno != _ENOTSUPP:
+                    raise
+                for key, number in zip(keys, numbers, strict=True):
+                    libbpf.map_update(self._fd, c_uint32(key), c_uint32(number))
 
     def _pack(self, table: Table) -> Any:
         owned = table.slots_by_backend()

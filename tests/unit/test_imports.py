@@ -60,7 +60,13 @@ BELONGS_TO = {
 STAYS_OUT_OF = {
     "pydsr.kernel": {"pydsr.balancer", "pydsr.planner", "pydsr.lab", "pydsr.view"},
     "pydsr.lab": {"pydsr.balancer", "pydsr.planner", "pydsr.view"},
-    "pydsr.config": {"pydsr.applying", "pydsr.balancer", "pydsr.kernel", "pydsr.view"},
+    "pydsr.config": {
+        "pydsr.applying",
+        "pydsr.balancer",
+        "pydsr.comparing",
+        "pydsr.kernel",
+        "pydsr.view",
+    },
     "pydsr.applying": {"pydsr.config", "pydsr.lab", "pydsr.view"},
     "pydsr.view": {"pydsr.attached", "pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
     "pydsr.balancer": {"pydsr.lab", "pydsr.view"},

@@ -1,0 +1,120 @@
+"""What single values of the file may be: the parsers of the command line, for pydantic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from pydsr.acl import parse_networks
+from pydsr.config.problems import in_words
+from pydsr.errors import InputError
+from pydsr.model import (
+    Endpoint,
+    IPAddress,
+    MacAddress,
+    Tag,
+    parse_address,
+    parse_seed,
+    parse_tags,
+)
+from pydsr.table import check_table_size
+
+_T = TypeVar("_T")
+
+
+def refused(error: InputError) -> PydanticCustomError:
+    """Return an error of the model as one of pydantic's, which is raised in a validator."""
+    return PydanticCustomError("input", "{words}", {"words": in_words(error)})
+
+
+def _as_text(value: Any) -> Any:
+    """Take a number for the text it is written as: a name may be 80, and a VLAN mostly is."""
+    return str(value) if type(value) is int else value
+
+
+def _parsed_by(parse: Callable[[str], _T], what: str) -> PlainValidator:
+    """Return the validator of a text that a parser of the model reads."""
+
+    def validate(value: Any) -> _T:
+        text = _as_text(value)
+        if not isinstance(text, str):
+            raise PydanticCustomError("input", "{words}", {"words": f"must be {what}, as text"})
+        try:
+            return parse(text)
+        except InputError as error:
+            raise refused(error) from None
+
+    return PlainValidator(validate)
+
+
+def _text_schema(description: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": "string", "description": description, "examples": list(examples)}
+    )
+
+
+def _checked_source(text: str) -> str:
+    parse_networks([text], None)
+    return text
+
+
+def checked_table_size(size: int) -> int:
+    """Return a number of slots that a table can have, or refuse it."""
+    try:
+        check_table_size(size)
+    except InputError as error:
+        raise refused(error) from None
+    return size
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+
+EndpointText = Annotated[
+    Endpoint,
+    _parsed_by(Endpoint.parse, "an endpoint"),
+    _text_schema(
+        "VIP:PORT, of TCP where no /udp or /sctp follows; PORT * is every port without a service",
+        "198.51.100.10:80",
+        "198.51.100.10:53/udp",
+        "[2001:db8::10]:443",
+        "198.51.100.10:*",
+    ),
+]
+AddressText = Annotated[
+    IPAddress,
+    _parsed_by(parse_address, "an IP address"),
+    _text_schema("An IP address", "198.51.100.21", "2001:db8::21"),
+]
+MacText = Annotated[
+    MacAddress,
+    _parsed_by(MacAddress.parse, "a MAC address"),
+    _text_schema("Where frames go; found by ARP/ND where it is not said", "02:00:00:00:00:21"),
+]
+VlanText = Annotated[
+    tuple[Tag, ...],
+    _parsed_by(parse_tags, "a VLAN"),
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "description": "The VLAN of the MAC's frames; 100.200 for QinQ, the provider's first",
+            "examples": [100, "100.200"],
+        }
+    ),
+]
+SeedText = Annotated[
+    int,
+    _parsed_by(parse_seed, "a hexadecimal number"),
+    _text_schema(
+        "Key of the flow hash, up to 16 hexadecimal digits: balancers with the same one agree. "
+        "Keep it to yourself: who knows it can choose the backend of a flow",
+        "5ca1ab1e0ddba11",
+    ),
+]
+SourceText = Annotated[
+    str,
+    _parsed_by(_checked_source, "a source"),
+    _text_schema("A network, an address, or any", "192.0.2.0/24", "2001:db8::/32", "any"),
+]
