@@ -263,12 +263,14 @@ balance_plain(struct xdp_md *ctx, struct ethhdr *eth,
 	      const struct service_index *index, struct packet *packet,
 	      enum reason *reason)
 {
-	struct service service;
+	struct service service, vip;
 
 	*reason = REASON_NOT_VIP;
 	if (!index_may_have(index, &packet->destination))
 		return true;
-	if (unlikely(!service_find(index, packet, &service)))
+	if (unlikely(!service_find(index, packet, &service)) &&
+	    !(vip_find(index, &packet->destination, &vip) &&
+	      service_find_every_port(index, &vip, packet, &service)))
 		return false;
 	*reason = forward(ctx, eth, &service, packet, true);
 	return true;
