@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from bench.cores import measured_core, on_one_core, undisturbed
 from bench.forwarder import Forwarder
 from bench.harness import BALANCER, FULL, Harness, programs_for
 from bench.kinds import FLOOR_SERVICES, Kind, all_kinds, serve_all
@@ -70,14 +70,13 @@ def main() -> None:
     """Measure, show, and write."""
     arguments = parse_arguments()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    cpu = max(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpu})
+    cpu = measured_core()
     numbers = FLOWS[:-1] if arguments.quick else FLOWS
     with Rig(TABLE_SIZE) as fit, Rig(TABLE_SIZE, features=EVERY_FEATURE) as full:
         for rig in (fit, full):
             serve_all(rig)
         harness = Harness({BALANCER: fit, FULL: full}, Forwarder(FLOOR_SERVICES))
-        with console.status("measuring"):
+        with console.status("measuring"), on_one_core(cpu), undisturbed():
             results = list(measure_all(harness, numbers, arguments.rounds, arguments.repeat))
     settings = {
         "rounds": arguments.rounds,

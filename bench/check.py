@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.cores import measured_core, on_one_core, undisturbed
 from bench.figures import net, summarise
 from bench.forwarder import Forwarder
 from bench.harness import BALANCER, EMPTY, FORWARDER, FULL, Harness
@@ -122,12 +122,11 @@ def main() -> int:
     """Measure and compare; the exit status is 1 where a kind became dearer."""
     arguments = parse_arguments()
     console = Console(width=None if sys.stdout.isatty() else 100)
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with Rig(TABLE_SIZE) as fit, Rig(TABLE_SIZE, features=EVERY_FEATURE) as full:
         for rig in (fit, full):
             serve_all(rig)
         harness = Harness({BALANCER: fit, FULL: full}, Forwarder(FLOOR_SERVICES))
-        with console.status("measuring"):
+        with console.status("measuring"), on_one_core(measured_core()), undisturbed():
             measured = measure(harness, arguments.rounds, arguments.repeat)
     if arguments.store:
         document = {"machine": machine(), "ratios": {k: round(v, 3) for k, v in measured.items()}}

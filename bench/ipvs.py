@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.cores import on_one_core
 from bench.ipvs_contestants import (
     ALL,
     CONNECTION_TABLE_BITS,
@@ -28,7 +29,7 @@ from bench.ipvs_report import Result, as_document, as_table, document_line
 from bench.report import machine
 from bench.wire_contestants import FORWARDER, Contestant
 from bench.wire_flows import Flows, Run, WrongAnswerError, check
-from bench.wire_load import Load, on_one_core
+from bench.wire_load import Load
 from bench.wire_network import Wire, made_outside, made_wire
 
 WORKLOADS = (

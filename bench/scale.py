@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from scapy.layers.inet import IP, TCP
 
+from bench.cores import measured_core, on_one_core, undisturbed
 from bench.figures import Figure, net, summarise
 from bench.forwarder import Forwarder
 from bench.harness import BALANCER, EMPTY, FORWARDER, Harness
@@ -139,6 +139,8 @@ def measure(
             harnesses.append(stack.enter_context(made(row)))
             harnesses[-1].warm_up(row.kind, row.flows)
         tell(f"{group}: measuring")
+        stack.enter_context(on_one_core(measured_core()))
+        stack.enter_context(undisturbed())
         times: list[dict[str, list[int]]] = [{name: [] for name in PROGRAMS} for _ in rows]
         for number in range(rounds):
             turn = number % len(PROGRAMS)
@@ -190,8 +192,7 @@ def main() -> None:
     """Measure, show, and write."""
     arguments = parse_arguments()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    cpu = max(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpu})
+    cpu = measured_core()
     results: list[Result] = []
     with console.status("measuring") as status:
         for group, rows in groups(arguments.services).items():

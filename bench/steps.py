@@ -6,7 +6,6 @@ The program is cut off after each step (``steps.c``), and all of these run in th
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.cores import measured_core, on_one_core, undisturbed
 from bench.figures import Figure, net, summarise
 from bench.forwarder import Forwarder
 from bench.harness import BALANCER, EMPTY, FORWARDER, Harness
@@ -108,14 +108,13 @@ def main() -> None:
     """Measure and show."""
     arguments = parse_arguments()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     kind = all_kinds()[0]
     with Rig(TABLE_SIZE) as rig:
         serve_plain(rig)
         harness = Harness({BALANCER: rig}, Forwarder(FLOOR_SERVICES))
         for name, part in load_steps(rig).items():
             harness.add_part(name, part)
-        with console.status("measuring"):
+        with console.status("measuring"), on_one_core(measured_core()), undisturbed():
             figures = {
                 flows: measure(harness, kind, flows, arguments.rounds, arguments.repeat)
                 for flows in FLOWS

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.cores import on_one_core, undisturbed
 from bench.forwarder import MAC_PREFIX
 from bench.report import machine
 from bench.wire_change import SWITCHES_PER_SECOND, Switcher
@@ -36,7 +37,7 @@ from bench.wire_flows import (
     check_change,
     make_flows,
 )
-from bench.wire_load import Load, on_one_core, undisturbed
+from bench.wire_load import Load
 from bench.wire_network import Wire, made_outside, made_wire
 from bench.wire_report import Changes, Result, as_json, as_table, describe_changes, plot
 from pydsr.kernel.state import State

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from ctypes import c_uint32
 from dataclasses import dataclass, replace
 
+from bench.cores import undisturbed
 from bench.wire_contestants import ENDPOINTS
-from bench.wire_load import undisturbed
 from pydsr.kernel import libbpf
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.state import State, monotonic_nanoseconds

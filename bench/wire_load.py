@@ -7,9 +7,8 @@ other end what comes back.
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from ctypes import c_ubyte, c_uint16, c_uint32, c_uint64, sizeof
 from pathlib import Path
 
@@ -115,30 +114,3 @@ class Load:
 
     def _counts(self) -> list[int]:
         return [self._counters.read(kind)[0] for kind in range(_KINDS)]
-
-
-@contextmanager
-def on_one_core(cpu: int) -> Iterator[None]:
-    """Keep this thread, and the softirqs that it raises, on one CPU."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Have no other process run on this thread's CPU, but for some 5 % of the time.
-
-    The kernel has little to do there either: grace periods of RCU, which a change of a table
-    waits for, take ten times as long.
-    """
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    with suppress(PermissionError):  # as in a container: more noise, the same answers
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, *before)
