@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from ctypes import c_uint32
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pydsr.errors import ExitStatus
+from pydsr.kernel import libbpf
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.state import State
 from tests.netns.command import Pydsr
@@ -117,15 +119,18 @@ def test_applying_again_changes_nothing(pydsr: Pydsr, written: Written) -> None:
     assert 0 == pydsr("diff", name).status
 
 
-def table_maps(bpffs: Path) -> list[tuple[int, int, bytes]]:
-    """Return the tables of all services, read in this process: id, and its members with theirs."""
+def table_maps(bpffs: Path) -> dict[str, tuple[int, bytes]]:
+    """Return the map that each service's table is in, and the table's members, as they are here."""
     state = State(bpffs)
+    found = {}
     try:
-        return [
-            (head.service.id, head.table.learn_until, head.table.members) for head in state.heads()
-        ]
+        for head in state.heads():
+            inner = c_uint32()
+            assert libbpf.map_lookup(state.pins["tables"], c_uint32(head.service.id), inner)
+            found[str(head.service.endpoint)] = inner.value, head.table.members
     finally:
         state.close()
+    return found
 
 
 def test_what_is_exported_is_no_different_and_applies_to_the_same(
@@ -352,6 +357,34 @@ def test_the_example_of_the_documentation_applies(
     assert 5 == len(pydsr.json("services", "list"))
     assert 0 == pydsr("diff", written(pydsr.ok("export"))).status
     assert "seed: 05ca1ab1e0ddba11" in pydsr.ok("export")
+
+
+def test_hundreds_of_services_come_change_and_go(pydsr: Pydsr, written: Written) -> None:
+    """In more than one batch; what does not change keeps its table."""
+
+    def text(number: int, weight: int = 1) -> str:
+        return "interfaces: [eth0]\ntable-size: 251\nservices:\n" + "".join(
+            f"  - endpoint: 10.67.{n // 250}.{n % 250 + 1}:80\n    backends:\n"
+            f"      - 10.66.0.11={weight if n == 7 else 1}@02:00:00:00:00:11\n"
+            f"      - 10.66.{n // 250 + 1}.{n % 250 + 1}@02:00:00:00:00:12\n"
+            for n in range(number)
+        )
+
+    pydsr.ok("apply", written(text(300)))
+    before = table_maps(pydsr.bpffs)
+    assert 300 == len(before)
+    answer = pydsr.json("explain", "10.67.1.50:80", "--from", "10.66.0.2:40000")
+    assert ("10.67.1.50:80/tcp", "forwarded") == (answer["service"], answer["reason"])
+
+    pydsr.ok("apply", written(text(300, weight=2)))
+    after = table_maps(pydsr.bpffs)
+    assert {"10.67.0.8:80/tcp"} == {name for name in before if before[name] != after[name]}
+
+    pydsr.ok("apply", written(text(3)))
+    assert 3 == len(table_maps(pydsr.bpffs))
+    answer = pydsr.json("explain", "10.67.1.50:80", "--from", "10.66.0.2:40000")
+    assert "not_vip" == answer["reason"]
+    assert_no_id_left(pydsr, "after most have gone")
 
 
 OLD = f"""\
