@@ -147,7 +147,8 @@ class Balancer:
             if endpoint in self._state.endpoints():
                 raise InputError(
                     f"the service {endpoint} exists",
-                    f"to change its options, remove it first: pydsr services remove {endpoint}",
+                    "to change its options, edit a file of pydsr export and apply it; or remove it "
+                    f"first: pydsr services remove {endpoint}",
                 )
             self._check_vip(endpoint)
             planner.check_options(endpoint, options)
