@@ -115,14 +115,17 @@ class Tables:
             _MEMBER.pack(member.weight, owned[member.id], member.id, STATE_NUMBERS[member.state])
             for member in table.members
         )
-        slots = array("H", bytes(4 * self._size))
-        slots[0::2] = table.current
-        slots[1::2] = table.previous
         raw = bytearray(ctypes.sizeof(self._type))
         head = _HEAD.pack(table.learn_until, len(table.members), table.tracked_slots)
         raw[: len(head) + len(members)] = head + members
         start = self._type.slots.offset
-        raw[start : start + 4 * self._size] = memoryview(slots).cast("B")
+        end = start + 4 * self._size
+        owners = [table.current] if table.is_at_rest else [table.current, table.previous]
+        for position, numbers in enumerate(owners):
+            octets = numbers.tobytes()
+            # Octet by octet: three times faster than by numbers of two.
+            for octet in range(2):
+                raw[start + 2 * position + octet : end : 4] = octets[octet::2]
         return (ctypes.c_char * len(raw)).from_buffer(raw)
 
     def delete(self, service_ids: Sequence[int]) -> None:
