@@ -1,0 +1,1 @@
+"""Health checks: whether each backend answers for its VIP, and what keeps it from doing so."""

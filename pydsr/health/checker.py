@@ -1,0 +1,115 @@
+"""Health checks as a whole: what a daemon starts, tells of its services, and hears from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from typing import Self
+
+from pydsr.health.judgement import Judgement
+from pydsr.health.models import Check
+from pydsr.health.outcome import Outcome, Result
+from pydsr.health.probing import check_once
+from pydsr.health.schedule import Scheduler, Verdict
+from pydsr.health.steering import Steering
+from pydsr.health.targets import Job, Route, jobs_for
+from pydsr.model import Endpoint, IPAddress
+
+REFRESH_SECONDS = 1.0
+"""How often routes are put back at most, while an interface is down."""
+
+Wanted = Iterable[tuple[Endpoint, Iterable[Check], Iterable[Route]]]
+
+
+class Checker:
+    """Checks the backends of services, for the length of an ``async with`` block.
+
+    Args:
+        report: is told of every result, with the services it matters to.
+
+    Raises:
+        BusyError: another process makes checks in this network namespace.
+        PermissionDeniedError: CAP_NET_ADMIN is missing.
+    """
+
+    def __init__(self, report: Callable[[Verdict, frozenset[Endpoint]], None]) -> None:
+        self._report = report
+        self._steering = Steering()
+        self._scheduler = Scheduler(self._probe, self._tell)
+        self._services: Mapping[Job, frozenset[Endpoint]] = {}
+        self._jobs: dict[tuple[Endpoint, IPAddress], list[Job]] = {}
+        self._changing = asyncio.Lock()
+        self._refreshed = float("-inf")
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._steering)
+            await stack.enter_async_context(self._scheduler)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._stack.__aexit__(*raised)  # type: ignore[arg-type]
+
+    async def watch(
+        self, wanted: Wanted, is_up: Callable[[Endpoint, IPAddress], bool] = lambda *_: True
+    ) -> None:
+        """Check just these; what was checked before goes on, and keeps what is held of it.
+
+        Args:
+            wanted: services with their checks and the routes to their backends.
+            is_up: what is held of a backend before its first check.
+
+        Raises:
+            InputError: a backend cannot be reached that way.
+            EnvironmentCannotError: the kernel refuses a rule or route.
+        """
+        services = jobs_for(wanted)
+        async with self._changing:
+            self._steering.check(job.target for job in services)
+            # No check is under way whose route is taken from it.
+            self._scheduler.keep(services)
+            self._services = services
+            self._jobs = _by_backend(services)
+            await self._steering.steer(job.target for job in services)
+            self._scheduler.add(
+                {
+                    job: all(is_up(one, job.target.route.backend) for one in endpoints)
+                    for job, endpoints in services.items()
+                }
+            )
+
+    def judgements(self, endpoint: Endpoint, backend: IPAddress) -> list[Judgement]:
+        """Return what each check of a service holds of a backend; none where nothing is checked."""
+        held = map(self._scheduler.judgement, self._jobs.get((endpoint, backend), ()))
+        return [judgement for judgement in held if judgement is not None]
+
+    async def _probe(self, job: Job) -> Result:
+        result = await check_once(job, self._steering.mark(job.target.route))
+        if result.outcome is Outcome.UNSTEERED:
+            await self._refresh()
+        return result
+
+    async def _refresh(self) -> None:
+        """Put back routes, which the kernel removes when an interface goes down."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._refreshed + REFRESH_SECONDS and not self._changing.locked():
+            self._refreshed = now
+            async with self._changing:
+                await self._steering.refresh()
+
+    def _tell(self, verdict: Verdict) -> None:
+        self._report(verdict, self._services[verdict.job])
+
+
+def _by_backend(
+    services: Mapping[Job, Iterable[Endpoint]],
+) -> dict[tuple[Endpoint, IPAddress], list[Job]]:
+    found: defaultdict[tuple[Endpoint, IPAddress], list[Job]] = defaultdict(list)
+    for job, endpoints in services.items():
+        for endpoint in endpoints:
+            found[endpoint, job.target.route.backend].append(job)
+    return dict(found)

@@ -1,0 +1,70 @@
+"""Echo requests (ping) by marked sockets."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+
+from dpkt import UnpackError
+from dpkt.icmp import ICMP
+from dpkt.icmp6 import ICMP6
+from dpkt.ip import IP
+
+from pydsr.health.sockets import marked_socket, receive
+from pydsr.model import IPAddress
+
+_numbers = itertools.count(1)
+_PAYLOAD = b"pydsr health check"
+_ECHO4, _REPLY4 = 8, 0
+_ECHO6, _REPLY6 = 128, 129
+
+
+def echo_socket(address: IPAddress, mark: int) -> socket.socket:
+    """Return a socket that pings one address, and hears of it alone.
+
+    Raises:
+        OSError: this machine has no way there, or the process lacks CAP_NET_RAW.
+    """
+    protocol = socket.IPPROTO_ICMPV6 if address.version == 6 else socket.IPPROTO_ICMP
+    raw = marked_socket(address, socket.SOCK_RAW, mark, protocol)
+    try:
+        raw.connect((str(address), 0))
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
+async def ping(raw: socket.socket, address: IPAddress) -> None:
+    """Send an echo request and wait for its reply.
+
+    Args:
+        raw: made by :func:`echo_socket` for that address.
+        address: which is pinged.
+
+    Raises:
+        OSError: it cannot be sent, or an ICMP error came back.
+    """
+    identity, sequence = os.getpid() & 0xFFFF, next(_numbers) & 0xFFFF
+    echo = ICMP.Echo(id=identity, seq=sequence, data=_PAYLOAD)
+    if address.version == 6:
+        # The kernel completes the checksum of ICMPv6 (RFC 3542, section 3.1).
+        request = bytes(ICMP6(type=_ECHO6, sum=1, data=bytes(echo)))
+    else:
+        request = bytes(ICMP(type=_ECHO4, data=bytes(echo)))
+    raw.send(request)
+    while True:
+        packet, _ = await receive(raw)
+        if _is_reply(packet, address.version, bytes(echo)):
+            return
+
+
+def _is_reply(packet: bytes, version: int, echo: bytes) -> bool:
+    try:
+        message = packet if version == 6 else bytes(IP(packet).data)
+    except UnpackError:
+        return False
+    wanted = _REPLY6 if version == 6 else _REPLY4
+    # Type, code and checksum come first; identity, number and payload are sent back as they were.
+    return len(message) >= 4 and message[0] == wanted and message[4:] == echo

@@ -1,0 +1,193 @@
+"""Looks around while a check gets no answer: neighbour, pings, answers from elsewhere.
+
+The reverse path filter (``rp_filter``) is the one setting of this machine that replies from a VIP
+depend on. Strict (1), it drops them where the way back to the VIP is not by the interface they
+came in by; loose (2), where there is no way at all. A VIP in the network of the backends has such a
+way. One that is routed to the balancer may not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import ndmsg, rt_type
+
+from pydsr.health.echo import echo_socket, ping
+from pydsr.health.sockets import connect, marked_socket, receive, segments_for
+from pydsr.health.steering_plan import family_of
+from pydsr.health.symptoms import Evidence
+from pydsr.health.targets import Target
+from pydsr.model import IPAddress
+
+_log = logging.getLogger(__name__)
+
+_SURE = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
+_UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY
+_ASKING = ndmsg.NUD_INCOMPLETE | ndmsg.NUD_PROBE | ndmsg.NUD_FAILED
+
+
+@dataclass
+class Investigation:
+    """One look around, which runs until it is ended.
+
+    Args:
+        target: where a check gets no answer.
+        mark: of sockets that reach it.
+        stream: whether it was asked by TCP: answers to a connection may come from elsewhere.
+    """
+
+    target: Target
+    mark: int
+    stream: bool
+    _backend: bool | None = None
+    _vip: bool | None = None
+    _wrong_source: IPAddress | None = None
+    _filter: str = ""
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Begin."""
+        self._backend = self._vip = False
+        parts: list[Coroutine[Any, Any, None]] = [
+            self._ping_backend(),
+            self._ping_vip(),
+            self._ask_neighbour(),
+            self._read_filter(),
+        ]
+        if self.stream:
+            parts.append(self._connect_and_listen())
+        self._tasks = [asyncio.create_task(_quiet(part)) for part in parts]
+
+    async def end(self) -> Evidence:
+        """Return what was found up to now."""
+        await self.cancel()
+        state = await _neighbour_state(self.target)
+        asked = state is not None and bool(state & (_SURE | _ASKING))
+        return Evidence(
+            has_neighbour=bool(state & _SURE) if asked and state is not None else None,
+            backend_answers=self._backend,
+            vip_answers=self._vip,
+            wrong_source=self._wrong_source,
+            filter=self._filter,
+        )
+
+    async def cancel(self) -> None:
+        """End it without a look at what it found."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _ping_backend(self) -> None:
+        with echo_socket(self.target.route.backend, self.mark) as raw:
+            await ping(raw, self.target.route.backend)
+        self._backend = True
+
+    async def _ping_vip(self) -> None:
+        with echo_socket(self.target.vip, self.mark) as raw:
+            await ping(raw, self.target.vip)
+        self._vip = True
+
+    async def _ask_neighbour(self) -> None:
+        """Have the kernel ask for the backend's MAC again, of which it believes it is sure."""
+        state = await _neighbour_state(self.target)
+        if state is not None and state & (_UNSURE | ndmsg.NUD_REACHABLE):
+            async with AsyncIPRoute() as ip:
+                await ip.neigh("change", state=ndmsg.NUD_PROBE, **_neighbour(self.target))
+
+    async def _read_filter(self) -> None:
+        self._filter = await reverse_path_obstacle(self.target.vip, self.target.route.ifindex)
+
+    async def _connect_and_listen(self) -> None:
+        vip, port = self.target.vip, self.target.port
+        with marked_socket(vip, socket.SOCK_STREAM, self.mark) as stream:
+            # Bound first: its port is needed before the first answer can come.
+            stream.bind(("", 0))
+            with segments_for(vip, port, stream.getsockname()[1]) as raw:
+                connecting = asyncio.create_task(_quiet(connect(stream, vip, port)))
+                try:
+                    source = vip
+                    while source == vip:
+                        _, source = await receive(raw)
+                finally:
+                    connecting.cancel()
+                    await asyncio.gather(connecting, return_exceptions=True)
+                self._wrong_source = source
+
+
+async def _quiet(part: Coroutine[Any, Any, None]) -> None:
+    """Run one part; what it fails with is no evidence."""
+    try:
+        await part
+    except (OSError, NetlinkError) as error:
+        _log.debug("looking around: %s", error)
+
+
+def _neighbour(target: Target) -> dict[str, Any]:
+    route = target.route
+    return {
+        "family": family_of(route.backend),
+        "dst": str(route.backend),
+        "ifindex": route.ifindex,
+    }
+
+
+async def _neighbour_state(target: Target) -> int | None:
+    """Return the state of the kernel's neighbour entry; None where there is none."""
+    if target.route.mac is not None:
+        return int(ndmsg.NUD_PERMANENT)
+    try:
+        async with AsyncIPRoute() as ip:
+            (entry,) = await ip.neigh("get", **_neighbour(target))
+    except NetlinkError:
+        return None
+    return int(entry["state"])
+
+
+async def reverse_path_obstacle(vip: IPAddress, ifindex: int) -> str:
+    """Return what to set so that replies from a VIP are not dropped here; empty if they are not.
+
+    IPv6 has no such filter but in nftables.
+
+    Args:
+        vip: the source of the replies.
+        ifindex: the index of the device they come in by.
+    """
+    if vip.version == 6:
+        return ""
+    try:
+        name = socket.if_indextoname(ifindex)
+        settings = Path("/proc/sys/net/ipv4/conf")
+        # The larger of the two holds (ip-sysctl of the kernel's documentation).
+        mode = max(int((settings / of / "rp_filter").read_text()) for of in ("all", name))
+    except OSError:
+        return ""
+    if not mode:
+        return ""
+    back = await _way_back(vip)
+    if back == ifindex or (mode == 2 and back):
+        return ""
+    if back:
+        return f"sysctl -w net.ipv4.conf.{name}.rp_filter=2"
+    return (
+        f"sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{name}.rp_filter=0, or give this "
+        "machine a default route and use 2"
+    )
+
+
+async def _way_back(vip: IPAddress) -> int:
+    """Return the device by which the kernel would send to an address; 0 for none."""
+    try:
+        async with AsyncIPRoute() as ip:
+            (route,) = await ip.route("get", dst=str(vip), family=family_of(vip))
+    except NetlinkError:
+        return 0
+    return int(route.get("oif") or 0) if route["type"] == rt_type["unicast"] else 0

@@ -1,0 +1,284 @@
+"""The checks there are, as a configuration file says them: one model each, told apart by ``type``.
+
+:data:`Check` is what a file's key takes; its JSON Schema comes with it. To add a check is to add
+a model here, and its probe in :mod:`pydsr.health.probes`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pydsr.health.judgement import Pace
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Times = Annotated[int, Field(ge=1, le=1000)]
+
+
+def _problem(words: str) -> PydanticCustomError:
+    # Of the type that the configuration's own problems have: shown as it is.
+    return PydanticCustomError("input", "{words}", {"words": words})
+
+
+def _checked_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise _problem(f"is no regular expression: {error}") from None
+    return text
+
+
+def _checked_path(text: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", text):
+        raise _problem("must begin with / and have no spaces: write those as %20")
+    return text
+
+
+def _checked_host(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text):
+        raise _problem("is no name of a host")
+    return text
+
+
+def _checked_status(entry: int | str) -> int | str:
+    good = 100 <= entry <= 599 if isinstance(entry, int) else re.fullmatch("[1-5]xx", entry)
+    if not good:
+        raise _problem("must be a status such as 200, or a class such as 2xx")
+    return entry
+
+
+def _checked_hexadecimal(text: str) -> str:
+    try:
+        bytes.fromhex(text)
+    except ValueError:
+        raise _problem("must be bytes in hexadecimal, such as 0a0b") from None
+    return text
+
+
+def _checked_type(text: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z0-9]{0,9}", text):
+        raise _problem("must be the type of a record, such as A, AAAA or TXT")
+    return text
+
+
+def _checked_name(text: str) -> str:
+    labels = text.removesuffix(".").split(".")
+    if text != "." and (len(text) > 254 or not all(0 < len(one) <= 63 for one in labels)):
+        raise _problem("is no name that can be asked for")
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_checked_pattern)]
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Shape(BaseModel):
+    """What every model here has in common."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+    )
+
+
+class BaseCheck(Shape):
+    """What every check has: when it is made, and how many results count."""
+
+    needs_port: ClassVar[bool] = True
+
+    interval: Seconds = 2.0
+    """Seconds from one check to the next."""
+
+    fast: Seconds | None = None
+    """The same after a result that speaks against what is held; half the interval by default,
+    and not below the timeout."""
+
+    timeout: Seconds = 1.0
+    """Seconds without an answer after which a check has failed; not above the interval."""
+
+    jitter: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """By what part of itself an interval may be shorter, at random."""
+
+    rise: Times = 2
+    """How many passes in a row make a backend healthy."""
+
+    fall: Times = 3
+    """How many failures in a row make it unhealthy."""
+
+    port: Port | None = None
+    """Which port to ask; that of the service where it is not said."""
+
+    @model_validator(mode="after")
+    def _times_agree(self) -> Self:
+        if self.timeout > self.interval:
+            raise _problem(f"timeout {self.timeout:g} is above interval {self.interval:g}")
+        if self.fast is not None and self.fast > self.interval:
+            raise _problem(f"fast {self.fast:g} is above interval {self.interval:g}")
+        return self
+
+    @property
+    def pace(self) -> Pace:
+        """When it is made, and how many results count."""
+        fast = max(self.interval / 2, self.timeout) if self.fast is None else self.fast
+        return Pace(self.interval, fast, self.jitter, self.timeout, self.rise, self.fall)
+
+
+class TcpCheck(BaseCheck):
+    """The VIP takes a TCP connection."""
+
+    type: Literal["tcp"]
+    """A TCP connection."""
+
+
+class WebCheck(BaseCheck):
+    """What checks by HTTP have in common."""
+
+    method: Literal["GET", "HEAD", "OPTIONS"] = "GET"
+    """How to ask."""
+
+    path: Annotated[str, AfterValidator(_checked_path)] = "/"
+    """What to ask for."""
+
+    host: Annotated[str, AfterValidator(_checked_host)] | None = None
+    """The Host header; the VIP where it is not said."""
+
+    status: Annotated[
+        tuple[Annotated[int | str, AfterValidator(_checked_status)], ...],
+        Field(strict=False, min_length=1),
+    ] = ("2xx", "3xx")
+    """Which answers are good: statuses, and classes of them such as 2xx."""
+
+    body: Pattern | None = None
+    """A regular expression to be found in the first 64 KiB of the body."""
+
+    def accepts(self, status: int) -> bool:
+        """Return whether a status is good."""
+        return status in self.status or f"{status // 100}xx" in self.status
+
+
+class HttpCheck(WebCheck):
+    """The VIP answers an HTTP/1.1 request."""
+
+    type: Literal["http"]
+    """An HTTP request."""
+
+
+class HttpsCheck(WebCheck):
+    """The same over TLS."""
+
+    type: Literal["https"]
+    """An HTTP request over TLS."""
+
+    sni: Annotated[str, AfterValidator(_checked_host)] | None = None
+    """The name to ask TLS for, which the certificate must have; the Host header without its port
+    where it is not said."""
+
+    verify: bool = True
+    """Whether the certificate must be valid, for that name, and trusted."""
+
+    ca_file: str | None = None
+    """A file of the authorities to trust (PEM); those of the system where it is not said."""
+
+    certificate_days: Annotated[int, Field(ge=0, le=3650)] = 14
+    """Warn when the certificate ends in fewer days; 0 never. Not without verify."""
+
+
+class DnsCheck(BaseCheck):
+    """The VIP answers a DNS query."""
+
+    type: Literal["dns"]
+    """A DNS query."""
+
+    name: Annotated[str, AfterValidator(_checked_name)]
+    """What to ask for."""
+
+    record: Annotated[str, AfterValidator(_checked_type)] = "A"
+    """The type of the record."""
+
+    transport: Literal["udp", "tcp"] = "udp"
+    """How to ask."""
+
+    rcode: str = "NOERROR"
+    """The response code that is good."""
+
+    answers: Texts = ()
+    """What must be among the answers, as in a zone file; nothing where it is not said."""
+
+
+class UdpCheck(BaseCheck):
+    """The VIP answers a datagram."""
+
+    type: Literal["udp"]
+    """A datagram."""
+
+    send: str = ""
+    """What to send, as text."""
+
+    send_hex: Annotated[str, AfterValidator(_checked_hexadecimal)] = ""
+    """What to send, in hexadecimal."""
+
+    expect: Pattern | None = None
+    """A regular expression that the answer must begin with, in Latin-1; any answer will do where
+    it is not said."""
+
+    @model_validator(mode="after")
+    def _one_is_sent(self) -> Self:
+        if bool(self.send) == bool(self.send_hex):
+            raise _problem("needs one of send and send-hex")
+        return self
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes to send."""
+        return self.send.encode() or bytes.fromhex(self.send_hex)
+
+
+class IcmpCheck(BaseCheck):
+    """The backend answers a ping of its own address."""
+
+    needs_port: ClassVar[bool] = False
+
+    type: Literal["icmp"]
+    """A ping of the backend's own address."""
+
+
+class CommandCheck(BaseCheck):
+    """A command ends with status 0.
+
+    Its environment has VIP, PORT and BACKEND, and MARK: a socket with that mark (``ping -m``,
+    SO_MARK) reaches the VIP on this very backend.
+    """
+
+    type: Literal["command"]
+    """A command."""
+
+    argv: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    """The command with its arguments; no shell reads them."""
+
+
+class AgentCheck(BaseCheck):
+    """An agent at the backend's own address says how it is, in the words HAProxy's agents use."""
+
+    type: Literal["agent"]
+    """An agent's report."""
+
+    port: Port
+    """Where the agent listens."""
+
+    send: str = ""
+    """What to send first."""
+
+
+Check = Annotated[
+    TcpCheck | HttpCheck | HttpsCheck | DnsCheck | UdpCheck | IcmpCheck | CommandCheck | AgentCheck,
+    Field(discriminator="type"),
+]
+"""Any check; ``type`` says which."""

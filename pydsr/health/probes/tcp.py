@@ -1,0 +1,17 @@
+"""TCP: the connection is the answer."""
+
+from __future__ import annotations
+
+from pydsr.health.attempt import Attempt
+from pydsr.health.models import TcpCheck
+from pydsr.health.outcome import Result
+
+
+async def probe(_: TcpCheck, attempt: Attempt) -> Result:
+    """Connect.
+
+    Raises:
+        OSError: there is no connection.
+    """
+    async with attempt.connected():
+        return Result.good()

@@ -1,0 +1,28 @@
+"""UDP: a datagram is answered."""
+
+from __future__ import annotations
+
+import re
+from contextlib import aclosing
+
+from pydsr.health.attempt import Attempt
+from pydsr.health.models import UdpCheck
+from pydsr.health.outcome import Outcome, Result
+
+_SHOWN = 40
+
+
+async def probe(check: UdpCheck, attempt: Attempt) -> Result:
+    """Send a datagram, and compare the first answer with what is expected.
+
+    Raises:
+        OSError: an ICMP error came back.
+    """
+    async with aclosing(attempt.exchange(check.payload)) as answers:
+        answer = await anext(answers)
+    if check.expect is None or re.match(check.expect, answer.decode("latin-1"), re.DOTALL):
+        return Result.good()
+    return Result(
+        Outcome.WRONG_ANSWER,
+        f"{attempt.target} answers {answer[:_SHOWN]!r}, which is not {check.expect!r}",
+    )

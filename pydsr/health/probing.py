@@ -1,0 +1,99 @@
+"""Makes one check: asks, and finds out what is wrong where no good answer comes.
+
+While an attempt has no answer for part of its time, an investigation looks around beside it. So a
+check that fails is explained when its time is up, and one that passes costs nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from pydsr.health.attempt import Attempt
+from pydsr.health.diagnosis import diagnose, is_decided
+from pydsr.health.evidence import Investigation
+from pydsr.health.models import (
+    AgentCheck,
+    Check,
+    CommandCheck,
+    DnsCheck,
+    HttpCheck,
+    HttpsCheck,
+    IcmpCheck,
+    TcpCheck,
+    UdpCheck,
+)
+from pydsr.health.outcome import Outcome, Result
+from pydsr.health.probes import agent, command, dns, icmp, tcp, udp, web
+from pydsr.health.targets import Job
+
+_Probe = Callable[[Any, Attempt], Awaitable[Result]]
+
+_PROBES: dict[type, _Probe] = {
+    TcpCheck: tcp.probe,
+    HttpCheck: web.probe_http,
+    HttpsCheck: web.probe_https,
+    DnsCheck: dns.probe,
+    UdpCheck: udp.probe,
+    IcmpCheck: icmp.probe,
+    CommandCheck: command.probe,
+    AgentCheck: agent.probe,
+}
+
+PATIENCE = 0.4
+"""After what part of the timeout without an answer an investigation begins."""
+
+
+async def check_once(job: Job, mark: int) -> Result:
+    """Make one check, which takes no longer than its timeout and some milliseconds.
+
+    Args:
+        job: what is checked, and where.
+        mark: of sockets that reach it; from :meth:`pydsr.health.steering.Steering.mark`.
+    """
+    check, target = job.check, job.target
+    attempt = Attempt(target, mark)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    investigation = Investigation(target, mark, _is_stream(check))
+    waiting = None
+    if not isinstance(check, CommandCheck):
+        waiting = loop.call_later(check.timeout * PATIENCE, investigation.start)
+    try:
+        result = await _attempted(check, attempt, investigation)
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+        await investigation.cancel()
+    return replace(result, seconds=loop.time() - started)
+
+
+async def _attempted(check: Check, attempt: Attempt, investigation: Investigation) -> Result:
+    error: OSError | None = None
+    try:
+        async with asyncio.timeout(check.timeout):
+            return await _PROBES[type(check)](check, attempt)
+    except OSError as raised:  # TimeoutError is one
+        error = raised
+    if isinstance(check, CommandCheck):
+        return Result(Outcome.TIMED_OUT, f"{attempt.target}: {check.argv[0]} did not end in time")
+    if error.errno == errno.EPERM:
+        return Result(
+            Outcome.UNSTEERED,
+            "this process may not send marked packets to backends",
+            "run as root (sudo), or with the capabilities NET_ADMIN and NET_RAW; and let a filter "
+            "of this machine (nft list ruleset) pass its own packets to the VIPs",
+        )
+    symptoms = attempt.symptoms(error)
+    if is_decided(symptoms):
+        return diagnose(attempt.target, symptoms)
+    return diagnose(attempt.target, symptoms, await investigation.end())
+
+
+def _is_stream(check: Check) -> bool:
+    return isinstance(check, TcpCheck | HttpCheck | HttpsCheck) or (
+        isinstance(check, DnsCheck) and check.transport == "tcp"
+    )

@@ -1,0 +1,112 @@
+"""Bytes over a connected socket, plain or by TLS, without transports.
+
+A check ends at any moment, by its timeout; so the socket is the check's own, and closing it is
+all there is to do. asyncio's streams would close it later, and in their own time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+_CHUNK = 16384
+_T = TypeVar("_T")
+
+
+class Stream(Protocol):
+    """What can be written to and read from."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it."""
+
+    async def receive(self) -> bytes:
+        """Return what has come; empty at the end."""
+
+
+class PlainStream:
+    """Bytes as they are."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it."""
+        await self._loop.sock_sendall(self._connection, data)
+
+    async def receive(self) -> bytes:
+        """Return what has come; empty at the end."""
+        return await self._loop.sock_recv(self._connection, _CHUNK)
+
+    async def read_exactly(self, length: int) -> bytes:
+        """Return that many bytes.
+
+        Raises:
+            ConnectionResetError: the other side ended before.
+        """
+        data = b""
+        while len(data) < length:
+            more = await self._loop.sock_recv(self._connection, length - len(data))
+            if not more:
+                raise ended()
+            data += more
+        return data
+
+
+class TlsStream:
+    """Bytes by TLS, over the memory of an SSL object (see "Memory BIO Support" of ``ssl``)."""
+
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext, name: str) -> None:
+        self._plain = PlainStream(connection)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+
+    async def greet(self) -> dict[str, Any]:
+        """Do the handshake, and return the certificate as ``SSLObject.getpeercert`` has it.
+
+        Raises:
+            ssl.SSLError: the certificate is not trusted, or this is no TLS.
+        """
+        await self._until_done(self._tls.do_handshake)
+        certificate = self._tls.getpeercert()
+        return dict(certificate or {})
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it."""
+        await self._until_done(lambda: self._tls.write(data))
+
+    async def receive(self) -> bytes:
+        """Return what has come; empty at the end."""
+        try:
+            return await self._until_done(lambda: self._tls.read(_CHUNK))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    async def _until_done(self, step: Callable[[], _T]) -> _T:
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                data = await self._plain.receive()
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            else:
+                await self._flush()
+                return done
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            await self._plain.send(self._outgoing.read())
+
+
+def ended() -> ConnectionResetError:
+    """Return the error for a connection that the other side ended too soon."""
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))

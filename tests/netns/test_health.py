@@ -1,0 +1,284 @@
+"""Every failure that health checks tell apart, caused for real, is reported as what it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pydsr.health.outcome import Outcome
+from tests.netns.checked import BACKEND, Checked, made_check
+from tests.netns.hosts import Host, eventually
+
+
+@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
+def checked(lb: Host, peer: Host, request: pytest.FixtureRequest) -> Checked:
+    """A backend without a server, which has the VIP."""
+    made = Checked(lb, peer, request.param)
+    made.add_vip()
+    return made
+
+
+@pytest.fixture
+def checked4(lb: Host, peer: Host) -> Checked:
+    """The same for what does not depend on the IP version."""
+    made = Checked(lb, peer)
+    made.add_vip()
+    return made
+
+
+@pytest.fixture
+def web(checked: Checked, tmp_path: Path) -> Iterator[int]:
+    """The pid of a web server on the backend."""
+    with checked.nginx(tmp_path) as pid:
+        yield pid
+
+
+@pytest.mark.usefixtures("web")
+def test_a_backend_that_answers_for_the_vip_is_good(checked: Checked) -> None:
+    jobs = [
+        checked.job(made_check("tcp")),
+        checked.job(made_check("http", body="hello", status=[200])),
+        checked.job(made_check("http", host="www.example", body="^hello www.example$")),
+        checked.job(made_check("http", path="/broken", status=["5xx"], method="HEAD")),
+        checked.job(made_check("icmp")),
+    ]
+    assert [Outcome.GOOD] * len(jobs) == [result.outcome for result in checked.results(*jobs)]
+
+
+@pytest.mark.usefixtures("web")
+def test_a_wrong_status_or_body_is_a_wrong_answer(checked: Checked) -> None:
+    status = checked.result("http", path="/broken")
+    body = checked.result("http", body="good ?bye")
+    assert [Outcome.WRONG_ANSWER] * 2 == [status.outcome, body.outcome]
+    assert "status 503 for /broken" in status.message
+    assert "'good ?bye' is not in the body" in body.message
+
+
+@pytest.mark.usefixtures("web")
+@pytest.mark.parametrize("kind", ["tcp", "http"])
+def test_a_vip_that_is_removed_is_missing(checked: Checked, kind: str) -> None:
+    assert checked.result(kind).is_good
+    checked.remove_vip()
+    result = checked.result(kind)
+    assert Outcome.VIP_MISSING == result.outcome
+    assert f"{checked.address} does not have {checked.vip}" in result.message
+    assert f"ip address add {checked.vip}" in result.hint
+
+
+@pytest.mark.usefixtures("web")
+def test_a_vip_that_is_forwarded_is_missing_at_once(checked: Checked) -> None:
+    """Not even another backend can answer in its place: the packet has one hop."""
+    checked.remove_vip()
+    family = "ipv4.ip_forward" if checked.version == 4 else "ipv6.conf.all.forwarding"
+    checked.backend.run("sysctl", "-qw", f"net.{family}=1")
+    result = checked.result("tcp")
+    assert Outcome.VIP_MISSING == result.outcome
+    assert "forwards its packets" in result.message
+    assert result.seconds < 0.2
+
+
+def test_a_port_without_a_server_is_closed(checked: Checked) -> None:
+    cases: list[tuple[str, dict[str, str]]] = [("tcp", {}), ("http", {}), ("udp", {"send": "x"})]
+    for kind, settings in cases:
+        result = checked.result(kind, 81, **settings)
+        assert Outcome.PORT_CLOSED == result.outcome, kind
+        assert result.seconds < 0.2
+
+
+def test_a_server_at_the_backends_own_address_does_not_serve_the_vip(checked: Checked) -> None:
+    with checked.echoing(checked.address):
+        assert Outcome.PORT_CLOSED == checked.result("udp", 5353, send="x").outcome
+
+
+def test_a_udp_server_that_answers_from_its_own_address_is_a_wrong_source(
+    checked4: Checked,
+) -> None:
+    """Bound to every address, a server that does not look where it was asked answers so."""
+    with checked4.echoing("0.0.0.0", 5353):
+        result = checked4.result("udp", 5353, send="x")
+    assert Outcome.WRONG_SOURCE == result.outcome
+    assert "comes from 10.66.0.2, not from 10.66.0.80" in result.message
+    with checked4.echoing(checked4.vip, 5354):
+        assert checked4.result("udp", 5354, send="x").is_good
+
+
+@pytest.mark.usefixtures("web")
+def test_a_source_that_the_backend_translates_is_a_wrong_source(checked: Checked) -> None:
+    family = "ip" if checked.version == 4 else "ip6"
+    translate = f"{family} saddr {checked.vip} {family} saddr set {checked.address}"
+    checked.backend.run("nft", "add table inet t")
+    checked.backend.run("nft", "add chain inet t out { type filter hook output priority raw + 1; }")
+    checked.backend.run("nft", f"add rule inet t out {translate}")
+    result = checked.result("tcp")
+    assert Outcome.WRONG_SOURCE == result.outcome
+    assert f"comes from {checked.address}" in result.message
+
+
+def test_a_backend_off_the_network_is_no_neighbour(checked: Checked) -> None:
+    checked.result("tcp")
+    checked.backend.run("ip", "link", "set", "eth0", "down")
+    for kind in ("tcp", "icmp"):
+        result = checked.result(kind)
+        assert Outcome.NO_NEIGHBOUR == result.outcome, result
+        assert checked.address in result.message
+
+
+def test_a_stopped_server_takes_connections_and_times_out(checked: Checked, web: int) -> None:
+    os.kill(web, signal.SIGSTOP)
+    assert checked.result("tcp").is_good
+    result = checked.result("http")
+    assert Outcome.TIMED_OUT == result.outcome
+    assert "takes connections, but does not answer" in result.message
+
+
+def test_a_filter_that_drops_is_no_missing_vip(checked: Checked) -> None:
+    checked.backend.run("nft", "add table inet t")
+    checked.backend.run("nft", "add chain inet t in { type filter hook input priority 0; }")
+    checked.backend.run("nft", "add rule inet t in tcp dport 80 drop")
+    result = checked.result("tcp")
+    assert Outcome.TIMED_OUT == result.outcome
+    assert "the VIP answers ping there" in result.message
+
+
+def test_a_filter_that_refuses_is_told_apart(checked: Checked) -> None:
+    checked.backend.run("nft", "add table inet t")
+    checked.backend.run("nft", "add chain inet t in { type filter hook input priority 0; }")
+    reject = "reject with icmpx type admin-prohibited"
+    checked.backend.run("nft", f"add rule inet t in meta l4proto {{ tcp, udp }} {reject}")
+    cases: list[tuple[str, dict[str, str]]] = [("tcp", {}), ("udp", {"send": "x"})]
+    for kind, settings in cases:
+        result = checked.result(kind, **settings)
+        assert Outcome.REJECTED == result.outcome, kind
+        assert result.seconds < 0.2
+
+
+def test_a_server_that_hangs_up_has_broken_off(checked: Checked) -> None:
+    with checked.taking(lambda _: None):
+        assert checked.result("tcp").is_good
+        assert Outcome.BROKEN_OFF == checked.result("http").outcome
+
+
+def test_what_is_no_http_is_a_wrong_answer(checked4: Checked) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(b"220 mail\r\n")
+
+    with checked4.taking(answer):
+        result = checked4.result("http")
+    assert Outcome.WRONG_ANSWER == result.outcome
+    assert "answers no HTTP" in result.message
+
+
+def test_a_filter_of_this_machine_is_not_blamed_on_the_backend(
+    checked4: Checked, tmp_path: Path
+) -> None:
+    """A VIP in no network of the balancer, and a reverse path filter: replies are dropped here."""
+    routed = "192.0.2.80"
+    checked4.backend.run("ip", "address", "add", f"{routed}/32", "dev", "lo")
+    with checked4.nginx(tmp_path):
+        elsewhere = RoutedChecked(checked4.lb, checked4.backend)
+        assert elsewhere.result("tcp").is_good
+        for mode in (1, 2):
+            setting = f"net.ipv4.conf.eth0.rp_filter={mode}"
+            checked4.lb.run("sysctl", "-qw", setting)
+            result = elsewhere.result("tcp")
+            assert Outcome.FILTERED_HERE == result.outcome
+            assert checked4.result("tcp").is_good
+        checked4.lb.run("ip", "route", "add", "default", "via", "10.66.0.2")
+        assert elsewhere.result("tcp").is_good
+
+
+class RoutedChecked(Checked):
+    """The same with a VIP that is routed to the balancer."""
+
+    @property
+    def vip(self) -> str:
+        """A virtual IP of no network of the balancer."""
+        return "192.0.2.80"
+
+
+@pytest.mark.usefixtures("web")
+def test_a_mac_by_hand_is_where_a_check_goes(checked: Checked) -> None:
+    check, mac = made_check("http"), checked.backend.mac()
+    right = checked.job(check, mac=mac)
+    wrong = checked.job(check, mac="02:00:00:00:00:99")
+    other = checked.job(check, mac=mac, backend=BACKEND[10 - checked.version])
+    found = [result.outcome for result in checked.results(right, wrong, other)]
+    assert [Outcome.GOOD, Outcome.TIMED_OUT, Outcome.GOOD] == found
+
+
+@pytest.mark.usefixtures("web")
+def test_an_ipv4_vip_is_checked_on_a_backend_known_by_ipv6(checked: Checked) -> None:
+    if checked.version == 4:
+        job = checked.job(made_check("http"), backend=BACKEND[6])
+        assert checked.results(job)[0].is_good
+
+
+def test_dns_answers_are_compared(checked: Checked) -> None:
+    cases: list[tuple[Outcome, dict[str, Any]]] = [
+        (Outcome.GOOD, {"name": "www.test", "answers": ["192.0.2.7"]}),
+        (Outcome.GOOD, {"name": "www.test.", "transport": "tcp", "answers": ["192.0.2.7"]}),
+        (Outcome.GOOD, {"name": "text.test", "record": "TXT", "answers": ["hello"]}),
+        (Outcome.WRONG_ANSWER, {"name": "www.test", "answers": ["192.0.2.8"]}),
+        (Outcome.WRONG_ANSWER, {"name": "else.where", "answers": []}),
+        (Outcome.GOOD, {"name": "else.where", "rcode": "REFUSED"}),
+    ]
+    with checked.dnsmasq():
+        jobs = [checked.job(made_check("dns", **settings), 53) for _, settings in cases]
+        results = checked.results(*jobs)
+    assert [expected for expected, _ in cases] == [result.outcome for result in results]
+
+
+def test_a_udp_answer_is_compared(checked: Checked) -> None:
+    with checked.echoing(checked.vip):
+        job = checked.job(made_check("udp", send="ping", expect="pi.g"), 5353)
+        other = checked.job(made_check("udp", send_hex="00ff", expect="pong"), 5353)
+        results = checked.results(job, other)
+    assert [Outcome.GOOD, Outcome.WRONG_ANSWER] == [result.outcome for result in results]
+
+
+def test_a_command_is_told_what_to_check(checked: Checked) -> None:
+    script = f'[ "$VIP $PORT $BACKEND" = "{checked.vip} 80 {checked.address}" ]'
+    good = checked.job(made_check("command", argv=["sh", "-c", script]))
+    ping = checked.job(made_check("command", argv=["sh", "-c", 'ping -c1 -W1 -m "$MARK" "$VIP"']))
+    bad = checked.job(made_check("command", argv=["sh", "-c", "echo oh no; exit 3"]))
+    slow = checked.job(made_check("command", argv=["sh", "-c", "sleep 33.125 & sleep 33.125"]))
+    none = checked.job(made_check("command", argv=["/nowhere"]))
+    results = checked.results(good, ping, bad, slow, none)
+    wrong = Outcome.WRONG_ANSWER
+    outcomes = [result.outcome for result in results]
+    assert [Outcome.GOOD, Outcome.GOOD, wrong, Outcome.TIMED_OUT, wrong] == outcomes
+    assert "ends with status 3: oh no" in results[2].message
+    running = ["pgrep", "--full", "--exact", "sleep 33.125"]
+    assert eventually(lambda: subprocess.run(running, check=False).returncode == 1)
+
+
+def test_an_agent_speaks_for_its_backend(checked: Checked) -> None:
+    def says(line: bytes) -> AbstractContextManager[None]:
+        return checked.taking(lambda connection: connection.sendall(line), 7777)
+
+    with says(b"up 50%\n"):
+        result = checked.result("agent", port=7777)
+    assert result.is_good
+    assert result.report is not None
+    assert 50 == result.report.percent
+    with says(b"down # disk full\n"):
+        result = checked.result("agent", port=7777)
+    assert Outcome.DECLARED_DOWN == result.outcome
+    assert "disk full" in result.message
+    assert Outcome.PORT_CLOSED == checked.result("agent", port=7778).outcome
+
+
+def test_this_machines_interface_down_is_not_blamed_on_the_backend(checked: Checked) -> None:
+    checked.lb.run("ip", "link", "set", "eth0", "down")
+    result = checked.result("tcp")
+    assert Outcome.UNSTEERED == result.outcome
+    assert result.outcome.blames_this_machine
