@@ -68,7 +68,7 @@ def judge(judgement: Judgement, passed: bool, pace: Pace, now: float) -> Judgeme
         now: seconds of the caller's clock.
     """
     if passed == judgement.is_up:
-        return replace(judgement, against=0)
+        return replace(judgement, against=0) if judgement.against else judgement
     against = judgement.against + 1
     if against < (pace.rise if passed else pace.fall):
         return replace(judgement, against=against)

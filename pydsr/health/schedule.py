@@ -40,6 +40,15 @@ class Verdict:
         return self.judgement.is_up != self.before.is_up
 
 
+@dataclass
+class _Watch:
+    """A job under way, and what is held of it."""
+
+    job: Job
+    judgement: Judgement
+    task: asyncio.Task[None] | None = None
+
+
 class Scheduler:
     """Makes checks for the length of an ``async with`` block; nothing goes on after it.
 
@@ -57,8 +66,7 @@ class Scheduler:
     ) -> None:
         self._probe = probe
         self._report = report
-        self._tasks: dict[Job, asyncio.Task[None]] = {}
-        self._held: dict[Job, Judgement] = {}
+        self._watches: dict[Job, _Watch] = {}
         self._places = 0
         self._group = asyncio.TaskGroup()
 
@@ -72,9 +80,10 @@ class Scheduler:
 
     def keep(self, jobs: Mapping[Job, object]) -> None:
         """Stop all jobs but these."""
-        for job in self._tasks.keys() - jobs.keys():
-            self._tasks.pop(job).cancel()
-            del self._held[job]
+        for job in self._watches.keys() - jobs.keys():
+            task = self._watches.pop(job).task
+            if task is not None:
+                task.cancel()
 
     def add(self, jobs: Mapping[Job, bool]) -> None:
         """Start jobs; those there are already go on as they are.
@@ -85,29 +94,29 @@ class Scheduler:
         now = asyncio.get_running_loop().time()
         allow_files(len(jobs) + SPARE_FILES)
         for job, is_up in jobs.items():
-            if job not in self._tasks:
-                self._held[job] = Judgement(is_up, since=now)
+            if job not in self._watches:
+                self._watches[job] = watch = _Watch(job, Judgement(is_up, since=now))
                 due = first_start(now, self._places, job.check.pace)
                 self._places += 1
-                self._tasks[job] = self._group.create_task(self._repeat(job, due))
+                watch.task = self._group.create_task(self._repeat(watch, due))
 
     def judgement(self, job: Job) -> Judgement | None:
         """Return what is held of a job's target; None where there is no such job."""
-        return self._held.get(job)
+        watch = self._watches.get(job)
+        return watch.judgement if watch is not None else None
 
-    async def _repeat(self, job: Job, due: float) -> None:
+    async def _repeat(self, watch: _Watch, due: float) -> None:
         loop = asyncio.get_running_loop()
-        pace = job.check.pace
+        pace = watch.job.check.pace
         while True:
             await asyncio.sleep(due - loop.time())
             started = loop.time()
-            result = await self._probe(job)
-            before = self._held[job]
+            result = await self._probe(watch.job)
             ended = loop.time()
-            held = judge(before, result.is_good, pace, ended)
-            self._held[job] = held
+            before = watch.judgement
+            watch.judgement = held = judge(before, result.is_good, pace, ended)
             due = next_start(started, ended, held, pace, random.random())  # noqa: S311
-            self._report(Verdict(job, result, held, before))
+            self._report(Verdict(watch.job, result, held, before))
 
 
 def allow_files(number: int) -> None:
