@@ -52,10 +52,17 @@ class Command:
 
 @dataclass
 class Cost:
-    """What it cost: milliseconds of each round, and the most memory of one, in MiB."""
+    """What it cost.
+
+    Attributes:
+        milliseconds: from exec to exit, of each round.
+        processor: milliseconds of a processor, which other work on the machine changes little.
+        memory: the most of one round, in MiB.
+    """
 
     command: Command
     milliseconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     memory: float = 0.0
 
 
@@ -89,6 +96,7 @@ class Balancer:
             )
             _, status, usage = os.wait4(process.pid, 0)
             cost.milliseconds.append(1000 * (time.perf_counter() - begun))
+            cost.processor.append(1000 * (usage.ru_utime + usage.ru_stime))
             process.returncode = os.waitstatus_to_exitcode(status)
             if process.returncode:
                 errors.seek(0)
@@ -182,7 +190,7 @@ def as_table(costs: Sequence[Cost], caption: str) -> Table:
     """Return the costs beside the goals."""
     table = Table(title="Commands, from exec to exit", caption=caption)
     table.add_column("command", no_wrap=True)
-    for heading in ("ms", "least", "goal", "MiB"):
+    for heading in ("ms", "least", "of a processor", "goal", "MiB"):
         table.add_column(heading, justify="right")
     for cost in costs:
         middle = median(cost.milliseconds)
@@ -191,6 +199,7 @@ def as_table(costs: Sequence[Cost], caption: str) -> Table:
             cost.command.name,
             f"{middle:.0f}",
             f"{min(cost.milliseconds):.0f}",
+            f"{median(cost.processor):.0f}",
             f"{cost.command.goal:.0f}" if cost.command.goal else "",
             f"{cost.memory:.0f}",
             style="red" if missed else "",
@@ -207,6 +216,7 @@ def as_json(costs: Sequence[Cost], maps: dict[str, int]) -> dict[str, Any]:
                 "command": cost.command.name,
                 "goal_ms": cost.command.goal,
                 "ms": [round(each, 1) for each in cost.milliseconds],
+                "processor_ms": [round(each, 1) for each in cost.processor],
                 "memory_mib": round(cost.memory, 1),
             }
             for cost in costs
