@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Self
 
+from pydsr.health.inquiries import Inquiries
 from pydsr.health.judgement import Judgement
 from pydsr.health.models import Check
 from pydsr.health.outcome import Outcome, Result
@@ -37,6 +38,7 @@ class Checker:
     def __init__(self, report: Callable[[Verdict, frozenset[Endpoint]], None]) -> None:
         self._report = report
         self._steering = Steering()
+        self._inquiries = Inquiries()
         self._scheduler = Scheduler(self._probe, self._tell)
         self._services: Mapping[Job, frozenset[Endpoint]] = {}
         self._jobs: dict[tuple[Endpoint, IPAddress], list[Job]] = {}
@@ -88,7 +90,7 @@ class Checker:
         return [judgement for judgement in held if judgement is not None]
 
     async def _probe(self, job: Job) -> Result:
-        result = await check_once(job, self._steering.mark(job.target.route))
+        result = await check_once(job, self._steering.mark(job.target.route), self._inquiries)
         if result.outcome is Outcome.UNSTEERED:
             await self._refresh()
         return result

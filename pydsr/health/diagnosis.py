@@ -20,13 +20,11 @@ from __future__ import annotations
 import errno
 
 from pydsr.health.outcome import Outcome, Result
-from pydsr.health.symptoms import Evidence, IcmpError, Symptoms
+from pydsr.health.symptoms import NOTHING_KNOWN, Evidence, IcmpError, Symptoms
 from pydsr.health.targets import Target
 
 _NO_WAY = (errno.EACCES, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENODEV)
 """Errors of this machine's own: EACCES is what a prohibited route gives."""
-
-NOTHING_KNOWN = Evidence()
 
 
 def is_decided(symptoms: Symptoms) -> bool:
@@ -69,7 +67,7 @@ def diagnose(target: Target, symptoms: Symptoms, evidence: Evidence = NOTHING_KN
         return _by_icmp(target, symptoms.icmp, asked, symptoms.is_own_address)
     if symptoms.errno == errno.ECONNREFUSED:
         return _closed(target, asked)
-    if evidence.has_neighbour is False:
+    if evidence.has_neighbour is False and not evidence.backend_answers:
         return Result(
             Outcome.NO_NEIGHBOUR,
             f"{backend} does not say where it is (ARP, neighbour discovery)",

@@ -15,6 +15,7 @@ from typing import Any
 from pydsr.health.attempt import Attempt
 from pydsr.health.diagnosis import diagnose, is_decided
 from pydsr.health.evidence import Investigation
+from pydsr.health.inquiries import Inquiries, Inquiry
 from pydsr.health.models import (
     AgentCheck,
     Check,
@@ -28,6 +29,7 @@ from pydsr.health.models import (
 )
 from pydsr.health.outcome import Outcome, Result
 from pydsr.health.probes import agent, command, dns, icmp, tcp, udp, web
+from pydsr.health.symptoms import NOTHING_KNOWN, Evidence
 from pydsr.health.targets import Job
 
 _Probe = Callable[[Any, Attempt], Awaitable[Result]]
@@ -47,31 +49,29 @@ PATIENCE = 0.4
 """After what part of the timeout without an answer an investigation begins."""
 
 
-async def check_once(job: Job, mark: int) -> Result:
+async def check_once(job: Job, mark: int, inquiries: Inquiries) -> Result:
     """Make one check, which takes no longer than its timeout and some milliseconds.
 
     Args:
         job: what is checked, and where.
         mark: of sockets that reach it; from :meth:`pydsr.health.steering.Steering.mark`.
+        inquiries: of all checks that are made beside it.
     """
     check, target = job.check, job.target
     attempt = Attempt(target, mark)
     loop = asyncio.get_running_loop()
     started = loop.time()
-    investigation = Investigation(target, mark, _is_stream(check))
-    waiting = None
+    inquiry = Inquiry(inquiries, Investigation(target, mark, _is_stream(check)))
     if not isinstance(check, CommandCheck):
-        waiting = loop.call_later(check.timeout * PATIENCE, investigation.start)
+        inquiry.begin_after(check.timeout * PATIENCE)
     try:
-        result = await _attempted(check, attempt, investigation)
+        result = await _attempted(check, attempt, inquiry)
     finally:
-        if waiting is not None:
-            waiting.cancel()
-        await investigation.cancel()
+        await inquiry.close()
     return replace(result, seconds=loop.time() - started)
 
 
-async def _attempted(check: Check, attempt: Attempt, investigation: Investigation) -> Result:
+async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry) -> Result:
     error: OSError | None = None
     try:
         async with asyncio.timeout(check.timeout):
@@ -90,7 +90,11 @@ async def _attempted(check: Check, attempt: Attempt, investigation: Investigatio
     symptoms = attempt.symptoms(error)
     if is_decided(symptoms):
         return diagnose(attempt.target, symptoms)
-    return diagnose(attempt.target, symptoms, await investigation.end())
+    evidence = await inquiry.evidence()
+    if symptoms.errno == errno.EHOSTUNREACH and evidence == NOTHING_KNOWN:
+        # This machine's own word, and it came at once: the kernel has given up on the neighbour.
+        evidence = Evidence(has_neighbour=False)
+    return diagnose(attempt.target, symptoms, evidence)
 
 
 def _is_stream(check: Check) -> bool:

@@ -75,3 +75,6 @@ class Evidence:
     vip_answers: bool | None = None
     wrong_source: IPAddress | None = None
     filter: str = ""
+
+
+NOTHING_KNOWN = Evidence()

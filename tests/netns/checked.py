@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from pydsr.health.inquiries import Inquiries
 from pydsr.health.models import Check
 from pydsr.health.outcome import Result
 from pydsr.health.probing import check_once
@@ -110,7 +112,9 @@ class Checked:
             async with Steering() as steering:
                 await steering.steer(job.target for job in jobs)
                 marks = [steering.mark(job.target.route) for job in jobs]
-                return await asyncio.gather(*map(check_once, jobs, marks))
+                inquiries = Inquiries()
+                checks = map(check_once, jobs, marks, repeat(inquiries))
+                return await asyncio.gather(*checks)
 
         with entered(self.lb.name):
             return asyncio.run(run())
