@@ -64,7 +64,8 @@ def apply(
 
     Services that it does not name are removed, interfaces that it names are attached; others stay
     attached. Everything is checked first, and a file that is wrong changes nothing. Each service
-    changes in one step, and no flow of a backend that stays is broken.
+    changes in one step, and no flow of a backend that stays is broken, but for those of a service
+    whose affinity or netmask changes.
 
     FILE may be - for stdin. docs/example.yaml shows all that can be in one; `pydsr schema` tells
     editors; `pydsr export` writes one to begin with.
