@@ -233,7 +233,7 @@ async def _add(ip: AsyncIPRoute, entry: Entry) -> None:
                 # Replaced, as its MAC may have changed.
                 await ip.neigh("replace", state=ndmsg.NUD_PERMANENT, **_neighbour(entry))
             case RouteEntry():
-                await ip.route("replace", **_route(entry))
+                await ip.route("add", **_route(entry))
             case RuleEntry():
                 await ip.rule("add", **_rule(entry))
     except NetlinkError as error:
