@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
 
 
 class ExitStatus(IntEnum):
@@ -40,7 +41,13 @@ class InputError(PydsrError):
 
 
 class BackendUnresolvedError(PydsrError):
-    """A backend has no usable MAC: it does not answer, or is not on an attached link."""
+    """A backend has no usable MAC: it does not answer, or is not on an attached link.
+
+    Attributes:
+        silent: the addresses of those that do not answer; empty where that is not what is wrong.
+    """
+
+    silent: frozenset[IPv4Address | IPv6Address] = frozenset()
 
 
 class PermissionDeniedError(PydsrError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -132,6 +132,27 @@ class Network:
                 places = map(self._through_bridge, known.get(address, ()))
                 self._seen[address] = [place for place in places if place is not None]
         return self._seen
+
+    def place_at(self, device: int, mac: MacAddress) -> Place | None:
+        """Return the place of a host behind a device; None where the balancer is not on that."""
+        segment = self._segments.get(device)
+        if segment is None:
+            return None
+        return self._through_bridge(Place(mac, segment.ifindex, segment.tags))
+
+    @property
+    def devices(self) -> Collection[int]:
+        """The indices of the devices that backends can be behind."""
+        return self._segments.keys() if self._attached else ()
+
+    def device_of(self, address: IPAddress) -> int:
+        """Return the index of the device that an address is directly behind.
+
+        Raises:
+            BackendUnresolvedError: it is routed, local, or behind another interface.
+        """
+        with links.netlink() as ip:
+            return neighbours.device_of(ip, address, self._segments)
 
     def refuse_own_mac(self, address: IPAddress, place: Place) -> None:
         """Refuse a backend that is to have the MAC of one of the balancer's interfaces.

@@ -31,6 +31,8 @@ _COMMANDS = {
     "apply": ("pydsr.cli.configuration", "apply"),
     "export": ("pydsr.cli.configuration", "export"),
     "schema": ("pydsr.cli.configuration", "schema"),
+    "run": ("pydsr.cli.run", "run"),
+    "events": ("pydsr.cli.run", "events"),
     "stats": ("pydsr.cli.traffic", "stats"),
     "top": ("pydsr.cli.traffic", "top"),
     "explain": ("pydsr.cli.traffic", "explain"),

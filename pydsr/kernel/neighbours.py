@@ -211,8 +211,10 @@ def _unanswered(
     devices = sorted({links[address] for address in missing})
     where = ", ".join(ip.get_links(index)[0].get("ifname") for index in devices)
     plural = len(missing) > 1
-    return BackendUnresolvedError(
+    error = BackendUnresolvedError(
         f"backend{'s' * plural} {names} do{'es' * (not plural)} not answer ARP/ND on {where}",
         "is it up, and on this network? `ping` it from here; or name its MAC yourself with "
         "ADDR@MAC",
     )
+    error.silent = frozenset(missing)
+    return error

@@ -28,6 +28,11 @@ MAY_IMPORT = {
     "pydsr.changes": set(),
     "pydsr.features": {"pydsr.errors", "pydsr.model"},
     "pydsr.segments": {"pydsr.model"},
+    "pydsr.news": {"pydsr.model", "pydsr.segments"},
+    "pydsr.daemon.events": set(),
+    "pydsr.daemon.reactions": {"pydsr.model", "pydsr.news", "pydsr.segments"},
+    "pydsr.daemon.service_manager": set(),
+    "pydsr.daemon.watching": set(),
     "pydsr.suitability": {"pydsr.errors", "pydsr.segments"},
     "pydsr.acl": {"pydsr.changes", "pydsr.errors", "pydsr.model"},
     "pydsr.flows": set(),
@@ -83,8 +88,9 @@ BELONGS_TO = {
 """The packages that may import a third party's; there are no others."""
 
 STAYS_OUT_OF = {
-    "pydsr.kernel": {"pydsr.balancer", "pydsr.planner", "pydsr.lab", "pydsr.view"},
-    "pydsr.lab": {"pydsr.balancer", "pydsr.planner", "pydsr.view"},
+    "pydsr.kernel": {"pydsr.balancer", "pydsr.daemon", "pydsr.planner", "pydsr.lab", "pydsr.view"},
+    "pydsr.lab": {"pydsr.balancer", "pydsr.daemon", "pydsr.planner", "pydsr.view"},
+    "pydsr.daemon": {"pydsr.lab", "pydsr.view"},
     "pydsr.config": {
         "pydsr.applying",
         "pydsr.balancer",
@@ -100,9 +106,9 @@ STAYS_OUT_OF = {
         "pydsr.lab",
         "pydsr.view",
     },
-    "pydsr.applying": {"pydsr.config", "pydsr.lab", "pydsr.view"},
+    "pydsr.applying": {"pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
     "pydsr.view": {"pydsr.attached", "pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
-    "pydsr.balancer": {"pydsr.lab", "pydsr.view"},
+    "pydsr.balancer": {"pydsr.daemon", "pydsr.lab", "pydsr.view"},
 }
 """What else a package must not know of; the command line is for nobody to import."""
 

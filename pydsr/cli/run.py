@@ -1,0 +1,110 @@
+"""``pydsr run`` and ``pydsr events``: the daemon, and what it says has happened."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from pathlib import Path
+
+import click
+
+from pydsr.cli.output import json_option
+from pydsr.errors import InputError, PydsrError
+
+_log = logging.getLogger(__name__)
+_RUNTIME = Path("/run/pydsr")
+
+
+def _runtime_option(command: click.decorators.FC) -> click.decorators.FC:
+    return click.option(
+        "--runtime-directory",
+        "runtime",
+        type=click.Path(path_type=Path),
+        default=_RUNTIME,
+        show_default=True,
+        envvar="PYDSR_RUNTIME_DIRECTORY",
+        help="Directory of the daemon's socket.",
+    )(command)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--notify",
+    metavar="COMMAND",
+    help="Run this for every event, which it gets as JSON on its stdin.",
+)
+@click.option(
+    "--detach-on-exit", is_flag=True, help="Take the data plane off when the daemon ends."
+)
+@_runtime_option
+@click.pass_obj
+def run(
+    directory: Path, file: Path, notify: str | None, detach_on_exit: bool, runtime: Path
+) -> None:
+    """Run the daemon: apply a file, and keep the balancer as it says.
+
+    The file is applied at the start, and again when it changes or SIGHUP comes; one that is wrong
+    changes nothing. What commands change meanwhile stays until then (`pydsr diff FILE` shows it).
+    MACs of backends are followed as they change, and interfaces that go and come back.
+
+    SIGTERM ends the daemon; the data plane goes on without it. packaging/pydsr.service runs it
+    under systemd.
+
+    \b
+    Examples:
+      pydsr run /etc/pydsr/balancer.yaml
+      pydsr run balancer.yaml --notify 'logger -t pydsr'
+      pydsr events --follow
+    """
+    import asyncio
+
+    from pydsr.daemon.daemon import Daemon, Options
+    from pydsr.daemon.journal import set_up_logging
+
+    in_journal = set_up_logging()
+    options = Options(
+        directory, file.absolute(), runtime.absolute(), _split(notify), detach_on_exit
+    )
+
+    try:
+        asyncio.run(Daemon(options).run())
+    except PydsrError as error:
+        if not in_journal:
+            raise
+        _log.error("%s", f"{error.message}\n{error.hint}".strip())
+        raise SystemExit(error.status) from None
+
+
+def _split(command: str | None) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(command or ""))
+    except ValueError as error:
+        raise InputError(f"--notify {command!r} is no command: {error}") from None
+    if command is not None and not words:
+        raise InputError("--notify names no command", "name a program with its arguments")
+    return words
+
+
+@click.command()
+@click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now on.")
+@json_option
+@_runtime_option
+@click.pass_obj
+def events(directory: Path, follow: bool, as_json: bool, runtime: Path) -> None:
+    """Show what has happened: changed MACs, lost links, reloads; asks the running daemon.
+
+    It remembers the newest thousand since it started. With --json each event is one line.
+
+    \b
+    Examples:
+      pydsr events
+      pydsr events --follow --json
+    """
+    from pydsr.daemon.runtime import socket_path
+    from pydsr.daemon.server import read_events
+    from pydsr.view.events import event_line
+
+    for line in read_events(socket_path(runtime.absolute(), directory), follow):
+        click.echo(line if as_json else event_line(json.loads(line)))

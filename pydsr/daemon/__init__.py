@@ -1,0 +1,1 @@
+"""The daemon: keeps a balancer as its file says, and follows what happens on the network."""

@@ -1,0 +1,158 @@
+"""The file, applied: also where some of its backends do not answer yet.
+
+Everything here blocks, and is called in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydsr.applying import apply
+from pydsr.attached import attached
+from pydsr.balancer import Balancer
+from pydsr.changes import Change, Impact
+from pydsr.configuration import Configuration
+from pydsr.errors import BackendUnresolvedError, InputError
+from pydsr.model import Endpoint, IPAddress, Service
+from pydsr.placement import Network
+from pydsr.planner import DesiredBackend, Edit, as_desired
+
+Waiting = Mapping[Endpoint, tuple[DesiredBackend, ...]]
+"""Backends that are to be in services as soon as they answer."""
+
+_SHOWN_CHANGES = 100
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came of a configuration."""
+
+    impact: Impact
+    waiting: Waiting
+
+
+def load(file: Path) -> Configuration:
+    """Load the file.
+
+    Raises:
+        InputError: it is no configuration, or cannot be read.
+    """
+    from pydsr.config.loading import load_file
+
+    return load_file(str(file))
+
+
+def apply_to_answering(directory: Path, wanted: Configuration) -> Applied:
+    """Make the state that of a configuration, but for new backends that do not answer.
+
+    One backend that is down must not keep all others out of service when everything starts.
+
+    Raises:
+        PydsrError: as :func:`pydsr.applying.apply`.
+    """
+    silent: frozenset[IPAddress] = frozenset()
+    while True:
+        try:
+            impact = apply(directory, without(wanted, silent))
+        except BackendUnresolvedError as error:
+            if error.silent <= silent:
+                raise
+            silent |= error.silent
+        else:
+            return Applied(impact, waiting_for(wanted, silent))
+
+
+def without(wanted: Configuration, silent: Collection[IPAddress]) -> Configuration:
+    """Return a configuration without the backends that would have to answer and do not."""
+    if not silent:
+        return wanted
+    services = tuple(
+        replace(service, backends=tuple(b for b in service.backends if not _waits(b, silent)))
+        for service in wanted.services
+    )
+    return replace(wanted, services=services)
+
+
+def waiting_for(wanted: Configuration, silent: Collection[IPAddress]) -> Waiting:
+    """Return what :func:`without` leaves out."""
+    found = {
+        service.endpoint: tuple(b for b in service.backends if _waits(b, silent))
+        for service in wanted.services
+    }
+    return {endpoint: backends for endpoint, backends in found.items() if backends}
+
+
+def _waits(backend: DesiredBackend, silent: Collection[IPAddress]) -> bool:
+    return backend.mac is None and backend.address in silent
+
+
+def answering(directory: Path, waiting: Waiting) -> set[IPAddress]:
+    """Ask for backends that are waited for, without the lock; return those that answer."""
+    addresses = {backend.address for backends in waiting.values() for backend in backends}
+    network = Network(attached(directory))
+    try:
+        return {*network.resolve([*addresses])}
+    except BackendUnresolvedError as error:
+        rest = addresses - error.silent
+        return {*network.resolve([*rest])} if error.silent and rest else set()
+
+
+def add_answering(
+    directory: Path, waiting: Waiting, answering_now: Collection[IPAddress]
+) -> tuple[Waiting, tuple[Change, ...]]:
+    """Add backends that answer to their services, as the file has them.
+
+    A service that was removed by hand meanwhile stays so.
+
+    Returns:
+        What is waited for still, and what was done.
+
+    Raises:
+        PydsrError: it could not be done.
+    """
+    left: dict[Endpoint, tuple[DesiredBackend, ...]] = {}
+    changes: list[Change] = []
+    with Balancer(directory) as balancer:
+        for endpoint, backends in waiting.items():
+            ready = [one for one in backends if one.address in answering_now]
+            rest = tuple(one for one in backends if one.address not in answering_now)
+            if ready:
+                try:
+                    impact = balancer.change_backends(endpoint, _adding(ready))
+                except InputError:
+                    continue
+                changes += impact.changes
+            if rest:
+                left[endpoint] = rest
+    return left, tuple(changes)
+
+
+def _adding(ready: Iterable[DesiredBackend]) -> Edit:
+    def edit(service: Service) -> tuple[DesiredBackend, ...]:
+        present = {backend.address for backend in service.backends}
+        new = (one for one in ready if one.address not in present)
+        return (*map(as_desired, service.backends), *new)
+
+    return edit
+
+
+def described(changes: Collection[Change]) -> list[dict[str, str | int | None]]:
+    """Return the first of some changes as JSON has them."""
+    return [
+        {
+            "action": change.action,
+            "object": change.object,
+            "from": change.before,
+            "to": change.after,
+        }
+        for change in [*changes][:_SHOWN_CHANGES]
+    ]
+
+
+def in_words(changes: Collection[Change]) -> str:
+    """Return how much was changed."""
+    if not changes:
+        return "nothing to change"
+    return f"{len(changes)} change{'s' * (len(changes) > 1)}"

@@ -1,0 +1,264 @@
+"""The daemon's life: apply the file, keep tasks running, reload, end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydsr import __version__
+from pydsr.configuration import Configuration
+from pydsr.daemon import configuring, watching
+from pydsr.daemon.configuring import Applied, Waiting
+from pydsr.daemon.events import TROUBLES, Event, EventKind, EventLog
+from pydsr.daemon.hook import Hook
+from pydsr.daemon.runtime import Instance, prepare_runtime, socket_path
+from pydsr.daemon.server import EventServer
+from pydsr.daemon.service_manager import ServiceManager
+from pydsr.daemon.supervision import Complaints, keep_running
+from pydsr.daemon.tracking import Tracker
+from pydsr.detachment import detach
+from pydsr.errors import BusyError, PydsrError
+
+_WAITING_SECONDS = 5.0
+"""How often backends that do not answer are asked for again."""
+
+_LAST_WORDS_SECONDS = 2.0
+"""How long the notify command may take for the events that wait at the end."""
+
+_log = logging.getLogger(__name__)
+
+Task = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the daemon is told.
+
+    Attributes:
+        directory: of the pins.
+        file: the configuration.
+        runtime: directory of the socket.
+        notify: a command that is run for each event; empty for none.
+        detach_on_exit: whether the data plane ends with the daemon.
+    """
+
+    directory: Path
+    file: Path
+    runtime: Path
+    notify: tuple[str, ...] = ()
+    detach_on_exit: bool = False
+
+
+class Daemon:
+    """Keeps one balancer as its file says.
+
+    Args:
+        options: what it is told.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._events = EventLog()
+        self._events.subscribe(_log_event)
+        self._manager = ServiceManager(os.environ)
+        self._tracker = Tracker(options.directory, self._events.record)
+        self._hook = Hook(options.notify) if options.notify else None
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._reload_cause = ""
+        self._waiting: Waiting = {}
+        self._complaints = Complaints(_log)
+
+    def _tasks(self) -> dict[str, Task]:
+        """Return what runs as long as the daemon does, by what it is for.
+
+        Whatever is to run beside the rest is added here: a coroutine that never returns. It is
+        started again where it fails, and cancelled at the end.
+        """
+        tasks: dict[str, Task] = {
+            "following neighbours and links": self._tracker.run,
+            "reloading": self._reload_when_asked,
+            "adding backends that answer": self._add_waiting,
+        }
+        if self._hook:
+            tasks["notifying"] = self._hook.run
+        if self._manager.watchdog_seconds:
+            tasks["feeding the watchdog"] = self._manager.feed_watchdog
+        return tasks
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT.
+
+        Raises:
+            InputError: the file is no configuration, or cannot be as it says; nothing is changed.
+            BusyError: another daemon runs for these pins.
+            PydsrError: the file cannot be applied.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload, "SIGHUP")
+        options = self._options
+        path = socket_path(options.runtime, options.directory)
+        stamp = watching.stamp_of(options.file)
+        wanted = await asyncio.to_thread(configuring.load, options.file)
+        instance = await asyncio.to_thread(Instance, options.directory)
+        self._instance = instance
+        try:
+            prepare_runtime(options.runtime)
+            if self._hook:
+                self._events.subscribe(self._hook.tell)
+            await self._start(wanted)
+            tasks = self._tasks()
+            tasks["serving events"] = EventServer(self._events, path).run
+            tasks["watching the file"] = lambda: watching.watch(
+                options.file, stamp, lambda: self._ask_for_reload(f"{options.file} has changed")
+            )
+            await self._run_until_stopped(tasks)
+            await self._end()
+        finally:
+            await asyncio.to_thread(instance.close)
+
+    async def _run_until_stopped(self, tasks: dict[str, Task]) -> None:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(keep_running(*task)) for task in tasks.items()]
+            self._manager.ready(self._status())
+            await self._stop.wait()
+            self._manager.stopping()
+            for task in running:
+                task.cancel()
+
+    def _status(self) -> str:
+        waiting = sum(map(len, self._waiting.values()))
+        return f"as in {self._options.file}" + (
+            f", but {waiting} backends do not answer" if waiting else ""
+        )
+
+    # -- the file
+
+    async def _start(self, wanted: Configuration) -> None:
+        began = time.monotonic()
+        file = str(self._options.file)
+        self._event(EventKind.STARTED, file, f"pydsr {__version__}")
+        applied = await self._apply(wanted)
+        if applied is not None:
+            self._tell_applied(EventKind.APPLIED, "start", applied, began)
+
+    async def _apply(self, wanted: Configuration) -> Applied | None:
+        """Apply a configuration, after any command that is at it; None where the end came first."""
+        while not self._stop.is_set():
+            await asyncio.to_thread(self._instance.hold)
+            try:
+                return await asyncio.to_thread(
+                    configuring.apply_to_answering, self._options.directory, wanted
+                )
+            except BusyError as error:
+                self._complaints.say("busy", f"{error.message}: waiting for that")
+        return None
+
+    def _ask_for_reload(self, cause: str) -> None:
+        self._reload_cause = cause
+        self._reload.set()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._manager.reloading()
+            await self._reload_now(self._reload_cause)
+            self._manager.ready(self._status())
+
+    async def _reload_now(self, cause: str) -> None:
+        began = time.monotonic()
+        file = self._options.file
+        try:
+            wanted = await asyncio.to_thread(configuring.load, file)
+            applied = await self._apply(wanted)
+        except PydsrError as error:
+            hint = f"\n{error.hint}" if error.hint else ""
+            said = f"{cause}; nothing was changed: {error.message}{hint}"
+            seconds = time.monotonic() - began
+            self._event(EventKind.RELOAD_FAILED, str(file), said, seconds)
+            return
+        if applied is not None:
+            self._tell_applied(EventKind.RELOADED, cause, applied, began)
+            self._tracker.look_again()
+
+    def _tell_applied(self, kind: EventKind, cause: str, applied: Applied, began: float) -> None:
+        changes = applied.impact.changes
+        for note in applied.impact.notes:
+            self._complaints.say(note, note)
+        details = {
+            "changes": configuring.described(changes),
+            "changed": len(changes),
+            "slots_moved": applied.impact.slots_moved,
+        }
+        said = f"{cause}: {configuring.in_words(changes)}"
+        self._event(kind, str(self._options.file), said, time.monotonic() - began, details)
+        self._waiting = applied.waiting
+        for endpoint, backends in applied.waiting.items():
+            for backend in backends:
+                cause = "does not answer ARP/ND; it is added when it does"
+                self._event(EventKind.BACKEND_WAITING, f"{endpoint} {backend.address}", cause)
+
+    async def _add_waiting(self) -> None:
+        directory = self._options.directory
+        while True:
+            await asyncio.sleep(_WAITING_SECONDS)
+            waiting = self._waiting
+            if not waiting:
+                continue
+            found = await asyncio.to_thread(configuring.answering, directory, waiting)
+            # Another file may have been loaded meanwhile.
+            if not found or self._waiting is not waiting:
+                continue
+            self._waiting, changes = await asyncio.to_thread(
+                configuring.add_answering, directory, waiting, found
+            )
+            for change in changes:
+                self._event(EventKind.BACKEND_ADDED, change.object, "answers ARP/ND now")
+            self._tracker.look_again()
+            self._manager.status(self._status())
+
+    # -- the end
+
+    async def _end(self) -> None:
+        file = str(self._options.file)
+        if self._options.detach_on_exit:
+            with suppress(PydsrError):
+                names = await asyncio.to_thread(detach, self._options.directory, [])
+                self._event(EventKind.DETACHED, ", ".join(names) or "nothing", "--detach-on-exit")
+        else:
+            self._event(EventKind.STOPPING, file, "the data plane goes on")
+        if self._hook:
+            await self._hook.finish(_LAST_WORDS_SECONDS)
+
+    def _event(
+        self,
+        kind: EventKind,
+        what: str,
+        cause: str,
+        seconds: float | None = None,
+        details: dict[str, object] | None = None,
+    ) -> None:
+        self._events.record(Event(kind, what, cause, seconds, details or {}))
+
+
+def _log_event(event: Event) -> None:
+    level = logging.WARNING if event.kind in TROUBLES else logging.INFO
+    if event.kind is EventKind.RELOAD_FAILED:
+        level = logging.ERROR
+    change = (
+        f"{event.details['from']} -> {event.details['to']}: " if "from" in event.details else ""
+    )
+    took = "" if event.seconds is None else f" ({1000 * event.seconds:.0f} ms)"
+    _log.log(level, "%s: %s: %s%s%s", event.kind.value, event.object, change, event.cause, took)
+    for change in event.details.get("changes", ()):
+        _log.debug("%(action)s: %(object)s: %(from)s -> %(to)s", change)

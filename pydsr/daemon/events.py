@@ -1,0 +1,141 @@
+"""What has happened: events, and the newest of them in memory. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+KEPT_EVENTS = 1000
+"""How many are kept in memory: some hundred KiB."""
+
+
+class EventKind(StrEnum):
+    """What can happen."""
+
+    STARTED = "started"
+    APPLIED = "applied"
+    RELOADED = "reloaded"
+    RELOAD_FAILED = "reload-failed"
+    STOPPING = "stopping"
+    DETACHED = "detached"
+    MAC_CHANGED = "mac-changed"
+    BACKEND_MOVED = "backend-moved"
+    MAC_REFUSED = "mac-refused"
+    DUPLICATE_ADDRESS = "duplicate-address"
+    BACKEND_SILENT = "backend-silent"
+    BACKEND_ANSWERS = "backend-answers"
+    BACKEND_WAITING = "backend-waiting"
+    BACKEND_ADDED = "backend-added"
+    LINK_LOST = "link-lost"
+    LINK_BACK = "link-back"
+    LINK_DOWN = "link-down"
+    LINK_UP = "link-up"
+    NEWS_LOST = "news-lost"
+
+
+TROUBLES = frozenset(
+    {
+        EventKind.RELOAD_FAILED,
+        EventKind.MAC_REFUSED,
+        EventKind.DUPLICATE_ADDRESS,
+        EventKind.BACKEND_SILENT,
+        EventKind.BACKEND_WAITING,
+        EventKind.LINK_LOST,
+        EventKind.LINK_DOWN,
+        EventKind.NEWS_LOST,
+    }
+)
+"""Those that somebody may want to look after."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        kind: what.
+        object: to what: a backend, an interface, a file.
+        cause: why, in words.
+        seconds: how long it took, or how long what it ends had lasted; None where that says
+            nothing.
+        details: more, by names that are keys in JSON.
+        time: when it was recorded, of the wall clock.
+        number: counted from 1 by the log it is in.
+    """
+
+    kind: EventKind
+    object: str
+    cause: str
+    seconds: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    number: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """Return the event as JSON has it; times are ISO 8601 in UTC, durations seconds."""
+        return {
+            "number": self.number,
+            "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "event": self.kind.value,
+            "object": self.object,
+            "cause": self.cause,
+            "duration": None if self.seconds is None else round(self.seconds, 6),
+            **self.details,
+        }
+
+    def line(self) -> str:
+        """Return the event as one line of JSON, without its end."""
+        return json.dumps(self.document())
+
+
+Listener = Callable[[Event], None]
+
+
+class EventLog:
+    """The newest events, and who wants to hear of new ones.
+
+    Args:
+        kept: how many are remembered.
+    """
+
+    def __init__(self, kept: int = KEPT_EVENTS) -> None:
+        self._events: deque[Event] = deque(maxlen=kept)
+        self._listeners: list[Listener] = []
+        self._recorded = 0
+
+    def record(self, event: Event) -> Event:
+        """Number an event, keep it, and tell every listener; the oldest goes where it is full."""
+        self._recorded += 1
+        numbered = Event(
+            event.kind,
+            event.object,
+            event.cause,
+            event.seconds,
+            event.details,
+            event.time,
+            self._recorded,
+        )
+        self._events.append(numbered)
+        for listener in tuple(self._listeners):
+            listener(numbered)
+        return numbered
+
+    def past(self) -> tuple[Event, ...]:
+        """Return the events that are remembered, oldest first."""
+        return tuple(self._events)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Have something called with each new event; returns what ends that."""
+        self._listeners.append(listener)
+
+        def end() -> None:
+            with suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return end

@@ -1,0 +1,156 @@
+"""Events over a unix socket: lines of JSON, those of the past and then those that come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydsr.daemon.events import Event, EventLog
+from pydsr.errors import PermissionDeniedError, PydsrError
+
+_log = logging.getLogger(__name__)
+
+FOLLOW = b"follow\n"
+PAST = b"past\n"
+"""What a client asks for, in one line."""
+
+_ASK_SECONDS = 5.0
+_WAITING_EVENTS = 1000
+"""How many events a follower may be behind before it is let go."""
+
+
+class EventServer:
+    """Serves an event log to whoever may open its socket.
+
+    Args:
+        log: the events.
+        path: of the socket; what a dead daemon left there is replaced.
+    """
+
+    def __init__(self, log: EventLog, path: Path) -> None:
+        self._log = log
+        self._path = path
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until it is cancelled; the socket is removed then."""
+        server = await asyncio.start_unix_server(self._accept, sock=_listening(self._path))
+        async with server:
+            try:
+                await server.serve_forever()
+            finally:
+                self._path.unlink(missing_ok=True)
+                # Closing the server waits for them.
+                for client in self._clients:
+                    client.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._clients.add(task)
+        try:
+            await task
+        except (OSError, TimeoutError, asyncio.LimitOverrunError, ValueError) as error:
+            _log.debug("a reader of events has gone: %s", error)
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(_ASK_SECONDS):
+            asked = await reader.readline()
+        follower = _Follower()
+        end = self._log.subscribe(follower.hear) if asked == FOLLOW else None
+        try:
+            for event in self._log.past():
+                writer.write(_line(event))
+            await writer.drain()
+            if end is not None:
+                await _pass_on(follower, reader, writer)
+        finally:
+            if end is not None:
+                end()
+
+
+def _line(event: Event) -> bytes:
+    return event.line().encode() + b"\n"
+
+
+class _Follower:
+    """Keeps events for one reader until it takes them."""
+
+    def __init__(self) -> None:
+        self.waiting: asyncio.Queue[Event] = asyncio.Queue(_WAITING_EVENTS)
+        self.is_too_slow = asyncio.Event()
+
+    def hear(self, event: Event) -> None:
+        if self.waiting.full():
+            self.is_too_slow.set()
+        else:
+            self.waiting.put_nowait(event)
+
+
+async def _pass_on(
+    follower: _Follower, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Write events until the reader hangs up or is too slow."""
+
+    async def write() -> None:
+        while True:
+            writer.write(_line(await follower.waiting.get()))
+            await writer.drain()
+
+    tasks = [
+        asyncio.ensure_future(write()),
+        asyncio.ensure_future(reader.read()),
+        asyncio.ensure_future(follower.is_too_slow.wait()),
+    ]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _listening(path: Path) -> socket.socket:
+    """Return a socket that listens at a path which only its owner may open."""
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(before)
+    return listening
+
+
+def read_events(path: Path, follow: bool) -> Iterator[str]:
+    """Yield the events of a running daemon as lines of JSON.
+
+    Args:
+        path: of its socket.
+        follow: go on with those that come, until the daemon ends.
+
+    Raises:
+        PydsrError: no daemon is there.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(path))
+        except PermissionError:
+            raise PermissionDeniedError(
+                f"reading the events at {path} is not permitted", "run as root (sudo)"
+            ) from None
+        except OSError:
+            raise PydsrError(
+                f"no pydsr daemon answers at {path}",
+                "start one: pydsr run FILE; --bpffs and --runtime-directory name another",
+            ) from None
+        connection.sendall(FOLLOW if follow else PAST)
+        with connection.makefile(encoding="utf-8") as lines:
+            for line in lines:
+                yield line.rstrip("\n")
