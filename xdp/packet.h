@@ -250,7 +250,7 @@ static __always_inline bool parse_ipv4(void *data, void *data_end,
 static __always_inline bool parse_extensions(void *data, void *data_end,
 					     struct packet *packet)
 {
-#pragma unroll
+#pragma clang loop unroll(disable)
 	for (int count = 0; count < EXTENSIONS_MAX; count++) {
 		__u8 *header = data + (packet->l4_offset & L4_OFFSET_MASK);
 		struct ipv6_fragment *fragment = (void *)header;

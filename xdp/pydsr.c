@@ -213,48 +213,6 @@ static __always_inline enum reason unserved_reason(const struct service *vip)
 }
 
 /*
- * A packet that is not whole, or whose port has no service: for a service of
- * every port, an error, a question to a VIP, or not for a VIP at all.
- */
-static __always_inline enum reason
-balance_other(struct xdp_md *ctx, const struct service_index *index,
-	      struct packet *packet, enum reason reason)
-{
-	bool asks = reason == REASON_FORWARDED && is_icmp(packet);
-	struct service vip, service;
-	struct packet flow = {};
-	bool found;
-
-	if (asks && packet->eth_proto == swap16(ETH_P_IPV6)) {
-		reason = answer_nd(ctx, index, packet);
-		if (reason != REASON_NOT_VIP)
-			return reason;
-	}
-	if (likely(!vip_find(index, &packet->destination, &vip)))
-		return REASON_NOT_VIP;
-	if (reason == REASON_MALFORMED)
-		return reason;
-	if (reason == REASON_FRAGMENT)
-		return forward_fragment(ctx, &vip, packet);
-	if (asks && packet->fragment)
-		return REASON_FRAGMENT;
-
-	if (!asks)
-		flow = *packet;
-	else if (!error_open(ctx, packet, &flow))
-		return answer_echo(ctx, packet);
-	found = asks && service_find(index, &flow, &service);
-	if (!found && !service_find_every_port(index, &vip, &flow, &service))
-		return asks ? answer_echo(ctx, packet) : unserved_reason(&vip);
-	reason = forward(ctx, eth_find(ctx), &service, &flow, !asks);
-	packet->service = flow.service;
-	packet->backend = flow.backend;
-	packet->egress = flow.egress;
-	return asks && reason_forwards(reason) ? REASON_FORWARDED_ERROR :
-						 reason;
-}
-
-/*
  * A packet that was found to be plain: for no VIP, or for a service. Else false,
  * and nothing was done: balance_any() is for it.
  */
@@ -276,21 +234,50 @@ balance_plain(struct xdp_md *ctx, struct ethhdr *eth,
 	return true;
 }
 
-/* Any packet at all. */
+/*
+ * Any packet at all: for a service, a question to a VIP, an error about a flow,
+ * or for nobody here.
+ */
 static __always_inline enum reason
 balance_any(struct xdp_md *ctx, const struct service_index *index,
 	    struct packet *packet)
 {
 	enum reason reason = packet_parse(ctx, packet);
-	struct service service;
+	bool asks = reason == REASON_FORWARDED && is_icmp(packet);
+	struct service vip, service;
+	struct packet flow = {};
 
-	if (reason == REASON_FORWARDED && service_find(index, packet, &service))
-		return forward(ctx, eth_find(ctx), &service, packet, true);
 	if (reason == REASON_NOT_IP)
 		return packet->eth_proto == swap16(ETH_P_ARP) ?
 			       answer_arp(ctx, index, packet) :
 			       reason;
-	return balance_other(ctx, index, packet, reason);
+	if (asks && packet->eth_proto == swap16(ETH_P_IPV6)) {
+		reason = answer_nd(ctx, index, packet);
+		if (reason != REASON_NOT_VIP)
+			return reason;
+	}
+	if (likely(!vip_find(index, &packet->destination, &vip)))
+		return REASON_NOT_VIP;
+	if (reason == REASON_MALFORMED)
+		return reason;
+	if (reason == REASON_FRAGMENT)
+		return forward_fragment(ctx, &vip, packet);
+	if (asks && packet->fragment)
+		return REASON_FRAGMENT;
+
+	if (!asks)
+		flow = *packet;
+	else if (!error_open(ctx, packet, &flow))
+		return answer_echo(ctx, packet);
+	if (!service_find(index, &flow, &service) &&
+	    !service_find_every_port(index, &vip, &flow, &service))
+		return asks ? answer_echo(ctx, packet) : unserved_reason(&vip);
+	reason = forward(ctx, eth_find(ctx), &service, &flow, !asks);
+	packet->service = flow.service;
+	packet->backend = flow.backend;
+	packet->egress = flow.egress;
+	return asks && reason_forwards(reason) ? REASON_FORWARDED_ERROR :
+						 reason;
 }
 
 /* Walk one packet through the balancer. */
