@@ -18,20 +18,33 @@ stopped its server           TCP connects, and nothing follows; UDP: nothing, VI
 from __future__ import annotations
 
 import errno
+import os
 
 from pydsr.health.outcome import Outcome, Result
 from pydsr.health.symptoms import NOTHING_KNOWN, Evidence, IcmpError, Symptoms
 from pydsr.health.targets import Target
 
-_NO_WAY = (errno.EACCES, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENODEV)
-"""Errors of this machine's own: EACCES is what a prohibited route gives."""
+_NO_WAY = (errno.EACCES, errno.ENETUNREACH, errno.ENETDOWN, errno.ENODEV)
+"""This machine has no way there; EACCES is what a prohibited route gives."""
+
+_NO_MEANS = (
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOBUFS,
+    errno.EADDRNOTAVAIL,
+    errno.EADDRINUSE,
+    errno.EAGAIN,
+)
+"""This machine has not what a check takes; EAGAIN and the two before it: no port is free."""
 
 
 def is_decided(symptoms: Symptoms) -> bool:
     """Return whether the symptoms alone say what is wrong."""
     return (
         symptoms.is_connected
-        or symptoms.errno in (errno.ECONNREFUSED, *_NO_WAY)
+        or symptoms.errno in (errno.ECONNREFUSED, *_NO_WAY, *_NO_MEANS)
         or symptoms.icmp is not None
         or symptoms.wrong_source is not None
     )
@@ -48,6 +61,8 @@ def diagnose(target: Target, symptoms: Symptoms, evidence: Evidence = NOTHING_KN
     backend, vip = target.route.backend, target.vip
     asked = f"{backend} (port {target.port})" if symptoms.is_own_address else str(target)
     wrong_source = symptoms.wrong_source or evidence.wrong_source
+    if symptoms.errno in _NO_MEANS:
+        return _unchecked(asked, symptoms.errno)
     if symptoms.errno in _NO_WAY and symptoms.icmp is None:
         return Result(
             Outcome.UNSTEERED,
@@ -82,6 +97,16 @@ def diagnose(target: Target, symptoms: Symptoms, evidence: Evidence = NOTHING_KN
     if evidence.backend_answers and evidence.vip_answers is False and not symptoms.is_own_address:
         return _vip_missing(target, "answers ping, but not for the VIP")
     return _silent(target, asked, evidence)
+
+
+def _unchecked(asked: str, number: int) -> Result:
+    hint = "raise the limit of open files, or make checks less often"
+    if number == errno.EPERM:
+        hint = (
+            "run as root (sudo), or with the capabilities NET_ADMIN and NET_RAW; and let a filter "
+            "of this machine (nft list ruleset) pass its own packets to the VIPs"
+        )
+    return Result(Outcome.UNCHECKED, f"{asked} cannot be checked: {os.strerror(number)}", hint)
 
 
 def _after_connecting(asked: str, symptoms: Symptoms) -> Result:

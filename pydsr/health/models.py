@@ -7,12 +7,14 @@ a model here, and its probe in :mod:`pydsr.health.probes`.
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pydsr.health.judgement import Pace
+
+_T = TypeVar("_T")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -38,10 +40,32 @@ def _checked_path(text: str) -> str:
     return text
 
 
+def host_name(host: str) -> str:
+    """Return a Host header without its port, and an IPv6 address without its brackets."""
+    return re.sub(r":[0-9]*$", "", host).strip("[]")
+
+
 def _checked_host(text: str) -> str:
-    if not re.fullmatch(r"[!-~]+", text):
+    try:
+        # What TLS is asked for goes through the same encoding.
+        is_name = bool(host_name(text).encode("idna")) and re.fullmatch(r"[!-~]+", text)
+    except UnicodeError:
+        is_name = None
+    if not is_name or text.startswith("."):
         raise _problem("is no name of a host")
     return text
+
+
+def _checked_argument(text: str) -> str:
+    if "\0" in text:
+        raise _problem("must not have a NUL in it")
+    return text
+
+
+def _checked_not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    if not values:
+        raise _problem("must have at least one entry")
+    return values
 
 
 def _checked_status(entry: int | str) -> int | str:
@@ -60,15 +84,32 @@ def _checked_hexadecimal(text: str) -> str:
 
 
 def _checked_type(text: str) -> str:
-    if not re.fullmatch(r"[A-Z][A-Z0-9]{0,9}", text):
-        raise _problem("must be the type of a record, such as A, AAAA or TXT")
+    import dns.rdatatype
+
+    try:
+        dns.rdatatype.from_text(text)
+    except (dns.rdatatype.UnknownRdatatype, ValueError):
+        raise _problem("must be the type of a record, such as A, AAAA or TXT") from None
     return text
 
 
+def _checked_rcode(text: str) -> str:
+    import dns.rcode
+
+    try:
+        return dns.rcode.to_text(dns.rcode.from_text(text))
+    except (dns.rcode.UnknownRcode, ValueError):
+        raise _problem("must be a response code, such as NOERROR or NXDOMAIN") from None
+
+
 def _checked_name(text: str) -> str:
-    labels = text.removesuffix(".").split(".")
-    if text != "." and (len(text) > 254 or not all(0 < len(one) <= 63 for one in labels)):
-        raise _problem("is no name that can be asked for")
+    import dns.exception
+    import dns.name
+
+    try:
+        dns.name.from_text(text)
+    except (dns.exception.DNSException, UnicodeError) as error:
+        raise _problem(f"is no name that can be asked for: {error}") from None
     return text
 
 
@@ -152,7 +193,8 @@ class WebCheck(BaseCheck):
 
     status: Annotated[
         tuple[Annotated[int | str, AfterValidator(_checked_status)], ...],
-        Field(strict=False, min_length=1),
+        AfterValidator(_checked_not_empty),
+        Field(strict=False),
     ] = ("2xx", "3xx")
     """Which answers are good: statuses, and classes of them such as 2xx."""
 
@@ -206,7 +248,7 @@ class DnsCheck(BaseCheck):
     transport: Literal["udp", "tcp"] = "udp"
     """How to ask."""
 
-    rcode: str = "NOERROR"
+    rcode: Annotated[str, AfterValidator(_checked_rcode)] = "NOERROR"
     """The response code that is good."""
 
     answers: Texts = ()
@@ -260,7 +302,11 @@ class CommandCheck(BaseCheck):
     type: Literal["command"]
     """A command."""
 
-    argv: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    argv: Annotated[
+        tuple[Annotated[str, AfterValidator(_checked_argument)], ...],
+        AfterValidator(_checked_not_empty),
+        Field(strict=False),
+    ]
     """The command with its arguments; no shell reads them."""
 
 

@@ -44,15 +44,19 @@ class Outcome(StrEnum):
     """The backend's agent says that it is down."""
 
     UNSTEERED = "unsteered"
-    """This machine has no way to that backend: mostly, its interface is down."""
+    """This machine has no way to that backend, nor have clients' packets: mostly, its interface is
+    down."""
 
     FILTERED_HERE = "filtered-here"
     """This machine's own reverse path filter drops what the VIP answers."""
 
+    UNCHECKED = "unchecked"
+    """This machine could not make the check: it lacks files, memory, ports or privilege."""
+
     @property
-    def blames_this_machine(self) -> bool:
-        """Whether it says more of the balancer than of the backend."""
-        return self in (Outcome.UNSTEERED, Outcome.FILTERED_HERE)
+    def tells_of_backend(self) -> bool:
+        """Whether it says anything of the backend; what does not changes no judgement."""
+        return self not in (Outcome.FILTERED_HERE, Outcome.UNCHECKED)
 
 
 @dataclass(frozen=True)

@@ -80,13 +80,6 @@ async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry) -> Result
         error = raised
     if isinstance(check, CommandCheck):
         return Result(Outcome.TIMED_OUT, f"{attempt.target}: {check.argv[0]} did not end in time")
-    if error.errno == errno.EPERM:
-        return Result(
-            Outcome.UNSTEERED,
-            "this process may not send marked packets to backends",
-            "run as root (sudo), or with the capabilities NET_ADMIN and NET_RAW; and let a filter "
-            "of this machine (nft list ruleset) pass its own packets to the VIPs",
-        )
     symptoms = attempt.symptoms(error)
     if is_decided(symptoms):
         return diagnose(attempt.target, symptoms)

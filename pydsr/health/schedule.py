@@ -114,7 +114,10 @@ class Scheduler:
             result = await self._probe(watch.job)
             ended = loop.time()
             before = watch.judgement
-            watch.judgement = held = judge(before, result.is_good, pace, ended)
+            held = before
+            if result.outcome.tells_of_backend:
+                held = judge(before, result.is_good, pace, ended)
+            watch.judgement = held
             due = next_start(started, ended, held, pace, random.random())  # noqa: S311
             self._report(Verdict(watch.job, result, held, before))
 

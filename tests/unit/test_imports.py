@@ -70,7 +70,7 @@ MAY_IMPORT = {
 
 BELONGS_TO = {
     "bcc": {"pydsr.kernel"},
-    "dns": {"pydsr.health.probes"},
+    "dns": {"pydsr.health.models", "pydsr.health.probes"},
     "dpkt": {"pydsr.health.echo", "pydsr.view"},
     "h11": {"pydsr.health.probes"},
     "pyroute2": {

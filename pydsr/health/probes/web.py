@@ -11,7 +11,7 @@ from typing import Any
 import h11
 
 from pydsr.health.attempt import Attempt
-from pydsr.health.models import HttpCheck, HttpsCheck, WebCheck
+from pydsr.health.models import HttpCheck, HttpsCheck, WebCheck, host_name
 from pydsr.health.outcome import Outcome, Result
 from pydsr.health.streams import PlainStream, Stream, TlsStream, ended
 
@@ -44,7 +44,7 @@ async def probe_https(check: HttpsCheck, attempt: Attempt) -> Result:
         reason = error.strerror or str(error)
         return Result(Outcome.BAD_CERTIFICATE, f"ca-file {check.ca_file}: {reason}")
     async with attempt.connected() as connection:
-        stream = TlsStream(connection, context, check.sni or _name(check, attempt))
+        stream = TlsStream(connection, context, check.sni or host_name(_host(check, attempt)))
         try:
             certificate = await stream.greet()
         except ssl.SSLCertVerificationError as error:
@@ -96,11 +96,6 @@ def _bad_certificate(attempt: Attempt, reason: str) -> Result:
 def _host(check: WebCheck, attempt: Attempt) -> str:
     vip = attempt.target.vip
     return check.host or (f"[{vip}]" if vip.version == 6 else str(vip))
-
-
-def _name(check: WebCheck, attempt: Attempt) -> str:
-    """Return the Host header without its port and brackets."""
-    return re.sub(r":[0-9]*$", "", _host(check, attempt)).strip("[]")
 
 
 async def _ask(check: WebCheck, attempt: Attempt, stream: Stream) -> Result:
