@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,18 +113,22 @@ class Daemon:
         self._instance = instance
         try:
             prepare_runtime(options.runtime)
-            if self._hook:
-                self._events.subscribe(self._hook.tell)
-            await self._start(wanted)
-            tasks = self._tasks()
-            tasks["serving events"] = EventServer(self._events, path).run
-            tasks["watching the file"] = lambda: watching.watch(
-                options.file, stamp, lambda: self._ask_for_reload(f"{options.file} has changed")
-            )
-            await self._run_until_stopped(tasks)
-            await self._end()
+            async with _in_background("serving events", EventServer(self._events, path).run):
+                await self._live(wanted, stamp)
         finally:
             await asyncio.to_thread(instance.close)
+
+    async def _live(self, wanted: Configuration, stamp: watching.Stamp | None) -> None:
+        file = self._options.file
+        if self._hook:
+            self._events.subscribe(self._hook.tell)
+        await self._start(wanted)
+        tasks = self._tasks()
+        tasks["watching the file"] = lambda: watching.watch(
+            file, stamp, lambda: self._ask_for_reload(f"{file} has changed")
+        )
+        await self._run_until_stopped(tasks)
+        await self._end()
 
     async def _run_until_stopped(self, tasks: dict[str, Task]) -> None:
         async with asyncio.TaskGroup() as group:
@@ -249,6 +253,18 @@ class Daemon:
         details: dict[str, object] | None = None,
     ) -> None:
         self._events.record(Event(kind, what, cause, seconds, details or {}))
+
+
+@asynccontextmanager
+async def _in_background(name: str, start: Task) -> AsyncIterator[None]:
+    """Keep something running for the length of the block."""
+    task = asyncio.create_task(keep_running(name, start))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _log_event(event: Event) -> None:

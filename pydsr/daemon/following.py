@@ -142,13 +142,15 @@ def _sightings(
             yield next(iter(found.values()))
 
 
-def follow(directory: Path, sightings: Sequence[Sighting]) -> tuple[list[Move], list[str]]:
+def follow(
+    directory: Path, sightings: Sequence[Sighting]
+) -> tuple[list[Move], dict[IPAddress, str]]:
     """Send packets for backends to where these were seen, each by one store.
 
     A backend that the kernel is sure of at its old place too, on another network, stays.
 
     Returns:
-        What has moved, and why anything was refused.
+        What has moved, and what was refused, with the reason.
 
     Raises:
         BusyError: another command is changing the state, and did not end.
@@ -156,7 +158,7 @@ def follow(directory: Path, sightings: Sequence[Sighting]) -> tuple[list[Move], 
     network = Network(attached(directory))
     seen = network.seen([one.address for one in sightings])
     candidates: dict[bytes, tuple[Sighting, list[Place]]] = {}
-    refused = []
+    refused: dict[IPAddress, str] = {}
     for one in sightings:
         place = network.place_at(one.device, one.mac)
         if place is None:
@@ -164,7 +166,7 @@ def follow(directory: Path, sightings: Sequence[Sighting]) -> tuple[list[Move], 
         try:
             network.refuse_own_mac(one.address, place)
         except InputError as error:
-            refused.append(error.message)
+            refused[one.address] = error.message
             continue
         others = [p for p in seen.get(one.address, ()) if p.ifindex != place.ifindex]
         candidates[layout.pack_address(one.address)] = one, [place, *others]

@@ -114,6 +114,8 @@ async def _pass_on(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        while not follower.waiting.empty():
+            writer.write(_line(follower.waiting.get_nowait()))
 
 
 def _listening(path: Path) -> socket.socket:
