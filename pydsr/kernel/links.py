@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 
-from pyroute2 import Ethtool, IPRoute
+from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from pydsr.errors import EnvironmentCannotError, InputError, PermissionDeniedError
@@ -123,6 +123,8 @@ def strips_tags(name: str) -> bool:
 
     False where that cannot be asked.
     """
+    from pyroute2.ethtool.ethtool import Ethtool
+
     ethtool = Ethtool()
     try:
         return bool(ethtool.get_features(name).features["rx-vlan-hw-parse"].enable)

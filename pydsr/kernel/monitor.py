@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Any, Self
 
-from pyroute2 import IPRoute
+from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink import rtnl
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import ndmsg
