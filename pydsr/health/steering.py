@@ -191,7 +191,14 @@ async def _netlink() -> AsyncIterator[AsyncIPRoute]:
 async def _present(ip: AsyncIPRoute) -> AsyncIterator[Entry]:
     """Yield what there is of ours in the kernel."""
     for family in _FAMILIES:
-        async for message in await ip.get_rules(family=family):
+        try:
+            rules = [message async for message in await ip.get_rules(family=family)]
+        except NetlinkError as error:
+            # A kernel that was started without IPv6 has none of ours either.
+            if error.code not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                raise
+            continue
+        for message in rules:
             if message.get("protocol") == PROTOCOL:
                 yield _rule_from(message)
         async for message in await ip.get_routes(family=family):

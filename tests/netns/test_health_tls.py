@@ -12,7 +12,7 @@ import pytest
 
 from pydsr.health.outcome import Outcome
 from tests.netns.checked import Checked, made_check
-from tests.netns.hosts import Host
+from tests.netns.hosts import Host, eventually
 
 _TLS = """
 ssl_protocols TLSv1.2 TLSv1.3;
@@ -125,3 +125,16 @@ def test_a_server_without_tls_is_told_from_one_with_a_bad_certificate(
         result = checked.result("https")
     assert Outcome.BAD_CERTIFICATE == result.outcome
     assert "no TLS" in result.message
+
+
+def test_a_server_that_wants_a_certificate_of_ours_says_so(
+    checked: Checked, tmp_path: Path
+) -> None:
+    make_certificate(tmp_path, "good", 30)
+    files = ["-cert", str(tmp_path / "good.crt"), "-key", str(tmp_path / "good.key")]
+    server = ["openssl", "s_server", "-quiet", "-www", "-port", "443", *files, "-Verify", "1"]
+    with checked.backend.running(*server):
+        assert eventually(lambda: checked.result("tcp", 443).is_good)
+        result = checked.result("https", 443, verify=False)
+    assert Outcome.BAD_CERTIFICATE == result.outcome
+    assert "CERTIFICATE_REQUIRED" in result.message

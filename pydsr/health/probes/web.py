@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -43,22 +44,22 @@ async def probe_https(check: HttpsCheck, attempt: Attempt) -> Result:
     except OSError as error:
         reason = error.strerror or str(error)
         return Result(Outcome.BAD_CERTIFICATE, f"ca-file {check.ca_file}: {reason}")
-    async with attempt.connected() as connection:
-        stream = TlsStream(connection, context, check.sni or host_name(_host(check, attempt)))
-        try:
+    try:
+        async with attempt.connected() as connection:
+            name = check.sni or host_name(_host(check, attempt))
+            stream = TlsStream(connection, context, name)
             certificate = await stream.greet()
-        except ssl.SSLCertVerificationError as error:
-            return _bad_certificate(attempt, error.verify_message)
-        except ssl.SSLEOFError:
-            raise ended() from None
-        except ssl.SSLError as error:
-            return _bad_certificate(attempt, f"no TLS: {error.reason or error}")
-        warning = expiry_warning(certificate, check.certificate_days, time.time())
-        result = await _ask(check, attempt, stream)
-    if not warning:
-        return result
-    warning = f"{attempt.target}: {warning}"
-    return Result(result.outcome, result.message, result.hint, warnings=(warning,))
+            warning = expiry_warning(certificate, check.certificate_days, time.time())
+            result = await _ask(check, attempt, stream)
+    except ssl.SSLCertVerificationError as error:
+        return _bad_certificate(attempt, error.verify_message)
+    except ssl.SSLEOFError:
+        raise ended() from None
+    except ssl.SSLError as error:
+        # Its errno is one of OpenSSL's. A server that wants a certificate says so here, or, with
+        # TLS 1.3, in place of its answer.
+        return _bad_certificate(attempt, f"no TLS: {error.reason or error}")
+    return replace(result, warnings=(f"{attempt.target}: {warning}",)) if warning else result
 
 
 def expiry_warning(certificate: dict[str, Any], days: int, now: float) -> str:

@@ -1,0 +1,131 @@
+"""Health checks and suspicions on a real balancer, whose program answers for the VIP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from itertools import repeat
+
+import pytest
+
+from pydsr.balancer import Balancer
+from pydsr.health.inquiries import Inquiries
+from pydsr.health.outcome import Outcome
+from pydsr.health.passive import Suspicion, suspicions
+from pydsr.health.probing import check_once
+from pydsr.health.steering import Steering
+from pydsr.health.targets import Job, Route, Target
+from pydsr.lab.lab import Lab
+from pydsr.lab.network import entered
+from pydsr.model import Endpoint, Service, Snapshot
+from tests.e2e.requests import VIP4, VIP6, answers, running
+from tests.netns.checked import made_check
+
+ADDRESSES = {
+    VIP4: ("10.77.0.11", "10.77.0.12", "10.77.0.13"),
+    VIP6: ("fd77::11", "fd77::12", "fd77::13"),
+}
+
+
+def snapshot(lab: Lab) -> Snapshot:
+    """Return the balancer's counters."""
+    with entered(lab.topology.namespace("lb")), Balancer(lab.bpffs) as balancer:
+        return balancer.snapshot()
+
+
+def service_at(lab: Lab, vip: str) -> Service:
+    """Return the service at port 80 of a VIP."""
+    wanted = Endpoint(ip_address(vip), 80)
+    return next(one for one in snapshot(lab).services if one.endpoint == wanted)
+
+
+def outcomes(lab: Lab, vip: str) -> list[Outcome]:
+    """Check the page of a VIP on each backend at once."""
+    check = made_check("http", timeout=1.0)
+    service = service_at(lab, vip)
+    backends = [service.backend(ip_address(address)) for address in ADDRESSES[vip]]
+    jobs = [
+        Job(check, Target(service.endpoint.address, 80, Route(backend.address, backend.ifindex)))
+        for backend in backends
+        if backend is not None
+    ]
+
+    async def run() -> list[Outcome]:
+        async with Steering() as steering:
+            await steering.steer(job.target for job in jobs)
+            marks = [steering.mark(job.target.route) for job in jobs]
+            results = map(check_once, jobs, marks, repeat(Inquiries()))
+            return [result.outcome for result in await asyncio.gather(*results)]
+
+    with entered(lab.topology.namespace("lb")):
+        return asyncio.run(run())
+
+
+@contextmanager
+def without(lab: Lab, host: str, vip: str) -> Iterator[None]:
+    """Have a VIP gone from a backend for the length of the block."""
+    address = [f"{vip}/{ip_address(vip).max_prefixlen}", "dev", "lo"]
+    lab.run(host, ["ip", "address", "delete", *address])
+    try:
+        yield
+    finally:
+        assert lab.run(host, ["ip", "address", "add", *address]).returncode == 0
+
+
+@contextmanager
+def forwarding(lab: Lab, host: str) -> Iterator[None]:
+    """Have a host forward packets, as routers do, for the length of the block."""
+    settings = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+    lab.run(host, ["sysctl", "-qw", *(f"{setting}=1" for setting in settings)])
+    try:
+        yield
+    finally:
+        lab.run(host, ["sysctl", "-qw", *(f"{setting}=0" for setting in settings)])
+
+
+@pytest.fixture(scope="module")
+def served(shared_lab: Lab) -> Iterator[Lab]:
+    """A lab that balances port 80 of both VIPs."""
+    services = {VIP4: f"{VIP4}:80", VIP6: f"[{VIP6}]:80"}
+    for vip, service in services.items():
+        shared_lab.pydsr("backends", "set", service, *ADDRESSES[vip])
+    yield shared_lab
+    for service in services.values():
+        shared_lab.pydsr("services", "remove", service)
+
+
+@pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["IPv4", "IPv6"])
+def test_each_backend_is_asked_itself(served: Lab, vip: str) -> None:
+    """Also where another would answer in its place, by way of the balancer."""
+    assert [Outcome.GOOD] * 3 == outcomes(served, vip)
+    expected = [Outcome.GOOD, Outcome.VIP_MISSING, Outcome.GOOD]
+    with without(served, "backend2", vip):
+        assert expected == outcomes(served, vip)
+        with forwarding(served, "backend2"):
+            for _ in range(5):
+                assert expected == outcomes(served, vip)
+    assert [Outcome.GOOD] * 3 == outcomes(served, vip)
+
+
+def test_a_black_hole_is_suspected_by_its_traffic(served: Lab) -> None:
+    """Clients that get no answer send their SYN again, and nothing else."""
+    service = f"{VIP4}:80"
+    before = snapshot(served)
+    answers(served, service, 150)
+    between = snapshot(served)
+    assert [] == suspicions(before, between)
+    # Connections that nobody takes are given up after two seconds, two SYNs each.
+    curl = ["curl", "--silent", "--parallel", "--parallel-max", "100", "--max-time", "2"]
+    curl += ["--parallel-immediate", "--header", "Connection: close"]
+    with (
+        without(served, "backend2", VIP4),
+        running(served, "client1", [*curl, f"http://{service}/#[1-100]"]) as client,
+    ):
+        client.communicate(timeout=30)
+    (found,) = suspicions(between, snapshot(served))
+    assert isinstance(found, Suspicion)
+    assert ip_address("10.77.0.12") == found.address
+    assert found.ratio == pytest.approx(1.0, abs=0.1)
+    assert found.peers_ratio > 3
