@@ -154,7 +154,8 @@ def commands(balancer: Balancer, folder: Path, services: int, backends: int) -> 
         Command("Python with click", 0, ()),
         Command("attach", 600, ("attach", "eth0"), detached),
         Command("backends set", 150, ("backends", "set", SERVICE, "10.66.0.12"), with_one),
-        Command("top, its first frame", 300, ("top", "--once"), with_one),
+        # A frame shows rates: it waits for one interval, here the shortest.
+        Command("top, its first frame", 300, ("top", "--once", "--interval", "0.1"), with_one),
         Command(f"apply {many}", 3000, ("apply", str(whole)), attached),
         Command("apply the same again", 0, ("apply", str(whole))),
         Command("apply one change among them", 200, ("apply", str(changed)), with_all),
