@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydsr.health.evidence import Investigation
 from pydsr.health.symptoms import NOTHING_KNOWN, Evidence
@@ -20,6 +21,13 @@ KEPT_SECONDS = 60.0
 """How long evidence stands in for that of an investigation there was no room for."""
 
 
+class Startable(Protocol):
+    """What can be begun; an investigation."""
+
+    def start(self) -> None:
+        """Begin."""
+
+
 class Inquiries:
     """All there are of one set of checks."""
 
@@ -27,7 +35,7 @@ class Inquiries:
         self._under_way = 0
         self._found: dict[Target, tuple[float, Evidence]] = {}
 
-    def begin(self, investigation: Investigation) -> bool:
+    def begin(self, investigation: Startable) -> bool:
         """Start an investigation if there is room for it, and return whether there was."""
         if self._under_way >= MOST_AT_ONCE:
             return False

@@ -15,7 +15,7 @@ import pytest
 
 from pydsr.health.outcome import Outcome
 from tests.netns.checked import BACKEND, Checked, made_check
-from tests.netns.hosts import Host, eventually
+from tests.netns.hosts import Host, connect, eventually
 
 
 @pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
@@ -129,6 +129,26 @@ def test_a_backend_off_the_network_is_no_neighbour(checked: Checked) -> None:
         result = checked.result(kind)
         assert Outcome.NO_NEIGHBOUR == result.outcome, result
         assert checked.address in result.message
+
+
+def test_the_kernels_own_word_is_not_taken_for_the_backends(checked: Checked) -> None:
+    """It sends an ICMP error to itself when it gives up, here after a fifth of a second."""
+    setting = f"net.ipv{checked.version}.neigh.eth0.retrans_time_ms=60"
+    checked.lb.run("sysctl", "-qw", setting)
+    checked.backend.run("ip", "link", "set", "eth0", "down")
+    result = checked.result("tcp", timeout=2.0)
+    assert Outcome.NO_NEIGHBOUR == result.outcome
+    assert result.seconds < 1
+
+
+@pytest.mark.usefixtures("web")
+def test_a_backend_that_hangs_is_no_neighbour_at_once(checked: Checked) -> None:
+    """Though the kernel remembers where it was, and would for half a minute."""
+    assert checked.result("tcp").is_good
+    hook = "type filter hook ingress device eth0 priority 0; policy drop;"
+    checked.backend.run("nft", "add table netdev t")
+    checked.backend.run("nft", f"add chain netdev t in {{ {hook} }}")
+    assert Outcome.NO_NEIGHBOUR == checked.result("tcp").outcome
 
 
 def test_a_stopped_server_takes_connections_and_times_out(checked: Checked, web: int) -> None:
@@ -277,7 +297,12 @@ def test_an_agent_speaks_for_its_backend(checked: Checked) -> None:
     assert Outcome.PORT_CLOSED == checked.result("agent", port=7778).outcome
 
 
-def test_this_machines_interface_down_is_not_blamed_on_the_backend(checked: Checked) -> None:
-    checked.lb.run("ip", "link", "set", "eth0", "down")
+def test_a_check_takes_no_other_way_while_its_interface_is_down(checked: Checked) -> None:
+    """There, another balancer or router might answer for the VIP."""
+    lb = checked.lb
+    connect(lb, checked.backend, "other", [])
+    lb.run("ip", f"-{checked.version}", "route", "add", "default", "dev", "other")
+    lb.run("ip", "link", "set", "eth0", "down")
     result = checked.result("tcp")
     assert Outcome.UNSTEERED == result.outcome
+    assert f"no way to {checked.address}" in result.message

@@ -136,6 +136,25 @@ def test_a_defect_of_a_probe_ends_it_all() -> None:
     assert raised.group_contains(RuntimeError, match="a defect")
 
 
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_what_this_machine_lacks_takes_no_backend_out(outcome: Outcome) -> None:
+    (job,) = jobs(1, interval=0.01, timeout=0.01, fall=1)
+    told: list[Verdict] = []
+
+    async def probe(_: Job) -> Result:
+        return Result(outcome)
+
+    async def main() -> None:
+        async with Scheduler(probe, told.append) as scheduler:
+            scheduler.add({job: True})
+            while len(told) < 3:
+                await asyncio.sleep(0.005)
+
+    run(main())
+    stays_up = outcome in (Outcome.GOOD, Outcome.UNCHECKED, Outcome.FILTERED_HERE)
+    assert stays_up == told[-1].judgement.is_up
+
+
 def test_a_job_that_stays_keeps_what_is_held_of_it() -> None:
     stays, goes = jobs(2, interval=0.02, timeout=0.01, fall=1)
 

@@ -1,0 +1,52 @@
+"""Which failing checks are looked into when there are many."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+
+from pydsr.health.inquiries import KEPT_SECONDS, MOST_AT_ONCE, Inquiries
+from pydsr.health.symptoms import NOTHING_KNOWN, Evidence
+from pydsr.health.targets import Route, Target
+
+EVIDENCE = Evidence(has_neighbour=True, backend_answers=True)
+
+
+class Looking:
+    """Counts how often it was started."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+    def start(self) -> None:
+        self.started += 1
+
+
+def target(number: int) -> Target:
+    return Target(ip_address("192.0.2.80"), 80, Route(ip_address("198.51.100.0") + number, 2))
+
+
+def test_no_more_than_so_many_are_under_way() -> None:
+    inquiries, looking = Inquiries(), Looking()
+    begun = [inquiries.begin(looking) for _ in range(MOST_AT_ONCE + 5)]
+    assert [True] * MOST_AT_ONCE + [False] * 5 == begun
+    assert MOST_AT_ONCE == looking.started
+    inquiries.end()
+    assert inquiries.begin(looking)
+    assert not inquiries.begin(looking)
+
+
+def test_what_was_found_stands_in_for_a_while() -> None:
+    async def main() -> None:
+        inquiries = Inquiries()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        loop.time = lambda: now  # type: ignore[method-assign]
+        assert inquiries.remembered(target(1)) == NOTHING_KNOWN
+        inquiries.keep(target(1), EVIDENCE)
+        assert inquiries.remembered(target(1)) == EVIDENCE
+        assert inquiries.remembered(target(2)) == NOTHING_KNOWN
+        now += KEPT_SECONDS
+        assert inquiries.remembered(target(1)) == NOTHING_KNOWN
+
+    asyncio.run(main())
