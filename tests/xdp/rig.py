@@ -20,8 +20,8 @@ from pydsr.acl import Action, parse_networks
 from pydsr.features import DEFAULT_FEATURES, Feature, Features
 from pydsr.flows import FlowRecord
 from pydsr.kernel import bpffs, layout, libbpf, program
-from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.backends import NewBackend
+from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.maps import HashMap, PerCpuArray, Pins, map_specs
 from pydsr.kernel.state import Settings, State, fill_settings
 from pydsr.maglev import NO_BACKEND
