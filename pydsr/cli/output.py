@@ -49,12 +49,12 @@ def show(as_json: bool, document: Callable[[], Any], table: Callable[[], Rendera
 
 def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
     """Print what a change did, or would do."""
-    from pydsr.view import documents, tables
-
     for note in impact.notes:
         click.echo(f"pydsr: note: {note}", err=True)
     parts = (impact.changes, impact.slots_moved, impact.slots, impact.flows_moved)
     if plan_only or as_json:
+        from pydsr.view import documents, tables
+
         show(
             as_json,
             lambda: documents.plan_document(*parts) | {"notes": list(impact.notes)},
