@@ -83,6 +83,10 @@ def as_json(results: Sequence[Result], settings: dict[str, Any]) -> dict[str, An
     }
 
 
+def _row_name(name: str, flows: int) -> str:
+    return f"{name}, {flows:,} flow{'s' if flows > 1 else ''}"
+
+
 def plot(results: Sequence[Result], file: Path) -> None:
     """Draw what each kind costs, in the most flows it was measured in."""
     last = {result.kind.name: result for result in results}
@@ -107,5 +111,5 @@ def plot(results: Sequence[Result], file: Path) -> None:
                     label=program if name == names[0] else None,
                 )
                 plots.label_bar(axes, figure.high + 1, place, f"{figure.median:.0f}")
-        plots.name_rows(axes, [f"{name}, {last[name].flows:,} flows" for name in names])
+        plots.name_rows(axes, [_row_name(name, last[name].flows) for name in names])
         axes.set_xlabel("nanoseconds a packet: median and quartiles; less is better")
