@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Self
 
+from pydsr.errors import PydsrError
 from pydsr.health.inquiries import Inquiries
 from pydsr.health.judgement import Judgement
 from pydsr.health.models import Check
@@ -15,11 +17,17 @@ from pydsr.health.outcome import Outcome, Result
 from pydsr.health.probing import check_once
 from pydsr.health.schedule import Scheduler, Verdict
 from pydsr.health.steering import Steering
+from pydsr.health.steering_netlink import RuleNews
 from pydsr.health.targets import Job, Route, jobs_for
 from pydsr.model import Endpoint, IPAddress
 
+_log = logging.getLogger(__name__)
+
 REFRESH_SECONDS = 1.0
-"""How often routes are put back at most, while an interface is down."""
+"""How often rules and routes are looked at, at most."""
+
+LOOK_SECONDS = 60.0
+"""How often they are where nothing calls for it."""
 
 Wanted = Iterable[tuple[Endpoint, Iterable[Check], Iterable[Route]]]
 
@@ -49,6 +57,8 @@ class Checker:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._steering)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.callback(group.create_task(self._keep_up()).cancel)
             await stack.enter_async_context(self._scheduler)
             self._stack = stack.pop_all()
         return self
@@ -95,13 +105,32 @@ class Checker:
             await self._refresh()
         return result
 
+    async def _keep_up(self) -> None:
+        """Put back what others remove, as systemd-networkd does with rules when it starts.
+
+        Without its rule a check would take the way of all traffic, and might find the VIP there:
+        that of another balancer.
+        """
+        with RuleNews() as news:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await news.wait()
+                await self._refresh()
+                await asyncio.sleep(REFRESH_SECONDS)
+
     async def _refresh(self) -> None:
         """Put back routes, which the kernel removes when an interface goes down."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._refreshed + REFRESH_SECONDS and not self._changing.locked():
+        async with self._changing:
+            now = asyncio.get_running_loop().time()
+            if now < self._refreshed + REFRESH_SECONDS:
+                return
             self._refreshed = now
-            async with self._changing:
+            try:
                 await self._steering.refresh()
+            except PydsrError as error:
+                # It is tried again; until then checks fail, and say that they are not steered.
+                _log.warning("%s", error)
 
     def _tell(self, verdict: Verdict) -> None:
         self._report(verdict, self._services[verdict.job])

@@ -222,6 +222,29 @@ def test_checks_go_on_when_an_interface_comes_back(lb: Host, peer: Host, tmp_pat
         asyncio.run(run())
 
 
+def test_rules_that_others_remove_are_put_back(lb: Host, peer: Host) -> None:
+    checked = Checked(lb, peer)
+    job = checked.job(made_check("tcp"))
+    endpoint = Endpoint(job.target.vip, 80)
+
+    def ours() -> list[str]:
+        return [line for line in rules_and_routes(lb) if f"proto {PROTOCOL}" in line]
+
+    async def run() -> None:
+        async with Checker(lambda *_: None) as checker, asyncio.timeout(10):
+            await checker.watch([(endpoint, [job.check], [job.target.route])])
+            before = ours()
+            assert 3 == len(before)
+            for priority in ("440", "441", "442"):
+                lb.run("ip", "rule", "del", "pref", priority)
+            assert [] == ours()
+            while ours() != before:
+                await asyncio.sleep(0.05)
+
+    with entered(lb.name):
+        asyncio.run(run())
+
+
 def test_the_protocol_number_is_shown_as_documented(lb: Host) -> None:
     def shown(_: Steering) -> None:
         rules = lb.run("ip", "rule", "show")

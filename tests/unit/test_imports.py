@@ -75,7 +75,7 @@ BELONGS_TO = {
     "h11": {"pydsr.health.probes"},
     "pyroute2": {
         "pydsr.health.evidence",
-        "pydsr.health.steering",
+        "pydsr.health.steering_netlink",
         "pydsr.kernel",
         "pydsr.lab",
     },

@@ -1,0 +1,223 @@
+"""Rules, routes and neighbours of health checks as the kernel's messages have them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, Self
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink import rtnl
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import ndmsg, rt_type
+
+from pydsr.errors import EnvironmentCannotError, PermissionDeniedError
+from pydsr.health.steering_plan import (
+    LAST_METRIC,
+    MARK_MASK,
+    MARKS,
+    PRIORITY,
+    PROTOCOL,
+    Entry,
+    NeighbourEntry,
+    RouteEntry,
+    RuleEntry,
+    RuleKind,
+    family_of,
+)
+from pydsr.model import MacAddress
+
+_log = logging.getLogger(__name__)
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+_RECEIVE_BYTES = 1 << 16
+_INVERTED = 2
+"""FIB_RULE_INVERT of linux/fib_rules.h."""
+
+_ON_LINK = 4
+"""RTNH_F_ONLINK of linux/rtnetlink.h."""
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code in (errno.EPERM, errno.EACCES):
+            raise PermissionDeniedError(
+                "making rules and routes for health checks is not permitted",
+                "run as root (sudo); a container needs the capability NET_ADMIN",
+            ) from None
+        reason = error.args[1] if len(error.args) > 1 else error
+        raise EnvironmentCannotError(
+            f"the kernel refused a rule or route for health checks: {reason}",
+            "it needs policy routing (CONFIG_IP_MULTIPLE_TABLES), and the interface up",
+        ) from None
+
+
+@asynccontextmanager
+async def netlink() -> AsyncIterator[AsyncIPRoute]:
+    """Have a netlink socket for the length of the block; its errors become those of pydsr.
+
+    Raises:
+        PermissionDeniedError: CAP_NET_ADMIN is missing.
+        EnvironmentCannotError: the kernel refuses.
+    """
+    with _explained():
+        async with AsyncIPRoute() as ip:
+            yield ip
+
+
+class RuleNews:
+    """Hears of every change of rules in this network namespace, from the moment it is made."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        self._socket.bind((0, rtnl.RTMGRP_IPV4_RULE | rtnl.RTMGRP_IPV6_RULE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    async def wait(self) -> None:
+        """Return when there was a change, of ours or of others."""
+        with suppress(OSError):  # ENOBUFS: more of them than there was room for
+            await asyncio.get_running_loop().sock_recv(self._socket, _RECEIVE_BYTES)
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.recv(_RECEIVE_BYTES)
+
+
+async def present(ip: AsyncIPRoute) -> AsyncIterator[Entry]:
+    """Yield what there is of ours in the kernel."""
+    for family in _FAMILIES:
+        try:
+            rules = [message async for message in await ip.get_rules(family=family)]
+        except NetlinkError as error:
+            # A kernel that was started without IPv6 has none of ours either.
+            if error.code not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                raise
+            continue
+        for message in rules:
+            if message.get("protocol") == PROTOCOL:
+                yield _rule_from(message)
+        async for message in await ip.get_routes(family=family):
+            if message["proto"] == PROTOCOL:
+                yield _route_from(message)
+        async for message in await ip.get_neighbours(family=family):
+            # Without a MAC it is on its way out: a deleted entry stays while a packet holds it.
+            if message.get("NDA_PROTOCOL") == PROTOCOL and message.get("lladdr"):
+                mac = MacAddress.parse(message.get("lladdr"))
+                address = ipaddress.ip_address(message.get("dst"))
+                yield NeighbourEntry(address, message["ifindex"], mac)
+
+
+def _rule_from(message: Any) -> RuleEntry:
+    kind = RuleKind((message.get("priority") or 0) - PRIORITY)
+    mark = message.get("fwmark") or 0
+    return RuleEntry(message["family"], kind, mark if kind is RuleKind.LOOKUP else 0)
+
+
+def _route_from(message: Any) -> RouteEntry:
+    via = message.get("via")
+    gateway = message.get("gateway") or (via and via["addr"])
+    destination = message.get("dst")
+    is_rest = not destination or message["type"] == rt_type["prohibit"]
+    return RouteEntry(
+        message["family"],
+        message.get("table") or message["table"],
+        None if is_rest else ipaddress.ip_address(destination.partition("/")[0]),
+        ipaddress.ip_address(gateway) if gateway else None,
+        0 if is_rest else message.get("oif") or 0,
+    )
+
+
+async def add(ip: AsyncIPRoute, entry: Entry) -> None:
+    """Make an entry, unless its interface is down or gone."""
+    down = (errno.ENETDOWN, errno.ENODEV, errno.ENETUNREACH)
+    try:
+        match entry:
+            case NeighbourEntry():
+                # Replaced, as its MAC may have changed.
+                await ip.neigh("replace", state=ndmsg.NUD_PERMANENT, **_neighbour(entry))
+            case RouteEntry():
+                await ip.route("add", **_route(entry))
+            case RuleEntry():
+                await ip.rule("add", **_rule(entry))
+    except NetlinkError as error:
+        # The interface is down or gone: what is prohibited says so to every check.
+        if error.code not in down:
+            raise
+        _log.debug("%s: %s", entry, error)
+
+
+async def delete(ip: AsyncIPRoute, entry: Entry) -> None:
+    """Remove an entry, unless it is gone."""
+    # What is gone with its interface meanwhile need not be deleted.
+    gone = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO)
+    try:
+        match entry:
+            case NeighbourEntry():
+                await ip.neigh("del", **_neighbour(entry))
+            case RouteEntry():
+                await ip.route("del", **_route(entry))
+            case RuleEntry():
+                await ip.rule("del", **_rule(entry))
+    except NetlinkError as error:
+        if error.code not in gone:
+            raise
+
+
+def _neighbour(entry: NeighbourEntry) -> dict[str, Any]:
+    return {
+        "family": family_of(entry.address),
+        "dst": str(entry.address),
+        "lladdr": str(entry.mac),
+        "ifindex": entry.ifindex,
+        "protocol": PROTOCOL,
+    }
+
+
+def _route(entry: RouteEntry) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "family": entry.family,
+        "table": entry.table,
+        "proto": PROTOCOL,
+    }
+    if entry.destination is None:
+        everything = "::/0" if entry.family == socket.AF_INET6 else "0.0.0.0/0"
+        return request | {"dst": everything, "type": "prohibit", "priority": LAST_METRIC}
+    request["dst"] = f"{entry.destination}/{entry.destination.max_prefixlen}"
+    request["oif"] = entry.ifindex
+    request["metrics"] = {"hoplimit": 1}
+    if entry.gateway is None:
+        return request | {"scope": "link"}
+    request["flags"] = _ON_LINK
+    if family_of(entry.gateway) == entry.family:
+        return request | {"gateway": str(entry.gateway)}
+    return request | {"via": {"family": family_of(entry.gateway), "addr": str(entry.gateway)}}
+
+
+def _rule(entry: RuleEntry) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "family": entry.family,
+        "priority": entry.priority,
+        "protocol": PROTOCOL,
+    }
+    match entry.kind:
+        case RuleKind.PAST:
+            end = PRIORITY + RuleKind.END.value
+            past = {"action": "goto", "goto": end, "flags": _INVERTED}
+            return request | past | {"fwmark": MARKS, "fwmask": MARK_MASK}
+        case RuleKind.LOOKUP:
+            return request | {"fwmark": entry.mark, "fwmask": 0xFFFFFFFF, "table": entry.mark}
+        case RuleKind.END:
+            return request | {"action": "nop"}
