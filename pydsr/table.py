@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pydsr import maglev
@@ -133,15 +133,14 @@ def following_table(
 
     keeping = {member.id for member in members if member.keeps_flows}
     learning = now < table.learn_until
-    learns_anew = False
-    for slot, (owner, old_owner, old_previous) in enumerate(
-        zip(current, table.current, table.previous, strict=True)
-    ):
-        if owner == old_owner and old_previous == NO_BACKEND:
-            continue
-        kept = _previous_after(owner, old_owner, old_previous, learning, keeping)
-        previous[slot] = kept
-        learns_anew = learns_anew or kept not in (NO_BACKEND, LOOK_UP_ONLY)
+
+    def slots() -> Iterator[tuple[int, int, int]]:
+        return zip(current, table.current, table.previous, strict=True)
+
+    # Slots are many, what may happen to one is little.
+    kept = {slot: _previous_after(*slot, learning, keeping) for slot in set(slots())}
+    previous = array("H", map(kept.__getitem__, slots()))
+    learns_anew = bool(set(kept.values()) - {NO_BACKEND, LOOK_UP_ONLY})
     # Never earlier than before: slots that still learn from an earlier change go on.
     learn_until = max(now + learn_nanoseconds if learns_anew else 0, table.learn_until)
     return Table(tuple(members), current, previous, learn_until, owned)
