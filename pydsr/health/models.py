@@ -6,114 +6,30 @@ a model here, and its probe in :mod:`pydsr.health.probes`.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from pydsr.health.judgement import Pace
-
-_T = TypeVar("_T")
+from pydsr.health.validation import (
+    checked_argument,
+    checked_hexadecimal,
+    checked_host,
+    checked_name,
+    checked_not_empty,
+    checked_path,
+    checked_pattern,
+    checked_rcode,
+    checked_status,
+    checked_type,
+    problem,
+)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Times = Annotated[int, Field(ge=1, le=1000)]
 
-
-def _problem(words: str) -> PydanticCustomError:
-    # Of the type that the configuration's own problems have: shown as it is.
-    return PydanticCustomError("input", "{words}", {"words": words})
-
-
-def _checked_pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise _problem(f"is no regular expression: {error}") from None
-    return text
-
-
-def _checked_path(text: str) -> str:
-    if not re.fullmatch(r"/[!-~]*", text):
-        raise _problem("must begin with / and have no spaces: write those as %20")
-    return text
-
-
-def host_name(host: str) -> str:
-    """Return a Host header without its port, and an IPv6 address without its brackets."""
-    return re.sub(r":[0-9]*$", "", host).strip("[]")
-
-
-def _checked_host(text: str) -> str:
-    try:
-        # What TLS is asked for goes through the same encoding.
-        is_name = bool(host_name(text).encode("idna")) and re.fullmatch(r"[!-~]+", text)
-    except UnicodeError:
-        is_name = None
-    if not is_name or text.startswith("."):
-        raise _problem("is no name of a host")
-    return text
-
-
-def _checked_argument(text: str) -> str:
-    if "\0" in text:
-        raise _problem("must not have a NUL in it")
-    return text
-
-
-def _checked_not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    if not values:
-        raise _problem("must have at least one entry")
-    return values
-
-
-def _checked_status(entry: int | str) -> int | str:
-    good = 100 <= entry <= 599 if isinstance(entry, int) else re.fullmatch("[1-5]xx", entry)
-    if not good:
-        raise _problem("must be a status such as 200, or a class such as 2xx")
-    return entry
-
-
-def _checked_hexadecimal(text: str) -> str:
-    try:
-        bytes.fromhex(text)
-    except ValueError:
-        raise _problem("must be bytes in hexadecimal, such as 0a0b") from None
-    return text
-
-
-def _checked_type(text: str) -> str:
-    import dns.rdatatype
-
-    try:
-        dns.rdatatype.from_text(text)
-    except (dns.rdatatype.UnknownRdatatype, ValueError):
-        raise _problem("must be the type of a record, such as A, AAAA or TXT") from None
-    return text
-
-
-def _checked_rcode(text: str) -> str:
-    import dns.rcode
-
-    try:
-        return dns.rcode.to_text(dns.rcode.from_text(text))
-    except (dns.rcode.UnknownRcode, ValueError):
-        raise _problem("must be a response code, such as NOERROR or NXDOMAIN") from None
-
-
-def _checked_name(text: str) -> str:
-    import dns.exception
-    import dns.name
-
-    try:
-        dns.name.from_text(text)
-    except (dns.exception.DNSException, UnicodeError) as error:
-        raise _problem(f"is no name that can be asked for: {error}") from None
-    return text
-
-
-Pattern = Annotated[str, AfterValidator(_checked_pattern)]
+Pattern = Annotated[str, AfterValidator(checked_pattern)]
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -160,9 +76,9 @@ class BaseCheck(Shape):
     @model_validator(mode="after")
     def _times_agree(self) -> Self:
         if self.timeout > self.interval:
-            raise _problem(f"timeout {self.timeout:g} is above interval {self.interval:g}")
+            raise problem(f"timeout {self.timeout:g} is above interval {self.interval:g}")
         if self.fast is not None and self.fast > self.interval:
-            raise _problem(f"fast {self.fast:g} is above interval {self.interval:g}")
+            raise problem(f"fast {self.fast:g} is above interval {self.interval:g}")
         return self
 
     @property
@@ -185,15 +101,15 @@ class WebCheck(BaseCheck):
     method: Literal["GET", "HEAD", "OPTIONS"] = "GET"
     """How to ask."""
 
-    path: Annotated[str, AfterValidator(_checked_path)] = "/"
+    path: Annotated[str, AfterValidator(checked_path)] = "/"
     """What to ask for."""
 
-    host: Annotated[str, AfterValidator(_checked_host)] | None = None
+    host: Annotated[str, AfterValidator(checked_host)] | None = None
     """The Host header; the VIP where it is not said."""
 
     status: Annotated[
-        tuple[Annotated[int | str, AfterValidator(_checked_status)], ...],
-        AfterValidator(_checked_not_empty),
+        tuple[Annotated[int | str, AfterValidator(checked_status)], ...],
+        AfterValidator(checked_not_empty),
         Field(strict=False),
     ] = ("2xx", "3xx")
     """Which answers are good: statuses, and classes of them such as 2xx."""
@@ -219,7 +135,7 @@ class HttpsCheck(WebCheck):
     type: Literal["https"]
     """An HTTP request over TLS."""
 
-    sni: Annotated[str, AfterValidator(_checked_host)] | None = None
+    sni: Annotated[str, AfterValidator(checked_host)] | None = None
     """The name to ask TLS for, which the certificate must have; the Host header without its port
     where it is not said."""
 
@@ -239,16 +155,16 @@ class DnsCheck(BaseCheck):
     type: Literal["dns"]
     """A DNS query."""
 
-    name: Annotated[str, AfterValidator(_checked_name)]
+    name: Annotated[str, AfterValidator(checked_name)]
     """What to ask for."""
 
-    record: Annotated[str, AfterValidator(_checked_type)] = "A"
+    record: Annotated[str, AfterValidator(checked_type)] = "A"
     """The type of the record."""
 
     transport: Literal["udp", "tcp"] = "udp"
     """How to ask."""
 
-    rcode: Annotated[str, AfterValidator(_checked_rcode)] = "NOERROR"
+    rcode: Annotated[str, AfterValidator(checked_rcode)] = "NOERROR"
     """The response code that is good."""
 
     answers: Texts = ()
@@ -264,7 +180,7 @@ class UdpCheck(BaseCheck):
     send: str = ""
     """What to send, as text."""
 
-    send_hex: Annotated[str, AfterValidator(_checked_hexadecimal)] = ""
+    send_hex: Annotated[str, AfterValidator(checked_hexadecimal)] = ""
     """What to send, in hexadecimal."""
 
     expect: Pattern | None = None
@@ -274,7 +190,7 @@ class UdpCheck(BaseCheck):
     @model_validator(mode="after")
     def _one_is_sent(self) -> Self:
         if bool(self.send) == bool(self.send_hex):
-            raise _problem("needs one of send and send-hex")
+            raise problem("needs one of send and send-hex")
         return self
 
     @property
@@ -303,8 +219,8 @@ class CommandCheck(BaseCheck):
     """A command."""
 
     argv: Annotated[
-        tuple[Annotated[str, AfterValidator(_checked_argument)], ...],
-        AfterValidator(_checked_not_empty),
+        tuple[Annotated[str, AfterValidator(checked_argument)], ...],
+        AfterValidator(checked_not_empty),
         Field(strict=False),
     ]
     """The command with its arguments; no shell reads them."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pydsr.health.models import Check
-from pydsr.model import EVERY_PORT, Endpoint, IPAddress, MacAddress
+from pydsr.model import EVERY_PORT, Backend, Endpoint, IPAddress, MacAddress
+from pydsr.segments import Interface, find_segments
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,38 @@ class Job:
 
     check: Check
     target: Target
+
+
+def route_to(
+    backend: Backend, vip: IPAddress, interfaces: Collection[Interface], attached: Collection[int]
+) -> Route | None:
+    """Return how this machine's kernel gets frames to where the balancer's program sends them.
+
+    Args:
+        backend: as the data plane has it.
+        vip: which is to be checked on it.
+        interfaces: all of this network namespace.
+        attached: indices of those the balancer is on.
+
+    Returns:
+        None where no device of this machine has the backend's tags, or its MAC is not known.
+    """
+    if backend.mac is None:
+        return None
+    masters = {one.index: one.master for one in interfaces}
+    behind = (backend.ifindex, masters.get(backend.ifindex))
+    devices = [
+        index
+        for index, segment in sorted(find_segments(interfaces, attached).items())
+        if segment.ifindex in behind and segment.tags == backend.tags
+        # A port of a bridge has no addresses: the bridge itself has.
+        if index not in attached or not masters.get(index)
+    ]
+    if not devices:
+        return None
+    # The kernel has no route for an IPv6 VIP by an IPv4 address.
+    takes_mac = backend.mac_by_hand or vip.version > backend.address.version
+    return Route(backend.address, devices[0], backend.mac if takes_mac else None)
 
 
 def port_of(check: Check, endpoint: Endpoint) -> int:

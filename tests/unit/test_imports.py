@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "pydsr.health.membership": {"pydsr.errors", "pydsr.model"},
     "pydsr.health.passive": {"pydsr.model", "pydsr.stats"},
     "pydsr.health.symptoms": {"pydsr.model"},
-    "pydsr.health.targets": {"pydsr.health.models", "pydsr.model"},
+    "pydsr.health.targets": {"pydsr.health.models", "pydsr.model", "pydsr.segments"},
     "pydsr.health.diagnosis": {
         "pydsr.health.outcome",
         "pydsr.health.symptoms",
@@ -70,7 +70,7 @@ MAY_IMPORT = {
 
 BELONGS_TO = {
     "bcc": {"pydsr.kernel"},
-    "dns": {"pydsr.health.models", "pydsr.health.probes"},
+    "dns": {"pydsr.health.probes", "pydsr.health.validation"},
     "dpkt": {"pydsr.health.echo", "pydsr.view"},
     "h11": {"pydsr.health.probes"},
     "pyroute2": {
@@ -81,7 +81,7 @@ BELONGS_TO = {
     },
     "click": {"pydsr.cli"},
     "pydantic": {"pydsr.config", "pydsr.health.models"},
-    "pydantic_core": {"pydsr.config", "pydsr.health.models"},
+    "pydantic_core": {"pydsr.config", "pydsr.health.validation"},
     "rich": {"pydsr.cli", "pydsr.view"},
     "yaml": {"pydsr.config"},
 }

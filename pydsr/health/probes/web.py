@@ -12,9 +12,10 @@ from typing import Any
 import h11
 
 from pydsr.health.attempt import Attempt
-from pydsr.health.models import HttpCheck, HttpsCheck, WebCheck, host_name
+from pydsr.health.models import HttpCheck, HttpsCheck, WebCheck
 from pydsr.health.outcome import Outcome, Result
 from pydsr.health.streams import PlainStream, Stream, TlsStream, ended
+from pydsr.health.validation import host_name
 
 MAX_BODY = 64 * 1024
 """How much of a body is looked at, in bytes."""
