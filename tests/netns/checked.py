@@ -14,6 +14,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import TypeAdapter
 
 from pydsr.health.inquiries import Inquiries
@@ -122,6 +123,7 @@ class Checked:
     @contextmanager
     def nginx(self, directory: Path, tls: str = "") -> Iterator[int]:
         """Have nginx at port 80, and where there are lines for TLS at 443; yield its pid."""
+        needs("nginx", "curl")
         (directory / "nginx.conf").write_text(_NGINX.format(directory=directory, tls=tls))
         command = ["nginx", "-p", str(directory), "-c", str(directory / "nginx.conf")]
         with self.backend.running(*command) as process:
@@ -131,6 +133,7 @@ class Checked:
     @contextmanager
     def dnsmasq(self) -> Iterator[None]:
         """Have dnsmasq know ``www.test`` and ``text.test``."""
+        needs("dnsmasq", "dig")
         command = [
             *("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--pid-file="),
             *("--no-resolv", "--no-hosts", "--user=root"),
@@ -196,6 +199,8 @@ def _in_thread(serve: Callable[[], None], server: socket.socket) -> Iterator[Non
         server.close()
 
 
-def installed(*programs: str) -> bool:
-    """Return whether all of some programs are there."""
-    return all(shutil.which(program) for program in programs)
+def needs(*programs: str) -> None:
+    """Skip the test where a program is not installed."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")

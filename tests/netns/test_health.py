@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pydsr.health.outcome import Outcome
-from tests.netns.checked import BACKEND, Checked, made_check
+from tests.netns.checked import BACKEND, Checked, made_check, needs
 from tests.netns.hosts import Host, connect, eventually
 
 
@@ -99,21 +99,22 @@ def test_a_server_at_the_backends_own_address_does_not_serve_the_vip(checked: Ch
 
 
 def test_a_udp_server_that_answers_from_its_own_address_is_a_wrong_source(
-    checked4: Checked,
+    checked: Checked,
 ) -> None:
     """Bound to every address, a server that does not look where it was asked answers so."""
-    with checked4.echoing("0.0.0.0", 5353):
-        result = checked4.result("udp", 5353, send="x")
+    with checked.echoing("", 5353):
+        result = checked.result("udp", 5353, send="x")
     assert Outcome.WRONG_SOURCE == result.outcome
-    assert "comes from 10.66.0.2, not from 10.66.0.80" in result.message
-    with checked4.echoing(checked4.vip, 5354):
-        assert checked4.result("udp", 5354, send="x").is_good
+    assert f"not from {checked.vip}" in result.message
+    with checked.echoing(checked.vip, 5354):
+        assert checked.result("udp", 5354, send="x").is_good
 
 
 @pytest.mark.usefixtures("web")
 def test_a_source_that_the_backend_translates_is_a_wrong_source(checked: Checked) -> None:
     family = "ip" if checked.version == 4 else "ip6"
     translate = f"{family} saddr {checked.vip} {family} saddr set {checked.address}"
+    needs("nft")
     checked.backend.run("nft", "add table inet t")
     checked.backend.run("nft", "add chain inet t out { type filter hook output priority raw + 1; }")
     checked.backend.run("nft", f"add rule inet t out {translate}")
@@ -146,6 +147,7 @@ def test_a_backend_that_hangs_is_no_neighbour_at_once(checked: Checked) -> None:
     """Though the kernel remembers where it was, and would for half a minute."""
     assert checked.result("tcp").is_good
     hook = "type filter hook ingress device eth0 priority 0; policy drop;"
+    needs("nft")
     checked.backend.run("nft", "add table netdev t")
     checked.backend.run("nft", f"add chain netdev t in {{ {hook} }}")
     assert Outcome.NO_NEIGHBOUR == checked.result("tcp").outcome
@@ -160,6 +162,7 @@ def test_a_stopped_server_takes_connections_and_times_out(checked: Checked, web:
 
 
 def test_a_filter_that_drops_is_no_missing_vip(checked: Checked) -> None:
+    needs("nft")
     checked.backend.run("nft", "add table inet t")
     checked.backend.run("nft", "add chain inet t in { type filter hook input priority 0; }")
     checked.backend.run("nft", "add rule inet t in tcp dport 80 drop")
@@ -169,6 +172,7 @@ def test_a_filter_that_drops_is_no_missing_vip(checked: Checked) -> None:
 
 
 def test_a_filter_that_refuses_is_told_apart(checked: Checked) -> None:
+    needs("nft")
     checked.backend.run("nft", "add table inet t")
     checked.backend.run("nft", "add chain inet t in { type filter hook input priority 0; }")
     reject = "reject with icmpx type admin-prohibited"
@@ -271,11 +275,17 @@ def test_a_command_is_told_what_to_check(checked: Checked) -> None:
     ping = checked.job(made_check("command", argv=["sh", "-c", 'ping -c1 -W1 -m "$MARK" "$VIP"']))
     bad = checked.job(made_check("command", argv=["sh", "-c", "echo oh no; exit 3"]))
     slow = checked.job(made_check("command", argv=["sh", "-c", "sleep 33.125 & sleep 33.125"]))
+    gone = checked.job(made_check("command", argv=["sh", "-c", "sleep 33.125 & exit"]))
     none = checked.job(made_check("command", argv=["/nowhere"]))
-    results = checked.results(good, ping, bad, slow, none)
-    wrong = Outcome.WRONG_ANSWER
-    outcomes = [result.outcome for result in results]
-    assert [Outcome.GOOD, Outcome.GOOD, wrong, Outcome.TIMED_OUT, wrong] == outcomes
+    results = checked.results(good, ping, bad, slow, gone, none)
+    assert [
+        Outcome.GOOD,
+        Outcome.GOOD,
+        Outcome.WRONG_ANSWER,
+        Outcome.TIMED_OUT,
+        Outcome.TIMED_OUT,
+        Outcome.WRONG_ANSWER,
+    ] == [result.outcome for result in results]
     assert "ends with status 3: oh no" in results[2].message
     running = ["pgrep", "--full", "--exact", "sleep 33.125"]
     assert eventually(lambda: subprocess.run(running, check=False).returncode == 1)

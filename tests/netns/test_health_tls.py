@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pydsr.health.outcome import Outcome
-from tests.netns.checked import Checked, made_check
+from tests.netns.checked import Checked, made_check, needs
 from tests.netns.hosts import Host, eventually
 
 _TLS = """
@@ -42,6 +42,7 @@ def make_certificate(directory: Path, name: str, days: int) -> None:
 
     By ``openssl ca``, as other commands of OpenSSL have come to refuse an end that is past.
     """
+    needs("openssl")
     key, request, certificate = (str(directory / f"{name}.{end}") for end in ("key", "csr", "crt"))
     configuration = directory / "ca.conf"
     configuration.write_text(_AUTHORITY.format(directory=directory))

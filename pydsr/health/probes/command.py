@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from contextlib import suppress
 
 from pydsr.health.attempt import Attempt
 from pydsr.health.models import CommandCheck
@@ -40,8 +41,9 @@ async def probe(check: CommandCheck, attempt: Attempt) -> Result:
         )
     try:
         output, _ = await process.communicate()
-    finally:
+    except asyncio.CancelledError:
         await _end(process)
+        raise
     if process.returncode == 0:
         return Result.good()
     said = output.decode(errors="replace").strip()[-_SHOWN:]
@@ -53,7 +55,7 @@ async def probe(check: CommandCheck, attempt: Attempt) -> Result:
 
 
 async def _end(process: Process) -> None:
-    """Kill the command's whole session, and reap it, though this task may be cancelled."""
-    if process.returncode is None:
+    """Kill the command and all it has started, also where it has ended itself, and reap it."""
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        await process.communicate()
+    await process.communicate()
