@@ -12,7 +12,7 @@ packages=(
 
 	# For the tests, the lab, the benchmarks and the linters:
 	bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-arping iputils-ping
-	iputils-tracepath ndisc6 nftables nginx-light shellcheck tcpdump traceroute tshark
+	iputils-tracepath ndisc6 nftables nginx-light openssl procps shellcheck tcpdump traceroute tshark
 )
 
 cd "$(dirname "$0")/.."
