@@ -68,9 +68,8 @@ class Attempt:
                 self.icmp = icmp_error(made)
                 raise
 
-    def symptoms(self, error: OSError | None) -> Symptoms:
-        """Return how it failed: by an error, or because time ran out."""
-        number = (error.errno or 0) if error is not None else 0
+    def symptoms(self, error: OSError) -> Symptoms:
+        """Return how it failed: by an error; one without a number says that time ran out."""
         return Symptoms(
-            number, self.is_connected, self.icmp, self.wrong_source, self.is_own_address
+            error.errno or 0, self.is_connected, self.icmp, self.wrong_source, self.is_own_address
         )

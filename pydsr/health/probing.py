@@ -72,20 +72,18 @@ async def check_once(job: Job, mark: int, inquiries: Inquiries) -> Result:
 
 
 async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry) -> Result:
-    error: OSError | None = None
     try:
         async with asyncio.timeout(check.timeout):
             return await _PROBES[type(check)](check, attempt)
-    except OSError as raised:  # TimeoutError is one
-        error = raised
+    except OSError as error:  # TimeoutError is one
+        symptoms = attempt.symptoms(error)
     if isinstance(check, CommandCheck):
         return Result(Outcome.TIMED_OUT, f"{attempt.target}: {check.argv[0]} did not end in time")
-    symptoms = attempt.symptoms(error)
     if is_decided(symptoms):
         return diagnose(attempt.target, symptoms)
     evidence = await inquiry.evidence()
     if symptoms.errno == errno.EHOSTUNREACH and evidence == NOTHING_KNOWN:
-        # This machine's own word, and it came at once: the kernel has given up on the neighbour.
+        # No other host has said so: this machine's kernel has given up on the neighbour.
         evidence = Evidence(has_neighbour=False)
     return diagnose(attempt.target, symptoms, evidence)
 

@@ -8,12 +8,15 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pydsr.health.outcome import Outcome
+from pydsr.health.targets import Route
 from tests.netns.checked import BACKEND, Checked, made_check, needs
 from tests.netns.hosts import Host, connect, eventually
 
@@ -237,6 +240,27 @@ def test_a_mac_by_hand_is_where_a_check_goes(checked: Checked) -> None:
     other = checked.job(check, mac=mac, backend=BACKEND[10 - checked.version])
     found = [result.outcome for result in checked.results(right, wrong, other)]
     assert [Outcome.GOOD, Outcome.TIMED_OUT, Outcome.GOOD] == found
+
+
+def test_a_backend_behind_another_interface_is_checked_there(
+    checked4: Checked, tmp_path: Path
+) -> None:
+    """Though the VIP is in the network of the first; a strict filter then takes it amiss."""
+    lb = checked4.lb
+    connect(lb, checked4.backend, "eth1", [("10.67.0.1/24", "10.67.0.11/24")])
+    job = checked4.job(made_check("http"))
+    behind = Route(ip_address("10.67.0.11"), int(lb.link("eth1")["ifindex"]))
+    job = replace(job, target=replace(job.target, route=behind))
+    with checked4.nginx(tmp_path):
+        with checked4.backend.listen("eth1") as ears:
+            assert checked4.results(job)[0].is_good
+            assert ears.until(lambda frame: ip_address("10.66.0.80").packed in frame)
+        lb.run("sysctl", "-qw", "net.ipv4.conf.eth1.rp_filter=1")
+        (result,) = checked4.results(job)
+        assert Outcome.FILTERED_HERE == result.outcome
+        assert "sysctl -w net.ipv4.conf.eth1.rp_filter=2" == result.hint
+        lb.run(*result.hint.split())
+        assert checked4.results(job)[0].is_good
 
 
 @pytest.mark.usefixtures("web")

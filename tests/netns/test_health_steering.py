@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -11,12 +12,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from pyroute2 import AsyncIPRoute
 
 from pydsr.errors import BusyError, EnvironmentCannotError, InputError, PermissionDeniedError
+from pydsr.health import steering_netlink
 from pydsr.health.checker import Checker
 from pydsr.health.schedule import Verdict
 from pydsr.health.steering import Steering
-from pydsr.health.steering_plan import PROTOCOL
+from pydsr.health.steering_plan import PROTOCOL, Entry
 from pydsr.health.targets import Route, Target
 from pydsr.lab.network import entered
 from pydsr.model import Endpoint, MacAddress
@@ -102,6 +105,65 @@ def test_what_a_killed_process_left_goes_with_the_next_start(lb: Host) -> None:
     assert 1 == len(lock)
     assert before == [line for line in during if line not in lock]
     assert before == rules_and_routes(lb)
+
+
+def test_what_a_kill_left_half_made_goes_as_well(lb: Host) -> None:
+    """Wherever between two changes of the kernel it fell."""
+    before = rules_and_routes(lb)
+    wanted = targets(lb, 1)
+    step, was_killed = 0, True
+    while was_killed:
+        step += 2
+        pid = os.fork()
+        if not pid:
+            try:
+                kill_before_change(step)
+                in_namespace(lb, wanted, lambda _: os._exit(0))
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(pid, 0)
+        was_killed = os.WIFSIGNALED(status)
+        assert was_killed or os.WEXITSTATUS(status) == 0
+        in_namespace(lb, (), lambda _: None)
+        assert before == rules_and_routes(lb), f"killed before change {step}"
+    assert step > 20
+
+
+def kill_before_change(number: int) -> None:
+    """Have this process killed before it makes its Nth entry in the kernel."""
+    add, count = steering_netlink.add, itertools.count(1)
+
+    async def counted(ip: AsyncIPRoute, entry: Entry) -> None:
+        if next(count) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await add(ip, entry)
+
+    steering_netlink.add = counted
+
+
+def test_a_checker_that_is_cancelled_at_any_moment_leaves_nothing(lb: Host) -> None:
+    before = rules_and_routes(lb)
+    check = made_check("tcp", interval=0.02, timeout=0.02)
+    endpoint = Endpoint(VIP4, 80)
+    ways = [target.route for target in targets(lb, 2) if target.vip == VIP4]
+
+    async def run() -> None:
+        async with Checker(lambda *_: None) as checker:
+            await checker.watch([(endpoint, [check], ways)])
+            await asyncio.sleep(60)
+
+    async def cancelled(seconds: float) -> None:
+        task = asyncio.create_task(run())
+        await asyncio.sleep(seconds)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    for milliseconds in (0, 1, 3, 5, 8, 12, 20, 40, 80):
+        with entered(lb.name):
+            asyncio.run(cancelled(milliseconds / 1000))
+        assert before == rules_and_routes(lb), milliseconds
 
 
 def test_a_start_takes_over_what_it_wants_itself(lb: Host) -> None:
