@@ -130,6 +130,11 @@ class EventLog:
         """Return the events that are remembered, oldest first."""
         return tuple(self._events)
 
+    @property
+    def has_listeners(self) -> bool:
+        """Whether anything is told of new events."""
+        return bool(self._listeners)
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have something called with each new event; returns what ends that."""
         self._listeners.append(listener)
