@@ -9,6 +9,7 @@ from functools import cached_property
 from pydsr.acl import Rules, rule_changes
 from pydsr.changes import Change
 from pydsr.features import NO_FEATURES, Feature, features_of
+from pydsr.health.policy import HealthPolicy
 from pydsr.model import Endpoint, IPAddress, Service, ServiceOptions, Unserved
 from pydsr.planner import DesiredBackend, backend_changes
 
@@ -25,12 +26,13 @@ class ConfiguredInterface:
 
 @dataclass(frozen=True)
 class ConfiguredService:
-    """A service with its backends and source rules."""
+    """A service with its backends and source rules, and how their health is judged, if it is."""
 
     endpoint: Endpoint
     options: ServiceOptions = field(default_factory=ServiceOptions)
     backends: tuple[DesiredBackend, ...] = ()
     rules: Rules = field(default_factory=dict)
+    health: HealthPolicy | None = None
 
     @property
     def without_backends(self) -> Service:

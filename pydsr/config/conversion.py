@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydsr.acl import Action, IPNetwork, Rules, parse_networks
@@ -10,15 +11,18 @@ from pydsr.config.problems import Path, Problem, in_words
 from pydsr.config.schema import InterfaceShape, RulesShape, ServiceShape, VipShape
 from pydsr.configuration import ConfiguredInterface, ConfiguredService
 from pydsr.errors import InputError
+from pydsr.health.policy import HealthPolicy
+from pydsr.health.targets import port_of
 from pydsr.model import (
     DEFAULT_LEARN_SECONDS,
+    BackendState,
     Endpoint,
     IPAddress,
     ServiceOptions,
     Unserved,
     parse_address,
 )
-from pydsr.planner import DesiredBackend, check_options
+from pydsr.planner import check_options
 
 Problems = list[Problem]
 
@@ -89,11 +93,43 @@ def rules_of(shape: RulesShape, scope: Endpoint | None, path: Path, problems: Pr
 def service_of(shape: ServiceShape, path: Path, problems: Problems) -> ConfiguredService:
     """Return a service, as far as it can be."""
     backends: list[Any] = shape.backends
+    health = _health_of(shape, path, problems)
+    sorry = (replace(health.sorry, state=BackendState.DOWN),) if health and health.sorry else ()
     return ConfiguredService(
         shape.endpoint,
         _options_of(shape, path, problems),
-        tuple(backends),
+        (*backends, *sorry),
         rules_of(shape.rules, shape.endpoint, path, problems),
+        health,
+    )
+
+
+def _health_of(shape: ServiceShape, path: Path, problems: Problems) -> HealthPolicy | None:
+    """Return what the checks of a service come to; None without any."""
+    given = shape.health
+    if not shape.checks:
+        if given.model_fields_set:
+            problems.append(Problem((*path, "health"), "says nothing without checks"))
+        return None
+    for number, check in enumerate(shape.checks):
+        if check.needs_port and not port_of(check, shape.endpoint):
+            message = f"needs a port: {shape.endpoint} is a service of every port"
+            problems.append(Problem((*path, "checks", number), message))
+    if (given.needed or 0) > len(shape.checks):
+        message = f"is {given.needed}, but there are {len(shape.checks)} checks"
+        problems.append(Problem((*path, "health", "needed"), message))
+    sorry: Any = given.sorry
+    if sorry is not None and sorry.state is not BackendState.UP:
+        message = "must have a weight, and no state: it is up when it is needed"
+        problems.append(Problem((*path, "health", "sorry"), message))
+    return HealthPolicy(
+        tuple(shape.checks),
+        given.needed,
+        given.minimum_healthy,
+        sorry,
+        given.slow_start,
+        BackendState(given.on_failure),
+        given.suspect,
     )
 
 
@@ -134,18 +170,21 @@ def check_together(services: Sequence[tuple[int, ConfiguredService]], problems: 
         if earlier != number:
             message = f"{service.endpoint} is the endpoint of services[{earlier}] already"
             problems.append(Problem((*path, "endpoint"), message))
-        _check_backends(service.backends, vips, path, problems)
+        _check_backends(service, vips, path, problems)
 
 
 def _check_backends(
-    backends: Sequence[DesiredBackend], vips: set[IPAddress], path: Path, problems: Problems
+    service: ConfiguredService, vips: set[IPAddress], path: Path, problems: Problems
 ) -> None:
+    backends = service.backends
     addresses = {item.address for item in backends}
     if len(addresses) == len(backends) and not addresses & vips:
         return
     addresses.clear()
     for number, item in enumerate(backends):
-        where = (*path, "backends", number)
+        where: Path = (*path, "backends", number)
+        if service.health and service.health.sorry and number == len(backends) - 1:
+            where = (*path, "health", "sorry")
         if item.address in addresses:
             problems.append(Problem(where, f"backend {item.address} is named twice"))
         elif item.address in vips:

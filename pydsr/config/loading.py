@@ -15,7 +15,7 @@ from pydsr.config.problems import (
     from_validation,
     path_text,
 )
-from pydsr.config.schema import FileShape, ServiceShape, keys_at
+from pydsr.config.schema import FileShape, ServiceShape, in_file, keys_at
 from pydsr.config.source import Source, read
 from pydsr.configuration import Configuration, ConfiguredService
 from pydsr.errors import InputError
@@ -60,7 +60,7 @@ def load_text(name: str, text: str) -> Configuration:
     try:
         shape = FileShape.model_validate(value)
     except ValidationError as error:
-        problems += [from_validation(one, keys_at) for one in error.errors()]
+        problems += [from_validation(one, keys_at, in_file) for one in error.errors()]
         # What the parts that are right say of each other is worth knowing as well.
         _convert_services(_valid_services(value), problems)
         raise _error(source, problems) from None

@@ -67,29 +67,39 @@ def in_words(error: InputError) -> str:
 
 
 def from_validation(
-    details: ErrorDetails, keys_at: Callable[[Path], Iterable[str]], prefix: Path = ()
+    details: ErrorDetails,
+    keys_at: Callable[[Path], Iterable[str]],
+    in_file: Callable[[Path], Path],
 ) -> Problem:
     """Return a problem for an error of pydantic.
 
     Args:
         details: the error.
-        keys_at: which keys the mapping at a path may have.
-        prefix: the path of what was validated.
+        keys_at: which keys the mapping at a path of pydantic's may have.
+        in_file: from such a path to one in the file.
     """
-    path = (*prefix, *details["loc"])
+    path = in_file(details["loc"])
     kind, given, context = details["type"], details["input"], details.get("ctx", {})
     if kind == "input":
         return Problem(path, str(context["words"]))
     if kind == "extra_forbidden":
-        known = did_you_mean(str(path[-1]), keys_at(path[:-1]))
+        known = did_you_mean(str(path[-1]), keys_at(details["loc"][:-1]))
         return Problem(path, f"there is no such key; {known}")
     if kind == "missing":
         return Problem(path, "is missing")
+    if kind == "union_tag_not_found":
+        return Problem((*path, context["discriminator"].strip("'")), "is missing")
+    if kind == "union_tag_invalid":
+        where = (*path, context["discriminator"].strip("'"))
+        known = did_you_mean(context["tag"], context["expected_tags"].strip("'").split("', '"))
+        return Problem(where, f"there is no {context['tag']!r}; {known}")
     if kind in ("enum", "literal_error"):
         expected = str(context["expected"])
         return Problem(path, f"must be {expected}, not {_shown(given)}")
+    if kind == "greater_than":
+        return Problem(path, f"must be above {context['gt']:g}, not {_shown(given)}")
     if kind in ("greater_than_equal", "less_than_equal"):
-        bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+        bound = f"at least {context['ge']:g}" if "ge" in context else f"at most {context['le']:g}"
         return Problem(path, f"must be {bound}, not {_shown(given)}")
     return Problem(path, f"must be {_WANTED.get(kind, details['msg'])}, not {_shown(given)}")
 
@@ -98,6 +108,7 @@ _WANTED = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
+    "float_type": "a number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text",

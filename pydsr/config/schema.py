@@ -2,17 +2,18 @@
 
 Values of one key are checked here, by the parsers of the command line; what several say together
 is checked in :mod:`pydsr.config.conversion`. To add a key is to add a field: its description is
-what editors show. ``checks:`` of a service belongs between ``rules`` and ``backends``.
+what editors show. The shapes of checks are :mod:`pydsr.health.models`.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -27,6 +28,8 @@ from pydsr.config.values import (
     AddressText,
     EndpointText,
     MacText,
+    MinimumText,
+    NeededText,
     SeedText,
     SourceText,
     Text,
@@ -35,6 +38,9 @@ from pydsr.config.values import (
     refused,
 )
 from pydsr.errors import InputError
+from pydsr.health.membership import Minimum
+from pydsr.health.models import Check
+from pydsr.health.validation import number_of
 from pydsr.model import MAX_WEIGHT, Affinity, BackendSpec, BackendState, Unserved
 from pydsr.planner import DesiredBackend, from_spec
 
@@ -145,6 +151,49 @@ class _BackendSchema:
 BackendEntry = Annotated[BackendShape, WrapValidator(_desired), _BackendSchema()]
 
 
+def _check(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class _CheckSchema:
+    """Tells editors that a check is the name of its type or a mapping."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {
+            "anyOf": [
+                {"type": "string", "enum": ["tcp", "http", "https", "icmp"]},
+                handler(core_schema),
+            ]
+        }
+
+
+CheckEntry = Annotated[Check, BeforeValidator(_check), _CheckSchema()]
+
+
+class HealthShape(_Shape):
+    """What follows from checks."""
+
+    needed: NeededText = None
+    """How many of the checks must pass for a backend to be healthy: all, any, or a number."""
+
+    on_failure: Literal["down", "drain"] = "down"
+    """What an unhealthy backend becomes: down gives its flows to others, drain leaves it those."""
+
+    minimum_healthy: MinimumText = Minimum()
+    """How many backends stay in service however many fail: a number, or a percentage."""
+
+    sorry: BackendEntry | None = None
+    """The backend that takes the flows when no healthy one is left."""
+
+    slow_start: Annotated[float, BeforeValidator(number_of), Field(ge=0, le=3600)] = 0.0
+    """Seconds that the weight of a backend takes to rise when it has become healthy."""
+
+    suspect: bool = True
+    """Whether a backend whose new connections do not come about is checked at once (TCP)."""
+
+
 class ServiceShape(_Shape):
     """A service: a virtual IP with a port and protocol."""
 
@@ -183,6 +232,12 @@ class ServiceShape(_Shape):
 
     rules: RulesShape = Field(default_factory=RulesShape)
     """Which sources may send to this service; those for all have to let in."""
+
+    checks: list[CheckEntry] = Field(default_factory=list)
+    """What is asked of each backend again and again; `pydsr run` does so, and acts on it."""
+
+    health: HealthShape = Field(default_factory=HealthShape)
+    """What makes a backend healthy by those checks, and what becomes of it."""
 
     backends: list[BackendEntry] = Field(default_factory=list)
     """Those that flows are spread over."""
@@ -231,16 +286,35 @@ _SHAPES: dict[str, type[_Shape]] = {
     "interfaces": InterfaceShape,
     "rules": RulesShape,
     "services": ServiceShape,
+    "health": HealthShape,
     "backends": BackendShape,
+    "sorry": BackendShape,
 }
+
+_CHECKS: dict[str, type[BaseModel]] = {
+    name: model
+    for model in get_args(get_args(Check)[0])
+    for name in get_args(model.model_fields["type"].annotation)
+}
+_MEMBERS = {*_CHECKS, "int", "str"}
+
+
+def in_file(path: Path) -> Path:
+    """Return where in the file a path of pydantic's is: those also name the member of a union."""
+    return tuple(
+        step
+        for before, step in zip((None, *path), path, strict=False)
+        if not (isinstance(before, int) and step in _MEMBERS)
+    )
 
 
 def keys_at(path: Path) -> list[str]:
     """Return the keys that the mapping at a path may have."""
     if path[:1] == ("vips",):
-        shape: type[_Shape] = VipShape
+        shape: type[BaseModel] = VipShape
     else:
-        shape = _SHAPES[next((str(s) for s in reversed(path) if isinstance(s, str)), "")]
+        name = next((str(step) for step in reversed(path) if isinstance(step, str)), "")
+        shape = (_CHECKS if "checks" in path else _SHAPES)[name]
     return [field.alias or name for name, field in shape.model_fields.items()]
 
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from pydsr.acl import parse_networks
 from pydsr.config.problems import in_words
 from pydsr.errors import InputError
+from pydsr.health.membership import Minimum
 from pydsr.model import (
     Endpoint,
     IPAddress,
@@ -23,6 +24,9 @@ from pydsr.model import (
 from pydsr.table import check_table_size
 
 _T = TypeVar("_T")
+
+MAX_CHECKS = 100
+"""The most checks of a service that can be asked for."""
 
 
 def refused(error: InputError) -> PydanticCustomError:
@@ -48,6 +52,16 @@ def _parsed_by(parse: Callable[[str], _T], what: str) -> PlainValidator:
             raise refused(error) from None
 
     return PlainValidator(validate)
+
+
+def _needed(text: str) -> int | None:
+    """Return how many checks must pass; None is all."""
+    words = {"all": None, "any": 1}
+    if text in words:
+        return words[text]
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_CHECKS:
+        raise InputError(f"{text!r} is no number of checks", "write all, any, or a number")
+    return int(text)
 
 
 def _text_schema(description: str, *examples: str) -> WithJsonSchema:
@@ -117,4 +131,25 @@ SourceText = Annotated[
     str,
     _parsed_by(_checked_source, "a source"),
     _text_schema("A network, an address, or any", "192.0.2.0/24", "2001:db8::/32", "any"),
+]
+NeededText = Annotated[
+    int | None,
+    _parsed_by(_needed, "a number of checks"),
+    WithJsonSchema(
+        {
+            "anyOf": [{"enum": ["all", "any"]}, {"type": "integer", "minimum": 1}],
+            "description": "How many checks must pass: all, any, or a number",
+        }
+    ),
+]
+MinimumText = Annotated[
+    Minimum,
+    _parsed_by(Minimum.parse, "a number or a percentage"),
+    WithJsonSchema(
+        {
+            "type": ["integer", "string"],
+            "description": "A number of backends, or a percentage of those there are",
+            "examples": [2, "50%"],
+        }
+    ),
 ]

@@ -10,6 +10,8 @@ import yaml
 
 from pydsr.acl import Action, Rules, sort_key
 from pydsr.configuration import AUTO, Configuration, ConfiguredInterface, ConfiguredService
+from pydsr.health.membership import Minimum
+from pydsr.health.policy import HealthPolicy
 from pydsr.model import BackendState, ServiceOptions, format_tags
 from pydsr.planner import DesiredBackend
 
@@ -77,8 +79,39 @@ def _service(service: ConfiguredService) -> dict[str, Any]:
             plain = str(value) if isinstance(value, str) else value
             document[field.name.replace("_", "-")] = plain
     document |= _rules(service.rules)
-    document["backends"] = list(_backends(service.backends))
+    backends = service.backends
+    if service.health is not None:
+        document |= _health(service.health)
+        # What stands in is among the backends, but named apart from them.
+        backends = backends[:-1] if service.health.sorry else backends
+    document["backends"] = list(_backends(backends))
     return document
+
+
+def _health(policy: HealthPolicy) -> dict[str, Any]:
+    checks = [
+        check.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        for check in policy.checks
+    ]
+    health = {
+        "needed": policy.needed,
+        "on-failure": policy.on_failure.value,
+        "minimum-healthy": _minimum(policy.minimum),
+        "sorry": next(iter(_backends([policy.sorry])), None) if policy.sorry else None,
+        "slow-start": policy.slow_start,
+        "suspect": policy.suspects,
+    }
+    defaults = (None, BackendState.DOWN.value, _minimum(Minimum()), None, 0.0, True)
+    said = {
+        key: value
+        for (key, value), default in zip(health.items(), defaults, strict=True)
+        if value != default
+    }
+    return {"checks": checks} | ({"health": said} if said else {})
+
+
+def _minimum(minimum: Minimum) -> int | str:
+    return f"{minimum.number}%" if minimum.is_percentage else minimum.number
 
 
 def _backends(backends: Iterable[DesiredBackend]) -> Iterable[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pydsr.health.judgement import Pace
 from pydsr.health.validation import (
@@ -22,11 +22,12 @@ from pydsr.health.validation import (
     checked_rcode,
     checked_status,
     checked_type,
+    number_of,
     problem,
 )
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+Seconds = Annotated[float, BeforeValidator(number_of), Field(gt=0, le=3600)]
 Times = Annotated[int, Field(ge=1, le=1000)]
 
 Pattern = Annotated[str, AfterValidator(checked_pattern)]
@@ -61,7 +62,7 @@ class BaseCheck(Shape):
     timeout: Seconds = 1.0
     """Seconds without an answer after which a check has failed; not above the interval."""
 
-    jitter: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    jitter: Annotated[float, BeforeValidator(number_of), Field(ge=0, le=0.9)] = 0.1
     """By what part of itself an interval may be shorter, at random."""
 
     rise: Times = 2

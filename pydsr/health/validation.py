@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic_core import PydanticCustomError
 
@@ -14,6 +14,15 @@ def problem(words: str) -> PydanticCustomError:
     """Return the error of a value that is wrong."""
     # Of the type that the configuration's own problems have: shown as it is.
     return PydanticCustomError("input", "{words}", {"words": words})
+
+
+def number_of(value: Any) -> Any:
+    """Return the number that a text is written as, and anything else as it is.
+
+    The file's reader leaves 0.5 a text, as it would a VLAN such as 100.200.
+    """
+    is_number = isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", value)
+    return float(value) if is_number else value
 
 
 def checked_pattern(text: str) -> str:

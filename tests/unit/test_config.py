@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from pydsr.config.source import read
 from pydsr.config.writing import write_text
 from pydsr.configuration import Configuration, ConfiguredInterface, ConfiguredService
 from pydsr.features import Feature
+from pydsr.health.membership import Minimum
+from pydsr.health.models import Check, CommandCheck, DnsCheck, HttpCheck, IcmpCheck, TcpCheck
+from pydsr.health.policy import HealthPolicy
 from pydsr.model import (
     DEFAULT_LEARN_SECONDS,
     EVERY_PORT,
@@ -96,7 +99,16 @@ def test_the_example_is_read_whole() -> None:
         "198.51.100.10:*/tcp",
     ] == [str(service.endpoint) for service in found.services]
     web, tls, web6, dns, every = found.services
-    assert web.backends == tls.backends == every.backends
+    sorry = DesiredBackend(ip_address("198.51.100.29"), 1, UP)
+    assert (*tls.backends, replace(sorry, state=DOWN)) == web.backends
+    assert tls.backends == every.backends
+    http = HttpCheck(type="http", path="/healthz", status=("2xx", 304), interval=2.0, timeout=0.5)
+    assert HealthPolicy((http, TcpCheck(type="tcp"))) == tls.health
+    assert web.health is not None
+    assert replace(web.health, minimum=Minimum(50, True), sorry=sorry, slow_start=30.0) == (
+        web.health
+    )
+    assert None is every.health
     assert (
         ServiceOptions(name="web6", affinity=Affinity.SOURCE, netmask6=64, max_new_flows=100)
         == web6.options
@@ -165,6 +177,27 @@ def test_the_schema_is_of_this_draft_and_closed() -> None:
     assert all("description" in one or "$ref" in one for one in service["properties"].values())
     backend = service["properties"]["backends"]["items"]["anyOf"]
     assert "string" == backend[0]["type"]
+    (name, mapping) = service["properties"]["checks"]["items"]["anyOf"]
+    assert "string" == name["type"]
+    assert {"tcp", "http", "agent"} < set(mapping["discriminator"]["mapping"])
+    check = schema["$defs"]["HttpCheck"]["properties"]
+    assert "number" == check["interval"]["type"]
+    assert all("description" in one for one in check.values())
+
+
+def test_a_sorry_backend_is_down_and_apart_from_the_others() -> None:
+    text = """\
+services:
+  - endpoint: 198.51.100.10:80
+    checks: [tcp]
+    health: {sorry: 198.51.100.29=2}
+    backends: [198.51.100.21]
+"""
+    (service,) = load_text("f", text).services
+    sorry = DesiredBackend(ip_address("198.51.100.29"), 2, DOWN)
+    assert (DesiredBackend(A, 1, UP), sorry) == service.backends
+    assert service.health is not None
+    assert replace(sorry, state=UP) == service.health.sorry
 
 
 addresses = st.ip_addresses(v=4, network="10.0.0.0/8") | st.ip_addresses(v=6, network="fd00::/8")
@@ -194,6 +227,31 @@ def rules_for(version: int) -> st.SearchStrategy[Any]:
     return st.dictionaries(networks[version], st.sampled_from(Action), max_size=4)
 
 
+CHECKS: tuple[Check, ...] = (
+    HttpCheck(type="http", port=8080, path="/yes", status=(200, "3xx"), interval=2.5),
+    DnsCheck(type="dns", port=53, name="www.test", answers=("192.0.2.7",), jitter=0.0),
+    CommandCheck(type="command", port=1, argv=("true", "0.5", "yes", "~")),
+    IcmpCheck(type="icmp"),
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> HealthPolicy:
+    chosen = draw(st.lists(st.sampled_from(CHECKS), min_size=1, max_size=3))
+    sorry = draw(
+        st.none() | desired_backends().filter(lambda item: item.weight > 0 and item.state is UP)
+    )
+    return HealthPolicy(
+        tuple(chosen),
+        draw(st.none() | st.integers(1, len(chosen))),
+        draw(st.builds(Minimum, st.integers(0, 100), st.booleans())),
+        sorry,
+        draw(st.sampled_from([0.0, 0.5, 30.0])),
+        draw(st.sampled_from([DOWN, DRAIN])),
+        draw(st.booleans()),
+    )
+
+
 @st.composite
 def services(draw: st.DrawFn, endpoint: Endpoint) -> ConfiguredService:
     affinity = draw(st.sampled_from(Affinity))
@@ -216,7 +274,14 @@ def services(draw: st.DrawFn, endpoint: Endpoint) -> ConfiguredService:
         st.lists(desired_backends(), max_size=5, unique_by=lambda backend: backend.address)
     )
     rules = draw(rules_for(endpoint.address.version))
-    return ConfiguredService(endpoint, options, tuple(backends), rules)
+    health = draw(st.none() | policies())
+    sorry = health.sorry if health else None
+    if health and sorry:
+        if sorry.address in {item.address for item in backends}:
+            health = replace(health, sorry=None)
+        else:
+            backends.append(replace(sorry, state=DOWN))
+    return ConfiguredService(endpoint, options, tuple(backends), rules, health)
 
 
 vip_addresses = st.ip_addresses(v=4, network="192.0.2.0/24") | st.ip_addresses(
@@ -259,6 +324,7 @@ def test_what_is_written_says_the_same_to_yaml_1_1(configuration: Configuration)
     document = yaml.safe_load(write_text(configuration))
     for service, found in zip(configuration.services, document["services"], strict=True):
         assert service.options.name == found.get("name", "")
-        for item, entry in zip(service.backends, found["backends"], strict=True):
+        # The sorry backend comes last, and is not named there.
+        for item, entry in zip(service.backends, found["backends"], strict=False):
             if isinstance(entry, dict) and item.mac:
                 assert str(item.mac) == entry["mac"]

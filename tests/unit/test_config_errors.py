@@ -59,11 +59,76 @@ ERRORS = {
         SERVICE + "    one_packet: true\n",
         "f:3: services[0].one_packet: there is no such key; did you mean 'one-packet'?",
     ),
-    "checks, which there are none yet": (
-        SERVICE + "    checks: []\n",
-        "f:3: services[0].checks: there is no such key; there are: affinity, arp, backends, "
-        "endpoint, guard-netmask4, guard-netmask6, learn, max-new-flows, name, netmask4, netmask6, "
-        "one-packet, rules",
+    "a check of no type": (
+        SERVICE + "    checks:\n      - {interval: 1}\n",
+        "f:4: services[0].checks[0].type: is missing",
+    ),
+    "a check of a type there is none of": (
+        SERVICE + "    checks:\n      - interval: 1\n        type: htp\n",
+        "f:5: services[0].checks[0].type: there is no 'htp'; did you mean 'http'?",
+    ),
+    "a check by a name there is none of": (
+        SERVICE + "    checks: [tpc]\n",
+        "f:3: services[0].checks[0].type: there is no 'tpc'; did you mean 'tcp'?",
+    ),
+    "an unknown key of a check": (
+        SERVICE + "    checks:\n      - type: http\n        pth: /\n",
+        "f:5: services[0].checks[0].pth: there is no such key; did you mean 'path'?",
+    ),
+    "a check that takes longer than its interval": (
+        SERVICE + "    checks:\n      - {type: tcp, interval: 0.5}\n",
+        "f:4: services[0].checks[0]: timeout 1 is above interval 0.5",
+    ),
+    "an interval that is none": (
+        SERVICE + "    checks:\n      - type: tcp\n        interval: 2s\n",
+        "f:5: services[0].checks[0].interval: must be a number, not '2s'",
+    ),
+    "an interval of no length": (
+        SERVICE + "    checks:\n      - type: tcp\n        interval: 0\n",
+        "f:5: services[0].checks[0].interval: must be above 0, not 0",
+    ),
+    "a status that is none": (
+        SERVICE + "    checks:\n      - {type: http, status: [200, true]}\n",
+        "f has 2 errors\n"
+        "f:4: services[0].checks[0].status[1]: must be a whole number, not true\n"
+        "f:4: services[0].checks[0].status[1]: must be text, not true",
+    ),
+    "a check without a port of a service of all": (
+        "services:\n  - endpoint: 198.51.100.10:*\n    checks: [icmp, tcp]\n",
+        "f:3: services[0].checks[1]: needs a port: 198.51.100.10:*/tcp is a service of every port",
+    ),
+    "health without checks": (
+        SERVICE + "    health: {slow-start: 5}\n",
+        "f:3: services[0].health: says nothing without checks",
+    ),
+    "an unknown key of health": (
+        SERVICE + "    checks: [tcp]\n    health: {slowstart: 5}\n",
+        "f:4: services[0].health.slowstart: there is no such key; did you mean 'slow-start'?",
+    ),
+    "more checks needed than there are": (
+        SERVICE + "    checks: [tcp]\n    health:\n      needed: 2\n",
+        "f:5: services[0].health.needed: is 2, but there are 1 checks",
+    ),
+    "a number of checks that is none": (
+        SERVICE + "    checks: [tcp]\n    health: {needed: some}\n",
+        "f:4: services[0].health.needed: 'some' is no number of checks "
+        "(write all, any, or a number)",
+    ),
+    "a minimum that is none": (
+        SERVICE + "    checks: [tcp]\n    health: {minimum-healthy: half}\n",
+        "f:4: services[0].health.minimum-healthy: 'half' is no minimum of healthy backends "
+        "(write a number, or 0% to 100%)",
+    ),
+    "a sorry backend that is another already": (
+        SERVICE
+        + "    checks: [tcp]\n    health:\n      sorry: 198.51.100.21\n"
+        + "    backends: [198.51.100.21]\n",
+        "f:5: services[0].health.sorry: backend 198.51.100.21 is named twice",
+    ),
+    "a sorry backend of no weight": (
+        SERVICE + "    checks: [tcp]\n    health: {sorry: 198.51.100.29=0}\n",
+        "f:4: services[0].health.sorry: must have a weight, and no state: "
+        "it is up when it is needed",
     ),
     "an unknown key of an interface": (
         "interfaces:\n  - {name: eth0, mod: native}\nservices: []\n",
