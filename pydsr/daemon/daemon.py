@@ -176,8 +176,10 @@ class Daemon:
             await self._reload.wait()
             self._reload.clear()
             self._manager.reloading()
-            await self._reload_now(self._reload_cause)
-            self._manager.ready(self._status())
+            try:
+                await self._reload_now(self._reload_cause)
+            finally:
+                self._manager.ready(self._status())
 
     async def _reload_now(self, cause: str) -> None:
         began = time.monotonic()
@@ -185,9 +187,8 @@ class Daemon:
         try:
             wanted = await asyncio.to_thread(configuring.load, file)
             applied = await self._apply(wanted)
-        except PydsrError as error:
-            hint = f"\n{error.hint}" if error.hint else ""
-            said = f"{cause}; nothing was changed: {error.message}{hint}"
+        except (PydsrError, OSError) as error:
+            said = f"{cause}; nothing was changed: {_in_words(error)}"
             seconds = time.monotonic() - began
             self._event(EventKind.RELOAD_FAILED, str(file), said, seconds)
             return
@@ -236,8 +237,11 @@ class Daemon:
     async def _end(self) -> None:
         file = str(self._options.file)
         if self._options.detach_on_exit:
-            with suppress(PydsrError):
+            try:
                 names = await asyncio.to_thread(detach, self._options.directory, [])
+            except PydsrError as error:
+                _log.error("the data plane cannot be detached: %s", error.message)
+            else:
                 self._event(EventKind.DETACHED, ", ".join(names) or "nothing", "--detach-on-exit")
         else:
             self._event(EventKind.STOPPING, file, "the data plane goes on")
@@ -253,6 +257,12 @@ class Daemon:
         details: dict[str, object] | None = None,
     ) -> None:
         self._events.record(Event(kind, what, cause, seconds, details or {}))
+
+
+def _in_words(error: PydsrError | OSError) -> str:
+    if isinstance(error, OSError):
+        return str(error)
+    return f"{error.message}\n{error.hint}" if error.hint else error.message
 
 
 @asynccontextmanager

@@ -32,6 +32,11 @@ class EventKind(StrEnum):
     BACKEND_ANSWERS = "backend-answers"
     BACKEND_WAITING = "backend-waiting"
     BACKEND_ADDED = "backend-added"
+    BACKEND_UNHEALTHY = "backend-unhealthy"
+    BACKEND_HEALTHY = "backend-healthy"
+    BACKEND_CHANGED = "backend-changed"
+    BACKEND_SUSPECTED = "backend-suspected"
+    CHECK_WARNING = "check-warning"
     LINK_LOST = "link-lost"
     LINK_BACK = "link-back"
     LINK_DOWN = "link-down"
@@ -46,6 +51,9 @@ TROUBLES = frozenset(
         EventKind.DUPLICATE_ADDRESS,
         EventKind.BACKEND_SILENT,
         EventKind.BACKEND_WAITING,
+        EventKind.BACKEND_UNHEALTHY,
+        EventKind.BACKEND_SUSPECTED,
+        EventKind.CHECK_WARNING,
         EventKind.LINK_LOST,
         EventKind.LINK_DOWN,
         EventKind.NEWS_LOST,

@@ -118,8 +118,12 @@ def _keep_resolved(
             wanted.append((address, network.device_of(address)))
         except (BackendUnresolvedError, NotAttachedError) as error:
             unreachable[address] = error.message
-    if wanted:
-        monitor.keep_resolved(wanted)
+    for address in monitor.keep_resolved(wanted) if wanted else ():
+        version = "ipv6" if address.version == 6 else "ipv4"
+        unreachable[address] = (
+            f"the kernel keeps no neighbour entry for backend {address}: is the table full "
+            f"(net.{version}.neigh.default.gc_thresh3)?"
+        )
     return unreachable
 
 

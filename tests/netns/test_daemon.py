@@ -6,8 +6,10 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,6 +210,33 @@ def test_events_are_followed_and_notified(started: Daemon) -> None:
         rest, _ = follower.communicate(timeout=10)
         assert "stopping" == json.loads(rest.splitlines()[-1])["event"]
         assert "stopping" in heard.read_text().splitlines()[-1]
+
+
+def test_the_service_manager_is_told_how_it_goes(started: Daemon) -> None:
+    """Ready, alive, reloading, ready again, stopping: in that order."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        path = str(started.folder / "notify")
+        manager.bind(path)
+        manager.settimeout(10)
+        wrapper = ("env", f"NOTIFY_SOCKET={path}", "WATCHDOG_USEC=400000")
+        pydsr = replace(started.pydsr, wrapper=wrapper)
+        with Daemon(pydsr, started.folder).running() as process:
+            hear(manager, "READY=1")
+            for _ in range(3):
+                hear(manager, "WATCHDOG=1")
+            process.send_signal(signal.SIGHUP)
+            hear(manager, "RELOADING=1")
+            assert f"as in {started.file}" in hear(manager, "READY=1")
+            process.send_signal(signal.SIGTERM)
+            hear(manager, "STOPPING=1")
+            assert 0 == process.wait(20)
+
+
+def hear(manager: socket.socket, wanted: str) -> str:
+    """Return the next message that begins as wanted."""
+    while not (message := manager.recv(4096).decode()).startswith(wanted):
+        pass
+    return message
 
 
 def test_it_works_with_the_capabilities_of_its_unit(daemon: Daemon) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,6 +200,26 @@ def test_the_program_learns_a_new_mac_of_its_interface(
     peer.run("ip", "neigh", "flush", "dev", "eth0")
     assert eventually(lambda: peer.pings(VIP, "-W1"))
     assert ["started", "applied"] == [event["event"] for event in daemon.events()]
+
+
+def test_news_that_were_lost_are_made_up_for(
+    pydsr: Pydsr, lb: Host, tmp_path: Path, peer: Host
+) -> None:
+    """More happens than there is room for while the daemon cannot read: it looks all up then."""
+    daemon = Daemon(pydsr, tmp_path)
+    daemon.write(FILE)
+    with daemon.running() as process:
+        assert eventually(lambda: {A, B, A6} <= managed(lb))
+        process.send_signal(signal.SIGSTOP)
+        flood = tmp_path / "flood"
+        line = "neigh replace 10.66.0.200 lladdr 02:00:00:00:01:{:02x} dev eth0 nud reachable\n"
+        flood.write_text("".join(line.format(number % 2) for number in range(20_000)))
+        lb.run("ip", "-batch", str(flood))
+        lb.run("ip", "neigh", "replace", B, "lladdr", OTHER_MAC, "nud", "permanent", "dev", "eth0")
+        process.send_signal(signal.SIGCONT)
+        daemon.until("news-lost")
+        assert eventually(lambda: macs(daemon.pydsr)[B] == OTHER_MAC)
+        assert peer.mac() == macs(daemon.pydsr)[A]
 
 
 def test_a_purge_ends_its_work_and_a_reload_begins_anew(daemon: Daemon, lb: Host) -> None:
