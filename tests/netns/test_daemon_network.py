@@ -179,26 +179,37 @@ def test_a_link_that_was_deleted_is_attached_again(daemon: Daemon, lb: Host, pee
     assert 0 == daemon.pydsr("diff", str(daemon.file)).status
 
 
-def test_what_a_command_detached_stays_detached(daemon: Daemon, lb: Host) -> None:
+def test_what_a_command_detached_stays_detached(daemon: Daemon, lb: Host, peer: Host) -> None:
     """Whatever happens to the link afterwards; a reload attaches it."""
     daemon.pydsr.ok("detach", "eth0")
-    lb.run("ip", "link", "set", "eth0", "down")
-    lb.run("ip", "link", "set", "eth0", "up")
-    daemon.pydsr.ok("backends", "drain", SERVICE, A)
-    assert {} == daemon.pydsr.modes()
+    lb.run("ip", "link", "delete", "eth0")
     daemon.write(FILE + "rules: {deny: [203.0.113.0/24]}\n")
+    (event,) = daemon.until("reload-failed")
+    assert "there is no interface 'eth0'" in event["cause"]
+    assert [] == daemon.events("link-lost")
+    connect(lb, peer, "eth0", ADDRESSES)
+    for address, length in ((A, 24), (B, 24), (A6, 64)):
+        peer.run("ip", "address", "add", f"{address}/{length}", "dev", "eth0")
+    assert {} == daemon.pydsr.modes()
+    daemon.write(FILE)
     daemon.until("reloaded")
     assert {"eth0": "native"} == daemon.pydsr.modes()
+    assert eventually(lambda: macs(daemon.pydsr)[A6] == peer.mac())
+    assert peer.mac() == explained_mac(daemon.pydsr)
 
 
 def test_the_program_learns_a_new_mac_of_its_interface(
     daemon: Daemon, lb: Host, peer: Host
 ) -> None:
-    """Packets sent to it are taken at once, without any command."""
-    assert peer.pings(VIP)
-    lb.run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:aa")
-    peer.run("ip", "neigh", "flush", "dev", "eth0")
-    assert eventually(lambda: peer.pings(VIP, "-W1"))
+    """Whoever asks for the VIP gets it, and packets sent to it are taken, without any command."""
+    new = "02:00:00:00:00:aa"
+    lb.run("ip", "link", "set", "eth0", "address", new)
+
+    def answers() -> bool:
+        peer.run("ip", "neigh", "flush", "dev", "eth0")
+        return peer.pings(VIP, "-W1") and peer.neighbour_mac(VIP) == new
+
+    assert eventually(answers)
     assert ["started", "applied"] == [event["event"] for event in daemon.events()]
 
 
