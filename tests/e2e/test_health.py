@@ -85,46 +85,35 @@ def forwarding(lab: Lab, host: str) -> Iterator[None]:
         lab.run(host, ["sysctl", "-qw", *(f"{setting}=0" for setting in settings)])
 
 
-@pytest.fixture(scope="module")
-def served(shared_lab: Lab) -> Iterator[Lab]:
-    """A lab that balances port 80 of both VIPs."""
-    services = {VIP4: f"{VIP4}:80", VIP6: f"[{VIP6}]:80"}
-    for vip, service in services.items():
-        shared_lab.pydsr("backends", "set", service, *ADDRESSES[vip])
-    yield shared_lab
-    for service in services.values():
-        shared_lab.pydsr("services", "remove", service)
-
-
 @pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["IPv4", "IPv6"])
-def test_each_backend_is_asked_itself(served: Lab, vip: str) -> None:
+def test_each_backend_is_asked_itself(shared_lab: Lab, vip: str) -> None:
     """Also where another would answer in its place, by way of the balancer."""
-    assert [Outcome.GOOD] * 3 == outcomes(served, vip)
+    assert [Outcome.GOOD] * 3 == outcomes(shared_lab, vip)
     expected = [Outcome.GOOD, Outcome.VIP_MISSING, Outcome.GOOD]
-    with without(served, "backend2", vip):
-        assert expected == outcomes(served, vip)
-        with forwarding(served, "backend2"):
+    with without(shared_lab, "backend2", vip):
+        assert expected == outcomes(shared_lab, vip)
+        with forwarding(shared_lab, "backend2"):
             for _ in range(5):
-                assert expected == outcomes(served, vip)
-    assert [Outcome.GOOD] * 3 == outcomes(served, vip)
+                assert expected == outcomes(shared_lab, vip)
+    assert [Outcome.GOOD] * 3 == outcomes(shared_lab, vip)
 
 
-def test_a_black_hole_is_suspected_by_its_traffic(served: Lab) -> None:
+def test_a_black_hole_is_suspected_by_its_traffic(shared_lab: Lab) -> None:
     """Clients that get no answer send their SYN again, and nothing else."""
     service = f"{VIP4}:80"
-    before = snapshot(served)
-    answers(served, service, 150)
-    between = snapshot(served)
+    before = snapshot(shared_lab)
+    answers(shared_lab, service, 150)
+    between = snapshot(shared_lab)
     assert [] == suspicions(before, between)
     # Connections that nobody takes are given up after two seconds, two SYNs each.
     curl = ["curl", "--silent", "--parallel", "--parallel-max", "100", "--max-time", "2"]
     curl += ["--parallel-immediate", "--header", "Connection: close"]
     with (
-        without(served, "backend2", VIP4),
-        running(served, "client1", [*curl, f"http://{service}/#[1-100]"]) as client,
+        without(shared_lab, "backend2", VIP4),
+        running(shared_lab, "client1", [*curl, f"http://{service}/#[1-100]"]) as client,
     ):
         client.communicate(timeout=30)
-    (found,) = suspicions(between, snapshot(served))
+    (found,) = suspicions(between, snapshot(shared_lab))
     assert isinstance(found, Suspicion)
     assert ip_address("10.77.0.12") == found.address
     assert found.ratio == pytest.approx(1.0, abs=0.1)
