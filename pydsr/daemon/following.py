@@ -132,16 +132,22 @@ def _sightings(
     neighbours: Sequence[Neighbour],
     network: Network,
 ) -> Iterator[Sighting]:
-    """Walk the neighbours that packets are to be sent to instead of where they are sent."""
-    sure: dict[IPAddress, dict[Place, Sighting]] = {}
+    """Walk the neighbours that packets are to be sent to instead of where they are sent.
+
+    A MAC that packets are sent to already need not be sure: its bridge tells where it is.
+    """
+    believed: dict[IPAddress, dict[Place, Sighting]] = {}
     for one in neighbours:
-        if one.mac is None or one.confidence is not Confidence.SURE:
+        is_kept = one.confidence is Confidence.UNSURE and any(
+            one.mac == place.mac for place in places[one.address]
+        )
+        if one.mac is None or not (is_kept or one.confidence is Confidence.SURE):
             continue
         place = network.place_at(one.device, one.mac)
         if place is not None:
             sighting = Sighting(one.address, one.device, one.mac, FOUND)
-            sure.setdefault(one.address, {})[place] = sighting
-    for address, found in sure.items():
+            believed.setdefault(one.address, {})[place] = sighting
+    for address, found in believed.items():
         if any(newer_place(kept, [*found]) for kept in places[address]):
             yield next(iter(found.values()))
 
