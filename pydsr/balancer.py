@@ -7,7 +7,7 @@ the new state, and something for the next change to tidy up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -152,7 +152,7 @@ class Balancer:
                 )
             self._check_vip(endpoint)
             planner.check_options(endpoint, options)
-            return self._revise(Target(None, Service(-1, endpoint, options), ()), plan_only)
+            return self._revise([Target(None, Service(-1, endpoint, options), ())], plan_only)
 
     def remove_service(self, endpoint: Endpoint, plan_only: bool = False) -> Impact:
         """Delete a service with its backends.
@@ -195,17 +195,37 @@ class Balancer:
             if present is None:
                 self._check_vip(endpoint)
             service = present or Service(-1, endpoint, ServiceOptions())
-            return self._revise(Target(present, service, edit(service)), plan_only)
+            return self._revise([Target(present, service, edit(service))], plan_only)
 
-    def _revise(self, target: Target, plan_only: bool) -> Impact:
+    def change_several(self, edits: Mapping[Endpoint, Edit]) -> Impact:
+        """Change the backends of several services under one lock; those not there are left out.
+
+        Raises:
+            InputError: backends that cannot be.
+            BackendUnresolvedError: a backend's MAC cannot be found.
+        """
+        with self._change(plan_only=False):
+            services = (self._state.service(endpoint) for endpoint in edits)
+            targets = [
+                Target(service, service, edits[service.endpoint](service))
+                for service in services
+                if service is not None
+            ]
+            return self._revise(targets, plan_only=False)
+
+    def _revise(self, targets: Sequence[Target], plan_only: bool) -> Impact:
         vips = {endpoint.address for endpoint in self._state.endpoints()}
         network = Network(self.interfaces())
-        (revision,) = plan_revisions(self._state, [target], network, vips)
-        missing_features(self._state, revision.features)
-        if not plan_only and revision.changes:
-            carry_out(self._state, self.directory, Plan([revision]))
+        revisions = plan_revisions(self._state, targets, network, vips)
+        plan = Plan([one for one in revisions if one.changes])
+        missing_features(self._state, plan.features)
+        if not plan_only and plan.revisions:
+            carry_out(self._state, self.directory, plan)
         return Impact(
-            revision.changes, revision.slots_moved, self._state.table_size, revision.flows_moved
+            tuple(change for one in revisions for change in one.changes),
+            sum(one.slots_moved for one in revisions),
+            self._state.table_size * len(revisions),
+            sum(one.flows_moved for one in revisions),
         )
 
     # -- who may send, and to what

@@ -99,6 +99,10 @@ class Checker:
         held = map(self._scheduler.judgement, self._jobs.get((endpoint, backend), ()))
         return [judgement for judgement in held if judgement is not None]
 
+    def hurry(self, endpoint: Endpoint, backend: IPAddress) -> None:
+        """Make the checks of a service on a backend now, as something speaks against it."""
+        self._scheduler.hurry(self._jobs.get((endpoint, backend), ()))
+
     async def _probe(self, job: Job) -> Result:
         result = await check_once(job, self._steering.mark(job.target.route), self._inquiries)
         if result.outcome is Outcome.UNSTEERED:

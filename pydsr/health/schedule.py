@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import resource
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -47,6 +47,7 @@ class _Watch:
     job: Job
     judgement: Judgement
     task: asyncio.Task[None] | None = None
+    is_asking: bool = False
 
 
 class Scheduler:
@@ -100,6 +101,15 @@ class Scheduler:
                 self._places += 1
                 watch.task = self._group.create_task(self._repeat(watch, due))
 
+    def hurry(self, jobs: Iterable[Job]) -> None:
+        """Make checks now that would be made later; those under way are not made twice."""
+        now = asyncio.get_running_loop().time()
+        for job in jobs:
+            watch = self._watches.get(job)
+            if watch is not None and watch.task is not None and not watch.is_asking:
+                watch.task.cancel()
+                watch.task = self._group.create_task(self._repeat(watch, now))
+
     def judgement(self, job: Job) -> Judgement | None:
         """Return what is held of a job's target; None where there is no such job."""
         watch = self._watches.get(job)
@@ -111,7 +121,9 @@ class Scheduler:
         while True:
             await asyncio.sleep(due - loop.time())
             started = loop.time()
+            watch.is_asking = True
             result = await self._probe(watch.job)
+            watch.is_asking = False
             ended = loop.time()
             before = watch.judgement
             held = before
