@@ -5,11 +5,14 @@ The model's own parsers say what is wrong; their errors pass through click untou
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from pydsr.model import BackendSpec, Endpoint, IPAddress, parse_address
+
+_RUNTIME = Path("/run/pydsr")
 
 
 class EndpointArgument(click.ParamType[Endpoint]):
@@ -56,3 +59,16 @@ ENDPOINT = EndpointArgument()
 BACKEND = BackendArgument()
 ADDRESS = AddressArgument()
 SOURCE = SourceArgument()
+
+
+def runtime_option(command: click.decorators.FC) -> click.decorators.FC:
+    """Add ``--runtime-directory`` to a command that is, or asks, the daemon."""
+    return click.option(
+        "--runtime-directory",
+        "runtime",
+        type=click.Path(path_type=Path),
+        default=_RUNTIME,
+        show_default=True,
+        envvar="PYDSR_RUNTIME_DIRECTORY",
+        help="Directory of the daemon's socket.",
+    )(command)

@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from pydsr.cli.arguments import runtime_option
 from pydsr.cli.output import json_option, plan_option, show_impact
 from pydsr.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
     from pydsr.changes import Impact
+    from pydsr.configuration import Configuration
 
 
-def _apply(directory: Path, file: str, plan_only: bool, max_moved: float | None = None) -> Impact:
+def _apply(
+    directory: Path, file: str, runtime: Path, plan_only: bool, max_moved: float | None = None
+) -> Impact:
     from pydsr.applying import apply as apply_configuration
     from pydsr.config.loading import load_file
 
     # What a file is made into lives as long as the command: looking for cycles in it again and
     # again would take a sixth of the time that a large one takes.
     gc.disable()
-    return apply_configuration(directory, load_file(file), plan_only, max_moved)
+    wanted, notes = _by_health(load_file(file), directory, runtime)
+    impact = apply_configuration(directory, wanted, plan_only, max_moved)
+    return replace(impact, notes=(*impact.notes, *notes))
+
+
+def _by_health(
+    wanted: Configuration, directory: Path, runtime: Path
+) -> tuple[Configuration, tuple[str, ...]]:
+    """Return what a file comes to by the health that the daemon knows of, and what to note."""
+    checked = [service for service in wanted.services if service.health is not None]
+    if not checked:
+        return wanted, ()
+    from pydsr.daemon.runtime import socket_path
+    from pydsr.daemon.server import NoDaemonError, read_health
+    from pydsr.health.standing import overlaid, overlay_from
+
+    try:
+        document = read_health(socket_path(runtime.absolute(), directory))
+    except NoDaemonError:
+        first, more = checked[0].endpoint, len(checked) - 1
+        of = f"{first} and {more} more services" if more else f"{first}"
+        note = f"nobody checks the health of {of}: pydsr run does; backends are as in the file"
+        return wanted, (note,)
+    return overlaid(wanted, overlay_from(document)), ()
 
 
 @click.command()
 @click.argument("file")
+@runtime_option
 @json_option
 @click.pass_obj
-def diff(directory: Path, file: str, as_json: bool) -> None:
+def diff(directory: Path, file: str, runtime: Path, as_json: bool) -> None:
     """Show what applying a file would change: exit status 5 if anything, 0 if nothing.
 
     FILE may be - for stdin. Interfaces that are attached but not in the file are named; they make
-    no difference, since apply leaves them.
+    no difference, since apply leaves them. Nor does what the daemon's health checks have taken out.
 
     \b
     Examples:
@@ -41,7 +70,7 @@ def diff(directory: Path, file: str, as_json: bool) -> None:
       pydsr diff balancer.yaml --json
       pydsr export | ssh other pydsr diff -
     """
-    impact = _apply(directory, file, plan_only=True)
+    impact = _apply(directory, file, runtime, plan_only=True)
     show_impact(impact, plan_only=True, as_json=as_json)
     if impact.changes:
         raise SystemExit(ExitStatus.NOT_AS_DESIRED)
@@ -55,17 +84,24 @@ def diff(directory: Path, file: str, as_json: bool) -> None:
     metavar="PERCENT",
     help="Change nothing if more than this share of any service's slots would move.",
 )
+@runtime_option
 @plan_option
 @click.pass_obj
 def apply(
-    directory: Path, file: str, max_moved: float | None, plan_only: bool, as_json: bool
+    directory: Path,
+    file: str,
+    max_moved: float | None,
+    runtime: Path,
+    plan_only: bool,
+    as_json: bool,
 ) -> None:
     """Make the state that of a file: the file is all there is to be.
 
     Services that it does not name are removed, interfaces that it names are attached; others stay
     attached. Everything is checked first, and a file that is wrong changes nothing. Each service
     changes in one step, and no flow of a backend that stays is broken, but for those of a service
-    whose affinity or netmask changes.
+    whose affinity or netmask changes. Health checks are made by `pydsr run` only; where it runs,
+    what it has taken out stays out.
 
     FILE may be - for stdin. docs/example.yaml shows all that can be in one; `pydsr schema` tells
     editors; `pydsr export` writes one to begin with.
@@ -78,7 +114,7 @@ def apply(
     """
     if max_moved is not None and not 0 <= max_moved <= 100:
         raise InputError(f"{max_moved:g} is no share of slots", "use 0 to 100 percent")
-    impact = _apply(directory, file, plan_only, max_moved)
+    impact = _apply(directory, file, runtime, plan_only, max_moved)
     show_impact(impact, plan_only, as_json)
 
 

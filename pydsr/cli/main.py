@@ -32,6 +32,7 @@ _COMMANDS = {
     "export": ("pydsr.cli.configuration", "export"),
     "schema": ("pydsr.cli.configuration", "schema"),
     "run": ("pydsr.cli.run", "run"),
+    "health": ("pydsr.cli.health", "health"),
     "events": ("pydsr.cli.run", "events"),
     "stats": ("pydsr.cli.traffic", "stats"),
     "top": ("pydsr.cli.traffic", "top"),

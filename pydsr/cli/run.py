@@ -9,23 +9,11 @@ from pathlib import Path
 
 import click
 
+from pydsr.cli.arguments import runtime_option
 from pydsr.cli.output import json_option
 from pydsr.errors import InputError, PydsrError
 
 _log = logging.getLogger(__name__)
-_RUNTIME = Path("/run/pydsr")
-
-
-def _runtime_option(command: click.decorators.FC) -> click.decorators.FC:
-    return click.option(
-        "--runtime-directory",
-        "runtime",
-        type=click.Path(path_type=Path),
-        default=_RUNTIME,
-        show_default=True,
-        envvar="PYDSR_RUNTIME_DIRECTORY",
-        help="Directory of the daemon's socket.",
-    )(command)
 
 
 @click.command()
@@ -38,7 +26,7 @@ def _runtime_option(command: click.decorators.FC) -> click.decorators.FC:
 @click.option(
     "--detach-on-exit", is_flag=True, help="Take the data plane off when the daemon ends."
 )
-@_runtime_option
+@runtime_option
 @click.pass_obj
 def run(
     directory: Path, file: Path, notify: str | None, detach_on_exit: bool, runtime: Path
@@ -90,7 +78,7 @@ def _split(command: str | None) -> tuple[str, ...]:
 @click.command()
 @click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now on.")
 @json_option
-@_runtime_option
+@runtime_option
 @click.pass_obj
 def events(directory: Path, follow: bool, as_json: bool, runtime: Path) -> None:
     """Show what has happened: changed MACs, lost links, reloads; asks the running daemon.

@@ -17,6 +17,7 @@ from pydsr.configuration import Configuration
 from pydsr.daemon import configuring, watching
 from pydsr.daemon.configuring import Applied, Waiting
 from pydsr.daemon.events import TROUBLES, Event, EventKind, EventLog
+from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.daemon.hook import Hook
 from pydsr.daemon.runtime import Instance, prepare_runtime, socket_path
 from pydsr.daemon.server import EventServer
@@ -69,6 +70,7 @@ class Daemon:
         self._events.subscribe(_log_event)
         self._manager = ServiceManager(os.environ)
         self._tracker = Tracker(options.directory, self._events.record)
+        self._health = HealthKeeper(options.directory, self._events.record)
         self._hook = Hook(options.notify) if options.notify else None
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -86,6 +88,7 @@ class Daemon:
             "following neighbours and links": self._tracker.run,
             "reloading": self._reload_when_asked,
             "adding backends that answer": self._add_waiting,
+            "checking health": self._health.run,
         }
         if self._hook:
             tasks["notifying"] = self._hook.run
@@ -113,7 +116,8 @@ class Daemon:
         self._instance = instance
         try:
             prepare_runtime(options.runtime)
-            async with _in_background("serving events", EventServer(self._events, path).run):
+            server = EventServer(self._events, path, self._health.document)
+            async with _in_background("serving events", server.run):
                 await self._live(wanted, stamp)
         finally:
             await asyncio.to_thread(instance.close)
@@ -160,9 +164,10 @@ class Daemon:
         while not self._stop.is_set():
             await asyncio.to_thread(self._instance.hold)
             try:
-                return await asyncio.to_thread(
-                    configuring.apply_to_answering, self._options.directory, wanted
-                )
+                async with self._health.following(wanted) as by_health:
+                    return await asyncio.to_thread(
+                        configuring.apply_to_answering, self._options.directory, by_health
+                    )
             except BusyError as error:
                 self._complaints.say("busy", f"{error.message}: waiting for that")
         return None
@@ -230,6 +235,7 @@ class Daemon:
             for change in changes:
                 self._event(EventKind.BACKEND_ADDED, change.object, "answers ARP/ND now")
             self._tracker.look_again()
+            self._health.look_again()
             self._manager.status(self._status())
 
     # -- the end

@@ -1,13 +1,18 @@
-"""Events over a unix socket: lines of JSON, those of the past and then those that come."""
+"""What the daemon answers over its unix socket, in lines of JSON.
+
+Events, those of the past and then those that come; and the health of backends.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydsr.daemon.events import Event, EventLog
 from pydsr.errors import PermissionDeniedError, PydsrError
@@ -16,11 +21,16 @@ _log = logging.getLogger(__name__)
 
 FOLLOW = b"follow\n"
 PAST = b"past\n"
+HEALTH = b"health\n"
 """What a client asks for, in one line."""
 
 _ASK_SECONDS = 5.0
 _WAITING_EVENTS = 1000
 """How many events a follower may be behind before it is let go."""
+
+
+class NoDaemonError(PydsrError):
+    """No daemon answers."""
 
 
 class EventServer:
@@ -29,9 +39,11 @@ class EventServer:
     Args:
         log: the events.
         path: of the socket; what a dead daemon left there is replaced.
+        health: what is held of the health of backends, as JSON has it.
     """
 
-    def __init__(self, log: EventLog, path: Path) -> None:
+    def __init__(self, log: EventLog, path: Path, health: Callable[[], object] = dict) -> None:
+        self._health = health
         self._log = log
         self._path = path
         self._clients: set[asyncio.Task[None]] = set()
@@ -62,6 +74,10 @@ class EventServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_ASK_SECONDS):
             asked = await reader.readline()
+        if asked == HEALTH:
+            writer.write(json.dumps(self._health()).encode() + b"\n")
+            await writer.drain()
+            return
         follower = _Follower()
         end = self._log.subscribe(follower.hear) if asked == FOLLOW else None
         try:
@@ -140,19 +156,34 @@ def read_events(path: Path, follow: bool) -> Iterator[str]:
     Raises:
         PydsrError: no daemon is there.
     """
+    return _asked(path, FOLLOW if follow else PAST)
+
+
+def read_health(path: Path) -> dict[str, Any]:
+    """Return what a running daemon holds of the health of backends.
+
+    Raises:
+        NoDaemonError: no daemon is there.
+        PermissionDeniedError: not privileged.
+    """
+    document: dict[str, Any] = json.loads(next(_asked(path, HEALTH), "{}"))
+    return document
+
+
+def _asked(path: Path, question: bytes) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(str(path))
         except PermissionError:
             raise PermissionDeniedError(
-                f"reading the events at {path} is not permitted", "run as root (sudo)"
+                f"asking the daemon at {path} is not permitted", "run as root (sudo)"
             ) from None
         except OSError:
-            raise PydsrError(
+            raise NoDaemonError(
                 f"no pydsr daemon answers at {path}",
                 "start one: pydsr run FILE; --bpffs and --runtime-directory name another",
             ) from None
-        connection.sendall(FOLLOW if follow else PAST)
+        connection.sendall(question)
         with connection.makefile(encoding="utf-8") as lines:
             for line in lines:
                 yield line.rstrip("\n")

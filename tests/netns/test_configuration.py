@@ -347,7 +347,7 @@ def test_the_example_of_the_documentation_applies(
     """With two interfaces, and neighbours that have its backends' addresses."""
     connect(lb, peer, "eth1", [])
     lb.run("ip", "address", "add", "198.51.100.1/24", "dev", "eth0")
-    for number in (21, 22, 24, 25):
+    for number in (21, 22, 24, 25, 29):
         mac = f"02:00:00:00:00:{number}"
         lb.run("ip", "neigh", "add", f"198.51.100.{number}", "lladdr", mac, "dev", "eth0")
     example = Path(__file__).parents[2] / "docs" / "example.yaml"

@@ -1,0 +1,104 @@
+"""What health asks of the data plane: ways to backends, and their states. Blocks; for threads."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pydsr.balancer import Balancer
+from pydsr.configuration import ConfiguredService
+from pydsr.daemon.health_memory import Key, Turn
+from pydsr.errors import NotAttachedError
+from pydsr.health.standing import judged
+from pydsr.health.targets import Route, route_to
+from pydsr.kernel import links
+from pydsr.model import Backend, Endpoint, IPAddress, Service, Snapshot
+from pydsr.planner import DesiredBackend, Edit, as_desired
+
+
+def present_services(directory: Path, endpoints: Collection[Endpoint]) -> dict[Endpoint, Service]:
+    """Return those services of the data plane, if there is one."""
+    try:
+        with Balancer(directory) as balancer:
+            return {one.endpoint: one for one in balancer.services() if one.endpoint in endpoints}
+    except NotAttachedError:
+        return {}
+
+
+def routes(
+    directory: Path, services: Iterable[ConfiguredService]
+) -> dict[Endpoint, tuple[Route, ...]]:
+    """Return the ways to the backends that are checked, as the data plane has them.
+
+    Raises:
+        NotAttachedError: there is no balancer.
+    """
+    interfaces = links.all_interfaces()
+    found = {}
+    with Balancer(directory) as balancer:
+        attached = {one.ifindex for one in balancer.interfaces()}
+        present = {one.endpoint: one for one in balancer.services()}
+        for service in services:
+            there = present.get(service.endpoint)
+            backends = (there.backend(item.address) for item in judged(service)) if there else ()
+            ways = (
+                route_to(backend, service.endpoint.address, interfaces, attached)
+                for backend in backends
+                if backend is not None
+            )
+            found[service.endpoint] = tuple(way for way in ways if way is not None)
+    return found
+
+
+def change(directory: Path, turns: Iterable[Turn]) -> set[Key]:
+    """Bring the data plane to what has become of backends, all in one go.
+
+    Only what is as it was left is changed: what a command has done since stays.
+
+    Returns:
+        The backends that were as they were left.
+
+    Raises:
+        BusyError: another command is at it.
+        PydsrError: it could not be done.
+    """
+    by_service: defaultdict[Endpoint, dict[IPAddress, Turn]] = defaultdict(dict)
+    for turn in turns:
+        if turn.is_change:
+            by_service[turn.endpoint][turn.address] = turn
+    changed: set[Key] = set()
+    if by_service:
+        with Balancer(directory) as balancer:
+            balancer.change_several(
+                {endpoint: _edit(theirs, changed) for endpoint, theirs in by_service.items()}
+            )
+    return changed
+
+
+def _edit(turns: Mapping[IPAddress, Turn], changed: set[Key]) -> Edit:
+    def edit(service: Service) -> tuple[DesiredBackend, ...]:
+        return tuple(
+            _turned(backend, turns.get(backend.address), changed) for backend in service.backends
+        )
+
+    return edit
+
+
+def _turned(present: Backend, turn: Turn | None, changed: set[Key]) -> DesiredBackend:
+    item = as_desired(present)
+    if turn is None or present.state is not turn.before.state:
+        return item
+    changed.add(turn.key)
+    weight = turn.after.weight if present.weight == turn.before.weight else present.weight
+    return replace(item, state=turn.after.state, weight=weight)
+
+
+def snapshot(directory: Path) -> Snapshot | None:
+    """Return the counters of this moment; None where there is no balancer."""
+    try:
+        with Balancer(directory) as balancer:
+            return balancer.snapshot()
+    except NotAttachedError:
+        return None
