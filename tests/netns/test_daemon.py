@@ -266,10 +266,10 @@ def test_memory_and_descriptors_stay_flat_over_many_reloads(started: Daemon) -> 
             if number == 50:
                 before = usage(process.pid)
         assert before is not None
-        after = usage(process.pid)
-    descriptors, kibibytes = (now - then for now, then in zip(after, before, strict=True))
-    assert descriptors <= 3
-    assert kibibytes < 4096
+        descriptors, kibibytes = before
+        # Threads that ask the kernel just then have some for a moment.
+        assert eventually(lambda: usage(process.pid)[0] <= descriptors)
+        assert usage(process.pid)[1] < kibibytes + 4096
 
 
 def reload(daemon: Daemon, process: subprocess.Popen[str]) -> None:
