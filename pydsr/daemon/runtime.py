@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from pydsr.errors import BusyError, InputError, PermissionDeniedError
+from pydsr.errors import BusyError, InputError, NotAttachedError, PermissionDeniedError
 from pydsr.kernel import bpffs
 from pydsr.kernel.libbpf import Descriptor
-from pydsr.kernel.lock import not_permitted
+from pydsr.kernel.lock import locked, not_permitted
 
-DEFAULT_RUNTIME = Path("/run/pydsr")
 _LONGEST_SOCKET = 107
 """sun_path of unix(7) has 108 bytes, one for the end."""
 
@@ -77,11 +77,15 @@ class Instance:
 
     def close(self) -> None:
         """Give the right back, and leave no empty directory behind that was not there before."""
-        if self._made and self._directory.exists():
-            has_state = (self._directory / "settings").exists()
-            if not has_state:
-                bpffs.remove_directory(self._directory)
+        if self._made and not self._has_state():
+            with suppress(BusyError, NotAttachedError), locked(self._directory, seconds=0):
+                # A command may have made it until now.
+                if not self._has_state():
+                    bpffs.remove_directory(self._directory)
         self._release()
+
+    def _has_state(self) -> bool:
+        return (self._directory / "settings").exists()
 
     def _release(self) -> None:
         if self._lock is not None:

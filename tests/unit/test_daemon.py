@@ -284,6 +284,35 @@ def test_a_notify_command_that_hangs_is_killed_with_its_children(
         assert not status.exists() or "State:\tZ" in status.read_text()
 
 
+def test_a_notify_command_is_killed_when_the_daemon_ends(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+
+    async def run() -> None:
+        hook = Hook(["sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60"])
+        hook.tell(next(numbered(1)))
+        task = asyncio.create_task(hook.run())
+        async with asyncio.timeout(10):
+            while not pid.exists():
+                await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    assert not Path("/proc", pid.read_text().strip()).exists()
+
+
+def test_events_beyond_what_can_wait_are_dropped_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """The oldest go, and nothing ever waits."""
+    monkeypatch.setattr("pydsr.daemon.hook.WAITING_EVENTS", 2)
+    heard = tmp_path / "heard"
+    run_hook(["tee", "-a", str(heard)], 5)
+    objects = [json.loads(line)["object"] for line in heard.read_text().splitlines()]
+    assert ["eth3", "eth4"] == objects
+    assert ["the notify command tee is too slow: 3 events were not told to it"] == caplog.messages
+
+
 def test_a_notify_command_that_fails_is_complained_of_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
