@@ -84,6 +84,15 @@ class Daemon:
             process.wait()
             assert "Traceback" not in self.log, self.log
 
+    def ends(self) -> int:
+        """Start it where it has to end by itself; return its exit status."""
+        process = self.start()
+        try:
+            return process.wait(START_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+
     def stop(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
         """End it; return its exit status."""
         process.send_signal(number)

@@ -95,7 +95,7 @@ def test_a_changed_file_and_sighup_reload(started: Daemon) -> None:
 def test_an_invalid_file_at_the_start_changes_nothing(daemon: Daemon) -> None:
     """Status 3, and where in the file it is wrong."""
     daemon.write("interfaces: [eth0]\nservices:\n  - endpoint: nonsense\n    backends: []\n")
-    assert ExitStatus.BAD_INPUT == daemon.start().wait(30)
+    assert ExitStatus.BAD_INPUT == daemon.ends()
     assert f"{daemon.file}:3: services[0].endpoint" in daemon.log
     assert "Traceback" not in daemon.log
     assert not daemon.pydsr.bpffs.exists()
@@ -104,7 +104,7 @@ def test_an_invalid_file_at_the_start_changes_nothing(daemon: Daemon) -> None:
 def test_a_file_that_cannot_be_applied_leaves_nothing_behind(daemon: Daemon) -> None:
     """An interface that is not there: neither pins nor a lock."""
     daemon.write(file_of(A).replace("eth0", "eth7"))
-    assert ExitStatus.BAD_INPUT == daemon.start().wait(30)
+    assert ExitStatus.BAD_INPUT == daemon.ends()
     assert "there is no interface 'eth7'" in daemon.log
     assert not daemon.pydsr.bpffs.exists()
 
@@ -127,7 +127,7 @@ def test_one_daemon_is_enough(started: Daemon) -> None:
     """A second one is refused; after a kill the next takes over."""
     with started.running() as first:
         second = Daemon(started.pydsr, started.folder)
-        assert ExitStatus.FAILED == second.start().wait(30)
+        assert ExitStatus.FAILED == second.ends()
         assert "another pydsr daemon runs" in started.log
         assert started.events()
         first.kill()

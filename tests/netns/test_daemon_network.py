@@ -241,5 +241,5 @@ def test_a_purge_ends_its_work_and_a_reload_begins_anew(daemon: Daemon, lb: Host
     daemon.until("reloaded")
     assert {"eth0": "native"} == daemon.pydsr.modes()
     assert eventually(lambda: {A, B, A6} <= managed(lb))
-    assert 1 == daemon.start().wait(30)
+    assert 1 == daemon.ends()
     assert "another pydsr daemon runs" in daemon.log
