@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -10,12 +11,14 @@ from pathlib import Path
 from pydsr.balancer import Balancer
 from pydsr.configuration import ConfiguredService
 from pydsr.daemon.health_memory import Key, Turn
-from pydsr.errors import NotAttachedError
+from pydsr.errors import NotAttachedError, PydsrError
 from pydsr.health.standing import judged
 from pydsr.health.targets import Route, route_to
 from pydsr.kernel import links
 from pydsr.model import Backend, Endpoint, IPAddress, Service, Snapshot
 from pydsr.planner import DesiredBackend, Edit, as_desired
+
+_log = logging.getLogger(__name__)
 
 
 def present_services(directory: Path, endpoints: Collection[Endpoint]) -> dict[Endpoint, Service]:
@@ -96,9 +99,10 @@ def _turned(present: Backend, turn: Turn | None, changed: set[Key]) -> DesiredBa
 
 
 def snapshot(directory: Path) -> Snapshot | None:
-    """Return the counters of this moment; None where there is no balancer."""
+    """Return the counters of this moment; None where they cannot be read."""
     try:
         with Balancer(directory) as balancer:
             return balancer.snapshot()
-    except NotAttachedError:
+    except PydsrError as error:
+        _log.debug("no counters to suspect by: %s", error)
         return None

@@ -16,7 +16,7 @@ from pydsr.daemon.events import Event
 from pydsr.daemon.health_events import event_of, left_out, suspected, warned
 from pydsr.daemon.health_memory import HealthMemory, Key, Turn
 from pydsr.daemon.supervision import Complaints
-from pydsr.errors import BusyError, NotAttachedError
+from pydsr.errors import BusyError, NotAttachedError, PydsrError
 from pydsr.health.checker import Checker
 from pydsr.health.passive import suspicions
 from pydsr.health.schedule import Verdict
@@ -31,7 +31,7 @@ LOOK_SECONDS = 5.0
 SUSPECT_SECONDS = 10.0
 """Over how long traffic is judged: clients have sent their SYN again by then."""
 
-_RETRY_SECONDS = 0.1
+_BUSY_SECONDS, _RETRY_SECONDS = 0.1, 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class HealthKeeper:
 
     async def _check(self) -> None:
         """Go on as long as there are services with checks."""
-        self._watched = None
+        self._watched, self._look_due = None, 0.0
         self._unjudged |= self._memory.services.keys()
         async with Checker(self._hear) as checker, asyncio.TaskGroup() as tasks:
             suspecting = tasks.create_task(self._suspect(checker))
@@ -121,16 +121,24 @@ class HealthKeeper:
                     async with self._changing:
                         await self._look(checker)
                         await self._judge(checker)
-                except BusyError as error:
-                    self._complaints.say("busy", f"{error.message}: waiting for that")
-                    await asyncio.sleep(_RETRY_SECONDS)
-                    continue
-                except NotAttachedError:
-                    self._look_due = time.monotonic() + LOOK_SECONDS
+                except PydsrError as error:
+                    await self._retry(error)
                 else:
-                    self._complaints.forget("busy")
-                await self._rest()
+                    self._complaints.forget("changes")
+                    await self._rest()
             suspecting.cancel()
+
+    async def _retry(self, error: PydsrError) -> None:
+        """Say once what keeps the data plane from following, and wait; checks go on meanwhile."""
+        self._watched, self._look_due = None, 0.0
+        if isinstance(error, BusyError):
+            self._complaints.say("changes", f"{error.message}: waiting for that")
+            await asyncio.sleep(_BUSY_SECONDS)
+            return
+        # Without a balancer there is nothing to say: it is taken off, and may come back.
+        if not isinstance(error, NotAttachedError):
+            self._complaints.say("changes", f"health cannot be followed: {error.message}")
+        await asyncio.sleep(_RETRY_SECONDS)
 
     async def _rest(self) -> None:
         """Wait until there is something to do."""
@@ -167,7 +175,8 @@ class HealthKeeper:
                 self._unjudged.add(endpoint)
                 self._wake.set()
             for warning in verdict.result.warnings:
-                if self._complaints.is_new(f"{endpoint} {address}", warning):
+                about = f"{endpoint} {address} {verdict.job.check.model_dump_json()}"
+                if self._complaints.is_new(about, warning):
                     self._record(warned(key, warning))
 
     async def _judge(self, checker: Checker) -> None:

@@ -94,12 +94,20 @@ class HealthMemory:
                         state = service.health.on_failure
                         before[item.address] = Standing(state, item.weight, item.weight)
                 new._conditions[key] = known
-                if key in self._failures:
-                    new._failures[key] = self._failures[key]
-                if key in self._doubts:
-                    new._doubts[key] = self._doubts[key]
+                new._recall(self, key)
             new._standings[endpoint] = standings(service, new._conditions_of(endpoint), before, now)
         return new
+
+    def _recall(self, earlier: HealthMemory, key: Key) -> None:
+        """Take over what the checks of a backend have found, as far as they are still made."""
+        health = self.services[key[0]].health
+        checks = health.checks if health is not None else ()
+        found = earlier._failures.get(key, {})
+        failures = {check: result for check, result in found.items() if check in checks}
+        if failures:
+            self._failures[key] = failures
+        if failures and key in earlier._doubts:
+            self._doubts[key] = earlier._doubts[key]
 
     def new_failures(self, earlier: HealthMemory) -> list[Key]:
         """Return the backends that are taken for unhealthy without having been checked."""

@@ -18,6 +18,8 @@ import pytest
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.server import READY
+from pydsr.model import Endpoint
+from tests.e2e.connections import Connections, broken, start_servers
 from tests.e2e.requests import VIP4, VIP6, answers, eventually, running_lab
 
 ADDRESSES = {
@@ -253,6 +255,29 @@ def test_a_backend_that_fails_is_out_in_time_and_said_why(
         assert ("down", "up") == (event["from"], event["to"])
         assert {"backend1", "backend2", "backend3"} == answers(lab, service, 60).keys()
         assert {"up"} == set(kept.states().values())
+
+
+def test_connections_to_the_others_live_through_it(lab: Lab, tmp_path: Path) -> None:
+    """Those to the backend that is lost break, and new ones go where somebody answers."""
+    port = 7007
+    start_servers(lab, [port])
+    text = file_of().replace(f":{PORT}", f":{port}").replace("type: http", "type: tcp")
+    service = Endpoint(ip_address(VIP4), port)
+    address = [f"{VIP4}/32", "dev", "lo"]
+    with keeping(lab, tmp_path, text) as kept, Connections(lab, 0.1) as connections:
+        before = connections.open(service, 60, "before")
+        assert {"backend1", "backend2", "backend3"} == {one.backend for one in before}
+        connections.close(backend="backend2")
+        lab.run("backend2", ["ip", "address", "delete", *address])
+        try:
+            kept.until("backend-unhealthy", "10.77.0.12")
+            connections.open(service, 60, "after")
+        finally:
+            assert lab.run("backend2", ["ip", "address", "add", *address]).returncode == 0
+        kept.until("backend-healthy", "10.77.0.12")
+        after = connections.check()
+        assert [] == broken(after)
+        assert {"backend1", "backend3"} == {one.backend for one in after}
 
 
 def test_a_reload_keeps_what_is_held(lab: Lab, servers: Servers, tmp_path: Path) -> None:

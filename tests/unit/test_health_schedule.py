@@ -221,3 +221,46 @@ def test_a_check_asks_its_own_port_or_that_of_the_service(
 ) -> None:
     (job,) = jobs_for([(endpoint(service), [check], routes(1))])
     assert expected == job.target.port
+
+
+def test_a_check_that_is_hurried_is_made_at_once() -> None:
+    job, other = jobs(2, interval=600)
+    made: list[Job] = []
+
+    async def main() -> None:
+        async with Scheduler(good, lambda verdict: made.append(verdict.job)) as scheduler:
+            scheduler.add({job: True, other: True})
+            while job not in made:
+                await asyncio.sleep(0)
+            assert [job] == made
+            scheduler.hurry([other])
+            while other not in made:
+                await asyncio.sleep(0)
+            assert [job, other] == made
+
+    run(main())
+
+
+def test_a_check_under_way_is_not_made_twice_for_hurry() -> None:
+    (job,) = jobs(1, interval=600)
+    began: list[Job] = []
+    answered = asyncio.Event()
+
+    async def slow(job: Job) -> Result:
+        began.append(job)
+        await answered.wait()
+        return Result.good()
+
+    async def main() -> None:
+        reports: list[Verdict] = []
+        async with Scheduler(slow, reports.append) as scheduler:
+            scheduler.add({job: True})
+            for _ in range(5):
+                scheduler.hurry([job])
+                await asyncio.sleep(0.01)
+            answered.set()
+            while not reports:
+                await asyncio.sleep(0)
+
+    run(main())
+    assert [job] == began
