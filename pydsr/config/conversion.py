@@ -12,7 +12,6 @@ from pydsr.config.schema import InterfaceShape, RulesShape, ServiceShape, VipSha
 from pydsr.configuration import ConfiguredInterface, ConfiguredService
 from pydsr.errors import InputError
 from pydsr.health.policy import HealthPolicy
-from pydsr.health.targets import port_of
 from pydsr.model import (
     DEFAULT_LEARN_SECONDS,
     BackendState,
@@ -111,6 +110,8 @@ def _health_of(shape: ServiceShape, path: Path, problems: Problems) -> HealthPol
         if given.model_fields_set:
             problems.append(Problem((*path, "health"), "says nothing without checks"))
         return None
+    from pydsr.health.targets import port_of
+
     for number, check in enumerate(shape.checks):
         if check.needs_port and not port_of(check, shape.endpoint):
             message = f"needs a port: {shape.endpoint} is a service of every port"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -19,6 +20,9 @@ from pydsr.config.schema import FileShape, ServiceShape, in_file, keys_at
 from pydsr.config.source import Source, read
 from pydsr.configuration import Configuration, ConfiguredService
 from pydsr.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 STDIN = "-"
 
@@ -60,7 +64,7 @@ def load_text(name: str, text: str) -> Configuration:
     try:
         shape = FileShape.model_validate(value)
     except ValidationError as error:
-        problems += [from_validation(one, keys_at, in_file) for one in error.errors()]
+        problems += [from_validation(one, keys_at, in_file) for one in _details_of(error)]
         # What the parts that are right say of each other is worth knowing as well.
         _convert_services(_valid_services(value), problems)
         raise _error(source, problems) from None
@@ -78,6 +82,18 @@ def load_text(name: str, text: str) -> Configuration:
     if problems:
         raise _error(source, problems)
     return configuration
+
+
+def _details_of(error: ValidationError) -> Iterator[ErrorDetails]:
+    """Yield every error, those of a check, which is validated by itself, with the whole path."""
+    for one in error.errors():
+        inner = one.get("ctx", {}).get("error")
+        if not isinstance(inner, ValidationError):
+            yield one
+            continue
+        for deeper in _details_of(inner):
+            deeper["loc"] = (*one["loc"], *deeper["loc"])
+            yield deeper
 
 
 def _convert_services(

@@ -7,8 +7,8 @@ what editors show. The shapes of checks are :mod:`pydsr.health.models`.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +17,10 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PlainValidator,
+    TypeAdapter,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -39,10 +42,12 @@ from pydsr.config.values import (
 )
 from pydsr.errors import InputError
 from pydsr.health.membership import Minimum
-from pydsr.health.models import Check
 from pydsr.health.validation import number_of
 from pydsr.model import MAX_WEIGHT, Affinity, BackendSpec, BackendState, Unserved
 from pydsr.planner import DesiredBackend, from_spec
+
+if TYPE_CHECKING:
+    from pydsr.health.models import Check
 
 
 class _Shape(BaseModel):
@@ -151,25 +156,35 @@ class _BackendSchema:
 BackendEntry = Annotated[BackendShape, WrapValidator(_desired), _BackendSchema()]
 
 
-def _check(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
+@cache
+def _checks() -> TypeAdapter[Check]:
+    """Return what reads checks; made for files that have some, as it takes time."""
+    from pydsr.health.models import Check
+
+    return TypeAdapter(Check)
 
 
-class _CheckSchema:
-    """Tells editors that a check is the name of its type or a mapping."""
+@cache
+def _check_shapes() -> dict[str, type[BaseModel]]:
+    """Return the shape of each type of check."""
+    from pydsr.health.models import Check
 
-    def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {
-            "anyOf": [
-                {"type": "string", "enum": ["tcp", "http", "https", "icmp"]},
-                handler(core_schema),
-            ]
-        }
+    return {
+        name: model
+        for model in get_args(get_args(Check)[0])
+        for name in get_args(model.model_fields["type"].annotation)
+    }
 
 
-CheckEntry = Annotated[Check, BeforeValidator(_check), _CheckSchema()]
+def _check(value: Any) -> Check:
+    return _checks().validate_python({"type": value} if isinstance(value, str) else value)
+
+
+CheckEntry = Annotated[
+    Any,
+    PlainValidator(_check),
+    WithJsonSchema({"type": "string", "enum": ["tcp", "http", "https", "icmp"]}),
+]
 
 
 class HealthShape(_Shape):
@@ -291,20 +306,16 @@ _SHAPES: dict[str, type[_Shape]] = {
     "sorry": BackendShape,
 }
 
-_CHECKS: dict[str, type[BaseModel]] = {
-    name: model
-    for model in get_args(get_args(Check)[0])
-    for name in get_args(model.model_fields["type"].annotation)
-}
-_MEMBERS = {*_CHECKS, "int", "str"}
-
 
 def in_file(path: Path) -> Path:
     """Return where in the file a path of pydantic's is: those also name the member of a union."""
+    if "checks" not in path:
+        return path
+    members = {*_check_shapes(), "int", "str"}
     return tuple(
         step
         for before, step in zip((None, *path), path, strict=False)
-        if not (isinstance(before, int) and step in _MEMBERS)
+        if not (isinstance(before, int) and step in members)
     )
 
 
@@ -314,14 +325,19 @@ def keys_at(path: Path) -> list[str]:
         shape: type[BaseModel] = VipShape
     else:
         name = next((str(step) for step in reversed(path) if isinstance(step, str)), "")
-        shape = (_CHECKS if "checks" in path else _SHAPES)[name]
+        shape = (_check_shapes() if "checks" in path else _SHAPES)[name]
     return [field.alias or name for name, field in shape.model_fields.items()]
 
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors."""
+    schema = FileShape.model_json_schema(by_alias=True)
+    checks = _checks().json_schema(by_alias=True)
+    schema["$defs"] |= checks.pop("$defs") | {"Check": checks}
+    entry = schema["$defs"]["ServiceShape"]["properties"]["checks"]
+    entry["items"] = {"anyOf": [entry["items"], {"$ref": "#/$defs/Check"}]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pydsr configuration",
-        **FileShape.model_json_schema(by_alias=True),
+        **schema,
     }

@@ -179,7 +179,10 @@ def test_the_schema_is_of_this_draft_and_closed() -> None:
     assert "string" == backend[0]["type"]
     (name, mapping) = service["properties"]["checks"]["items"]["anyOf"]
     assert "string" == name["type"]
-    assert {"tcp", "http", "agent"} < set(mapping["discriminator"]["mapping"])
+    assert {"$ref": "#/$defs/Check"} == mapping
+    kinds = schema["$defs"]["Check"]["discriminator"]["mapping"]
+    assert {"tcp", "http", "agent"} < kinds.keys()
+    assert all(place.removeprefix("#/$defs/") in schema["$defs"] for place in kinds.values())
     check = schema["$defs"]["HttpCheck"]["properties"]
     assert "number" == check["interval"]["type"]
     assert all("description" in one for one in check.values())
