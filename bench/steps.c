@@ -29,6 +29,15 @@ static __always_inline bool parse(void *data, void *data_end,
 	       parse_plain_ipv4(data, data_end, packet);
 }
 
+static __always_inline bool find(void *data, void *data_end,
+				 const struct service_index *index,
+				 struct packet *packet, struct service *service)
+{
+	return parse(data, data_end, packet) &&
+	       index_may_have(index, &packet->destination) &&
+	       service_find(index, packet, service);
+}
+
 int step_begin(struct xdp_md *ctx)
 {
 	BEGIN
@@ -68,9 +77,7 @@ int step_service(struct xdp_md *ctx)
 {
 	struct service service;
 	BEGIN
-	if (!parse(data, data_end, &packet) ||
-	    !index_may_have(index, &packet.destination) ||
-	    !service_find(index, &packet, &service))
+	if (!find(data, data_end, index, &packet, &service))
 		return XDP_ABORTED;
 	CONSUME(service.id);
 	CONSUME(packet.source.halves[1]);
@@ -83,9 +90,7 @@ int step_own_mac(struct xdp_md *ctx)
 {
 	struct service service;
 	BEGIN
-	if (!parse(data, data_end, &packet) ||
-	    !index_may_have(index, &packet.destination) ||
-	    !service_find(index, &packet, &service) ||
+	if (!find(data, data_end, index, &packet, &service) ||
 	    !frame_is_ours(ctx, data))
 		return XDP_ABORTED;
 	CONSUME(service.id);
@@ -100,9 +105,7 @@ int step_slot(struct xdp_md *ctx)
 	struct service service;
 	struct choice choice = {};
 	BEGIN
-	if (!parse(data, data_end, &packet) ||
-	    !index_may_have(index, &packet.destination) ||
-	    !service_find(index, &packet, &service) ||
+	if (!find(data, data_end, index, &packet, &service) ||
 	    !frame_is_ours(ctx, data) ||
 	    !reason_forwards(decide(&service, &packet, &choice, true)))
 		return XDP_ABORTED;
@@ -115,9 +118,7 @@ int step_deliver(struct xdp_md *ctx)
 {
 	struct service service;
 	BEGIN
-	if (!parse(data, data_end, &packet) ||
-	    !index_may_have(index, &packet.destination) ||
-	    !service_find(index, &packet, &service) ||
+	if (!find(data, data_end, index, &packet, &service) ||
 	    !reason_forwards(forward(ctx, data, &service, &packet, true)))
 		return XDP_ABORTED;
 	return XDP_TX;
