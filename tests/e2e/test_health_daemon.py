@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,12 +16,17 @@ from typing import IO, Any, cast
 
 import pytest
 
+from pydsr.config.loading import load_file
+from pydsr.daemon import health_keeping
+from pydsr.daemon.events import Event, EventKind
+from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.lab.lab import Lab
+from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.server import READY
 from pydsr.model import Endpoint
 from tests.e2e.connections import Connections, broken, start_servers
-from tests.e2e.requests import VIP4, VIP6, answers, eventually, running_lab
+from tests.e2e.requests import VIP4, VIP6, answers, eventually, running, running_lab
 
 ADDRESSES = {
     VIP4: ("10.77.0.11", "10.77.0.12", "10.77.0.13"),
@@ -382,3 +388,39 @@ def test_without_a_daemon_states_are_those_of_the_file(
         done = lab.run("lb", [*PYTHON, *command])
         assert f"note: nobody checks the health of {VIP4}:{PORT}/tcp" in done.stderr
         assert "up" == kept.states()["10.77.0.12"]
+
+
+def test_a_black_hole_is_checked_at_once_by_its_traffic(
+    lab: Lab, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next check would be in minutes."""
+    del servers
+    monkeypatch.setattr(health_keeping, "SUSPECT_SECONDS", 2.0)
+    file = tmp_path / "balancer.yaml"
+    file.write_text(file_of().replace(CHECK, "{type: tcp, interval: 600, timeout: 0.5, fall: 1}"))
+    lab.pydsr("apply", str(file), "--runtime-directory", str(tmp_path))
+    happened: list[Event] = []
+
+    async def keep() -> None:
+        keeper = HealthKeeper(lab.bpffs, happened.append)
+        async with keeper.following(load_file(str(file))):
+            pass
+        keeping = asyncio.create_task(keeper.run())
+        async with asyncio.timeout(20):
+            while EventKind.BACKEND_UNHEALTHY not in {event.kind for event in happened}:
+                await asyncio.sleep(0.05)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+    curl = ["curl", "--silent", "--parallel", "--parallel-immediate", "--parallel-max", "150"]
+    curl += ["--max-time", "3", "--header", "Connection: close"]
+    with (
+        without_vip(lab, Servers(lab)),
+        running(lab, "client1", [*curl, f"http://{VIP4}:{PORT}/#[1-2000]"]),
+        entered(lab.topology.namespace("lb")),
+    ):
+        asyncio.run(keep())
+    suspected, unhealthy = happened
+    assert EventKind.BACKEND_SUSPECTED is suspected.kind
+    assert f"{VIP4}:{PORT}/tcp 10.77.0.12" == suspected.object == unhealthy.object
+    assert "vip-missing" == unhealthy.details["outcome"]
