@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pytest
 
@@ -23,150 +18,23 @@ from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON
-from pydsr.lab.server import READY
 from pydsr.model import Endpoint
 from tests.e2e.connections import Connections, broken, start_servers
+from tests.e2e.kept import (
+    ADDRESSES,
+    CHECK,
+    FALL,
+    INTERVAL,
+    PORT,
+    TIMEOUT,
+    Servers,
+    closed,
+    file_of,
+    keeping,
+    stopped,
+    without_vip,
+)
 from tests.e2e.requests import VIP4, VIP6, answers, eventually, running, running_lab
-
-ADDRESSES = {
-    VIP4: ("10.77.0.11", "10.77.0.12", "10.77.0.13"),
-    VIP6: ("fd77::11", "fd77::12", "fd77::13"),
-}
-PORT = 8080
-INTERVAL, TIMEOUT, FALL, RISE = 0.2, 0.15, 2, 2
-CHECK = f"{{type: http, interval: {INTERVAL}, timeout: {TIMEOUT}, fall: {FALL}, rise: {RISE}}}"
-
-_START_SECONDS = 30.0
-
-
-def file_of(health: str = "{}", vip: str = VIP4, backends: tuple[str, ...] = ()) -> str:
-    """Return a file with one checked service."""
-    endpoint = f"[{vip}]:{PORT}" if ":" in vip else f"{vip}:{PORT}"
-    listed = ", ".join(f'"{one}"' for one in backends or ADDRESSES[vip])
-    return f"""\
-services:
-  - endpoint: "{endpoint}"
-    checks: [{CHECK}]
-    health: {health}
-    backends: [{listed}]
-"""
-
-
-@dataclass
-class Kept:
-    """A lab whose balancer is kept by a daemon.
-
-    Attributes:
-        lab: it.
-        folder: of the daemon's file, socket and log.
-        process: the daemon.
-    """
-
-    lab: Lab
-    folder: Path
-    process: subprocess.Popen[str] | None = None
-
-    @property
-    def _runtime(self) -> tuple[str, str]:
-        return "--runtime-directory", str(self.folder)
-
-    @property
-    def log(self) -> str:
-        """What daemons have logged."""
-        return (self.folder / "log").read_text()
-
-    def write(self, text: str) -> None:
-        """Replace the file at once, as editors do."""
-        new = self.folder / "new"
-        new.write_text(text)
-        new.rename(self.folder / "balancer.yaml")
-
-    def start(self) -> None:
-        """Start the daemon, and wait until it has applied its file."""
-        with (self.folder / "log").open("a") as log:
-            number = log.tell()
-            command = ["pydsr", "--bpffs", str(self.lab.bpffs), "run"]
-            command += [str(self.folder / "balancer.yaml"), *self._runtime]
-            self.process = self.lab.popen("lb", [*PYTHON, *command], stderr=log)
-        assert eventually(lambda: "applied:" in self.log[number:], _START_SECONDS), self.log
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End the daemon, if it runs."""
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.wait(20)
-            self.process = None
-        assert "Traceback" not in self.log, self.log
-
-    def events(self, kind: str = "") -> list[dict[str, Any]]:
-        """Return what the daemon says has happened."""
-        lines = self.lab.pydsr("events", "--json", *self._runtime).splitlines()
-        found = [json.loads(line) for line in lines]
-        return [event for event in found if kind in ("", event["event"])]
-
-    def until(self, kind: str, backend: str, count: int = 1) -> dict[str, Any]:
-        """Wait for an event of a backend, and return it."""
-
-        def found() -> list[dict[str, Any]]:
-            return [one for one in self.events(kind) if one.get("backend") == backend]
-
-        assert eventually(lambda: len(found()) >= count), (kind, backend, self.log)
-        return found()[count - 1]
-
-    def states(self) -> dict[str, str]:
-        """Return the state of each backend in the data plane."""
-        (service,) = json.loads(self.lab.pydsr("backends", "list", "--json"))
-        return {one["address"]: one["state"] for one in service["backends"]}
-
-    def health(self) -> dict[str, Any]:
-        """Return what the daemon holds, by backend."""
-        document = json.loads(self.lab.pydsr("health", "--json", *self._runtime))
-        return {one["address"]: one for one in document["services"][0]["backends"]}
-
-    def diff(self) -> list[Any]:
-        """Return in what the state differs from the file."""
-        file = str(self.folder / "balancer.yaml")
-        command = ["pydsr", "--bpffs", str(self.lab.bpffs), "diff", file, "--json"]
-        done = self.lab.run("lb", [*PYTHON, *command, *self._runtime])
-        assert done.returncode in (0, 5), done.stderr
-        return list(json.loads(done.stdout)["changes"])
-
-    def steering(self) -> list[str]:
-        """Return the rules there are for checks, of both IP versions."""
-        found = []
-        for version in ("-4", "-6"):
-            lines = self.lab.run("lb", ["ip", version, "rule", "list"]).stdout.splitlines()
-            found += [line for line in lines if line.split(":")[0] in ("440", "441", "442")]
-            marked = self.lab.run("lb", ["ip", version, "route", "list", "table", "all"])
-            found += [line for line in marked.stdout.splitlines() if "proto 68" in line]
-        return found
-
-
-class Servers:
-    """A server on each backend, at a port of the tests' own."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._running: dict[str, subprocess.Popen[str]] = {}
-
-    def start(self, *names: str) -> None:
-        """Start them, and wait until they listen."""
-        for name in names:
-            command = [*PYTHON, "pydsr.lab.server", "--name", name, "--port", str(PORT)]
-            self._running[name] = self._lab.popen(name, command, stdout=subprocess.PIPE)
-        for name in names:
-            with cast("IO[str]", self._running[name].stdout) as output:
-                assert READY == output.readline().strip()
-
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to one."""
-        os.kill(self._running[name].pid, number)
-
-    def end(self, name: str) -> None:
-        """End one, so that nothing listens at its port."""
-        process = self._running.pop(name)
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -184,55 +52,12 @@ def servers(lab: Lab) -> Servers:
     return made
 
 
-@contextmanager
-def keeping(lab: Lab, folder: Path, text: str) -> Iterator[Kept]:
-    """Have a daemon for the length of the block."""
-    kept = Kept(lab, folder)
-    kept.write(text)
-    try:
-        kept.start()
-        yield kept
-    finally:
-        kept.end()
-
-
 def out_in_time(event: dict[str, Any]) -> bool:
     """Return whether a backend was out as soon as its checks promise, and the machine allows.
 
     The duration counts from the first failed check; a second is for a busy machine.
     """
     return float(event["duration"]) <= FALL * INTERVAL + TIMEOUT + 1.0
-
-
-@contextmanager
-def stopped(lab: Lab, servers: Servers) -> Iterator[None]:
-    """Have the server of the second backend take connections, and answer none."""
-    del lab
-    servers.signal("backend2", signal.SIGSTOP)
-    yield
-    servers.signal("backend2", signal.SIGCONT)
-
-
-@contextmanager
-def closed(lab: Lab, servers: Servers) -> Iterator[None]:
-    """Have nothing listen on the second backend."""
-    del lab
-    servers.end("backend2")
-    yield
-    servers.start("backend2")
-
-
-@contextmanager
-def without_vip(lab: Lab, servers: Servers) -> Iterator[None]:
-    """Have the VIPs gone from the second backend."""
-    del servers
-    for vip in (VIP4, VIP6):
-        address = [f"{vip}/{ip_address(vip).max_prefixlen}", "dev", "lo"]
-        lab.run("backend2", ["ip", "address", "delete", *address])
-    yield
-    for vip in (VIP4, VIP6):
-        address = [f"{vip}/{ip_address(vip).max_prefixlen}", "dev", "lo"]
-        assert lab.run("backend2", ["ip", "address", "add", *address]).returncode == 0
 
 
 TROUBLES = {
@@ -263,23 +88,21 @@ def test_a_backend_that_fails_is_out_in_time_and_said_why(
         assert {"up"} == set(kept.states().values())
 
 
-def test_connections_to_the_others_live_through_it(lab: Lab, tmp_path: Path) -> None:
+def test_connections_to_the_others_live_through_it(
+    lab: Lab, servers: Servers, tmp_path: Path
+) -> None:
     """Those to the backend that is lost break, and new ones go where somebody answers."""
     port = 7007
     start_servers(lab, [port])
     text = file_of().replace(f":{PORT}", f":{port}").replace("type: http", "type: tcp")
     service = Endpoint(ip_address(VIP4), port)
-    address = [f"{VIP4}/32", "dev", "lo"]
     with keeping(lab, tmp_path, text) as kept, Connections(lab, 0.1) as connections:
         before = connections.open(service, 60, "before")
         assert {"backend1", "backend2", "backend3"} == {one.backend for one in before}
         connections.close(backend="backend2")
-        lab.run("backend2", ["ip", "address", "delete", *address])
-        try:
+        with without_vip(lab, servers):
             kept.until("backend-unhealthy", "10.77.0.12")
             connections.open(service, 60, "after")
-        finally:
-            assert lab.run("backend2", ["ip", "address", "add", *address]).returncode == 0
         kept.until("backend-healthy", "10.77.0.12")
         after = connections.check()
         assert [] == broken(after)
@@ -394,7 +217,6 @@ def test_a_black_hole_is_checked_at_once_by_its_traffic(
     lab: Lab, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its next check would be in minutes."""
-    del servers
     monkeypatch.setattr(health_keeping, "SUSPECT_SECONDS", 2.0)
     file = tmp_path / "balancer.yaml"
     file.write_text(file_of().replace(CHECK, "{type: tcp, interval: 600, timeout: 0.5, fall: 1}"))
@@ -415,7 +237,7 @@ def test_a_black_hole_is_checked_at_once_by_its_traffic(
     curl = ["curl", "--silent", "--parallel", "--parallel-immediate", "--parallel-max", "150"]
     curl += ["--max-time", "3", "--header", "Connection: close"]
     with (
-        without_vip(lab, Servers(lab)),
+        without_vip(lab, servers),
         running(lab, "client1", [*curl, f"http://{VIP4}:{PORT}/#[1-2000]"]),
         entered(lab.topology.namespace("lb")),
     ):
