@@ -34,6 +34,9 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for all (%(default)s)")
     parser.add_argument("--memory", type=int, default=2048, help="MiB (%(default)s)")
     parser.add_argument("--accel", default="tcg", help="what qemu runs on (%(default)s)")
+    parser.add_argument(
+        "--kernel-options", default="", metavar="TEXT", help="more of the kernel's command line"
+    )
     parser.add_argument("command", nargs="+", help="run in the checkout, as root")
     arguments = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -46,6 +49,7 @@ def main() -> int:
                 arguments.timeout,
                 arguments.memory,
                 arguments.accel,
+                arguments.kernel_options,
             )
         except (ImageError, MachineError) as error:
             sys.stderr.write(f"tests.vm: {error}\n")

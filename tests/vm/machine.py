@@ -20,7 +20,14 @@ class MachineError(Exception):
     """The machine did not come to the command's end; the message says why."""
 
 
-def run(image: Image, command: str, timeout: float, memory: int, accelerator: str) -> int:
+def run(
+    image: Image,
+    command: str,
+    timeout: float,
+    memory: int,
+    accelerator: str,
+    kernel_options: str = "",
+) -> int:
     """Boot, run a command in a copy of the checkout, and return its exit status.
 
     Args:
@@ -29,6 +36,7 @@ def run(image: Image, command: str, timeout: float, memory: int, accelerator: st
         timeout: seconds for all of it.
         memory: MiB the machine has.
         accelerator: ``tcg`` or ``kvm``.
+        kernel_options: more of the kernel's command line.
 
     Raises:
         MachineError: qemu is missing, the time is over, or the machine ended before the command.
@@ -41,7 +49,7 @@ def run(image: Image, command: str, timeout: float, memory: int, accelerator: st
             *("-m", str(memory), "-nodefaults", "-no-user-config", "-display", "none"),
             "-no-reboot",
             *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
-            *("-append", f"{_KERNEL_OPTIONS} init={image.init}"),
+            *("-append", f"{_KERNEL_OPTIONS} {kernel_options} init={image.init}"),
             *("-drive", f"file={image.disk},format=raw,if=virtio,snapshot=on"),
             *("-drive", f"file={job},format=raw,if=virtio,readonly=on"),
             *("-serial", f"file:{log}"),
