@@ -73,6 +73,21 @@ def clients_with_their_ports() -> Iterator[Flow]:
     return ((VIP_UDP, address("10.0.0.0", n), 1024 + n) for n in range(FLOWS))
 
 
+def ports_that_make_up_for_addresses() -> Iterator[Flow]:
+    """Yield flows whose address rises as their port falls: sums and most differences are one."""
+    return ((VIP, address("10.1.0.0", n), 65535 - n % 64000) for n in range(FLOWS))
+
+
+def addresses_that_repeat_their_ports() -> Iterator[Flow]:
+    """Yield flows whose address has the bits of the port: what is XORed of both is nothing."""
+    return ((VIP, address("10.1.0.0", n), n) for n in range(1, FLOWS + 1))
+
+
+def multiples_of_a_power_of_two() -> Iterator[Flow]:
+    """Yield clients that differ in their high bits only."""
+    return ((VIP, address("1.0.0.0", n << 14), 40_000) for n in range(FLOWS))
+
+
 @pytest.fixture
 def balanced(rig: Rig) -> Rig:
     """Return a data plane whose services share ten backends' worth of slots each."""
@@ -90,6 +105,9 @@ def balanced(rig: Rig) -> Rig:
         sequential_clients_by_ipv6,
         sequential_networks_by_ipv6,
         clients_with_their_ports,
+        ports_that_make_up_for_addresses,
+        addresses_that_repeat_their_ports,
+        multiples_of_a_power_of_two,
     ],
     ids=lambda flows: flows.__name__,
 )
