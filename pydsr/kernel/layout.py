@@ -1,21 +1,17 @@
-"""Mirrors of the structs in ``xdp/types.h``, and the check that they are.
+"""Mirrors of the structs in ``xdp/types.h``; ``layout_check.py`` has the compiler compare them.
 
 Addresses, ports and MACs are bytes in network order; the rest is in the host's order.
 """
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 from ctypes import Structure, c_char, c_ubyte, c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
 from functools import cache
 
-from pydsr.features import Feature
-from pydsr.maglev import NO_BACKEND
 from pydsr.model import IPAddress
 from pydsr.service_index import BUCKET_ENTRIES, BUCKETS, VIP_WORDS
-from pydsr.table import LOOK_UP_ONLY
 
 LAYOUT_VERSION = 3
 BACKENDS_MAX = 65535
@@ -350,77 +346,6 @@ def table_type(table_size: int) -> type[TableValue]:
         ]
 
     return Table
-
-
-def static_assertions(table_size: int) -> str:
-    """Return C that compiles only where every mirror here is like its struct."""
-    mirrors: dict[str, type[Structure]] = {
-        "service_key": ServiceKey,
-        "service": ServiceValue,
-        "service_entry": ServiceEntry,
-        "service_bucket": ServiceBucket,
-        "service_index": ServiceIndex,
-        "service_config": ServiceConfig,
-        "vip_config": VipConfig,
-        "tag": TagValue,
-        "backend": BackendValue,
-        "counters": CountersValue,
-        "member": MemberValue,
-        "slot": SlotValue,
-        "flow_key": FlowKey,
-        "record": RecordValue,
-        "fragment_key": FragmentKey,
-        "fragment": FragmentValue,
-        "acl_key": AclKey,
-        "acl_rule": AclRule,
-        "guard_key": GuardKey,
-        "guard": GuardValue,
-        "interface": InterfaceValue,
-        "settings": SettingsValue,
-        "explanation": Explanation,
-        "tap_event": TapEvent,
-        "table": table_type(table_size),
-    }
-    lines = [
-        f'_Static_assert(LAYOUT_VERSION == {LAYOUT_VERSION}, "layout.py: LAYOUT_VERSION");',
-        f'_Static_assert(BACKENDS_MAX == {BACKENDS_MAX}, "layout.py: BACKENDS_MAX");',
-        f'_Static_assert(LOOK_UP_ONLY == {LOOK_UP_ONLY}, "table.py: LOOK_UP_ONLY");',
-        f'_Static_assert(NO_BACKEND == {NO_BACKEND}, "maglev.py: NO_BACKEND");',
-        f'_Static_assert(INTERFACES_MAX == {INTERFACES_MAX}, "layout.py: INTERFACES_MAX");',
-        f'_Static_assert(ACL_SCOPE_ALL4 == {ACL_SCOPE_ALL4}, "layout.py: ACL_SCOPE_ALL4");',
-        f'_Static_assert(ACL_SCOPE_ALL6 == {ACL_SCOPE_ALL6}, "layout.py: ACL_SCOPE_ALL6");',
-        f'_Static_assert(TAP_BYTES_MAX == {TAP_BYTES_MAX}, "layout.py: TAP_BYTES_MAX");',
-        f'_Static_assert(TAGS_MAX == {TAGS_MAX}, "layout.py: TAGS_MAX");',
-        f'_Static_assert(SERVICES_MAX == {SERVICES_MAX}, "layout.py: SERVICES_MAX");',
-    ]
-    enums: dict[str, type[IntEnum] | type[IntFlag]] = {
-        "AFFINITY": AffinityNumber,
-        "SERVICE": ServiceFlag,
-        "BACKEND": StateNumber,
-        "RECORD": RecordFlag,
-        "UNSERVED": UnservedNumber,
-        "ACL": AclAction,
-        "FEATURE": Feature,
-    }
-    for prefix, enum in enums.items():
-        lines += [
-            f'_Static_assert({prefix}_{item.name} == {item.value}, "layout.py: {enum.__name__}");'
-            for item in enum
-        ]
-    for name, mirror in mirrors.items():
-        lines.append(
-            f"_Static_assert(sizeof(struct {name}) == {ctypes.sizeof(mirror)}, "
-            f'"layout.py: size of struct {name}");'
-        )
-        for field_name, *_ in mirror._fields_:
-            field = getattr(mirror, field_name)
-            where = f"__builtin_offsetof(struct {name}, {field_name})"
-            size = f"sizeof(((struct {name} *)0)->{field_name})"
-            lines.append(
-                f"_Static_assert({where} == {field.offset} && {size} == {field.size}, "
-                f'"layout.py: {name}.{field_name}");'
-            )
-    return "\n".join(lines) + "\n"
 
 
 def pack_address(address: IPAddress) -> bytes:

@@ -19,7 +19,8 @@ from typing import Any
 
 from pydsr.errors import EnvironmentCannotError, InternalError, PermissionDeniedError
 from pydsr.features import Feature
-from pydsr.kernel import layout, libbpf
+from pydsr.kernel import libbpf
+from pydsr.kernel.layout_check import static_assertions
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.maps import TAP_PROGRAM_MAP, create_program_map
 from pydsr.sources import xdp_directory
@@ -87,7 +88,7 @@ def compile_balancer(
             *balancer_definitions(maps, table_size, seed, features),
             *(f"-D{name}={value}" for name, value in (constants or {}).items()),
         ],
-        layout.static_assertions(table_size),
+        static_assertions(table_size),
     )
 
 
