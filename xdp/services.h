@@ -49,7 +49,11 @@ static __always_inline bool index_may_have(const struct service_index *index,
 	       1;
 }
 
-/* pydsr/service_index.py puts a service where this looks for it. */
+/*
+ * pydsr/service_index.py puts a service where this looks for it. The key of an
+ * empty place is zero, and never sought: a VIP's own has a bit set, and that of
+ * a service is sought where its address is a VIP, or it has a protocol.
+ */
 static __always_inline bool index_find(const struct service_index *index,
 				       const struct service_key *key,
 				       struct service *service)
@@ -57,9 +61,6 @@ static __always_inline bool index_find(const struct service_index *index,
 	__u64 hash =
 		(hash_address(&key->vip) + key->tail * HASH_TAIL) * index->salt;
 
-	/* The key of an empty place is zero; a VIP's own has a bit set. */
-	if (unlikely(!key->tail))
-		return false;
 	if (likely(bucket_find(&index->buckets[hash >> (64 - INDEX_BUCKET_BITS)],
 			       key, service)))
 		return true;
