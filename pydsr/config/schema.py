@@ -14,7 +14,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PlainValidator,
@@ -45,22 +44,13 @@ from pydsr.health.membership import Minimum
 from pydsr.health.validation import number_of
 from pydsr.model import MAX_WEIGHT, Affinity, BackendSpec, BackendState, Unserved
 from pydsr.planner import DesiredBackend, from_spec
+from pydsr.shapes import Shape
 
 if TYPE_CHECKING:
     from pydsr.health.models import Check
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-        use_attribute_docstrings=True,
-    )
-
-
-class RulesShape(_Shape):
+class RulesShape(Shape):
     """Which sources may send: the longest prefix that holds a source decides."""
 
     allow: list[SourceText] = Field(default_factory=list)
@@ -70,7 +60,7 @@ class RulesShape(_Shape):
     """Sources whose packets are dropped and counted as "denied"."""
 
 
-class InterfaceShape(_Shape):
+class InterfaceShape(Shape):
     """An interface that the balancer is to be on."""
 
     name: Text
@@ -80,7 +70,7 @@ class InterfaceShape(_Shape):
     """Native runs in the driver; generic works anywhere, slowly; auto tries native first."""
 
 
-class VipShape(_Shape):
+class VipShape(Shape):
     """What a virtual IP does beside its services."""
 
     unserved: Annotated[Unserved, Field(strict=False)] = Unserved.COUNT
@@ -88,7 +78,7 @@ class VipShape(_Shape):
     (dropped, as intended), or pass to this machine's kernel."""
 
 
-class BackendShape(_Shape):
+class BackendShape(Shape):
     """A backend; also written as text, ADDRESS[=WEIGHT][@MAC[%VLAN]]."""
 
     address: AddressText
@@ -187,7 +177,7 @@ CheckEntry = Annotated[
 ]
 
 
-class HealthShape(_Shape):
+class HealthShape(Shape):
     """What follows from checks."""
 
     needed: NeededText = None
@@ -209,7 +199,7 @@ class HealthShape(_Shape):
     """Whether a backend whose new connections do not come about is checked at once (TCP)."""
 
 
-class ServiceShape(_Shape):
+class ServiceShape(Shape):
     """A service: a virtual IP with a port and protocol."""
 
     endpoint: EndpointText
@@ -272,7 +262,7 @@ class _InterfaceSchema:
         return {"anyOf": [{"type": "string", "examples": ["eth0"]}, handler(core_schema)]}
 
 
-class FileShape(_Shape):
+class FileShape(Shape):
     """The whole state of a balancer."""
 
     interfaces: list[Annotated[InterfaceShape, WrapValidator(_interface), _InterfaceSchema()]] = (
@@ -296,7 +286,7 @@ class FileShape(_Shape):
     """All services there are to be: others are removed."""
 
 
-_SHAPES: dict[str, type[_Shape]] = {
+_SHAPES: dict[str, type[Shape]] = {
     "": FileShape,
     "interfaces": InterfaceShape,
     "rules": RulesShape,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pydsr.health.judgement import Pace
 from pydsr.health.validation import (
@@ -25,6 +25,7 @@ from pydsr.health.validation import (
     number_of,
     problem,
 )
+from pydsr.shapes import Shape
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, BeforeValidator(number_of), Field(gt=0, le=3600)]
@@ -34,20 +35,7 @@ Pattern = Annotated[str, AfterValidator(checked_pattern)]
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class Shape(BaseModel):
-    """What every model here has in common."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-        use_attribute_docstrings=True,
-        populate_by_name=True,
-    )
-
-
-class BaseCheck(Shape):
+class BaseCheck(Shape, populate_by_name=True):
     """What every check has: when it is made, and how many results count."""
 
     needs_port: ClassVar[bool] = True

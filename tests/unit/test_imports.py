@@ -95,7 +95,7 @@ BELONGS_TO = {
         "pydsr.lab",
     },
     "click": {"pydsr.cli"},
-    "pydantic": {"pydsr.config", "pydsr.health.models"},
+    "pydantic": {"pydsr.config", "pydsr.health.models", "pydsr.shapes"},
     "pydantic_core": {"pydsr.config", "pydsr.health.validation"},
     "rich": {"pydsr.cli", "pydsr.view"},
     "yaml": {"pydsr.config"},
