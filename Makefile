@@ -3,10 +3,11 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz test-vm bench bench-check bench-ipvs lint format lock clean
+.PHONY: help setup setup-dev demo test fuzz test-vm bench bench-check bench-ipvs lint format lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
+READY_DEV := .venv/.ready-dev
 C_SOURCES := $(wildcard xdp/*.[ch] bench/*.[ch] pydsr/*.c)
 SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh) tests/vm/guest.sh
 # Namespaces and XDP take root.
@@ -19,40 +20,49 @@ help: ## list the targets
 setup: $(READY) ## install what is missing on Debian or Ubuntu, and make .venv/bin/pydsr
 	@:
 
-$(READY): packaging/setup.sh requirements.lock requirements-dev.lock pyproject.toml pydsr/maglev.c
+setup-dev: $(READY_DEV) ## the same with what tests, linters and benchmarks take
+	@:
+
+SET_UP_BY := packaging/setup.sh requirements.lock pyproject.toml pydsr/maglev.c
+
+$(READY): $(SET_UP_BY)
 	@packaging/setup.sh
 	@touch $@
+
+$(READY_DEV): $(SET_UP_BY) requirements-dev.lock
+	@packaging/setup.sh dev
+	@touch $(READY) $@
 
 demo: setup ## balance real connections between namespaces on this machine
 	@$(AS_ROOT) $(BIN)/pydsr lab demo
 
-test: setup ## run every test (asks for root)
+test: setup-dev ## run every test (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider
 
 FRAMES ?= 1000000
-fuzz: setup ## compare the program with its reference, FRAMES=1000000 (asks for root)
+fuzz: setup-dev ## compare the program with its reference, FRAMES=1000000 (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m tests.fuzz --frames $(FRAMES)
 
-test-vm: setup ## test what takes Debian's own kernel, in qemu (asks for root; some ten minutes)
+test-vm: setup-dev ## test what takes Debian's own kernel, in qemu (asks for root; some ten minutes)
 	@$(AS_ROOT) $(BIN)/python -m tests.vm -- python3 -m pytest -p no:cacheprovider tests/vm/inside
 
-bench: setup ## measure, each figure beside a peer (asks for root)
+bench: setup-dev ## measure, each figure beside a peer (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench
 
-bench-check: setup ## tell whether packets became dearer than is stored (asks for root)
+bench-check: setup-dev ## tell whether packets became dearer than is stored (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench.check
 
-bench-ipvs: setup ## measure IPVS beside it on Debian's kernel, in qemu (asks for root; some ten minutes)
+bench-ipvs: setup-dev ## measure IPVS beside it on Debian's kernel, in qemu (asks for root; some ten minutes)
 	@$(AS_ROOT) $(BIN)/python -m bench.ipvs_vm
 
-lint: setup ## check style and types
+lint: setup-dev ## check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 	shellcheck $(SHELL_SCRIPTS)
 
-format: setup ## rewrite the sources in the house style
+format: setup-dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(C_SOURCES)

@@ -15,5 +15,5 @@ compile() {
 		--custom-compile-command "make lock" "$@"
 }
 
-compile "$@" --output-file requirements.lock
-compile "$@" --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+compile "$@" --extra build --output-file requirements.lock
+compile "$@" --extra build --extra dev --constraint requirements.lock --output-file requirements-dev.lock

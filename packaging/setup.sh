@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Install what pydsr needs on Debian or Ubuntu, and make .venv with pydsr in it.
-# Called by `make setup`. It installs only what is missing, and starts no service.
+# Install what pydsr needs on Debian or Ubuntu, and make .venv with pydsr in it: for `make setup`
+# what the command and its lab take, for `make setup-dev` (setup.sh dev) also what the tests,
+# linters, documents and benchmarks do. It installs only what is missing, and starts no service.
 set -euo pipefail
+
+for_developers=${1:-}
 
 python=/usr/bin/python3 # the distribution's: bcc is built for it
 packages=(
@@ -9,11 +12,21 @@ packages=(
 	python3-venv   # makes .venv
 	linux-libc-dev # the headers that the program includes
 	gcc            # builds pydsr/maglev.c
-
-	# For the tests, the lab, the benchmarks and the linters:
-	bind9-dnsutils curl dnsmasq-base ethtool iperf3 iproute2 iputils-arping iputils-ping
-	iputils-tracepath ndisc6 nftables nginx-light openssl procps shellcheck tcpdump traceroute tshark
+	curl iproute2 procps # for people in the lab
 )
+lock=requirements.lock
+if [[ $for_developers ]]; then
+	packages+=(
+		bind9-dnsutils dnsmasq-base ethtool iperf3 iputils-arping iputils-ping iputils-tracepath ndisc6
+		nftables nginx-light openssl tcpdump traceroute tshark
+		bash-completion fish man-db zsh          # complete commands, read man pages
+		debhelper dpkg-dev lintian mmdebstrap    # build the package, and a clean system for it
+		prometheus                               # its promtool checks metrics and alerts
+		chromium                                 # sees the status page
+		shellcheck
+	)
+	lock=requirements-dev.lock
+fi
 
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
@@ -39,16 +52,25 @@ is_installed() {
 # no. That is for now; `update-rc.d disable` is for the next boot. Neither touches an nginx that
 # was here before.
 install_packages() {
-	local policy=/usr/sbin/policy-rc.d
+	local policy=/usr/sbin/policy-rc.d package
 	if [[ ! -e $policy ]]; then
 		trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
 		printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin "$policy"
 	fi
 	as_root apt-get -qq update
+	local available=()
+	for package in "$@"; do
+		# Ubuntu's Chromium is a snap: there, what takes one is skipped.
+		[[ $package == chromium && -z $(apt-cache search --names-only '^chromium$') ]] ||
+			available+=("$package")
+	done
 	as_root env DEBIAN_FRONTEND=noninteractive \
-		apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends "$@" >/dev/null
+		apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends "${available[@]}" >/dev/null
 	if [[ " $* " == *" nginx-light "* ]]; then
 		as_root update-rc.d nginx disable
+	fi
+	if [[ " $* " == *" prometheus "* ]]; then
+		as_root update-rc.d prometheus disable
 	fi
 }
 
@@ -77,7 +99,7 @@ echo "Installing pydsr into .venv"
 pip() {
 	.venv/bin/python -m pip --quiet --disable-pip-version-check "$@"
 }
-pip install --require-hashes --requirement requirements-dev.lock
+pip install --require-hashes --requirement "$lock"
 pip install --no-deps --no-build-isolation --editable .
 .venv/bin/python -c 'import bcc' || fail "$python cannot import bcc; see the error above"
 echo "Ready: .venv/bin/pydsr"
