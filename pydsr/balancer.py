@@ -86,8 +86,7 @@ class Balancer:
 
     def snapshot(self) -> Snapshot:
         """Return all counters of this moment."""
-        interfaces = tuple((one.name, one.mode) for one in self.interfaces())
-        return observation.take_snapshot(self._state, interfaces)
+        return observation.take_snapshot(self._state, self.interfaces())
 
     def remaining_flows(
         self, endpoint: Endpoint, addresses: Sequence[IPAddress]

@@ -432,6 +432,22 @@ class Counters:
 
 
 @dataclass(frozen=True)
+class ProgramRun:
+    """What a loaded program has cost since it was loaded, as far as the kernel timed it.
+
+    Attributes:
+        interfaces: names of those that it is on.
+        seconds_total: of CPU time.
+        runs_total: how many packets that was.
+    """
+
+    program_id: int
+    interfaces: tuple[str, ...]
+    seconds_total: float
+    runs_total: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All counters at one moment.
 
@@ -442,6 +458,8 @@ class Snapshot:
         verdicts: packets by reason, in the order of ``xdp/reasons.h``.
         interfaces: names of the attached interfaces with the mode of each.
         records: how many flow records each service id has; none at rest.
+        programs: the programs on those interfaces, by id.
+        programs_timed: whether the kernel times programs (sysctl kernel.bpf_stats_enabled).
     """
 
     time: float
@@ -450,3 +468,5 @@ class Snapshot:
     verdicts: dict[str, int] = field(default_factory=dict)
     interfaces: tuple[tuple[str, str], ...] = ()
     records: dict[int, int] = field(default_factory=dict)
+    programs: tuple[ProgramRun, ...] = ()
+    programs_timed: bool = False

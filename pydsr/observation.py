@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from pydsr.attached import Attached
 from pydsr.errors import EnvironmentCannotError, InputError
 from pydsr.flows import HANDSHAKE_SECONDS, count_on
 from pydsr.frames import question
-from pydsr.kernel import layout, libbpf
+from pydsr.kernel import layout, libbpf, timing
 from pydsr.kernel.state import State, monotonic_nanoseconds
 from pydsr.model import (
     EVERY_PORT,
@@ -19,6 +19,7 @@ from pydsr.model import (
     Endpoint,
     IPAddress,
     MacAddress,
+    ProgramRun,
     Service,
     Snapshot,
     Tag,
@@ -66,8 +67,8 @@ class RemainingFlows:
         return not self.recorded and not self.learning_seconds
 
 
-def take_snapshot(state: State, interfaces: tuple[tuple[str, str], ...]) -> Snapshot:
-    """Return all counters of this moment; interfaces are names with the mode of each."""
+def take_snapshot(state: State, interfaces: Sequence[Attached]) -> Snapshot:
+    """Return all counters of this moment; interfaces are those the balancer is on."""
     services = state.services()
     reasons = all_reasons()
     counts = state.verdict_counts(len(reasons))
@@ -76,8 +77,22 @@ def take_snapshot(state: State, interfaces: tuple[tuple[str, str], ...]) -> Snap
         services=services,
         counters=state.counters(services),
         verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
-        interfaces=interfaces,
+        interfaces=tuple((one.name, one.mode) for one in interfaces),
         records=_count_by_service(state, services),
+        programs=_program_runs(interfaces),
+        programs_timed=timing.is_on(),
+    )
+
+
+def _program_runs(interfaces: Sequence[Attached]) -> tuple[ProgramRun, ...]:
+    names: defaultdict[int, list[str]] = defaultdict(list)
+    for one in interfaces:
+        names[one.program_id].append(one.name)
+    found = ((number, timing.program_cost(number)) for number in sorted(names))
+    return tuple(
+        ProgramRun(number, tuple(names[number]), cost.nanoseconds / _NANOSECONDS, cost.runs)
+        for number, cost in found
+        if cost is not None
     )
 
 

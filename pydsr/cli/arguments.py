@@ -6,11 +6,14 @@ The model's own parsers say what is wrong; their errors pass through click untou
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pydsr.model import BackendSpec, Endpoint, IPAddress, parse_address
+
+if TYPE_CHECKING:
+    from pydsr.serving.listening import Listen
 
 _RUNTIME = Path("/run/pydsr")
 
@@ -55,10 +58,24 @@ class SourceArgument(click.ParamType[Endpoint]):
         return value if isinstance(value, Endpoint) else Endpoint.parse(value)
 
 
+class ListenArgument(click.ParamType["Listen"]):
+    """Where a server listens, ``ADDR:PORT`` or ``[V6]:PORT``."""
+
+    name = "addr:port"
+
+    def convert(self, value: Any, *_: Any) -> Listen:
+        """Return it; raises InputError."""
+        # Imported when it is used: no command waits for an HTTP server that it does not have.
+        from pydsr.serving.listening import Listen
+
+        return value if isinstance(value, Listen) else Listen.parse(value)
+
+
 ENDPOINT = EndpointArgument()
 BACKEND = BackendArgument()
 ADDRESS = AddressArgument()
 SOURCE = SourceArgument()
+LISTEN = ListenArgument()
 
 
 def runtime_option(command: click.decorators.FC) -> click.decorators.FC:

@@ -26,6 +26,7 @@ from pydsr.daemon.supervision import Complaints, keep_running
 from pydsr.daemon.tracking import Tracker
 from pydsr.detachment import detach
 from pydsr.errors import BusyError, PydsrError
+from pydsr.serving.observer import Observer
 
 _WAITING_SECONDS = 5.0
 """How often backends that do not answer are asked for again."""
@@ -71,6 +72,7 @@ class Daemon:
         self._manager = ServiceManager(os.environ)
         self._tracker = Tracker(options.directory, self._events.record)
         self._health = HealthKeeper(options.directory, self._events.record)
+        self._observer = Observer(options.directory)
         self._hook = Hook(options.notify) if options.notify else None
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()

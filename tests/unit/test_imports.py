@@ -84,6 +84,7 @@ MAY_IMPORT = {
 """Pure modules: what of pydsr they may import; beside it there is the standard library only."""
 
 BELONGS_TO = {
+    "aiohttp": {"pydsr.serving"},
     "bcc": {"pydsr.kernel"},
     "dns": {"pydsr.health.probes", "pydsr.health.validation"},
     "dpkt": {"pydsr.health.echo", "pydsr.view"},
@@ -123,7 +124,8 @@ STAYS_OUT_OF = {
     },
     "pydsr.applying": {"pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
     "pydsr.view": {"pydsr.attached", "pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
-    "pydsr.balancer": {"pydsr.daemon", "pydsr.lab", "pydsr.view"},
+    "pydsr.balancer": {"pydsr.daemon", "pydsr.lab", "pydsr.serving", "pydsr.view"},
+    "pydsr.serving": {"pydsr.applying", "pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
 }
 """What else a package must not know of; the command line is for nobody to import."""
 

@@ -1,0 +1,85 @@
+"""What servers know of a balancer: one reading of its maps for all who ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from pydsr.balancer import Balancer
+from pydsr.errors import EnvironmentCannotError, PydsrError
+from pydsr.kernel.lock import not_attached
+from pydsr.model import Snapshot
+
+FRESH_SECONDS = 0.5
+"""How old a reading may be that is given to another who asks."""
+
+
+class Observer:
+    """Reads a balancer's maps, in a thread, one reading at a time.
+
+    The balancer is opened once, and again where its pins were removed and made anew. What is open
+    is closed with the observer.
+
+    Args:
+        directory: of the pins; there need be none yet.
+        fresh_seconds: how old a reading may be, that of an error included.
+    """
+
+    def __init__(self, directory: Path, fresh_seconds: float = FRESH_SECONDS) -> None:
+        self._directory = directory
+        self._fresh_seconds = fresh_seconds
+        self._reading: asyncio.Task[Snapshot] | None = None
+        self._began = 0.0
+        self._balancer: Balancer | None = None
+        self._identity: tuple[int, int] | None = None
+
+    async def snapshot(self) -> Snapshot:
+        """Return all counters as they are now, or were a moment ago.
+
+        Raises:
+            NotAttachedError: there is no balancer.
+            PydsrError: it cannot be read.
+        """
+        now = time.monotonic()
+        reading = self._reading
+        if reading is None or (reading.done() and now - self._began > self._fresh_seconds):
+            self._began = now
+            self._reading = reading = asyncio.create_task(asyncio.to_thread(self._read))
+        # Whoever asked first may go; others may wait for the same.
+        return await asyncio.shield(reading)
+
+    def _read(self) -> Snapshot:
+        try:
+            return self._opened().snapshot()
+        except PydsrError:
+            self._close()
+            raise
+        except OSError as error:
+            self._close()
+            # It is taken off in this very moment.
+            if not self._pins_identity():
+                raise not_attached(self._directory) from None
+            raise EnvironmentCannotError(
+                f"the balancer in {self._directory} cannot be read: {error.strerror}"
+            ) from None
+
+    def _opened(self) -> Balancer:
+        identity = self._pins_identity()
+        if self._balancer is None or identity != self._identity:
+            self._close()
+            self._balancer, self._identity = Balancer(self._directory), identity
+        return self._balancer
+
+    def _close(self) -> None:
+        if self._balancer is not None:
+            self._balancer.close()
+            self._balancer = None
+
+    def _pins_identity(self) -> tuple[int, int] | None:
+        """Return what tells these pins from others at the same place; None where there are none."""
+        try:
+            found = (self._directory / "settings").stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
