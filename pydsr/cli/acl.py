@@ -16,7 +16,7 @@ from pydsr.acl import (
     with_rules,
     without_rules,
 )
-from pydsr.balancer import Balancer
+from pydsr.cli.arguments import SCOPE
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.model import Endpoint
 
@@ -48,6 +48,8 @@ def _change(
     plan_only: bool,
     as_json: bool,
 ) -> None:
+    from pydsr.balancer import Balancer
+
     endpoint = parse_scope(scope)
     networks = parse_networks(prefixes, endpoint)
     with Balancer(directory) as balancer:
@@ -64,7 +66,7 @@ def _removing(networks: tuple[IPNetwork, ...], scope: Endpoint | None) -> Callab
 
 
 @acl.command()
-@click.argument("scope")
+@click.argument("scope", type=SCOPE)
 @click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
 @plan_option
 @click.pass_obj
@@ -82,7 +84,7 @@ def allow(
 
 
 @acl.command()
-@click.argument("scope")
+@click.argument("scope", type=SCOPE)
 @click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
 @plan_option
 @click.pass_obj
@@ -100,7 +102,7 @@ def deny(
 
 
 @acl.command()
-@click.argument("scope")
+@click.argument("scope", type=SCOPE)
 @click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
 @plan_option
 @click.pass_obj
@@ -117,7 +119,7 @@ def remove(
 
 
 @acl.command("list")
-@click.argument("scope", required=False)
+@click.argument("scope", type=SCOPE, required=False)
 @json_option
 @click.pass_obj
 def list_(directory: Path, scope: str | None, as_json: bool) -> None:
@@ -128,6 +130,7 @@ def list_(directory: Path, scope: str | None, as_json: bool) -> None:
       pydsr acl list
       pydsr acl list 198.51.100.10:22 --json
     """
+    from pydsr.balancer import Balancer
     from pydsr.view import documents, tables
 
     wanted = parse_scope(scope) if scope else None

@@ -5,77 +5,87 @@ The model's own parsers say what is wrong; their errors pass through click untou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pydsr.model import BackendSpec, Endpoint, IPAddress, parse_address
+from pydsr.cli import known
+from pydsr.model import BackendSpec, Endpoint, parse_address
 
 if TYPE_CHECKING:
     from pydsr.serving.listening import Listen
 
 _RUNTIME = Path("/run/pydsr")
+_Value = TypeVar("_Value")
+Candidates = Callable[[click.Context], list[tuple[str, str]]]
+"""What there is to complete to, each with a word about it."""
 
 
-class EndpointArgument(click.ParamType[Endpoint]):
-    """``ADDR:PORT[/tcp|/udp|/sctp]``."""
+class Parsed(click.ParamType[_Value]):
+    """A value of the model, which completes to what there is.
 
-    name = "endpoint"
+    Args:
+        name: what help calls it.
+        parse: makes the value of its text; raises InputError.
+        candidates: what it completes to; None is nothing.
+    """
 
-    def convert(self, value: Any, *_: Any) -> Endpoint:
-        """Return the endpoint; raises InputError."""
-        return value if isinstance(value, Endpoint) else Endpoint.parse(value)
+    def __init__(
+        self, name: str, parse: Callable[[str], _Value], candidates: Candidates | None = None
+    ) -> None:
+        self.name = name
+        self._parse = parse
+        self._candidates = candidates
 
+    def convert(self, value: Any, *_: Any) -> _Value:
+        """Return the value; raises InputError."""
+        return self._parse(value) if isinstance(value, str) else value
 
-class BackendArgument(click.ParamType[BackendSpec]):
-    """``ADDR[=WEIGHT][@MAC[%VLAN]]``."""
-
-    name = "backend"
-
-    def convert(self, value: Any, *_: Any) -> BackendSpec:
-        """Return the backend; raises InputError."""
-        return value if isinstance(value, BackendSpec) else BackendSpec.parse(value)
-
-
-class AddressArgument(click.ParamType[IPAddress]):
-    """An IP address."""
-
-    name = "address"
-
-    def convert(self, value: Any, *_: Any) -> IPAddress:
-        """Return the address; raises InputError."""
-        return parse_address(value) if isinstance(value, str) else value
-
-
-class SourceArgument(click.ParamType[Endpoint]):
-    """The client's end of a flow, ``ADDR:PORT``."""
-
-    name = "addr:port"
-
-    def convert(self, value: Any, *_: Any) -> Endpoint:
-        """Return it in the form of an endpoint, whose protocol means nothing."""
-        return value if isinstance(value, Endpoint) else Endpoint.parse(value)
+    def shell_complete(
+        self, context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> known.Items:
+        """Return what begins as typed, without what is there already."""
+        if self._candidates is None:
+            return []
+        typed = context.params.get(parameter.name or "")
+        typed = {str(each) for each in typed} if isinstance(typed, tuple) else set()
+        offered = (each for each in self._candidates(context) if each[0] not in typed)
+        return known.items(offered, incomplete)
 
 
-class ListenArgument(click.ParamType["Listen"]):
-    """Where a server listens, ``ADDR:PORT`` or ``[V6]:PORT``."""
+def _parse_listen(text: str) -> Listen:
+    # Imported when it is used: no command waits for an HTTP server that it does not have.
+    from pydsr.serving.listening import Listen
 
-    name = "addr:port"
-
-    def convert(self, value: Any, *_: Any) -> Listen:
-        """Return it; raises InputError."""
-        # Imported when it is used: no command waits for an HTTP server that it does not have.
-        from pydsr.serving.listening import Listen
-
-        return value if isinstance(value, Listen) else Listen.parse(value)
+    return Listen.parse(text)
 
 
-ENDPOINT = EndpointArgument()
-BACKEND = BackendArgument()
-ADDRESS = AddressArgument()
-SOURCE = SourceArgument()
-LISTEN = ListenArgument()
+ENDPOINT = Parsed("endpoint", Endpoint.parse, known.services)
+"""A service that there is: ``ADDR:PORT[/tcp|/udp|/sctp]``."""
+
+NEW_ENDPOINT = Parsed("endpoint", Endpoint.parse)
+"""One that is to be."""
+
+BACKEND = Parsed("backend", BackendSpec.parse, known.every_backend)
+"""``ADDR[=WEIGHT][@MAC[%VLAN]]``."""
+
+BACKEND_ADDRESS = Parsed("address", parse_address, known.backends)
+"""The address of a backend of the service before it."""
+
+VIP = Parsed("address", parse_address, known.vips)
+
+SOURCE = Parsed("addr:port", Endpoint.parse)
+"""The client's end of a flow, ``ADDR:PORT``, as an endpoint whose protocol means nothing."""
+
+LISTEN = Parsed("addr:port", _parse_listen)
+"""Where a server listens, ``ADDR:PORT`` or ``[V6]:PORT``."""
+
+SCOPE = Parsed("scope", str, known.scopes)
+INTERFACE = Parsed("interface", str, known.interfaces)
+ATTACHED = Parsed("interface", str, known.attached)
+REASON = Parsed("reason", str, known.reasons)
 
 
 def runtime_option(command: click.decorators.FC) -> click.decorators.FC:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from pydsr.cli.arguments import ATTACHED, INTERFACE
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.errors import ExitStatus
 from pydsr.model import parse_seed
 
 
 @click.command()
-@click.argument("interfaces", metavar="IFACE...", nargs=-1, required=True)
+@click.argument("interfaces", metavar="IFACE...", type=INTERFACE, nargs=-1, required=True)
 @click.option(
     "--mode",
     type=click.Choice(["auto", "native", "generic"]),
@@ -83,7 +84,7 @@ def attach(
 
 
 @click.command()
-@click.argument("interfaces", metavar="[IFACE...]", nargs=-1)
+@click.argument("interfaces", metavar="[IFACE...]", type=ATTACHED, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Detach from every interface.")
 @click.option("--purge", is_flag=True, help="With --all: forget all services as well.")
 @plan_option

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pydsr import planner
-from pydsr.balancer import Balancer
-from pydsr.cli.arguments import ADDRESS, BACKEND, ENDPOINT
+from pydsr.cli.arguments import BACKEND, BACKEND_ADDRESS, ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.errors import PydsrError
 from pydsr.model import BackendSpec, BackendState, Endpoint, IPAddress
-from pydsr.observation import RemainingFlows
+
+if TYPE_CHECKING:
+    from pydsr.observation import RemainingFlows
 
 _WAIT_POLL_SECONDS = 0.5
 
@@ -49,6 +50,8 @@ def _change(
     as_json: bool,
     create: bool = False,
 ) -> None:
+    from pydsr.balancer import Balancer
+
     with Balancer(directory) as balancer:
         impact = balancer.change_backends(endpoint, edit, plan_only, create)
     show_impact(impact, plan_only, as_json)
@@ -96,7 +99,7 @@ def add(
 
 
 @backends.command()
-@_of(ADDRESS, "addresses")
+@_of(BACKEND_ADDRESS, "addresses")
 def remove(
     directory: Path,
     endpoint: Endpoint,
@@ -129,6 +132,8 @@ def _wait_until_empty(
     directory: Path, endpoint: Endpoint, addresses: tuple[IPAddress, ...], timeout: float | None
 ) -> None:
     """Wait until drained backends have no flow left, and say what is."""
+    from pydsr.balancer import Balancer
+
     deadline = None if timeout is None else time.monotonic() + timeout
     shown = None
     with Balancer(directory) as balancer:
@@ -149,7 +154,7 @@ def _wait_until_empty(
 @backends.command()
 @click.option("--wait", is_flag=True, help="Return when no flow is left on them.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="With --wait: give up (exit 1).")
-@_of(ADDRESS, "addresses")
+@_of(BACKEND_ADDRESS, "addresses")
 def drain(
     directory: Path,
     endpoint: Endpoint,
@@ -179,7 +184,7 @@ def drain(
 
 
 @backends.command()
-@_of(ADDRESS, "addresses")
+@_of(BACKEND_ADDRESS, "addresses")
 def undrain(
     directory: Path,
     endpoint: Endpoint,
@@ -198,7 +203,7 @@ def undrain(
 
 
 @backends.command()
-@_of(ADDRESS, "addresses")
+@_of(BACKEND_ADDRESS, "addresses")
 def down(
     directory: Path,
     endpoint: Endpoint,
@@ -228,6 +233,7 @@ def list_(directory: Path, endpoint: Endpoint | None, as_json: bool) -> None:
       pydsr backends list
       pydsr backends list 198.51.100.10:80 --json
     """
+    from pydsr.balancer import Balancer
     from pydsr.kernel.links import interface_names
     from pydsr.view import documents, tables
 

@@ -54,7 +54,7 @@ def _by_health(
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", type=click.Path(allow_dash=True))
 @runtime_option
 @json_option
 @click.pass_obj
@@ -77,7 +77,7 @@ def diff(directory: Path, file: str, runtime: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", type=click.Path(allow_dash=True))
 @click.option(
     "--max-moved",
     type=float,

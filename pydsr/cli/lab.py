@@ -7,17 +7,17 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from pydsr.errors import ExitStatus
-from pydsr.lab.demo import Demo
 from pydsr.lab.findings import Commands, Finding, Step
 from pydsr.lab.interrupts import interruptible
-from pydsr.lab.lab import Lab
-from pydsr.lab.removal import remove
 from pydsr.lab.topology import SERVICES, VIP4, VIP6, Role, Topology, check_name
-from pydsr.view.demo import to_text
+
+if TYPE_CHECKING:
+    from pydsr.lab.lab import Lab
 
 _WIDTH_NOT_ON_A_TERMINAL = 100
 
@@ -54,6 +54,8 @@ def up(backends: int, clients: int, name: str) -> None:
       pydsr lab up
       pydsr lab up --backends 5 --clients 2 --name five
     """
+    from pydsr.lab.lab import Lab
+
     with _interrupted_exits():
         made = Lab(name, backends, clients)
         made.up()
@@ -71,6 +73,8 @@ def down(name: str) -> None:
       pydsr lab down
       pydsr lab down --name five
     """
+    from pydsr.lab.removal import remove
+
     with _interrupted_exits():
         found = remove(name)
     _report(Step(f"The lab {name!r} is gone." if found else f"There is no lab {name!r}."))
@@ -89,6 +93,9 @@ def demo(backends: int, clients: int, name: str | None) -> None:
       pydsr lab demo
       pydsr lab demo --backends 8 --clients 2
     """
+    from pydsr.lab.demo import Demo
+    from pydsr.lab.lab import Lab
+
     if name is None:
         name = f"demo-{os.getpid()}"
     check_name(name)
@@ -118,6 +125,8 @@ def _interrupted_exits() -> Iterator[None]:
 
 def _report(finding: Finding) -> None:
     """Write a finding to stdout; click strips the colours where stdout is no terminal."""
+    from pydsr.view.demo import to_text
+
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else _WIDTH_NOT_ON_A_TERMINAL
     click.echo(to_text(finding, width), nl=False)

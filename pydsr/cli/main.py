@@ -39,6 +39,7 @@ _COMMANDS = {
     "explain": ("pydsr.cli.traffic", "explain"),
     "tap": ("pydsr.cli.tap", "tap"),
     "tidy": ("pydsr.cli.traffic", "tidy"),
+    "completion": ("pydsr.cli.completion", "completion"),
     "lab": ("pydsr.cli.lab", "lab"),
 }
 
@@ -102,6 +103,10 @@ def _fail(message: str, hint: str, status: int) -> NoReturn:
 
 def main() -> None:
     """Run the command; the process exits with an :class:`ExitStatus`."""
+    if asked := os.environ.get("_PYDSR_COMPLETE"):
+        from pydsr.cli.completion import answer
+
+        answer(cli, asked)
     try:
         status = cli.main(standalone_mode=False)
     except PydsrError as error:

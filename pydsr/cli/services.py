@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from pydsr.balancer import Balancer
-from pydsr.cli.arguments import ENDPOINT
+from pydsr.cli.arguments import ENDPOINT, NEW_ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.model import Affinity, Endpoint, ServiceOptions
 
@@ -23,7 +22,7 @@ def services() -> None:
 
 
 @services.command()
-@click.argument("endpoint", type=ENDPOINT)
+@click.argument("endpoint", type=NEW_ENDPOINT)
 @click.option("--name", default="", help="A name to show.")
 @click.option(
     "--affinity",
@@ -90,6 +89,8 @@ def add(
       pydsr services add 198.51.100.53:53/udp --one-packet
       pydsr services add '198.51.100.10:*' --max-new-flows 100
     """
+    from pydsr.balancer import Balancer
+
     options = ServiceOptions(
         name=name,
         affinity=Affinity(affinity),
@@ -119,6 +120,8 @@ def remove(directory: Path, endpoint: Endpoint, plan_only: bool, as_json: bool) 
       pydsr services remove 198.51.100.10:80 --plan
       pydsr services remove 198.51.100.10:80
     """
+    from pydsr.balancer import Balancer
+
     with Balancer(directory) as balancer:
         impact = balancer.remove_service(endpoint, plan_only)
     show_impact(impact, plan_only, as_json)
@@ -135,6 +138,7 @@ def list_(directory: Path, as_json: bool) -> None:
       pydsr services list
       pydsr services list --json
     """
+    from pydsr.balancer import Balancer
     from pydsr.view import documents, tables
 
     with Balancer(directory) as balancer:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pydsr.cli.arguments import REASON
 from pydsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 @click.option("--count", type=int, default=0, metavar="N", help="End after so many packets.")
 @click.option("--drops", is_flag=True, help="Only packets that are dropped.")
 @click.option(
-    "--reason", "reasons", multiple=True, metavar="REASON", help="Only those that leave for it."
+    "--reason",
+    "reasons",
+    type=REASON,
+    multiple=True,
+    metavar="REASON",
+    help="Only those that leave for it.",
 )
 @click.option("--sample", type=int, default=1, metavar="N", help="One packet of N, by chance.")
 @click.option(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from pydsr.balancer import Balancer
-from pydsr.cli.arguments import ENDPOINT, SOURCE
+from pydsr.cli.arguments import ATTACHED, ENDPOINT, SOURCE
 from pydsr.cli.output import json_option, show
 from pydsr.errors import InputError
 from pydsr.model import Endpoint
@@ -30,6 +29,7 @@ def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -
       pydsr stats --watch 5
       pydsr stats --explain
     """
+    from pydsr.balancer import Balancer
     from pydsr.view import documents, tables
 
     if meanings:
@@ -73,6 +73,7 @@ def top(directory: Path, once: bool, interval: float) -> None:
     """
     from rich.console import Console
 
+    from pydsr.balancer import Balancer
     from pydsr.view.screen import run_live
 
     with Balancer(directory) as balancer:
@@ -86,6 +87,7 @@ def top(directory: Path, once: bool, interval: float) -> None:
 @click.option(
     "--in",
     "ingress",
+    type=ATTACHED,
     metavar="IFACE",
     help="The one it comes in by.  [default: its backend's]",
 )
@@ -109,6 +111,7 @@ def explain(
       pydsr explain [2001:db8::10]:80 --from [2001:db8::7]:40000 --syn --json
       pydsr explain 198.51.100.10:80 --from 192.0.2.7:40000 --in eth1
     """
+    from pydsr.balancer import Balancer
     from pydsr.view import documents, tables
 
     with Balancer(directory) as balancer:
@@ -134,6 +137,8 @@ def tidy(directory: Path) -> None:
     Examples:
       pydsr tidy
     """
+    from pydsr.balancer import Balancer
+
     with Balancer(directory) as balancer:
         done = balancer.tidy()
     click.echo(f"{done.slots_rested} slots brought to rest, {done.records_deleted} records deleted")

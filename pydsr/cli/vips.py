@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from pydsr.balancer import Balancer
-from pydsr.cli.arguments import ADDRESS
+from pydsr.cli.arguments import VIP
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.model import IPAddress, Unserved
 
@@ -21,7 +20,7 @@ def vips() -> None:
 
 
 @vips.command("set")
-@click.argument("vip", type=ADDRESS)
+@click.argument("vip", type=VIP)
 @click.option(
     "--unserved",
     type=click.Choice([policy.value for policy in Unserved]),
@@ -40,6 +39,8 @@ def set_(directory: Path, vip: IPAddress, unserved: str, plan_only: bool, as_jso
       pydsr vips set 198.51.100.10 --unserved drop
       pydsr vips set 198.51.100.10 --unserved pass --plan
     """
+    from pydsr.balancer import Balancer
+
     with Balancer(directory) as balancer:
         impact = balancer.set_policy(vip, Unserved(unserved), plan_only)
     show_impact(impact, plan_only, as_json)
@@ -56,6 +57,7 @@ def list_(directory: Path, as_json: bool) -> None:
       pydsr vips list
       pydsr vips list --json
     """
+    from pydsr.balancer import Balancer
     from pydsr.view import documents, tables
 
     with Balancer(directory) as balancer:
