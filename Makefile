@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test fuzz test-vm bench bench-check bench-ipvs lint format lock clean
+.PHONY: help setup setup-dev demo test fuzz test-vm bench bench-check bench-ipvs lint format man lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -66,6 +66,9 @@ format: setup-dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(C_SOURCES)
+
+man: setup ## write the manual pages into build/man
+	@$(BIN)/python -m docs.manual build/man
 
 lock: ## renew the requirements*.lock (UPGRADE=1: to the newest versions)
 	packaging/lock.sh $(if $(UPGRADE),--upgrade)

@@ -1,0 +1,78 @@
+"""The manual page of the configuration file, from its JSON Schema and the example."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from docs.roff import Page
+from pydsr.config.schema import json_schema
+
+EXAMPLE = Path(__file__).with_name("example.yaml")
+_REFERENCE = "#/$defs/"
+Schema = dict[str, Any]
+
+
+def file_page(source: str) -> str:
+    """Return the page of the program and version that is named."""
+    schema = json_schema()
+    page = Page("pydsr.yaml", 5, source, "the whole state of a balancer as a file")
+    page.section("DESCRIPTION")
+    page.paragraph(
+        "A file in YAML says all that a balancer is to be. `pydsr diff` compares it with what is, "
+        "`pydsr apply` brings it about, `pydsr run` keeps it in force, and `pydsr export` writes "
+        "one to begin with. Only `services` has to be there. Every error of a file is told with "
+        "its line, and a file with one changes nothing."
+    )
+    page.section("KEYS")
+    _keys(page, schema)
+    for name, shape in sorted(schema["$defs"].items()):
+        if "properties" in shape:
+            page.section(_title(name))
+            for paragraph in shape.get("description", "").split("\n\n"):
+                page.paragraph(" ".join(paragraph.split()))
+            _keys(page, shape)
+    page.section("EXAMPLES")
+    page.verbatim(EXAMPLE.read_text(encoding="utf-8").splitlines())
+    page.section("FILES")
+    page.item("/etc/pydsr/balancer.yaml", "The one that pydsr.service keeps in force.")
+    page.section("SEE ALSO")
+    page.paragraph("`pydsr-apply(1)`, `pydsr-diff(1)`, `pydsr-run(1)`, `pydsr-schema(1)`")
+    return str(page)
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("Shape").upper().replace("CHECK", " CHECK")
+
+
+def _keys(page: Page, shape: Schema) -> None:
+    required = shape.get("required", [])
+    for key, value in shape["properties"].items():
+        words = [value.get("description", ""), _form(value)]
+        if key in required:
+            words.append("Required.")
+        elif value.get("default") not in (None, "", {}) and not isinstance(value["default"], dict):
+            words.append(f"Default: {json.dumps(value['default'])}.")
+        page.item(key, " ".join(word for word in words if word))
+
+
+def _form(value: Schema) -> str:
+    """Return what a value looks like: the words it may be, or an example."""
+    choices = [json.dumps(each) for each in _choices(value)]
+    if choices:
+        return f"One of {', '.join(choices)}."
+    examples = [str(each) for each in _found(value, "examples")]
+    return f"For example: {', '.join(examples)}." if examples else ""
+
+
+def _choices(value: Schema) -> list[Any]:
+    name = value.get("$ref", "").removeprefix(_REFERENCE)
+    if name:
+        value = json_schema()["$defs"][name]
+    return _found(value, "enum")
+
+
+def _found(value: Schema, key: str) -> list[Any]:
+    parts = [value, *value.get("anyOf", ())]
+    return [each for part in parts for each in part.get(key, ())]
