@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.clean_root import CleanRoot, kept_system, made_root
 
 _TESTS = Path(__file__).parent
 _ROOT_TIERS = ("xdp", "netns", "e2e")
 _NEEDS_ROOT = pytest.mark.skipif(
     os.geteuid() != 0, reason="loading programs and making namespaces takes root"
 )
+
+_MAKING_A_SYSTEM = pytest.mark.timeout(900)
+"""For tests in the clean system: the first of them may have to make it, from the network."""
 
 settings.register_profile("pydsr", deadline=None, database=None, print_blob=True)
 settings.load_profile("pydsr")
@@ -30,6 +35,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(_TESTS).parts[0] in _ROOT_TIERS:
             item.add_marker(_NEEDS_ROOT)
+        if "clean_system" in getattr(item, "fixturenames", ()):
+            item.add_marker(_MAKING_A_SYSTEM)
+
+
+@pytest.fixture(scope="session")
+def clean_system() -> Iterator[Path]:
+    """A system of this machine's release with nothing of ours in it, to be copied only."""
+    with kept_system() as directory:
+        yield directory
+
+
+@pytest.fixture
+def clean_root(clean_system: Path) -> Iterator[CleanRoot]:
+    """A copy of the clean system for one test, without a network."""
+    with made_root(clean_system) as root:
+        yield root
 
 
 @pytest.hookimpl(wrapper=True)
