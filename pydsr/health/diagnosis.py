@@ -12,6 +12,7 @@ has a filter that refuses    ICMP prohibited from the VIP or the backend
 answers from another source  nothing at its socket; a segment or datagram from there at another
 is off the network           nothing, until the kernel's neighbour entry fails, seconds later
 stopped its server           TCP connects, and nothing follows; UDP: nothing, VIP answers ping
+loses packets                of several pings some are answered, others not
 ===========================  =================================================================
 """
 
@@ -43,7 +44,7 @@ _NO_MEANS = (
 def is_decided(symptoms: Symptoms) -> bool:
     """Return whether the symptoms alone say what is wrong."""
     return (
-        symptoms.is_connected
+        (symptoms.is_connected and symptoms.errno != 0)
         or symptoms.errno in (errno.ECONNREFUSED, *_NO_WAY, *_NO_MEANS)
         or symptoms.icmp is not None
         or symptoms.wrong_source is not None
@@ -70,7 +71,7 @@ def diagnose(target: Target, symptoms: Symptoms, evidence: Evidence = NOTHING_KN
             "is the interface up? `ip link` shows it",
         )
     if symptoms.is_connected:
-        return _after_connecting(asked, symptoms)
+        return _after_connecting(asked, symptoms, evidence)
     if wrong_source is not None:
         return Result(
             Outcome.WRONG_SOURCE,
@@ -94,6 +95,8 @@ def diagnose(target: Target, symptoms: Symptoms, evidence: Evidence = NOTHING_KN
             f"this machine drops what {vip} answers: its reverse path filter",
             evidence.filter,
         )
+    if evidence.is_lossy:
+        return _lost(asked, evidence)
     if evidence.backend_answers and evidence.vip_answers is False and not symptoms.is_own_address:
         return _vip_missing(target, "answers ping, but not for the VIP")
     return _silent(target, asked, evidence)
@@ -109,13 +112,25 @@ def _unchecked(asked: str, number: int) -> Result:
     return Result(Outcome.UNCHECKED, f"{asked} cannot be checked: {os.strerror(number)}", hint)
 
 
-def _after_connecting(asked: str, symptoms: Symptoms) -> Result:
+def _lost(asked: str, evidence: Evidence) -> Result:
+    answered = evidence.pings_sent - evidence.pings_lost
+    return Result(
+        Outcome.PACKETS_LOST,
+        f"{asked} does not answer in time, and of {evidence.pings_sent} pings only {answered} were "
+        "answered: packets are lost on the way",
+        "look at errors and drops: `ip -s link` on both ends, and the switch's ports",
+    )
+
+
+def _after_connecting(asked: str, symptoms: Symptoms, evidence: Evidence) -> Result:
     if symptoms.errno:
         return Result(
             Outcome.BROKEN_OFF,
             f"{asked} took the connection, and ended it before it had answered",
             "the server's log on the backend may say why",
         )
+    if evidence.is_lossy:
+        return _lost(asked, evidence)
     return Result(
         Outcome.TIMED_OUT,
         f"{asked} takes connections, but does not answer in time",

@@ -34,6 +34,18 @@ _UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY
 _ASKING = ndmsg.NUD_INCOMPLETE | ndmsg.NUD_PROBE | ndmsg.NUD_FAILED
 
 
+_PINGS = 5
+"""How many each address gets: where half of all packets are lost, one of 32 loses them all."""
+
+
+@dataclass
+class Pings:
+    """Those to one address: how many were sent, and how many answered."""
+
+    sent: int = 0
+    answered: int = 0
+
+
 @dataclass
 class Investigation:
     """One look around, which runs until it is ended.
@@ -42,23 +54,25 @@ class Investigation:
         target: where a check gets no answer.
         mark: of sockets that reach it.
         stream: whether it was asked by TCP: answers to a connection may come from elsewhere.
+        seconds: how long it will last; pings are sent in the first half.
     """
 
     target: Target
     mark: int
     stream: bool
-    _backend: bool | None = None
-    _vip: bool | None = None
+    seconds: float
+    _backend: Pings | None = None
+    _vip: Pings | None = None
     _wrong_source: IPAddress | None = None
     _filter: str = ""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
         """Begin."""
-        self._backend = self._vip = False
+        self._backend, self._vip = Pings(), Pings()
         parts: list[Coroutine[Any, Any, None]] = [
-            self._ping_backend(),
-            self._ping_vip(),
+            self._ping(self.target.route.backend, self._backend),
+            self._ping(self.target.vip, self._vip),
             self._ask_neighbour(),
             self._read_filter(),
         ]
@@ -71,12 +85,15 @@ class Investigation:
         await self.cancel()
         state = await _neighbour_state(self.target)
         asked = state is not None and bool(state & (_SURE | _ASKING))
+        answering = [pings for pings in (self._backend, self._vip) if pings and pings.answered]
         return Evidence(
             has_neighbour=bool(state & _SURE) if asked and state is not None else None,
-            backend_answers=self._backend,
-            vip_answers=self._vip,
+            backend_answers=bool(self._backend.answered) if self._backend else None,
+            vip_answers=bool(self._vip.answered) if self._vip else None,
             wrong_source=self._wrong_source,
             filter=self._filter,
+            pings_sent=sum(pings.sent for pings in answering),
+            pings_lost=sum(pings.sent - pings.answered for pings in answering),
         )
 
     async def cancel(self) -> None:
@@ -86,15 +103,17 @@ class Investigation:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def _ping_backend(self) -> None:
-        with echo_socket(self.target.route.backend, self.mark) as raw:
-            await ping(raw, self.target.route.backend)
-        self._backend = True
+    async def _ping(self, address: IPAddress, pings: Pings) -> None:
+        pause = self.seconds / 2 / _PINGS
 
-    async def _ping_vip(self) -> None:
-        with echo_socket(self.target.vip, self.mark) as raw:
-            await ping(raw, self.target.vip)
-        self._vip = True
+        async def once(number: int) -> None:
+            await asyncio.sleep(number * pause)
+            with echo_socket(address, self.mark) as raw:
+                pings.sent += 1
+                await ping(raw, address)
+            pings.answered += 1
+
+        await asyncio.gather(*(_quiet(once(number)) for number in range(_PINGS)))
 
     async def _ask_neighbour(self) -> None:
         """Have the kernel ask for the backend's MAC again, of which it believes it is sure."""

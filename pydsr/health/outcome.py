@@ -31,6 +31,9 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed-out"
     """The backend is there, but what was asked did not answer in time."""
 
+    PACKETS_LOST = "packets-lost"
+    """Some packets to the backend, or its answers, do not arrive: others do."""
+
     BROKEN_OFF = "broken-off"
     """The server took the connection, and closed or reset it before it had answered."""
 

@@ -61,7 +61,8 @@ async def check_once(job: Job, mark: int, inquiries: Inquiries) -> Result:
     attempt = Attempt(target, mark)
     loop = asyncio.get_running_loop()
     started = loop.time()
-    inquiry = Inquiry(inquiries, Investigation(target, mark, _is_stream(check)))
+    looking = check.timeout * (1 - PATIENCE)
+    inquiry = Inquiry(inquiries, Investigation(target, mark, _is_stream(check), looking))
     if not isinstance(check, CommandCheck):
         inquiry.begin_after(check.timeout * PATIENCE)
     try:

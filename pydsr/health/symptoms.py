@@ -68,6 +68,8 @@ class Evidence:
         vip_answers: whether the VIP on that backend answers ping.
         wrong_source: an address that answered a connection made to the VIP.
         filter: what to set for a reverse path filter of this machine that drops the answers.
+        pings_sent: to the addresses that have answered at least one.
+        pings_lost: how many of those got no answer.
     """
 
     has_neighbour: bool | None = None
@@ -75,6 +77,13 @@ class Evidence:
     vip_answers: bool | None = None
     wrong_source: IPAddress | None = None
     filter: str = ""
+    pings_sent: int = 0
+    pings_lost: int = 0
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether packets get lost: more pings than one, which may only have been late."""
+        return self.pings_lost > 1
 
 
 NOTHING_KNOWN = Evidence()

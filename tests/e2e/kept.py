@@ -13,7 +13,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any, cast
 
+from pyroute2 import IPRoute
+
 from pydsr.lab.lab import Lab
+from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.server import READY
 from tests.e2e.requests import VIP4, VIP6, eventually
@@ -25,21 +28,32 @@ ADDRESSES = {
 PORT = 8080
 INTERVAL, TIMEOUT, FALL, RISE = 0.2, 0.15, 2, 2
 CHECK = f"{{type: http, interval: {INTERVAL}, timeout: {TIMEOUT}, fall: {FALL}, rise: {RISE}}}"
+TCP_CHECK = CHECK.replace("http", "tcp")
 
 _START_SECONDS = 30.0
 
 
-def file_of(health: str = "{}", vip: str = VIP4, backends: tuple[str, ...] = ()) -> str:
-    """Return a file with one checked service."""
-    endpoint = f"[{vip}]:{PORT}" if ":" in vip else f"{vip}:{PORT}"
+def service_of(
+    health: str = "{}",
+    vip: str = VIP4,
+    backends: tuple[str, ...] = (),
+    port: int = PORT,
+    check: str = CHECK,
+) -> str:
+    """Return a checked service as a file has it."""
+    endpoint = f"[{vip}]:{port}" if ":" in vip else f"{vip}:{port}"
     listed = ", ".join(f'"{one}"' for one in backends or ADDRESSES[vip])
     return f"""\
-services:
   - endpoint: "{endpoint}"
-    checks: [{CHECK}]
+    checks: [{check}]
     health: {health}
     backends: [{listed}]
 """
+
+
+def file_of(health: str = "{}", vip: str = VIP4, backends: tuple[str, ...] = ()) -> str:
+    """Return a file with one checked service."""
+    return "services:\n" + service_of(health, vip, backends)
 
 
 @dataclass
@@ -102,6 +116,11 @@ class Kept:
 
         assert eventually(lambda: len(found()) >= count), (kind, backend, self.log)
         return found()[count - 1]
+
+    def is_well(self) -> bool:
+        """Return whether every backend of every service is healthy."""
+        document = json.loads(self.lab.pydsr("health", "--json", *self._runtime))
+        return all(one["healthy"] for each in document["services"] for one in each["backends"])
 
     def states(self) -> dict[str, str]:
         """Return the state of each backend in the data plane."""
@@ -205,3 +224,33 @@ def without_vip(lab: Lab, servers: Servers) -> Iterator[None]:
     finally:
         for address in addresses:
             assert lab.run("backend2", ["ip", "address", "add", *address]).returncode == 0
+
+
+@contextmanager
+def unplugged(lab: Lab, servers: Servers) -> Iterator[None]:
+    """Have the second backend's cable out of the switch."""
+    del servers
+    with entered(lab.topology.switch), IPRoute() as route:
+        (port,) = route.link_lookup(ifname="backend2")
+        route.link("set", index=port, state="down")
+        try:
+            yield
+        finally:
+            route.link("set", index=port, state="up")
+
+
+@contextmanager
+def losing(lab: Lab, servers: Servers) -> Iterator[None]:
+    """Have half of what the second backend sends lost, but for ARP and neighbour discovery."""
+    del servers
+    rules = """
+        add table inet lossy
+        add chain inet lossy out { type filter hook output priority 0; }
+        add rule inet lossy out icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+        add rule inet lossy out numgen random mod 2 == 0 drop
+    """
+    assert lab.run("backend2", ["nft", rules]).returncode == 0
+    try:
+        yield
+    finally:
+        assert lab.run("backend2", ["nft", "delete table inet lossy"]).returncode == 0

@@ -26,12 +26,16 @@ from tests.e2e.kept import (
     FALL,
     INTERVAL,
     PORT,
+    TCP_CHECK,
     TIMEOUT,
     Servers,
     closed,
     file_of,
     keeping,
+    losing,
+    service_of,
     stopped,
+    unplugged,
     without_vip,
 )
 from tests.e2e.requests import VIP4, VIP6, answers, eventually, running, running_lab
@@ -52,6 +56,13 @@ def servers(lab: Lab) -> Servers:
     return made
 
 
+@pytest.fixture(scope="module")
+def talkers(lab: Lab) -> Endpoint:
+    """A service of the backends whose connections live long."""
+    start_servers(lab, [7007])
+    return Endpoint(ip_address(VIP4), 7007)
+
+
 def out_in_time(event: dict[str, Any]) -> bool:
     """Return whether a backend was out as soon as its checks promise, and the machine allows.
 
@@ -64,6 +75,7 @@ TROUBLES = {
     "timed-out": stopped,
     "port-closed": closed,
     "vip-missing": without_vip,
+    "no-neighbour": unplugged,
 }
 
 
@@ -88,25 +100,35 @@ def test_a_backend_that_fails_is_out_in_time_and_said_why(
         assert {"up"} == set(kept.states().values())
 
 
+@pytest.mark.parametrize("outcome", [*TROUBLES, "packets-lost"])
 def test_connections_to_the_others_live_through_it(
-    lab: Lab, servers: Servers, tmp_path: Path
+    lab: Lab, servers: Servers, talkers: Endpoint, tmp_path: Path, outcome: str
 ) -> None:
     """Those to the backend that is lost break, and new ones go where somebody answers."""
-    port = 7007
-    start_servers(lab, [port])
-    text = file_of().replace(f":{PORT}", f":{port}").replace("type: http", "type: tcp")
-    service = Endpoint(ip_address(VIP4), port)
+    trouble = {**TROUBLES, "packets-lost": losing}[outcome]
+    text = file_of() + service_of(port=talkers.port, check=TCP_CHECK)
     with keeping(lab, tmp_path, text) as kept, Connections(lab, 0.1) as connections:
-        before = connections.open(service, 60, "before")
+        before = connections.open(talkers, 60, "before")
         assert {"backend1", "backend2", "backend3"} == {one.backend for one in before}
         connections.close(backend="backend2")
+        with trouble(lab, servers):
+            event = kept.until("backend-unhealthy", "10.77.0.12")
+            assert outcome == event["outcome"]
+        kept.until("backend-healthy", "10.77.0.12")
+        assert [] == broken(connections.check())
+
+
+def test_new_connections_go_where_somebody_answers(
+    lab: Lab, servers: Servers, talkers: Endpoint, tmp_path: Path
+) -> None:
+    text = "services:\n" + service_of(port=talkers.port, check=TCP_CHECK)
+    with keeping(lab, tmp_path, text) as kept, Connections(lab, 0.1) as connections:
         with without_vip(lab, servers):
             kept.until("backend-unhealthy", "10.77.0.12")
-            connections.open(service, 60, "after")
+            opened = connections.open(talkers, 60)
+            assert {"backend1", "backend3"} == {one.backend for one in opened}
         kept.until("backend-healthy", "10.77.0.12")
-        after = connections.check()
-        assert [] == broken(after)
-        assert {"backend1", "backend3"} == {one.backend for one in after}
+        assert [] == broken(connections.check())
 
 
 def test_a_reload_keeps_what_is_held(lab: Lab, servers: Servers, tmp_path: Path) -> None:

@@ -187,6 +187,26 @@ def test_a_filter_that_refuses_is_told_apart(checked: Checked) -> None:
         assert result.seconds < 0.2
 
 
+@pytest.mark.usefixtures("web")
+def test_half_of_the_answers_lost_is_told_from_a_missing_vip(checked: Checked) -> None:
+    """Of each check at least: what does not pass says that packets are lost, mostly."""
+    needs("nft")
+    family = "ip" if checked.version == 4 else "ip6"
+    rules = f"""
+        add table inet lossy
+        add chain inet lossy out {{ type filter hook output priority 0; }}
+        add rule inet lossy out {family} saddr {{ {checked.vip}, {checked.address} }} \
+            meta l4proto != ipv6-icmp numgen random mod 2 == 0 drop
+        add rule inet lossy out icmpv6 type echo-reply numgen random mod 2 == 0 drop
+    """
+    checked.backend.run("nft", rules.replace("\\\n", " "))
+    jobs = [checked.job(made_check("http", timeout=0.3))] * 12
+    outcomes = [result.outcome for result in checked.results(*jobs)]
+    failed = [outcome for outcome in outcomes if outcome is not Outcome.GOOD]
+    assert len(failed) >= 3, outcomes
+    assert failed.count(Outcome.PACKETS_LOST) >= len(failed) * 3 / 4, outcomes
+
+
 def test_a_server_that_hangs_up_has_broken_off(checked: Checked) -> None:
     with checked.taking(lambda _: None):
         assert checked.result("tcp").is_good

@@ -20,6 +20,9 @@ SILENCE = Symptoms()
 HERE = Evidence(has_neighbour=True, backend_answers=True, vip_answers=True)
 WITHOUT_VIP = Evidence(has_neighbour=True, backend_answers=True, vip_answers=False)
 GONE = Evidence(has_neighbour=False, backend_answers=False, vip_answers=False)
+LOSSY = Evidence(True, backend_answers=True, vip_answers=True, pings_sent=10, pings_lost=4)
+LATE = Evidence(True, backend_answers=True, vip_answers=True, pings_sent=10, pings_lost=1)
+UNLUCKY = Evidence(True, backend_answers=True, vip_answers=False, pings_sent=5, pings_lost=2)
 DEAF = Evidence(has_neighbour=True, backend_answers=False, vip_answers=False)
 
 CASES = [
@@ -46,6 +49,10 @@ CASES = [
     (Outcome.TIMED_OUT, SILENCE, DEAF),
     (Outcome.TIMED_OUT, SILENCE, NOTHING_KNOWN),
     (Outcome.TIMED_OUT, Symptoms(is_own_address=True), WITHOUT_VIP),
+    (Outcome.PACKETS_LOST, SILENCE, LOSSY),
+    (Outcome.PACKETS_LOST, Symptoms(is_connected=True), LOSSY),
+    (Outcome.PACKETS_LOST, SILENCE, UNLUCKY),
+    (Outcome.TIMED_OUT, SILENCE, LATE),
     (Outcome.BROKEN_OFF, Symptoms(errno.ECONNRESET, is_connected=True), NOTHING_KNOWN),
 ]
 
@@ -63,7 +70,7 @@ def test_what_is_decided_does_not_wait_for_evidence(
     expected: Outcome, symptoms: Symptoms, evidence: Evidence
 ) -> None:
     if is_decided(symptoms):
-        for any_evidence in (evidence, GONE, DEAF, WITHOUT_VIP, NOTHING_KNOWN):
+        for any_evidence in (evidence, GONE, DEAF, LOSSY, WITHOUT_VIP, NOTHING_KNOWN):
             assert expected == diagnose(TARGET, symptoms, any_evidence).outcome
 
 
