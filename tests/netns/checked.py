@@ -131,8 +131,8 @@ class Checked:
             yield process.pid
 
     @contextmanager
-    def dnsmasq(self) -> Iterator[None]:
-        """Have dnsmasq know ``www.test`` and ``text.test``."""
+    def dnsmasq(self) -> Iterator[int]:
+        """Have dnsmasq know ``www.test`` and ``text.test``; yield its pid."""
         needs("dnsmasq", "dig")
         command = [
             *("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--pid-file="),
@@ -140,9 +140,9 @@ class Checked:
             *("--address=/www.test/192.0.2.7", "--txt-record=text.test,hello"),
         ]
         dig = ["dig", "+short", "+tries=1", "+time=1", "@127.0.0.1", "www.test"]
-        with self.backend.running(*command):
+        with self.backend.running(*command) as process:
             assert eventually(lambda: self.backend.attempt(*dig).stdout == "192.0.2.7\n")
-            yield
+            yield process.pid
 
     @contextmanager
     def taking(self, answer: Callable[[socket.socket], None], port: int = 80) -> Iterator[None]:

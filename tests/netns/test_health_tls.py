@@ -14,7 +14,7 @@ from pydsr.health.outcome import Outcome
 from tests.netns.checked import Checked, made_check, needs
 from tests.netns.hosts import Host, eventually
 
-_TLS = """
+TLS = """
 ssl_protocols TLSv1.2 TLSv1.3;
 listen 443 ssl;
 ssl_certificate {directory}/{name}.crt;
@@ -72,7 +72,7 @@ def checked(lb: Host, peer: Host) -> Checked:
 def served(checked: Checked, tmp_path: Path) -> Iterator[str]:
     """The file of a certificate for 30 days, which the backend's web server has."""
     make_certificate(tmp_path, "good", 30)
-    with checked.nginx(tmp_path, _TLS.format(directory=tmp_path, name="good")):
+    with checked.nginx(tmp_path, TLS.format(directory=tmp_path, name="good")):
         yield str(tmp_path / "good.crt")
 
 
@@ -112,7 +112,7 @@ def test_the_end_of_a_certificate_is_told_in_advance(checked: Checked, served: s
 
 def test_a_certificate_that_has_ended_is_bad(checked: Checked, tmp_path: Path) -> None:
     make_certificate(tmp_path, "old", -1)
-    with checked.nginx(tmp_path, _TLS.format(directory=tmp_path, name="old")):
+    with checked.nginx(tmp_path, TLS.format(directory=tmp_path, name="old")):
         settings = {"ca_file": str(tmp_path / "old.crt"), "host": "www.example"}
         result = checked.result("https", 443, **settings)
     assert Outcome.BAD_CERTIFICATE == result.outcome
