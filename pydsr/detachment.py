@@ -8,10 +8,11 @@ from pathlib import Path
 from pydsr.attached import Attached, attached, link_path, write_egress
 from pydsr.changes import Change, Impact
 from pydsr.errors import EnvironmentCannotError, InputError, NotAttachedError
-from pydsr.kernel import bpffs, links
+from pydsr.kernel import bpffs, links, monitor
 from pydsr.kernel.announce import stop_receiving
 from pydsr.kernel.lock import locked
 from pydsr.kernel.state import State
+from pydsr.placement import Network
 from pydsr.segments import find_own_macs
 
 
@@ -68,6 +69,8 @@ def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[s
 
 def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
     """Unpin links, which detaches them, and what goes with an attached interface."""
+    kept = monitor.find_neighbours(Network(leaving).devices) if leaving else []
+    monitor.let_go((one.address, one.device) for one in kept if one.is_ours)
     try:
         state = State(directory)
     except (NotAttachedError, EnvironmentCannotError):

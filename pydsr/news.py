@@ -26,6 +26,7 @@ class Neighbour:
         device: index of the interface it is behind.
         mac: None where there is none.
         is_managed: the kernel keeps it resolved without traffic (NTF_EXT_MANAGED).
+        is_ours: because pydsr has asked for that.
         is_fixed: somebody wrote it, for good (permanent, noarp).
     """
 
@@ -34,6 +35,7 @@ class Neighbour:
     mac: MacAddress | None
     confidence: Confidence
     is_managed: bool = False
+    is_ours: bool = False
     is_fixed: bool = False
 
 

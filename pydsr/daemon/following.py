@@ -5,11 +5,10 @@ Everything here blocks, and is called in a thread. The lock is held while someth
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from socket import AF_INET, AF_INET6
 
 from pydsr.attached import attached
 from pydsr.errors import BackendUnresolvedError, InputError, NotAttachedError
@@ -87,11 +86,12 @@ def survey(directory: Path) -> Survey:
         for _, entry in _resolved(state):
             places.setdefault(layout.unpack_address(entry.address), set()).add(_place(entry))
     network = Network(attached(directory))
-    neighbours = [
-        one
-        for one in monitor.find_neighbours(_families(places))
-        if one.address in places and one.device in network.devices
-    ]
+    everyone = monitor.find_neighbours(network.devices)
+    # Of backends there were when another daemon ended, or was killed.
+    monitor.let_go(
+        (one.address, one.device) for one in everyone if one.is_ours and one.address not in places
+    )
+    neighbours = [one for one in everyone if one.address in places]
     unreachable = _keep_resolved(places, neighbours, network)
     return Survey(
         {address: {place.mac for place in found} for address, found in places.items()},
@@ -99,10 +99,6 @@ def survey(directory: Path) -> Survey:
         list(_sightings(places, neighbours, network)),
         unreachable,
     )
-
-
-def _families(addresses: Iterable[IPAddress]) -> set[int]:
-    return {AF_INET6 if address.version == 6 else AF_INET for address in addresses}
 
 
 def _keep_resolved(

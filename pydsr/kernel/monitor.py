@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 from typing import Any, Self
 
@@ -27,6 +27,9 @@ _BUFFER_BYTES = 4 << 20
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _IFF_LOWER_UP = 1 << 16
 _NTF_EXT_MANAGED = 1 << 0
+_KEPT_PROTOCOL = 69
+"""What marks entries as kept resolved for pydsr (NDA_PROTOCOL); free in iproute2's ``rt_protos``."""
+
 _FIXED = ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
 _SURE = ndmsg.NUD_REACHABLE | _FIXED
 _UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
@@ -117,13 +120,15 @@ def neighbour_from(message: Any) -> Neighbour | None:
         confidence = Confidence.FAILED
     else:
         confidence = Confidence.NONE
+    is_managed = bool((message.get("flags_ext") or 0) & _NTF_EXT_MANAGED)
     return Neighbour(
         message["ifindex"],
         ip_address(message.get("dst")),
         _mac_from(message),
         confidence,
-        bool((message.get("flags_ext") or 0) & _NTF_EXT_MANAGED),
-        bool(state & _FIXED),
+        is_managed=is_managed,
+        is_ours=is_managed and message.get("protocol") == _KEPT_PROTOCOL,
+        is_fixed=bool(state & _FIXED),
     )
 
 
@@ -145,13 +150,14 @@ def all_links() -> list[Link]:
         ]
 
 
-def find_neighbours(families: Iterable[int]) -> list[Neighbour]:
-    """Return all neighbours of address families, by one dump of each."""
+def find_neighbours(devices: Collection[int]) -> list[Neighbour]:
+    """Return all neighbours behind devices, given by index, of both IP versions."""
     with netlink() as ip:
         decoded = [
             neighbour_from(message)
-            for family in families
+            for family in (socket.AF_INET, socket.AF_INET6)
             for message in ip.get_neighbours(family=family)
+            if message["ifindex"] in devices
         ]
     return [one for one in decoded if one is not None]
 
@@ -182,6 +188,7 @@ def _manage(ip: IPRoute, address: IPAddress, device: int) -> None:
         family=socket.AF_INET6 if address.version == 6 else socket.AF_INET,
         state=ndmsg.NUD_NONE,
         flags_ext=_NTF_EXT_MANAGED,
+        protocol=_KEPT_PROTOCOL,
     )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -85,13 +85,18 @@ class Kept:
         new.write_text(text)
         new.rename(self.folder / "balancer.yaml")
 
-    def start(self) -> None:
-        """Start the daemon, and wait until it has applied its file."""
+    def launch(self, python: Sequence[str] = PYTHON) -> None:
+        """Start the daemon, and do not wait; ``python`` runs the modules of pydsr."""
         with (self.folder / "log").open("a") as log:
-            number = log.tell()
             command = ["pydsr", "--bpffs", str(self.lab.bpffs), "run"]
             command += [str(self.folder / "balancer.yaml"), *self._runtime]
-            self.process = self.lab.popen("lb", [*PYTHON, *command], stderr=log)
+            self.process = self.lab.popen("lb", [*python, *command], stderr=log)
+
+    def start(self, python: Sequence[str] = PYTHON) -> None:
+        """Start the daemon, and wait until it has applied its file."""
+        log = self.folder / "log"
+        number = log.stat().st_size if log.exists() else 0
+        self.launch(python)
         assert eventually(lambda: "applied:" in self.log[number:], _START_SECONDS), self.log
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -116,6 +121,11 @@ class Kept:
 
         assert eventually(lambda: len(found()) >= count), (kind, backend, self.log)
         return found()[count - 1]
+
+    def managed(self) -> set[str]:
+        """Return the addresses whose neighbour entries the kernel keeps resolved."""
+        lines = self.lab.run("lb", ["ip", "neighbour", "show"]).stdout.splitlines()
+        return {line.split()[0] for line in lines if "managed" in line.split()}
 
     def is_well(self) -> bool:
         """Return whether every backend of every service is healthy."""

@@ -141,6 +141,24 @@ def test_entries_are_kept_for_those_that_are_backends(daemon: Daemon, lb: Host) 
     assert eventually(lambda: {A, BACKENDS[2], A6} == managed(lb))
 
 
+def test_what_a_killed_daemon_kept_goes_with_the_next_and_with_detach(
+    pydsr: Pydsr, tmp_path: Path
+) -> None:
+    """But for entries that others have the kernel keep."""
+    lb, theirs = pydsr.host, "10.66.0.99"
+    made = Daemon(pydsr, tmp_path)
+    made.write(FILE)
+    with made.running():
+        assert eventually(lambda: {A, B, A6} == managed(lb))
+    lb.run("ip", "neigh", "replace", theirs, "dev", "eth0", "managed")
+    made.write(FILE.replace(f"[{A}, {B}", f"[{A}").replace(SERVICE6, "[fd66::80]:81"))
+    pydsr.ok("services", "remove", SERVICE6)
+    with made.running():
+        assert eventually(lambda: {A, A6, theirs} == managed(lb))
+    pydsr.ok("detach", "--all")
+    assert {theirs} == managed(lb)
+
+
 def test_a_link_that_was_down_is_up_again(daemon: Daemon, lb: Host, peer: Host) -> None:
     """By either end; backends are kept resolved as before."""
     peer.run("ip", "link", "set", "eth0", "down")
