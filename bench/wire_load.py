@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.wire_flows import BACKENDS, Flows, Run
 from bench.wire_network import BALANCER_MAC, CLIENT_MAC, Wire, attached
 from pydsr.kernel import libbpf, program
-from pydsr.kernel.maps import PerCpuArray
+from pydsr.kernel.percpu import PerCpuArray
 from pydsr.lab.network import entered
 from pydsr.model import MacAddress
 from pydsr.sources import xdp_directory

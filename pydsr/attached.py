@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from pydsr.kernel.lock import not_attached, not_permitted
 from pydsr.kernel.state import State
 from pydsr.model import IPAddress, MacAddress
 from pydsr.segments import Interface, find_segments
+
+_NAME_SECONDS = 5.0
+"""How old the name of an interface may be."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,32 @@ def attached(directory: Path) -> list[Attached]:
                 Attached(interface.name, ifindex, interface.mac, interface.xdp_mode, info.prog_id)
             )
     return sorted(found, key=lambda one: one.ifindex)
+
+
+class AttachedInterfaces:
+    """The interfaces the balancer is on, for who asks again and again.
+
+    Their links are looked at each time; netlink is asked when one has changed, and for new names
+    now and then.
+
+    Args:
+        directory: of the pins.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._programs: dict[int, int] = {}
+        self._found: list[Attached] = []
+        self._due = 0.0
+
+    def read(self) -> list[Attached]:
+        """Return them as :func:`attached` does."""
+        programs = {index: info.prog_id for index, info in living_links(self._directory).items()}
+        now = time.monotonic()
+        if programs != self._programs or now >= self._due:
+            self._found = attached(self._directory)
+            self._programs, self._due = programs, now + _NAME_SECONDS
+        return self._found
 
 
 def link_path(directory: Path, ifindex: int) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydsr import observation, planner, policies, tidying
 from pydsr.acl import Rules
-from pydsr.attached import Attached, attached
+from pydsr.attached import Attached, AttachedInterfaces, attached
 from pydsr.changes import Impact
 from pydsr.errors import InputError
 from pydsr.execution import Plan, carry_out
@@ -46,6 +46,7 @@ class Balancer:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._state = State(directory)
+        self._interfaces = AttachedInterfaces(directory)
 
     def close(self) -> None:
         """Close what is open; the data plane goes on."""
@@ -85,8 +86,15 @@ class Balancer:
         return feature_use(self._state, {one.ifindex for one in self.interfaces()})
 
     def snapshot(self) -> Snapshot:
-        """Return all counters of this moment."""
-        return observation.take_snapshot(self._state, self.interfaces())
+        """Return all counters of this moment; to be asked for again and again.
+
+        What is pinned then is read, also where it was purged and attached anew since.
+        """
+        if not self._state.is_current():
+            state = State(self.directory)
+            self._state.close()
+            self._state = state
+        return observation.take_snapshot(self._state, self._interfaces.read())
 
     def remaining_flows(
         self, endpoint: Endpoint, addresses: Sequence[IPAddress]

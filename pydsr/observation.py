@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -69,13 +69,13 @@ class RemainingFlows:
 
 def take_snapshot(state: State, interfaces: Sequence[Attached]) -> Snapshot:
     """Return all counters of this moment; interfaces are those the balancer is on."""
-    services = state.services()
+    services, counters = state.counted_services()
     reasons = all_reasons()
     counts = state.verdict_counts(len(reasons))
     return Snapshot(
         time=time.monotonic(),
         services=services,
-        counters=state.counters(services),
+        counters=counters,
         verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
         interfaces=tuple((one.name, one.mode) for one in interfaces),
         records=_count_by_service(state, services),
@@ -99,8 +99,8 @@ def _program_runs(interfaces: Sequence[Attached]) -> tuple[ProgramRun, ...]:
 def _count_by_service(state: State, services: Sequence[Service]) -> dict[int, int]:
     if not any(service.slots_changing for service in services):
         return {service.id: 0 for service in services}
-    counts = Counter(record.service for record in state.flow_records())
-    return {service.id: counts[service.id] for service in services}
+    counts = state.records_by_service()
+    return {service.id: counts.get(service.id, 0) for service in services}
 
 
 def count_recorded(state: State, service: Service, backends: Collection[int]) -> int:

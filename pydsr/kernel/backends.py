@@ -6,7 +6,7 @@ import ctypes
 import mmap
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ctypes import sizeof
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from pydsr.kernel import layout
 from pydsr.kernel.codec import pack_tags, unpack_tags
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.libbpf import Descriptor
-from pydsr.kernel.maps import PerCpuArray
+from pydsr.kernel.percpu import PerCpuArray
 from pydsr.model import Place
 
 _BYTES = sizeof(layout.BackendValue)
@@ -67,6 +67,10 @@ class BackendEntries:
     def __getitem__(self, backend_id: int) -> BackendEntry:
         """Return a copy of an entry."""
         return BackendEntry(*_ENTRY.unpack_from(self._memory, backend_id * _BYTES))
+
+    def octets(self, backend_ids: Iterable[int]) -> bytes:
+        """Return entries as they are, one after the other."""
+        return b"".join(self._memory[n * _BYTES : (n + 1) * _BYTES] for n in backend_ids)
 
     def ids(self, state: StateNumber) -> Iterator[int]:
         """Walk the ids whose entries have a state."""

@@ -6,11 +6,9 @@ They are pinned in one directory, and are the only state pydsr has.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from ctypes import Structure, c_uint32, c_uint64, sizeof
 from dataclasses import dataclass
-from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -229,50 +227,29 @@ class HashMap:
 def read_all(
     fd: Descriptor, key_type: type[Structure], value_type: type[Structure]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Walk a hash map as bytes, by batches; changes made meanwhile may hide or repeat some."""
+    """Walk a hash map as bytes; changes made meanwhile may hide or repeat some."""
+    key_size, value_size = sizeof(key_type), sizeof(value_type)
+    for keys, values in read_batches(fd, key_type, value_type):
+        for key, value in zip(
+            range(0, len(keys), key_size), range(0, len(values), value_size), strict=True
+        ):
+            yield keys[key : key + key_size], values[value : value + value_size]
+
+
+def read_batches(
+    fd: Descriptor, key_type: type[Structure], value_type: type[Structure]
+) -> Iterator[tuple[bytes, bytes]]:
+    """Walk a hash map by batches: some keys one after the other, and their values."""
     key_size, value_size = sizeof(key_type), sizeof(value_type)
     keys, values = (key_type * _BATCH)(), (value_type * _BATCH)()
     cursor = ctypes.create_string_buffer(max(key_size, 8))
     first = True
     while True:
         count, ended = libbpf.map_read_batch(fd, keys, values, cursor, first)
-        all_keys, all_values = bytes(keys), bytes(values)
-        for position in range(count):
-            key, value = position * key_size, position * value_size
-            yield all_keys[key : key + key_size], all_values[value : value + value_size]
+        yield bytes(keys)[: count * key_size], bytes(values)[: count * value_size]
         if ended:
             return
         first = False
-
-
-class PerCpuArray:
-    """A per-CPU array whose values are some 64-bit counters each; reads add up the CPUs."""
-
-    def __init__(self, fd: Descriptor, words: int) -> None:
-        self._fd = fd
-        self._words = words
-        self._cpus = possible_cpus()
-
-    def read(self, index: int) -> tuple[int, ...]:
-        """Return the totals of one element."""
-        values = (c_uint64 * (self._words * self._cpus))()
-        libbpf.map_lookup(self._fd, c_uint32(index), values)
-        return tuple(sum(values[word :: self._words]) for word in range(self._words))
-
-    def zero(self, indices: Sequence[int]) -> None:
-        """Set elements to zero on every CPU."""
-        left = iter(indices)
-        while batch := list(islice(left, _BATCH)):
-            keys = (c_uint32 * len(batch))(*batch)
-            values = (c_uint64 * (self._words * self._cpus * len(batch)))()
-            libbpf.map_update_batch(self._fd, keys, values, len(batch))
-
-
-@cache
-def possible_cpus() -> int:
-    """Return how many CPUs a per-CPU map has values for (not those merely online)."""
-    last = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
-    return int(last.strip().rpartition("-")[2].rpartition(",")[2]) + 1
 
 
 class Pins:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import c_uint32
 from dataclasses import dataclass, replace
@@ -38,13 +38,15 @@ from pydsr.kernel.lock import not_attached, not_permitted
 from pydsr.kernel.maps import (
     HashMap,
     MapSpec,
-    PerCpuArray,
     Pins,
     create_index_map,
     map_specs,
     read_all,
 )
 from pydsr.kernel.maps import mismatch as map_mismatch
+from pydsr.kernel.percpu import PerCpuArray
+from pydsr.kernel.record_count import RecordCount
+from pydsr.kernel.remembered import RememberedServices
 from pydsr.kernel.tables import TableHead, Tables
 from pydsr.model import (
     Backend,
@@ -100,11 +102,14 @@ class State:
     def __init__(self, directory: Path) -> None:
         check_name(directory)
         self.pins = Pins(directory)
+        self._opened = self._identity()
         self.settings = self._read_settings()
         self.table_size = self.settings.table_size
         self._services = HashMap(self.pins["services"], layout.ServiceKey, layout.ServiceConfig)
         self._tables = Tables(self.pins["tables"], self.table_size)
         self._backends: BackendEntries | None = None
+        self._remembered: RememberedServices | None = None
+        self._record_count: RecordCount | None = None
 
     def _read_settings(self) -> Settings:
         directory = self.pins.directory
@@ -137,11 +142,24 @@ class State:
                 "pydsr detach --all --purge, then pydsr attach",
             )
 
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells these pins from others at the same place; None where there are none."""
+        try:
+            found = self.pins.path("settings").stat()
+        except (FileNotFoundError, PermissionError):
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_current(self) -> bool:
+        """Return whether what is open is still what is pinned."""
+        return self._opened == self._identity()
+
     def close(self) -> None:
         """Close every descriptor."""
         if self._backends is not None:
             self._backends.close()
             self._backends = None
+        self._remembered = self._record_count = None
         self.pins.close()
 
     # -- the mark of a change under way
@@ -242,13 +260,38 @@ class State:
         return tuple(map(self._head, self.configs()))
 
     def _head(self, config: Service) -> ServiceHead:
-        table = self._tables.head(config.id)
-        service = replace(config, slots_changing=table.tracked_slots, learn_until=table.learn_until)
-        return ServiceHead(service, table)
+        return _with_head(config, self._tables.head(config.id))
 
     def services(self) -> tuple[Service, ...]:
-        """Return every service with its backends, in the order of the endpoints."""
-        return tuple(map(self.whole, self.heads()))
+        """Return every service with its backends, in the order of the endpoints.
+
+        Those that have not changed are the same objects as before.
+        """
+        return self._remembering().read()
+
+    def _remembering(self) -> RememberedServices:
+        if self._remembered is None:
+            self._remembered = RememberedServices(
+                self.pins["services"], self._tables, self._entries(), self._make
+            )
+        return self._remembered
+
+    def _make(
+        self, key: layout.ServiceKey, value: layout.ServiceConfig, head: TableHead
+    ) -> Service:
+        return self.whole(_with_head(self._config(key, value), head))
+
+    def counted_services(self) -> tuple[tuple[Service, ...], dict[int, Counters]]:
+        """Return every service, and the totals of its backends by id, of one moment.
+
+        An id that is given to another backend meanwhile would have that one's counters, so what a
+        change has gone through is read again.
+        """
+        while True:
+            services = self.services()
+            counters = self.counters(services)
+            if self._remembering().still_holds():
+                return services, counters
 
     def service(self, endpoint: Endpoint) -> Service | None:
         """Return one service with its backends."""
@@ -393,25 +436,33 @@ class State:
 
     def counters(self, services: Iterable[Service]) -> dict[int, Counters]:
         """Return the totals of every backend of some services, by backend id."""
-        counters = PerCpuArray(self.pins["counters"], 3)
-        found = {}
-        for service in services:
-            counts_flows = service.endpoint.protocol.tells_new_flows
-            for backend in service.backends:
-                packets, size, new_flows = counters.read(backend.id)
-                found[backend.id] = Counters(packets, size, new_flows if counts_flows else None)
-        return found
+        tells = {
+            backend.id: service.endpoint.protocol.tells_new_flows
+            for service in services
+            for backend in service.backends
+        }
+        read = PerCpuArray(self.pins["counters"], 3).read_many(tells)
+        return {
+            backend_id: Counters(packets, size, new_flows if tells[backend_id] else None)
+            for backend_id, (packets, size, new_flows) in read.items()
+        }
 
     def verdict_counts(self, number: int) -> list[int]:
         """Return the packets of the first ``number`` reasons."""
-        verdicts = PerCpuArray(self.pins["verdicts"], 1)
-        return [verdicts.read(index)[0] for index in range(number)]
+        read = PerCpuArray(self.pins["verdicts"], 1).read_many(range(number))
+        return [read[index][0] for index in range(number)]
 
     # -- flow records
 
     def flow_records(self) -> Iterator[FlowRecord]:
         """Walk the records of flows whose slots are changing."""
         return self._read_records("records")
+
+    def records_by_service(self) -> Mapping[int, int]:
+        """Return how many flow records each service id has; where they are many, had recently."""
+        if self._record_count is None:
+            self._record_count = RecordCount(self.pins["records"])
+        return self._record_count.by_service()
 
     def pending_flows(self) -> Iterator[FlowRecord]:
         """Walk the flows whose SYN was all that came."""
@@ -454,6 +505,11 @@ class State:
         """Forget an interface."""
         libbpf.map_update(self.pins["interfaces"], c_uint32(ifindex), layout.InterfaceValue())
         self.delete_egress(ifindex)
+
+
+def _with_head(config: Service, table: TableHead) -> ServiceHead:
+    service = replace(config, slots_changing=table.tracked_slots, learn_until=table.learn_until)
+    return ServiceHead(service, table)
 
 
 def fill_settings(fd: Descriptor, settings: Settings) -> None:

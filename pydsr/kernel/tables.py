@@ -47,8 +47,15 @@ class TableHead:
         return _MEMBER.iter_unpack(self.members)
 
 
+NO_TABLE = TableHead()
+"""What stands for the head of a table that is not there."""
+
+
 class Tables:
     """The tables of all services.
+
+    A table is never written once it is named, and its map's id never given to another: what has
+    been read of it holds for as long as it is named.
 
     Args:
         fd: the map ``tables``.
@@ -61,24 +68,39 @@ class Tables:
         self._type = layout.table_type(table_size)
         # Read into again and again: it is large.
         self._read = self._type()
+        self._heads: dict[int, tuple[int, TableHead]] = {}
 
     def _load(self, service_id: int) -> Any | None:
         """Return the table of a service, until the next one is loaded."""
-        inner = c_uint32()
-        while libbpf.map_lookup(self._fd, c_uint32(service_id), inner):
+        while number := self._number(service_id):
             try:
-                with libbpf.map_by_id(inner.value) as fd:
+                with libbpf.map_by_id(number) as fd:
                     libbpf.map_lookup(fd, c_uint32(0), self._read)
             except FileNotFoundError:
                 # Replaced between the two steps by a change this reader does not wait for.
                 continue
+            self._heads[service_id] = number, _head_of(self._read)
             return self._read
+        self._heads.pop(service_id, None)
         return None
 
+    def _number(self, service_id: int) -> int:
+        """Return the id of the map that is a service's table; 0 where there is none."""
+        number = c_uint32()
+        libbpf.map_lookup(self._fd, c_uint32(service_id), number)
+        return number.value
+
     def head(self, service_id: int) -> TableHead:
-        """Return what a service's table says beside its slots; of none, as of an empty one."""
-        raw = self._load(service_id)
-        return TableHead() if raw is None else _head_of(raw)
+        """Return what a service's table says beside its slots: the same object for the same table.
+
+        :data:`NO_TABLE` where there is none.
+        """
+        known = self._heads.get(service_id)
+        if known is None or known[0] != self._number(service_id):
+            self._load(service_id)
+            _, head = self._heads.get(service_id, (0, NO_TABLE))
+            return head
+        return known[1]
 
     def slots(self, service_id: int) -> tuple[TableHead, array[int], array[int]] | None:
         """Return a service's table: its head, and of each slot the current and previous owner."""

@@ -8,7 +8,8 @@ from ctypes import c_uint32, c_uint64
 from dataclasses import dataclass
 
 from pydsr.kernel import libbpf
-from pydsr.kernel.maps import VERDICTS_MAX, possible_cpus
+from pydsr.kernel.maps import VERDICTS_MAX
+from pydsr.kernel.percpu import possible_cpus
 from pydsr.reasons import all_reasons
 from tests.reference import Answer, Reference, same_frame
 from tests.xdp.rig import Rig

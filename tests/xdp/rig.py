@@ -22,7 +22,8 @@ from pydsr.flows import FlowRecord
 from pydsr.kernel import bpffs, layout, libbpf, program
 from pydsr.kernel.backends import NewBackend
 from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.maps import HashMap, PerCpuArray, Pins, map_specs
+from pydsr.kernel.maps import HashMap, Pins, map_specs
+from pydsr.kernel.percpu import PerCpuArray
 from pydsr.kernel.state import Settings, State, fill_settings
 from pydsr.maglev import NO_BACKEND
 from pydsr.model import (
