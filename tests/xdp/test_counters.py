@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scapy.layers.l2 import Ether
 
+from pydsr.kernel.percpu import PerCpuArray
 from pydsr.model import Counters
 from tests.xdp.cases import CHANGING, DROPPED, ERRORS, FORWARDED, PASSED
 from tests.xdp.rig import Rig
@@ -94,3 +95,16 @@ def test_a_frame_shorter_than_its_header_says_is_not_balanced(world: Rig) -> Non
     frame = bytes(ip4(len=65535) / tcp())
     assert world.send(frame).reason == "malformed"
     assert world.counters(WEB4) == before
+
+
+def test_counters_read_together_are_those_read_one_by_one(rig: Rig) -> None:
+    """On both sides of where one call of the kernel ends, and up to the very last id."""
+    ids = [1, 255, 256, 40, 65534]
+    for port, backend in enumerate(ids, 80):
+        rig.serve(f"198.51.100.10:{port}", [backend])
+        for _ in range(port):
+            rig.send(bytes(tcp4(port)))
+    one_by_one = {backend: rig.counters(backend) for backend in ids}
+    together = PerCpuArray(rig.state.pins["counters"], 3).read_many(ids)
+    assert one_by_one == {backend: Counters(*three) for backend, three in together.items()}
+    assert [80, 81, 82, 83, 84] == [one_by_one[backend].packets for backend in ids]
