@@ -458,6 +458,7 @@ class Snapshot:
         verdicts: packets by reason, in the order of ``xdp/reasons.h``.
         interfaces: names of the attached interfaces with the mode of each.
         records: how many flow records each service id has; none at rest.
+        pending: the same of flows of which no more than the SYN has come.
         programs: the programs on those interfaces, by id.
         programs_timed: whether the kernel times programs (sysctl kernel.bpf_stats_enabled).
     """
@@ -468,5 +469,6 @@ class Snapshot:
     verdicts: dict[str, int] = field(default_factory=dict)
     interfaces: tuple[tuple[str, str], ...] = ()
     records: dict[int, int] = field(default_factory=dict)
+    pending: dict[int, int] = field(default_factory=dict)
     programs: tuple[ProgramRun, ...] = ()
     programs_timed: bool = False

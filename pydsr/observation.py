@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydsr.attached import Attached
@@ -78,7 +78,8 @@ def take_snapshot(state: State, interfaces: Sequence[Attached]) -> Snapshot:
         counters=counters,
         verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
         interfaces=tuple((one.name, one.mode) for one in interfaces),
-        records=_count_by_service(state, services),
+        records=_count_by_service(state.records_by_service, services),
+        pending=_count_by_service(state.pending_by_service, services),
         programs=_program_runs(interfaces),
         programs_timed=timing.is_on(),
     )
@@ -96,10 +97,12 @@ def _program_runs(interfaces: Sequence[Attached]) -> tuple[ProgramRun, ...]:
     )
 
 
-def _count_by_service(state: State, services: Sequence[Service]) -> dict[int, int]:
+def _count_by_service(
+    count: Callable[[], Mapping[int, int]], services: Sequence[Service]
+) -> dict[int, int]:
     if not any(service.slots_changing for service in services):
         return {service.id: 0 for service in services}
-    counts = state.records_by_service()
+    counts = count()
     return {service.id: counts.get(service.id, 0) for service in services}
 
 

@@ -34,6 +34,7 @@ _COMMANDS = {
     "run": ("pydsr.cli.run", "run"),
     "health": ("pydsr.cli.health", "health"),
     "events": ("pydsr.cli.run", "events"),
+    "exporter": ("pydsr.cli.exporter", "exporter"),
     "stats": ("pydsr.cli.traffic", "stats"),
     "top": ("pydsr.cli.traffic", "top"),
     "explain": ("pydsr.cli.traffic", "explain"),

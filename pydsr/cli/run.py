@@ -6,12 +6,16 @@ import json
 import logging
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pydsr.cli.arguments import runtime_option
+from pydsr.cli.arguments import LISTEN, runtime_option
 from pydsr.cli.output import json_option
 from pydsr.errors import InputError, PydsrError
+
+if TYPE_CHECKING:
+    from pydsr.serving.listening import Listen
 
 _log = logging.getLogger(__name__)
 
@@ -26,10 +30,21 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--detach-on-exit", is_flag=True, help="Take the data plane off when the daemon ends."
 )
+@click.option(
+    "--metrics",
+    type=LISTEN,
+    envvar="PYDSR_METRICS",
+    help="Serve /metrics for Prometheus there, such as 127.0.0.1:9477.",
+)
 @runtime_option
 @click.pass_obj
 def run(
-    directory: Path, file: Path, notify: str | None, detach_on_exit: bool, runtime: Path
+    directory: Path,
+    file: Path,
+    notify: str | None,
+    detach_on_exit: bool,
+    metrics: Listen | None,
+    runtime: Path,
 ) -> None:
     """Run the daemon: apply a file, and keep the balancer as it says.
 
@@ -44,16 +59,18 @@ def run(
     Examples:
       pydsr run /etc/pydsr/balancer.yaml
       pydsr run balancer.yaml --notify 'logger -t pydsr'
+      pydsr run balancer.yaml --metrics 127.0.0.1:9477
       pydsr events --follow
     """
     import asyncio
 
-    from pydsr.daemon.daemon import Daemon, Options
+    from pydsr.daemon.daemon import Daemon
     from pydsr.daemon.journal import set_up_logging
+    from pydsr.daemon.options import Options
 
     in_journal = set_up_logging()
     options = Options(
-        directory, file.absolute(), runtime.absolute(), _split(notify), detach_on_exit
+        directory, file.absolute(), runtime.absolute(), _split(notify), detach_on_exit, metrics
     )
 
     try:

@@ -9,24 +9,30 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pydsr import __version__
 from pydsr.configuration import Configuration
 from pydsr.daemon import configuring, watching
 from pydsr.daemon.configuring import Applied, Waiting
-from pydsr.daemon.events import TROUBLES, Event, EventKind, EventLog
+from pydsr.daemon.events import Event, EventKind, EventLog
 from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.daemon.hook import Hook
+from pydsr.daemon.journal import log_event
+from pydsr.daemon.options import Options
 from pydsr.daemon.runtime import Instance, prepare_runtime, socket_path
-from pydsr.daemon.server import EventServer
+from pydsr.daemon.server import HEALTH, METRICS, EventServer
 from pydsr.daemon.service_manager import ServiceManager
+from pydsr.daemon.statistics import Statistics
 from pydsr.daemon.supervision import Complaints, keep_running
 from pydsr.daemon.tracking import Tracker
 from pydsr.detachment import detach
 from pydsr.errors import BusyError, PydsrError
 from pydsr.serving.observer import Observer
+
+if TYPE_CHECKING:
+    from pydsr.serving.listening import Listen
 
 _WAITING_SECONDS = 5.0
 """How often backends that do not answer are asked for again."""
@@ -39,25 +45,6 @@ _log = logging.getLogger(__name__)
 Task = Callable[[], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the daemon is told.
-
-    Attributes:
-        directory: of the pins.
-        file: the configuration.
-        runtime: directory of the socket.
-        notify: a command that is run for each event; empty for none.
-        detach_on_exit: whether the data plane ends with the daemon.
-    """
-
-    directory: Path
-    file: Path
-    runtime: Path
-    notify: tuple[str, ...] = ()
-    detach_on_exit: bool = False
-
-
 class Daemon:
     """Keeps one balancer as its file says.
 
@@ -68,10 +55,14 @@ class Daemon:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._events = EventLog()
-        self._events.subscribe(_log_event)
+        self._events.subscribe(log_event)
+        self._statistics = Statistics()
+        self._events.subscribe(self._statistics.hear_event)
         self._manager = ServiceManager(os.environ)
         self._tracker = Tracker(options.directory, self._events.record)
-        self._health = HealthKeeper(options.directory, self._events.record)
+        self._health = HealthKeeper(
+            options.directory, self._events.record, self._statistics.hear_check
+        )
         self._observer = Observer(options.directory)
         self._hook = Hook(options.notify) if options.notify else None
         self._stop = asyncio.Event()
@@ -94,6 +85,8 @@ class Daemon:
         }
         if self._hook:
             tasks["notifying"] = self._hook.run
+        if self._options.metrics:
+            tasks["serving metrics"] = partial(self._serve_metrics, self._options.metrics)
         if self._manager.watchdog_seconds:
             tasks["feeding the watchdog"] = self._manager.feed_watchdog
         return tasks
@@ -118,7 +111,8 @@ class Daemon:
         self._instance = instance
         try:
             prepare_runtime(options.runtime)
-            server = EventServer(self._events, path, self._health.document)
+            documents = {HEALTH: self._health.document, METRICS: self._document}
+            server = EventServer(self._events, path, documents)
             async with _in_background("serving events", server.run):
                 await self._live(wanted, stamp)
         finally:
@@ -146,10 +140,32 @@ class Daemon:
                 task.cancel()
 
     def _status(self) -> str:
-        waiting = sum(map(len, self._waiting.values()))
+        waiting = self._waiting_backends()
         return f"as in {self._options.file}" + (
             f", but {waiting} backends do not answer" if waiting else ""
         )
+
+    def _waiting_backends(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    # -- what is said of it
+
+    def _document(self) -> dict[str, Any]:
+        """Return what metrics say of the daemon and of health, as JSON has it."""
+        return {
+            "health": self._health.document(),
+            "waiting": self._waiting_backends(),
+            **self._statistics.document(self._health.checked),
+        }
+
+    async def _serve_metrics(self, listen: Listen) -> None:
+        # Imported when it is used: a daemon that serves nothing does without a server in memory.
+        from pydsr.metrics.exposition import serve_metrics
+
+        async def ask() -> dict[str, Any]:
+            return self._document()
+
+        await serve_metrics(self._observer, ask, partial(self._complaints.say, "metrics"), listen)
 
     # -- the file
 
@@ -283,16 +299,3 @@ async def _in_background(name: str, start: Task) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-def _log_event(event: Event) -> None:
-    level = logging.WARNING if event.kind in TROUBLES else logging.INFO
-    if event.kind is EventKind.RELOAD_FAILED:
-        level = logging.ERROR
-    change = (
-        f"{event.details['from']} -> {event.details['to']}: " if "from" in event.details else ""
-    )
-    took = "" if event.seconds is None else f" ({1000 * event.seconds:.0f} ms)"
-    _log.log(level, "%s: %s: %s%s%s", event.kind.value, event.object, change, event.cause, took)
-    for change in event.details.get("changes", ()):
-        _log.debug("%(action)s: %(object)s: %(from)s -> %(to)s", change)

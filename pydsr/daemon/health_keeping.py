@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,18 @@ class HealthKeeper:
     Args:
         directory: of the pins.
         record: what is told of every event.
+        observe: what is told of every check, with the services that it matters to.
     """
 
-    def __init__(self, directory: Path, record: Callable[[Event], object]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        record: Callable[[Event], object],
+        observe: Callable[[Verdict, Iterable[Endpoint]], object],
+    ) -> None:
         self._directory = directory
         self._record = record
+        self._observe = observe
         self._complaints = Complaints(_log)
         self._memory = HealthMemory()
         self._changing = asyncio.Lock()
@@ -90,6 +97,11 @@ class HealthKeeper:
         """Have the ways to backends looked up: something else has changed the state."""
         self._look_due = 0.0
         self._wake.set()
+
+    @property
+    def checked(self) -> Collection[Endpoint]:
+        """The services that have checks."""
+        return self._memory.services.keys()
 
     def document(self) -> dict[str, Any]:
         """Return what is held of every backend, as JSON has it."""
@@ -168,6 +180,7 @@ class HealthKeeper:
         self._watched = found
 
     def _hear(self, verdict: Verdict, endpoints: Iterable[Endpoint]) -> None:
+        self._observe(verdict, endpoints)
         now, address = time.monotonic(), verdict.job.target.route.backend
         for endpoint in endpoints:
             key = endpoint, address

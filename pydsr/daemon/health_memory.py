@@ -62,6 +62,7 @@ class HealthMemory:
         self._standings: dict[Endpoint, Standings] = {}
         self._failures: dict[Key, dict[Check, Result]] = {}
         self._doubts: dict[Key, float] = {}
+        self._certificates: dict[Key, dict[Check, int]] = {}
 
     # -- following the file
 
@@ -108,6 +109,8 @@ class HealthMemory:
             self._failures[key] = failures
         if failures and key in earlier._doubts:
             self._doubts[key] = earlier._doubts[key]
+        met = earlier._certificates.get(key, {})
+        self._certificates[key] = {check: ends for check, ends in met.items() if check in checks}
 
     def new_failures(self, earlier: HealthMemory) -> list[Key]:
         """Return the backends that are taken for unhealthy without having been checked."""
@@ -137,6 +140,8 @@ class HealthMemory:
             self._doubts.pop(key, None)
         elif result.outcome.tells_of_backend and not result.is_good:
             self._doubts.setdefault(key, now)
+        if result.certificate_ends is not None:
+            self._certificates.setdefault(key, {})[verdict.job.check] = result.certificate_ends
         condition = self._conditions[key]
         if result.report is None:
             return verdict.is_change
@@ -238,6 +243,7 @@ class HealthMemory:
             "weight": standing.weight,
             "configured_weight": standing.configured,
             "held": standing.is_held,
+            "certificate_ends": min(self._certificates.get(key, {}).values(), default=None),
             "failures": [
                 {
                     "check": check.type,

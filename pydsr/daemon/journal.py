@@ -7,6 +7,10 @@ import os
 import sys
 from collections.abc import Mapping
 
+from pydsr.daemon.events import TROUBLES, Event, EventKind
+
+_log = logging.getLogger(__name__)
+
 _PRIORITIES = (
     (logging.CRITICAL, 2),
     (logging.ERROR, 3),
@@ -61,3 +65,17 @@ def set_up_logging() -> bool:
     handler.setFormatter(JournalFormatter() if in_journal else PlainFormatter())
     root.handlers = [handler]
     return in_journal
+
+
+def log_event(event: Event) -> None:
+    """Log an event, by how much it matters."""
+    level = logging.WARNING if event.kind in TROUBLES else logging.INFO
+    if event.kind is EventKind.RELOAD_FAILED:
+        level = logging.ERROR
+    change = (
+        f"{event.details['from']} -> {event.details['to']}: " if "from" in event.details else ""
+    )
+    took = "" if event.seconds is None else f" ({1000 * event.seconds:.0f} ms)"
+    _log.log(level, "%s: %s: %s%s%s", event.kind.value, event.object, change, event.cause, took)
+    for change in event.details.get("changes", ()):
+        _log.debug("%(action)s: %(object)s: %(from)s -> %(to)s", change)

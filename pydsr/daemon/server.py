@@ -1,6 +1,6 @@
 """What the daemon answers over its unix socket, in lines of JSON.
 
-Events, those of the past and then those that come; and the health of backends.
+Events, those of the past and then those that come; the health of backends; what metrics take.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 FOLLOW = b"follow\n"
 PAST = b"past\n"
 HEALTH = b"health\n"
+METRICS = b"metrics\n"
 """What a client asks for, in one line."""
 
 _ASK_SECONDS = 5.0
@@ -39,11 +40,13 @@ class EventServer:
     Args:
         log: the events.
         path: of the socket; what a dead daemon left there is replaced.
-        health: what is held of the health of backends, as JSON has it.
+        documents: what is answered to other questions, as JSON has it.
     """
 
-    def __init__(self, log: EventLog, path: Path, health: Callable[[], object] = dict) -> None:
-        self._health = health
+    def __init__(
+        self, log: EventLog, path: Path, documents: Mapping[bytes, Callable[[], object]]
+    ) -> None:
+        self._documents = documents
         self._log = log
         self._path = path
         self._clients: set[asyncio.Task[None]] = set()
@@ -74,8 +77,8 @@ class EventServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_ASK_SECONDS):
             asked = await reader.readline()
-        if asked == HEALTH:
-            writer.write(json.dumps(self._health()).encode() + b"\n")
+        if asked in self._documents:
+            writer.write(json.dumps(self._documents[asked]()).encode() + b"\n")
             await writer.drain()
             return
         follower = _Follower()
@@ -166,12 +169,33 @@ def read_health(path: Path) -> dict[str, Any]:
         NoDaemonError: no daemon is there.
         PermissionDeniedError: not privileged.
     """
-    document: dict[str, Any] = json.loads(next(_asked(path, HEALTH), "{}"))
+    return _document(path, HEALTH)
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return what a running daemon says of itself, for metrics.
+
+    Raises:
+        NoDaemonError: no daemon is there, or it does not answer in time.
+        PermissionDeniedError: not privileged.
+    """
+    return _document(path, METRICS)
+
+
+def _document(path: Path, question: bytes) -> dict[str, Any]:
+    lines = _asked(path, question, _ASK_SECONDS)
+    try:
+        document: dict[str, Any] = json.loads(next(lines, "{}"))
+    except TimeoutError:
+        raise NoDaemonError(
+            f"the pydsr daemon at {path} does not answer", "its log may say why"
+        ) from None
     return document
 
 
-def _asked(path: Path, question: bytes) -> Iterator[str]:
+def _asked(path: Path, question: bytes, seconds: float | None = None) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(seconds)
         try:
             connection.connect(str(path))
         except PermissionError:

@@ -73,6 +73,8 @@ class Result:
         seconds: how long it took.
         warnings: what will be wrong soon, such as a certificate's end.
         report: what an agent said.
+        certificate_ends: when the certificate ends that was met, in seconds since the epoch; None
+            where there was none, or it was not verified.
     """
 
     outcome: Outcome
@@ -81,6 +83,7 @@ class Result:
     seconds: float = 0.0
     warnings: tuple[str, ...] = ()
     report: AgentReport | None = None
+    certificate_ends: int | None = None
 
     @property
     def is_good(self) -> bool:

@@ -22,7 +22,7 @@ class RecordCount:
     """Counts the records of flows, as often as it may.
 
     Args:
-        fd: the map ``records``.
+        fd: the map ``records``, or ``pending``.
     """
 
     def __init__(self, fd: Descriptor) -> None:

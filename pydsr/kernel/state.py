@@ -109,7 +109,7 @@ class State:
         self._tables = Tables(self.pins["tables"], self.table_size)
         self._backends: BackendEntries | None = None
         self._remembered: RememberedServices | None = None
-        self._record_count: RecordCount | None = None
+        self._record_counts: dict[str, RecordCount] = {}
 
     def _read_settings(self) -> Settings:
         directory = self.pins.directory
@@ -159,7 +159,8 @@ class State:
         if self._backends is not None:
             self._backends.close()
             self._backends = None
-        self._remembered = self._record_count = None
+        self._remembered = None
+        self._record_counts.clear()
         self.pins.close()
 
     # -- the mark of a change under way
@@ -460,9 +461,16 @@ class State:
 
     def records_by_service(self) -> Mapping[int, int]:
         """Return how many flow records each service id has; where they are many, had recently."""
-        if self._record_count is None:
-            self._record_count = RecordCount(self.pins["records"])
-        return self._record_count.by_service()
+        return self._count("records")
+
+    def pending_by_service(self) -> Mapping[int, int]:
+        """Return the same of flows whose SYN was all that came."""
+        return self._count("pending")
+
+    def _count(self, name: str) -> Mapping[int, int]:
+        if name not in self._record_counts:
+            self._record_counts[name] = RecordCount(self.pins[name])
+        return self._record_counts[name].by_service()
 
     def pending_flows(self) -> Iterator[FlowRecord]:
         """Walk the flows whose SYN was all that came."""

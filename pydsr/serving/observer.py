@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 from pydsr.balancer import Balancer
 from pydsr.errors import EnvironmentCannotError, PydsrError
 from pydsr.kernel.lock import not_attached
 from pydsr.model import Snapshot
-
-FRESH_SECONDS = 0.5
-"""How old a reading may be that is given to another who asks."""
+from pydsr.serving.sharing import FRESH_SECONDS, Shared
 
 
 class Observer:
@@ -28,9 +25,7 @@ class Observer:
 
     def __init__(self, directory: Path, fresh_seconds: float = FRESH_SECONDS) -> None:
         self._directory = directory
-        self._fresh_seconds = fresh_seconds
-        self._reading: asyncio.Task[Snapshot] | None = None
-        self._began = 0.0
+        self._reading = Shared(lambda: asyncio.to_thread(self._read), fresh_seconds)
         self._balancer: Balancer | None = None
         self._identity: tuple[int, int] | None = None
 
@@ -41,13 +36,7 @@ class Observer:
             NotAttachedError: there is no balancer.
             PydsrError: it cannot be read.
         """
-        now = time.monotonic()
-        reading = self._reading
-        if reading is None or (reading.done() and now - self._began > self._fresh_seconds):
-            self._began = now
-            self._reading = reading = asyncio.create_task(asyncio.to_thread(self._read))
-        # Whoever asked first may go; others may wait for the same.
-        return await asyncio.shield(reading)
+        return await self._reading.get()
 
     def _read(self) -> Snapshot:
         try:

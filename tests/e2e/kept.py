@@ -63,15 +63,18 @@ class Kept:
     Attributes:
         lab: it.
         folder: of the daemon's file, socket and log.
+        options: of the daemon.
         process: the daemon.
     """
 
     lab: Lab
     folder: Path
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
 
     @property
-    def _runtime(self) -> tuple[str, str]:
+    def runtime(self) -> tuple[str, str]:
+        """The option that names the directory of its socket."""
         return "--runtime-directory", str(self.folder)
 
     @property
@@ -89,7 +92,7 @@ class Kept:
         """Start the daemon, and do not wait; ``python`` runs the modules of pydsr."""
         with (self.folder / "log").open("a") as log:
             command = ["pydsr", "--bpffs", str(self.lab.bpffs), "run"]
-            command += [str(self.folder / "balancer.yaml"), *self._runtime]
+            command += [str(self.folder / "balancer.yaml"), *self.runtime, *self.options]
             self.process = self.lab.popen("lb", [*python, *command], stderr=log)
 
     def start(self, python: Sequence[str] = PYTHON) -> None:
@@ -109,7 +112,7 @@ class Kept:
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
         """Return what the daemon says has happened."""
-        lines = self.lab.pydsr("events", "--json", *self._runtime).splitlines()
+        lines = self.lab.pydsr("events", "--json", *self.runtime).splitlines()
         found = [json.loads(line) for line in lines]
         return [event for event in found if kind in ("", event["event"])]
 
@@ -129,7 +132,7 @@ class Kept:
 
     def is_well(self) -> bool:
         """Return whether every backend of every service is healthy."""
-        document = json.loads(self.lab.pydsr("health", "--json", *self._runtime))
+        document = json.loads(self.lab.pydsr("health", "--json", *self.runtime))
         return all(one["healthy"] for each in document["services"] for one in each["backends"])
 
     def states(self) -> dict[str, str]:
@@ -139,14 +142,14 @@ class Kept:
 
     def health(self) -> dict[str, Any]:
         """Return what the daemon holds, by backend."""
-        document = json.loads(self.lab.pydsr("health", "--json", *self._runtime))
+        document = json.loads(self.lab.pydsr("health", "--json", *self.runtime))
         return {one["address"]: one for one in document["services"][0]["backends"]}
 
     def diff(self) -> list[Any]:
         """Return in what the state differs from the file."""
         file = str(self.folder / "balancer.yaml")
         command = ["pydsr", "--bpffs", str(self.lab.bpffs), "diff", file, "--json"]
-        done = self.lab.run("lb", [*PYTHON, *command, *self._runtime])
+        done = self.lab.run("lb", [*PYTHON, *command, *self.runtime])
         assert done.returncode in (0, 5), done.stderr
         return list(json.loads(done.stdout)["changes"])
 
@@ -189,9 +192,9 @@ class Servers:
 
 
 @contextmanager
-def keeping(lab: Lab, folder: Path, text: str) -> Iterator[Kept]:
+def keeping(lab: Lab, folder: Path, text: str, *options: str) -> Iterator[Kept]:
     """Have a daemon for the length of the block."""
-    kept = Kept(lab, folder)
+    kept = Kept(lab, folder, options)
     kept.write(text)
     try:
         kept.start()

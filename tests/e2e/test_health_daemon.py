@@ -246,7 +246,7 @@ def test_a_black_hole_is_checked_at_once_by_its_traffic(
     happened: list[Event] = []
 
     async def keep() -> None:
-        keeper = HealthKeeper(lab.bpffs, happened.append)
+        keeper = HealthKeeper(lab.bpffs, happened.append, lambda *_: None)
         async with keeper.following(load_file(str(file))):
             pass
         keeping = asyncio.create_task(keeper.run())

@@ -239,7 +239,7 @@ def test_a_balancer_is_observed_as_it_comes_goes_and_comes_again(pydsr: Pydsr) -
 
 
 def test_those_who_ask_at_once_share_one_reading(
-    balancer: Pydsr, monkeypatch: pytest.MonkeyPatch
+    quick: Pydsr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever goes away meanwhile takes nobody's with it; a later one gets a new one."""
     read: list[Path] = []
@@ -250,7 +250,7 @@ def test_those_who_ask_at_once_share_one_reading(
         return snapshot(self)
 
     monkeypatch.setattr(Balancer, "snapshot", counted)
-    observer = Observer(balancer.bpffs, fresh_seconds=0.2)
+    observer = Observer(quick.bpffs, fresh_seconds=0.2)
 
     async def run() -> tuple[int, int]:
         asking = [asyncio.ensure_future(observer.snapshot()) for _ in range(5)]
@@ -263,26 +263,30 @@ def test_those_who_ask_at_once_share_one_reading(
         await observer.snapshot()
         return at_once, len(read)
 
-    assert (1, 2) == in_namespace(balancer.host, run)
+    assert (1, 2) == in_namespace(quick.host, run)
 
 
-def test_programs_have_their_cost_when_the_kernel_times_them(balancer: Pydsr, peer: Host) -> None:
+def test_programs_have_their_cost_when_the_kernel_times_them(
+    quick: Pydsr, lasting: tuple[Pydsr, Host]
+) -> None:
     """Runs are counted from the sysctl on, and the figures stay when it is off again."""
-    balancer.ok("services", "add", "10.66.0.80:80")
-    observer = Observer(balancer.bpffs, fresh_seconds=0)
+    _, peer = lasting
+    quick.ok("services", "add", "10.66.0.80:80")
+    observer = Observer(quick.bpffs, fresh_seconds=0)
     switch = Path("/proc/sys/kernel/bpf_stats_enabled")
-    before = in_namespace(balancer.host, observer.snapshot)
+    before = in_namespace(quick.host, observer.snapshot)
     was = switch.read_text()
     switch.write_text("1")
     try:
         assert peer.pings("10.66.0.80")
-        timed = in_namespace(balancer.host, observer.snapshot)
+        timed = in_namespace(quick.host, observer.snapshot)
     finally:
         switch.write_text(was)
-    after = in_namespace(balancer.host, observer.snapshot)
+    after = in_namespace(quick.host, observer.snapshot)
     (first,), (program,), (last,) = before.programs, timed.programs, after.programs
     assert (("eth0",), True) == (program.interfaces, timed.programs_timed)
     assert program.runs_total > first.runs_total
     assert program.seconds_total > first.seconds_total
-    assert (was.strip() == "1", last.runs_total) == (after.programs_timed, last.runs_total)
-    assert balancer.host.xdp_program("eth0") == program.program_id
+    assert last.runs_total >= program.runs_total
+    assert (was.strip() == "1") == after.programs_timed
+    assert quick.host.xdp_program("eth0") == program.program_id

@@ -226,7 +226,7 @@ def test_events_are_served_to_their_owner_alone(tmp_path: Path) -> None:
     async def serve() -> tuple[list[str], list[str], int]:
         past, coming = numbered(2)
         log.record(past)
-        server = asyncio.create_task(EventServer(log, path).run())
+        server = asyncio.create_task(EventServer(log, path, {}).run())
         while not path.is_socket():
             await asyncio.sleep(0)
         mode = path.stat().st_mode & 0o777

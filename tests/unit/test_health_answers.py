@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pydsr.health.models import DnsCheck
 from pydsr.health.outcome import Outcome
 from pydsr.health.probes.dns import judge_answer
-from pydsr.health.probes.web import expiry_warning
+from pydsr.health.probes.web import certificate_end, expiry_warning
 
 ANSWER = """id 1
 opcode QUERY
@@ -61,10 +61,10 @@ def test_another_response_code_is_a_wrong_answer() -> None:
     [(0, ""), (9, ""), (11, "the certificate ends in 10.0 days")],
 )
 def test_a_warning_comes_so_many_days_before(days: int, expected: str) -> None:
-    certificate = {"notAfter": "Jun 11 12:00:00 2030 GMT"}
+    ends = certificate_end({"notAfter": "Jun 11 12:00:00 2030 GMT"})
     now = ssl.cert_time_to_seconds("Jun  1 12:00:00 2030 GMT")
-    assert expected == expiry_warning(certificate, days, now)
+    assert expected == expiry_warning(ends, days, now)
 
 
 def test_a_certificate_that_was_not_verified_gives_no_warning() -> None:
-    assert "" == expiry_warning({}, 30, 0)
+    assert "" == expiry_warning(certificate_end({}), 30, 0)

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "pydsr.daemon.events": set(),
     "pydsr.daemon.reactions": {"pydsr.model", "pydsr.news", "pydsr.segments"},
     "pydsr.daemon.service_manager": set(),
+    "pydsr.daemon.statistics": {"pydsr.daemon.events", "pydsr.health.schedule", "pydsr.model"},
     "pydsr.daemon.watching": set(),
     "pydsr.suitability": {"pydsr.errors", "pydsr.segments"},
     "pydsr.acl": {"pydsr.changes", "pydsr.errors", "pydsr.model"},
@@ -84,7 +85,7 @@ MAY_IMPORT = {
 """Pure modules: what of pydsr they may import; beside it there is the standard library only."""
 
 BELONGS_TO = {
-    "aiohttp": {"pydsr.serving"},
+    "aiohttp": {"pydsr.metrics.exposition", "pydsr.serving"},
     "bcc": {"pydsr.kernel"},
     "dns": {"pydsr.health.probes", "pydsr.health.validation"},
     "dpkt": {"pydsr.health.echo", "pydsr.view"},
@@ -96,6 +97,7 @@ BELONGS_TO = {
         "pydsr.lab",
     },
     "click": {"pydsr.cli"},
+    "prometheus_client": {"pydsr.metrics"},
     "pydantic": {"pydsr.config", "pydsr.health.models", "pydsr.shapes"},
     "pydantic_core": {"pydsr.config", "pydsr.health.validation"},
     "rich": {"pydsr.cli", "pydsr.view"},
@@ -125,6 +127,7 @@ STAYS_OUT_OF = {
     "pydsr.applying": {"pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
     "pydsr.view": {"pydsr.attached", "pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
     "pydsr.balancer": {"pydsr.daemon", "pydsr.lab", "pydsr.serving", "pydsr.view"},
+    "pydsr.metrics": {"pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
     "pydsr.serving": {"pydsr.applying", "pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
 }
 """What else a package must not know of; the command line is for nobody to import."""

@@ -50,7 +50,8 @@ async def probe_https(check: HttpsCheck, attempt: Attempt) -> Result:
             name = check.sni or host_name(_host(check, attempt))
             stream = TlsStream(connection, context, name)
             certificate = await stream.greet()
-            warning = expiry_warning(certificate, check.certificate_days, time.time())
+            ends = certificate_end(certificate)
+            warning = expiry_warning(ends, check.certificate_days, time.time())
             result = await _ask(check, attempt, stream)
     except ssl.SSLCertVerificationError as error:
         return _bad_certificate(attempt, error.verify_message)
@@ -60,20 +61,30 @@ async def probe_https(check: HttpsCheck, attempt: Attempt) -> Result:
         # Its errno is one of OpenSSL's. A server that wants a certificate says so here, or, with
         # TLS 1.3, in place of its answer.
         return _bad_certificate(attempt, f"no TLS: {error.reason or error}")
-    return replace(result, warnings=(f"{attempt.target}: {warning}",)) if warning else result
+    warnings = (f"{attempt.target}: {warning}",) if warning else ()
+    return replace(result, warnings=warnings, certificate_ends=ends)
 
 
-def expiry_warning(certificate: dict[str, Any], days: int, now: float) -> str:
-    """Return what is to be said of a certificate that ends soon; empty where nothing is.
+def certificate_end(certificate: dict[str, Any]) -> int | None:
+    """Return when a certificate ends, in seconds since the epoch; None where that is not known.
 
     Args:
         certificate: as ``SSLSocket.getpeercert`` has it; empty where it was not verified.
+    """
+    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
+
+
+def expiry_warning(ends: int | None, days: int, now: float) -> str:
+    """Return what is to be said of a certificate that ends soon; empty where nothing is.
+
+    Args:
+        ends: when, in seconds since the epoch; None where it is not known.
         days: how early to warn; 0 is never.
         now: seconds since the epoch.
     """
-    if not days or "notAfter" not in certificate:
+    if not days or ends is None:
         return ""
-    left = (ssl.cert_time_to_seconds(certificate["notAfter"]) - now) / _DAY
+    left = (ends - now) / _DAY
     return f"the certificate ends in {left:.1f} days" if left < days else ""
 
 

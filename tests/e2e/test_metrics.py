@@ -1,0 +1,152 @@
+"""Metrics of a daemon with real traffic and real checks, as Prometheus scrapes them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from pydsr.lab.lab import Lab
+from pydsr.lab.processes import PYTHON
+from tests.e2e.kept import ADDRESSES, PORT, Kept, Servers, file_of, keeping
+from tests.e2e.requests import VIP4, answers, eventually, running, running_lab
+from tests.scraping import Scrape, promtool
+
+ADDRESS = "127.0.0.1:9477"
+URL = f"http://{ADDRESS}/metrics"
+SERVICE = f"{VIP4}:{PORT}/tcp"
+FIRST, SECOND, THIRD = ADDRESSES[VIP4]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """A lab of this file's own, since a daemon takes all services for its own."""
+    with running_lab() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def kept(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """A daemon that serves metrics; nothing listens on its second backend."""
+    servers = Servers(lab)
+    servers.start("backend1", "backend3")
+    folder = tmp_path_factory.mktemp("metrics")
+    with keeping(lab, folder, file_of(), "--metrics", ADDRESS) as made:
+        made.until("backend-unhealthy", SECOND)
+        answers(lab, f"{VIP4}:{PORT}", 30)
+        yield made
+
+
+def scrape(lab: Lab, *options: str) -> Scrape:
+    return Scrape.of(page(lab, URL, *options))
+
+
+def page(lab: Lab, url: str, *options: str) -> str:
+    done = lab.run("lb", ["curl", "--silent", "--show-error", "--fail", *options, url])
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def until(lab: Lab, url: str, name: str, value: float) -> Scrape:
+    """Scrape until a metric without labels has a value."""
+    found = eventually(
+        lambda: (now := Scrape.of(page(lab, url))) and now.value(name) == value and now
+    )
+    assert found, (name, value)
+    return found
+
+
+def stats(lab: Lab) -> dict[str, Any]:
+    return dict(json.loads(lab.pydsr("stats", "--json")))
+
+
+def test_counters_are_those_of_the_maps(lab: Lab, kept: Kept) -> None:
+    """Packets, bytes and new flows of each backend, and packets by reason."""
+    assert kept.process is not None
+    found, after = scrape(lab), stats(lab)
+    (service,) = after["services"]
+    for backend in service["backends"]:
+        labels = {"service": SERVICE, "backend": backend["address"]}
+        for key in ("packets", "bytes", "new_flows"):
+            assert backend[key] == found.value(f"pydsr_backend_{key}_total", **labels)
+    assert 30 == sum(found.series("pydsr_backend_new_flows_total").values())
+    forwarded = found.value("pydsr_packets_total", reason="forwarded", verdict="tx")
+    current = found.value("pydsr_packets_total", reason="forwarded_current", verdict="tx")
+    assert (forwarded or 0) + (current or 0) > 0
+
+
+def test_health_is_told_with_its_cause(lab: Lab, kept: Kept) -> None:
+    """The backend without a server is down, and the series says that its port is closed."""
+    assert kept.process is not None
+    found = scrape(lab)
+    of_second = {"service": SERVICE, "backend": SECOND}
+    assert {FIRST: 1, SECOND: 0, THIRD: 1} == {
+        dict(labels)["backend"]: value
+        for labels, value in found.series("pydsr_backend_healthy").items()
+    }
+    assert 1 == found.value(
+        "pydsr_backend_failing_check", **of_second, check="http", outcome="port-closed"
+    )
+    assert (0, 0, 1) == tuple(
+        found.value("pydsr_backend_state", **of_second, state=state)
+        for state in ("up", "drain", "down")
+    )
+    checks = {"service": SERVICE, "check": "http"}
+    made = sum(found.series("pydsr_checks_total").values())
+    assert made == found.value("pydsr_check_duration_seconds_count", **checks)
+    assert made == found.value("pydsr_check_duration_seconds_bucket", **checks, le="+Inf")
+    assert len(kept.events("backend-unhealthy")) == found.value(
+        "pydsr_events_total", event="backend-unhealthy"
+    )
+
+
+def test_prometheus_finds_nothing_wrong_with_it(lab: Lab, kept: Kept) -> None:
+    """Its tool reads the page, and has no remark on names, units or types."""
+    assert kept.process is not None
+    assert "" == promtool("check", "metrics", page=page(lab, URL))
+
+
+def test_it_comes_in_the_format_that_is_asked_for(lab: Lab, kept: Kept) -> None:
+    """OpenMetrics, compressed, has the same series as plain text."""
+    assert kept.process is not None
+    accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
+    text = page(lab, URL, "--compressed", "--header", accept)
+    families = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+    names = {sample.name for family in families for sample in family.samples}
+    assert scrape(lab).names == names
+
+
+def test_a_file_that_is_wrong_is_seen_until_it_is_right(lab: Lab, kept: Kept) -> None:
+    """And when it was last in force stays the same meanwhile."""
+    successful = "pydsr_configuration_last_reload_successful"
+    time = "pydsr_configuration_last_reload_success_timestamp_seconds"
+    before = scrape(lab)
+    kept.write("services: 7\n")
+    failed = until(lab, URL, successful, 0)
+    kept.write(file_of())
+    again = until(lab, URL, successful, 1)
+    was, meanwhile, now = (each.value(time) or 0 for each in (before, failed, again))
+    assert (True, True) == (was == meanwhile, meanwhile < now)
+
+
+def test_an_exporter_beside_it_tells_the_same_and_goes_on_without_it(lab: Lab, kept: Kept) -> None:
+    """What a killed daemon cannot tell any more is left out; the counters go on."""
+    other = "127.0.0.1:9478"
+    url = f"http://{other}/metrics"
+    command = [*PYTHON, "pydsr", "--bpffs", str(lab.bpffs), "exporter", "--listen", other]
+    with running(lab, "lb", [*command, *kept.runtime]) as exporter:
+        assert eventually(lambda: lab.run("lb", ["curl", "-s", url]).returncode == 0)
+        assert scrape(lab).names == Scrape.of(page(lab, url)).names
+        kept.end(signal.SIGKILL)
+        gone = until(lab, url, "pydsr_daemon_up", 0)
+        assert {} == gone.series("pydsr_backend_healthy") | gone.series("pydsr_events_total")
+        assert 30 == sum(gone.series("pydsr_backend_new_flows_total").values())
+        kept.start()
+        back = until(lab, url, "pydsr_daemon_up", 1)
+        assert 0 == back.value("pydsr_backend_healthy", service=SERVICE, backend=SECOND)
+        exporter.send_signal(signal.SIGTERM)
+        assert (0, "") == (exporter.wait(10), cast("IO[str]", exporter.stderr).read())
