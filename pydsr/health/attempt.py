@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
-from pydsr.health.sockets import connect, icmp_error, marked_socket, receive
+from pydsr.health.sockets import (
+    WaitingSocket,
+    connect,
+    icmp_error,
+    marked_socket,
+    receive,
+)
 from pydsr.health.symptoms import IcmpError, Symptoms
 from pydsr.health.targets import Target
 from pydsr.model import IPAddress
@@ -16,14 +22,13 @@ from pydsr.model import IPAddress
 
 @dataclass
 class Attempt:
-    """What a probe is given, and what it leaves behind.
+    """What a probe is given, and what it leaves behind; its sockets are closed by ``with``.
 
     Attributes:
         target: what is asked.
         mark: of sockets that reach it.
         is_own_address: whether the backend's own address is asked instead of the VIP.
         is_connected: whether a TCP connection has come about.
-        icmp: an ICMP error that a socket got.
         wrong_source: an address that answered a datagram in place of the one asked.
     """
 
@@ -31,45 +36,65 @@ class Attempt:
     mark: int
     is_own_address: bool = False
     is_connected: bool = False
-    icmp: IcmpError | None = None
     wrong_source: IPAddress | None = None
+    _opened: list[WaitingSocket] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for one in self._opened:
+            one.close()
 
     @property
     def address(self) -> IPAddress:
         """The address that is asked."""
         return self.target.route.backend if self.is_own_address else self.target.vip
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncIterator[socket.socket]:
-        """Have a TCP connection to the target for the length of the block."""
-        with self._opened(socket.SOCK_STREAM) as stream:
-            await connect(stream, self.address, self.target.port)
-            self.is_connected = True
-            yield stream
+    async def connect(self) -> WaitingSocket:
+        """Return a TCP connection to the target.
+
+        Raises:
+            OSError: there is none.
+        """
+        stream = self._open(socket.SOCK_STREAM)
+        await connect(stream, self.address, self.target.port)
+        self.is_connected = True
+        return stream
 
     async def exchange(self, payload: bytes) -> AsyncGenerator[bytes, None]:
         """Send a datagram and yield what comes back from where it went; never ends by itself."""
-        with self._opened(socket.SOCK_DGRAM) as datagrams:
-            # Not connected: the kernel would hide what comes from another address.
-            datagrams.sendto(payload, (str(self.address), self.target.port))
-            while True:
-                answer, source = await receive(datagrams)
-                if source == self.address:
-                    yield answer
-                else:
-                    self.wrong_source = source
+        datagrams = self._open(socket.SOCK_DGRAM)
+        # Not connected: the kernel would hide what comes from another address.
+        datagrams.sendto(payload, (str(self.address), self.target.port))
+        while True:
+            answer, source = await receive(datagrams)
+            if source == self.address:
+                yield answer
+            else:
+                self.wrong_source = source
 
-    @contextmanager
-    def _opened(self, kind: int) -> Iterator[socket.socket]:
-        with marked_socket(self.address, kind, self.mark) as made:
-            try:
-                yield made
-            except (OSError, asyncio.CancelledError):
-                self.icmp = icmp_error(made)
-                raise
+    def _open(self, kind: int) -> WaitingSocket:
+        made = marked_socket(self.address, kind, self.mark)
+        self._opened.append(made)
+        return made
 
     def symptoms(self, error: OSError) -> Symptoms:
         """Return how it failed: by an error; one without a number says that time ran out."""
         return Symptoms(
-            error.errno or 0, self.is_connected, self.icmp, self.wrong_source, self.is_own_address
+            error.errno or 0,
+            self.is_connected,
+            self._icmp(),
+            self.wrong_source,
+            self.is_own_address,
         )
+
+    def _icmp(self) -> IcmpError | None:
+        """Return an ICMP error that a socket got."""
+        found = (icmp_error(one) for one in self._opened)
+        return next((one for one in found if one is not None), None)

@@ -11,7 +11,7 @@ from dpkt.icmp import ICMP
 from dpkt.icmp6 import ICMP6
 from dpkt.ip import IP
 
-from pydsr.health.sockets import marked_socket, receive
+from pydsr.health.sockets import WaitingSocket, marked_socket, receive
 from pydsr.model import IPAddress
 
 _numbers = itertools.count(1)
@@ -20,7 +20,7 @@ _ECHO4, _REPLY4 = 8, 0
 _ECHO6, _REPLY6 = 128, 129
 
 
-def echo_socket(address: IPAddress, mark: int) -> socket.socket:
+def echo_socket(address: IPAddress, mark: int) -> WaitingSocket:
     """Return a socket that pings one address, and hears of it alone.
 
     Raises:
@@ -36,7 +36,7 @@ def echo_socket(address: IPAddress, mark: int) -> socket.socket:
     return raw
 
 
-async def ping(raw: socket.socket, address: IPAddress) -> None:
+async def ping(raw: WaitingSocket, address: IPAddress) -> None:
     """Send an echo request and wait for its reply.
 
     Args:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ _SURE = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
 _UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY
 _ASKING = ndmsg.NUD_INCOMPLETE | ndmsg.NUD_PROBE | ndmsg.NUD_FAILED
 
+_Part = Callable[[], Awaitable[None]]
 
 _PINGS = 5
 """How many each address gets: where half of all packets are lost, one of 32 loses them all."""
@@ -70,14 +72,14 @@ class Investigation:
     def start(self) -> None:
         """Begin."""
         self._backend, self._vip = Pings(), Pings()
-        parts: list[Coroutine[Any, Any, None]] = [
-            self._ping(self.target.route.backend, self._backend),
-            self._ping(self.target.vip, self._vip),
-            self._ask_neighbour(),
-            self._read_filter(),
+        parts: list[_Part] = [
+            partial(self._ping, self.target.route.backend, self._backend),
+            partial(self._ping, self.target.vip, self._vip),
+            self._ask_neighbour,
+            self._read_filter,
         ]
         if self.stream:
-            parts.append(self._connect_and_listen())
+            parts.append(self._connect_and_listen)
         self._tasks = [asyncio.create_task(_quiet(part)) for part in parts]
 
     async def end(self) -> Evidence:
@@ -113,7 +115,7 @@ class Investigation:
                 await ping(raw, address)
             pings.answered += 1
 
-        await asyncio.gather(*(_quiet(once(number)) for number in range(_PINGS)))
+        await asyncio.gather(*(_quiet(partial(once, number)) for number in range(_PINGS)))
 
     async def _ask_neighbour(self) -> None:
         """Have the kernel ask for the backend's MAC again, of which it believes it is sure."""
@@ -131,7 +133,7 @@ class Investigation:
             # Bound first: its port is needed before the first answer can come.
             stream.bind(("", 0))
             with segments_for(vip, port, stream.getsockname()[1]) as raw:
-                connecting = asyncio.create_task(_quiet(connect(stream, vip, port)))
+                connecting = asyncio.create_task(_quiet(partial(connect, stream, vip, port)))
                 try:
                     source = vip
                     while source == vip:
@@ -142,10 +144,10 @@ class Investigation:
                 self._wrong_source = source
 
 
-async def _quiet(part: Coroutine[Any, Any, None]) -> None:
+async def _quiet(part: _Part) -> None:
     """Run one part; what it fails with is no evidence."""
     try:
-        await part
+        await part()
     except (OSError, NetlinkError) as error:
         _log.debug("looking around: %s", error)
 

@@ -71,14 +71,10 @@ class Inquiry:
 
     inquiries: Inquiries
     investigation: Investigation
-    _waiting: asyncio.TimerHandle | None = None
     _is_under_way: bool = field(default=False, init=False)
 
-    def begin_after(self, seconds: float) -> None:
-        """Begin when so much time has passed, unless it was closed until then."""
-        self._waiting = asyncio.get_running_loop().call_later(seconds, self._begin)
-
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Begin, if there is room."""
         self._is_under_way = self.inquiries.begin(self.investigation)
 
     async def evidence(self) -> Evidence:
@@ -92,8 +88,6 @@ class Inquiry:
 
     async def close(self) -> None:
         """End it, whether it has begun or not."""
-        if self._waiting is not None:
-            self._waiting.cancel()
         if self._is_under_way:
             self._is_under_way = False
             self.inquiries.end()

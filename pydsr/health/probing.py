@@ -31,6 +31,7 @@ from pydsr.health.outcome import Outcome, Result
 from pydsr.health.probes import agent, command, dns, icmp, tcp, udp, web
 from pydsr.health.symptoms import NOTHING_KNOWN, Evidence
 from pydsr.health.targets import Job
+from pydsr.health.waiting import waiting
 
 _Probe = Callable[[Any, Attempt], Awaitable[Result]]
 
@@ -58,24 +59,21 @@ async def check_once(job: Job, mark: int, inquiries: Inquiries) -> Result:
         inquiries: of all checks that are made beside it.
     """
     check, target = job.check, job.target
-    attempt = Attempt(target, mark)
     loop = asyncio.get_running_loop()
     started = loop.time()
     looking = check.timeout * (1 - PATIENCE)
     inquiry = Inquiry(inquiries, Investigation(target, mark, _is_stream(check), looking))
-    if not isinstance(check, CommandCheck):
-        inquiry.begin_after(check.timeout * PATIENCE)
     try:
-        result = await _attempted(check, attempt, inquiry)
+        with Attempt(target, mark) as attempt:
+            result = await _attempted(check, attempt, inquiry, started + check.timeout)
     finally:
         await inquiry.close()
     return replace(result, seconds=loop.time() - started)
 
 
-async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry) -> Result:
+async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry, ends: float) -> Result:
     try:
-        async with asyncio.timeout(check.timeout):
-            return await _PROBES[type(check)](check, attempt)
+        return await _answered(check, attempt, inquiry, ends)
     except OSError as error:  # TimeoutError is one
         symptoms = attempt.symptoms(error)
     if isinstance(check, CommandCheck):
@@ -87,6 +85,29 @@ async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry) -> Result
         # No other host has said so: this machine's kernel has given up on the neighbour.
         evidence = Evidence(has_neighbour=False)
     return diagnose(attempt.target, symptoms, evidence)
+
+
+async def _answered(check: Check, attempt: Attempt, inquiry: Inquiry, ends: float) -> Result:
+    """Ask, until a moment at most; raises TimeoutError, and what the probe raises.
+
+    Nearly every check has its answer long before. So the event loop gets a timer for those alone
+    that have none yet when their inquiry begins.
+    """
+    limit = asyncio.timeout_at(None)
+    is_over = False
+
+    def lose_patience() -> None:
+        if not is_over:
+            limit.reschedule(ends)
+            if not isinstance(check, CommandCheck):
+                inquiry.begin()
+
+    waiting().call_at(ends - check.timeout * (1 - PATIENCE), lose_patience)
+    try:
+        async with limit:
+            return await _PROBES[type(check)](check, attempt)
+    finally:
+        is_over = True
 
 
 def _is_stream(check: Check) -> bool:

@@ -16,6 +16,7 @@ from typing import Self
 from pydsr.health.judgement import Judgement, first_start, judge, next_start
 from pydsr.health.outcome import Result
 from pydsr.health.targets import Job
+from pydsr.health.waiting import waiting
 
 SPARE_FILES = 1024
 """How many open files are left to everything but checks."""
@@ -116,10 +117,10 @@ class Scheduler:
         return watch.judgement if watch is not None else None
 
     async def _repeat(self, watch: _Watch, due: float) -> None:
-        loop = asyncio.get_running_loop()
+        loop, waits = asyncio.get_running_loop(), waiting()
         pace = watch.job.check.pace
         while True:
-            await asyncio.sleep(due - loop.time())
+            await waits.until(due)
             started = loop.time()
             watch.is_asking = True
             result = await self._probe(watch.job)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import ipaddress
+import os
+import select
 import socket
 import struct
 
 from pydsr.health.steering_plan import family_of
 from pydsr.health.symptoms import IcmpError
+from pydsr.health.waiting import waiting
 from pydsr.model import IPAddress
 
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
@@ -23,8 +25,21 @@ _ORIGIN_LOCAL = 1
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-def marked_socket(address: IPAddress, kind: int, mark: int, protocol: int = 0) -> socket.socket:
-    """Return a non-blocking socket for an address, with a mark, which keeps ICMP errors.
+class WaitingSocket(socket.socket):
+    """A socket that does not block, and says when there is something to do."""
+
+    def __init__(self, family: int, kind: int, protocol: int = 0) -> None:
+        super().__init__(family, kind | socket.SOCK_NONBLOCK, protocol)
+        self._waiting = waiting()
+        self._waiting.register(self)
+
+    async def change(self) -> int:
+        """Wait for the next change; see :meth:`pydsr.health.waiting.Waiting.change`."""
+        return await self._waiting.change(self)
+
+
+def marked_socket(address: IPAddress, kind: int, mark: int, protocol: int = 0) -> WaitingSocket:
+    """Return a socket for an address, with a mark, which keeps ICMP errors.
 
     Args:
         address: whose family it is for.
@@ -36,7 +51,7 @@ def marked_socket(address: IPAddress, kind: int, mark: int, protocol: int = 0) -
         PermissionError: CAP_NET_ADMIN or CAP_NET_RAW is missing.
     """
     family = family_of(address)
-    made = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+    made = WaitingSocket(family, kind, protocol)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         if family == socket.AF_INET6:
@@ -53,8 +68,8 @@ def marked_socket(address: IPAddress, kind: int, mark: int, protocol: int = 0) -
     return made
 
 
-async def connect(stream: socket.socket, address: IPAddress, port: int) -> None:
-    """Connect without blocking: what ``loop.sock_connect`` does, at a third of its cost.
+async def connect(stream: WaitingSocket, address: IPAddress, port: int) -> None:
+    """Connect without blocking.
 
     Raises:
         OSError: as connect(2).
@@ -64,22 +79,12 @@ async def connect(stream: socket.socket, address: IPAddress, port: int) -> None:
         return
     except BlockingIOError:
         pass
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    number = stream.fileno()
-    loop.add_writer(number, _finish, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_writer(number)
-    error = stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, "connect failed")
-
-
-def _finish(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+    events = 0
+    while not events & select.EPOLLOUT:
+        events = await stream.change()
+        error = stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
 
 
 def icmp_error(of: socket.socket) -> IcmpError | None:
@@ -110,7 +115,7 @@ def icmp_error(of: socket.socket) -> IcmpError | None:
                     return IcmpError(offender, version, type_, code)
 
 
-def segments_for(address: IPAddress, source_port: int, port: int) -> socket.socket:
+def segments_for(address: IPAddress, source_port: int, port: int) -> WaitingSocket:
     """Return a socket that hears TCP segments from one port to another, whoever sends them.
 
     Args:
@@ -122,7 +127,7 @@ def segments_for(address: IPAddress, source_port: int, port: int) -> socket.sock
         PermissionError: CAP_NET_RAW is missing.
     """
     family = family_of(address)
-    raw = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_TCP)
+    raw = WaitingSocket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
     # A raw IPv4 socket's packets begin with the IP header, an IPv6 one's with TCP's.
     load_x = (0xB1, 0, 0, 0) if family == socket.AF_INET else (0x01, 0, 0, 0)
     program = (
@@ -146,11 +151,16 @@ def segments_for(address: IPAddress, source_port: int, port: int) -> socket.sock
     return raw
 
 
-async def receive(of: socket.socket) -> tuple[bytes, IPAddress]:
+async def receive(of: WaitingSocket) -> tuple[bytes, IPAddress]:
     """Return the next packet with the address it came from.
 
     Raises:
         OSError: an ICMP error, among others.
     """
-    data, source = await asyncio.get_running_loop().sock_recvfrom(of, 65536)
-    return data, ipaddress.ip_address(source[0].partition("%")[0])
+    while True:
+        try:
+            data, source = of.recvfrom(65536)
+        except BlockingIOError:
+            await of.change()
+        else:
+            return data, ipaddress.ip_address(source[0].partition("%")[0])

@@ -6,13 +6,13 @@ all there is to do. asyncio's streams would close it later, and in their own tim
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
+
+from pydsr.health.sockets import WaitingSocket
 
 _CHUNK = 16384
 _T = TypeVar("_T")
@@ -31,17 +31,24 @@ class Stream(Protocol):
 class PlainStream:
     """Bytes as they are."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: WaitingSocket) -> None:
         self._connection = connection
-        self._loop = asyncio.get_running_loop()
 
     async def send(self, data: bytes) -> None:
         """Send all of it."""
-        await self._loop.sock_sendall(self._connection, data)
+        while data:
+            try:
+                data = data[self._connection.send(data) :]
+            except BlockingIOError:
+                await self._connection.change()
 
-    async def receive(self) -> bytes:
+    async def receive(self, most: int = _CHUNK) -> bytes:
         """Return what has come; empty at the end."""
-        return await self._loop.sock_recv(self._connection, _CHUNK)
+        while True:
+            try:
+                return self._connection.recv(most)
+            except BlockingIOError:
+                await self._connection.change()
 
     async def read_exactly(self, length: int) -> bytes:
         """Return that many bytes.
@@ -51,7 +58,7 @@ class PlainStream:
         """
         data = b""
         while len(data) < length:
-            more = await self._loop.sock_recv(self._connection, length - len(data))
+            more = await self.receive(length - len(data))
             if not more:
                 raise ended()
             data += more
@@ -61,7 +68,7 @@ class PlainStream:
 class TlsStream:
     """Bytes by TLS, over the memory of an SSL object (see "Memory BIO Support" of ``ssl``)."""
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext, name: str) -> None:
+    def __init__(self, connection: WaitingSocket, context: ssl.SSLContext, name: str) -> None:
         self._plain = PlainStream(connection)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)

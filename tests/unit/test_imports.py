@@ -80,7 +80,9 @@ MAY_IMPORT = {
         "pydsr.health.judgement",
         "pydsr.health.outcome",
         "pydsr.health.targets",
+        "pydsr.health.waiting",
     },
+    "pydsr.health.waiting": set(),
 }
 """Pure modules: what of pydsr they may import; beside it there is the standard library only."""
 

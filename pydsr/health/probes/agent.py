@@ -20,12 +20,11 @@ async def probe(check: AgentCheck, attempt: Attempt) -> Result:
     """
     attempt.is_own_address = True
     line = b""
-    async with attempt.connected() as connection:
-        stream = PlainStream(connection)
-        if check.send:
-            await stream.send(check.send.encode())
-        while b"\n" not in line and len(line) < _MAX_LINE and (more := await stream.receive()):
-            line += more
+    stream = PlainStream(await attempt.connect())
+    if check.send:
+        await stream.send(check.send.encode())
+    while b"\n" not in line and len(line) < _MAX_LINE and (more := await stream.receive()):
+        line += more
     try:
         report = parse_agent(line.decode(errors="replace"))
     except InputError as error:

@@ -40,11 +40,10 @@ async def _by_udp(query: dns.message.Message, attempt: Attempt) -> dns.message.M
 
 
 async def _by_tcp(query: dns.message.Message, attempt: Attempt) -> dns.message.Message:
-    async with attempt.connected() as connection:
-        stream = PlainStream(connection)
-        await stream.send(query.to_wire(prepend_length=True))
-        (length,) = struct.unpack("!H", await stream.read_exactly(2))
-        return dns.message.from_wire(await stream.read_exactly(length))
+    stream = PlainStream(await attempt.connect())
+    await stream.send(query.to_wire(prepend_length=True))
+    (length,) = struct.unpack("!H", await stream.read_exactly(2))
+    return dns.message.from_wire(await stream.read_exactly(length))
 
 
 def judge_answer(check: DnsCheck, answer: dns.message.Message, who: str) -> Result:

@@ -13,5 +13,5 @@ async def probe(_: TcpCheck, attempt: Attempt) -> Result:
     Raises:
         OSError: there is no connection.
     """
-    async with attempt.connected():
-        return Result.good()
+    await attempt.connect()
+    return Result.good()

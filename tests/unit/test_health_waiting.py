@@ -1,0 +1,164 @@
+"""Waiting for sockets and moments: in time, and for nothing that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Awaitable
+from ipaddress import ip_address
+from typing import TypeVar
+
+import pytest
+
+from pydsr.health.sockets import WaitingSocket, connect
+from pydsr.health.streams import PlainStream
+from pydsr.health.waiting import TICK, waiting
+
+LOCALHOST = ip_address("127.0.0.1")
+_T = TypeVar("_T")
+
+
+def run(awaitable: Awaitable[_T]) -> _T:
+    async def bounded() -> _T:
+        async with asyncio.timeout(10):
+            return await awaitable
+
+    return asyncio.run(bounded())
+
+
+def stream() -> WaitingSocket:
+    return WaitingSocket(socket.AF_INET, socket.SOCK_STREAM)
+
+
+def test_a_moment_comes_in_its_tick_and_not_before() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        early = []
+        for part in range(5):
+            when = loop.time() + 3 * TICK + part * TICK / 5
+            await waiting().until(when)
+            early.append(when - loop.time())
+        return early
+
+    # A busy machine may be late; early by more than a tick it never is.
+    assert [True] * 5 == [one <= TICK for one in run(main())]
+
+
+def test_moments_of_one_tick_take_one_timer_and_keep_their_order() -> None:
+    called: list[int] = []
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        timers: list[float] = []
+        call_at = loop.call_at
+        loop.call_at = lambda when, *rest, **more: (  # type: ignore[method-assign]
+            timers.append(when) or call_at(when, *rest, **more)  # type: ignore[func-returns-value]
+        )
+        when = (int(loop.time() / TICK) + 4) * TICK
+        for number in range(100):
+            waiting().call_at(when + number * TICK / 200, called.append, number)
+        await waiting().until(when + TICK)
+        return len(timers)
+
+    assert 2 == run(main())
+    assert [*range(100)] == called
+
+
+def test_a_moment_that_has_passed_comes_at_once_also_in_a_tick_under_way() -> None:
+    async def main() -> None:
+        now = asyncio.get_running_loop().time()
+        for _ in range(3):
+            await waiting().until(now - 5)
+
+    run(main())
+
+
+def test_who_waits_no_more_is_not_called() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(waiting().until(loop.time() + 2 * TICK))
+        await asyncio.sleep(0)
+        task.cancel()
+        await waiting().until(loop.time() + 4 * TICK)
+        assert task.cancelled()
+
+    run(main())
+
+
+def test_a_socket_with_the_number_of_one_that_was_closed_is_heard_of() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            numbers = set()
+            for number in range(20):
+                with stream() as client:
+                    numbers.add(client.fileno())
+                    await connect(client, LOCALHOST, port)
+                    other, _ = server.accept()
+                    with other:
+                        answer = asyncio.create_task(PlainStream(client).receive())
+                        await asyncio.sleep(0)
+                        other.sendall(b"%d" % number)
+                        assert b"%d" % number == await answer
+            assert 1 == len(numbers)
+
+    run(main())
+
+
+def test_what_came_before_it_was_waited_for_is_received() -> None:
+    async def main() -> bytes:
+        with socket.create_server(("127.0.0.1", 0)) as server, stream() as client:
+            await connect(client, LOCALHOST, server.getsockname()[1])
+            other, _ = server.accept()
+            with other:
+                other.sendall(b"early")
+                # Its edge is heard while nobody waits.
+                await waiting().until(asyncio.get_running_loop().time() + 3 * TICK)
+                return await PlainStream(client).receive()
+
+    assert b"early" == run(main())
+
+
+def test_more_than_a_socket_takes_is_sent_as_it_is_read() -> None:
+    async def main() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as server, stream() as client:
+            await connect(client, LOCALHOST, server.getsockname()[1])
+            other, _ = server.accept()
+            with other:
+                sending = asyncio.create_task(PlainStream(client).send(bytes(20_000_000)))
+                left = 20_000_000
+                other.setblocking(False)
+                while left:
+                    try:
+                        left -= len(other.recv(1_000_000))
+                    except BlockingIOError:
+                        await asyncio.sleep(0)
+                await sending
+                return left
+
+    assert 0 == run(main())
+
+
+def test_a_refused_connection_says_so() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        with stream() as client:
+            await connect(client, LOCALHOST, port)
+
+    with pytest.raises(ConnectionRefusedError):
+        run(main())
+
+
+def test_every_loop_has_its_own() -> None:
+    async def main() -> int:
+        first, second = socket.socketpair()
+        with first, second:
+            made = waiting()
+            made.register(first)
+            assert made is waiting()
+            second.send(b"x")
+            return await made.change(first) & select.EPOLLIN
+
+    assert [1, 1] == [run(main()) for _ in range(2)]
