@@ -27,7 +27,7 @@ class Scrape:
             },
         )
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """Return the value of one series; None where there is none."""
         return self.samples.get((name, frozenset(labels.items())))
 

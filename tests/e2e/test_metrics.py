@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
+from pydsr.metrics.catalogue import CERTIFICATE_EXPIRY, METRICS
 from tests.e2e.kept import ADDRESSES, PORT, Kept, Servers, file_of, keeping
 from tests.e2e.requests import VIP4, answers, eventually, running, running_lab
 from tests.scraping import Scrape, promtool
@@ -108,6 +109,14 @@ def test_prometheus_finds_nothing_wrong_with_it(lab: Lab, kept: Kept) -> None:
     """Its tool reads the page, and has no remark on names, units or types."""
     assert kept.process is not None
     assert "" == promtool("check", "metrics", page=page(lab, URL))
+
+
+def test_every_metric_of_the_catalogue_is_there(lab: Lab, kept: Kept) -> None:
+    """But for the end of certificates, which no check of this lab meets."""
+    assert kept.process is not None
+    found = scrape(lab)
+    families = {name.removesuffix("_bucket") for name in found.names}
+    assert {CERTIFICATE_EXPIRY} == {one for one in METRICS if one.name not in families}
 
 
 def test_it_comes_in_the_format_that_is_asked_for(lab: Lab, kept: Kept) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,8 +105,11 @@ def test_a_wrong_status_over_tls_is_a_wrong_answer(checked: Checked, served: str
 
 def test_the_end_of_a_certificate_is_told_in_advance(checked: Checked, served: str) -> None:
     settings = {"ca_file": served, "host": "www.example"}
-    (warning,) = checked.result("https", 443, **settings, certificate_days=31).warnings
+    result = checked.result("https", 443, **settings, certificate_days=31)
+    (warning,) = result.warnings
     assert "the certificate ends in 30.0 days" in warning
+    assert 30 * 86400 == pytest.approx((result.certificate_ends or 0) - time.time(), abs=600)
+    assert checked.result("https", 443, verify=False).certificate_ends is None
     assert () == checked.result("https", 443, **settings, certificate_days=29).warnings
     assert () == checked.result("https", 443, **settings, certificate_days=0).warnings
 

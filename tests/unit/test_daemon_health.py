@@ -216,3 +216,20 @@ def test_the_table_says_what_is_wrong() -> None:
     (line,) = (line for line in output.getvalue().splitlines() if str(B) in line)
     for word in (str(WEB), "unhealthy", "2 s", "down", "tcp: nothing listens (start it)"):
         assert word in line
+
+
+def test_the_end_of_a_certificate_is_remembered_as_long_as_its_check() -> None:
+    """Of several it is the first; that a check fails later does not take it back."""
+    ends: dict[Check, int] = {TCP: 2_000_000_000, PING: 1_900_000_000}
+    held = memory(service(*ends))
+    for check, second in ends.items():
+        result = replace(Result.good(), certificate_ends=second)
+        held.hear((WEB, B), verdict(result, check, change=False), 1.0)
+        held.hear((WEB, B), verdict(CLOSED, check, change=False), 2.0)
+
+    def told(held: HealthMemory) -> list[int | None]:
+        (found,) = held.document(8.0)["services"]
+        return [backend["certificate_ends"] for backend in found["backends"]]
+
+    assert [None, 1_900_000_000] == told(held)
+    assert [None, 2_000_000_000] == told(held.proposed([service(TCP)], present(UP), 9.0))
