@@ -36,6 +36,12 @@ _log = logging.getLogger(__name__)
     envvar="PYDSR_METRICS",
     help="Serve /metrics for Prometheus there, such as 127.0.0.1:9477.",
 )
+@click.option(
+    "--web",
+    type=LISTEN,
+    envvar="PYDSR_WEB",
+    help="Serve the status page there, to look at only; such as 127.0.0.1:8080.",
+)
 @runtime_option
 @click.pass_obj
 def run(
@@ -44,6 +50,7 @@ def run(
     notify: str | None,
     detach_on_exit: bool,
     metrics: Listen | None,
+    web: Listen | None,
     runtime: Path,
 ) -> None:
     """Run the daemon: apply a file, and keep the balancer as it says.
@@ -55,9 +62,13 @@ def run(
     SIGTERM ends the daemon; the data plane goes on without it. packaging/pydsr.service runs it
     under systemd.
 
+    The status page has no password, and nothing can be changed by it. At an address that is not of
+    this machine alone, everyone who reaches that can read it.
+
     \b
     Examples:
       pydsr run /etc/pydsr/balancer.yaml
+      pydsr run balancer.yaml --web 127.0.0.1:8080
       pydsr run balancer.yaml --notify 'logger -t pydsr'
       pydsr run balancer.yaml --metrics 127.0.0.1:9477
       pydsr events --follow
@@ -70,7 +81,13 @@ def run(
 
     in_journal = set_up_logging()
     options = Options(
-        directory, file.absolute(), runtime.absolute(), _split(notify), detach_on_exit, metrics
+        directory,
+        file.absolute(),
+        runtime.absolute(),
+        _split(notify),
+        detach_on_exit,
+        metrics,
+        web,
     )
 
     try:

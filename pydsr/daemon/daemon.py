@@ -33,6 +33,7 @@ from pydsr.serving.observer import Observer
 
 if TYPE_CHECKING:
     from pydsr.serving.listening import Listen
+    from pydsr.web.page import StatusPage
 
 _WAITING_SECONDS = 5.0
 """How often backends that do not answer are asked for again."""
@@ -65,11 +66,21 @@ class Daemon:
         )
         self._observer = Observer(options.directory)
         self._hook = Hook(options.notify) if options.notify else None
+        self._page = self._made_page()
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._reload_cause = ""
         self._waiting: Waiting = {}
         self._complaints = Complaints(_log)
+
+    def _made_page(self) -> StatusPage | None:
+        if self._options.web is None:
+            return None
+        # Imported when it is used, as for metrics.
+        from pydsr.web.page import StatusPage
+
+        directory, listen = self._options.directory, self._options.web
+        return StatusPage(directory, listen, self._events, self._health.document)
 
     def _tasks(self) -> dict[str, Task]:
         """Return what runs as long as the daemon does, by what it is for.
@@ -87,6 +98,8 @@ class Daemon:
             tasks["notifying"] = self._hook.run
         if self._options.metrics:
             tasks["serving metrics"] = partial(self._serve_metrics, self._options.metrics)
+        if self._page:
+            tasks["serving the status page"] = self._page.run
         if self._manager.watchdog_seconds:
             tasks["feeding the watchdog"] = self._manager.feed_watchdog
         return tasks

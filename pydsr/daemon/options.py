@@ -21,6 +21,7 @@ class Options:
         notify: a command that is run for each event; empty for none.
         detach_on_exit: whether the data plane ends with the daemon.
         metrics: where metrics are served; None for nowhere.
+        web: where the status page is; None for nowhere.
     """
 
     directory: Path
@@ -29,3 +30,4 @@ class Options:
     notify: tuple[str, ...] = ()
     detach_on_exit: bool = False
     metrics: Listen | None = None
+    web: Listen | None = None
