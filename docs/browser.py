@@ -28,7 +28,9 @@ def browsing(namespace: str) -> Iterator[Browser]:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         # Playwright talks to it by pipes, which need no network.
         entering = Path(folder) / "chromium"
-        entering.write_text(f'#!/bin/sh\nexec nsenter --net=/run/netns/{namespace} {CHROMIUM} "$@"\n')
+        entering.write_text(
+            f'#!/bin/sh\nexec nsenter --net=/run/netns/{namespace} {CHROMIUM} "$@"\n'
+        )
         entering.chmod(0o755)
         browser = playwright.chromium.launch(executable_path=entering, args=[*_OPTIONS])
         try:

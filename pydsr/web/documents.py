@@ -12,7 +12,7 @@
     reasons     as in `pydsr stats --explain`
     rates       {"time", "clock", "total": RATE, "services": {SERVICE: RATE + {"slots_changing",
                 "records", "learning", "backends": {ADDRESS: RATE + {"share"}}}},
-                "verdicts": {REASON: {"packets", "total"}}}
+                "verdicts": {REASON: {"packets", "total"}}}; empty where there is a problem
     events      [{"number", "time", "event", "trouble", "object", "cause", "duration", "hint",
                 "from", "to"}], oldest first
 
@@ -232,4 +232,3 @@ def _cause(event: Event) -> str:
     if event.kind is EventKind.RELOAD_FAILED:
         return "nothing was changed; `pydsr events` on the balancer says what is wrong with it"
     return event.cause
-

@@ -26,7 +26,12 @@ MOST_STREAMS = 16
 """How many pages may be watched at once; each of them has a connection all the time."""
 
 _STATIC = Path(__file__).with_name("static")
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 _SHOWN_EVENTS = 200
 _BUSY_RETRY_SECONDS = 5
 _ALIVE_SECONDS = 5.0
@@ -146,7 +151,7 @@ class StatusPage:
             messages = []
             if sample.structure_number != structure_sent:
                 messages.append(_message("state", sample.state_json))
-            elif sample.number != sent:
+            elif sample.number != sent and sample.rates:
                 messages.append(_message("rates", sample.rates_json))
             sent, structure_sent = sample.number, sample.structure_number
             if events := self._events_after(event_sent):

@@ -34,8 +34,8 @@ def harden(app: web.Application, listen: Listen) -> None:
 
     Args:
         app: that only reads.
-        listen: where it is to be served. At a loopback address :func:`pydsr.serving.listening.serve`
-            itself refuses names of other machines; elsewhere this does.
+        listen: where it is to be served. At a loopback address what serves it refuses names of
+            other machines; elsewhere this does.
     """
     app.on_response_prepare.append(_add_headers)
     app.middlewares.append(_refuse_other_sites)

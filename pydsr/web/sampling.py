@@ -17,7 +17,7 @@ from pydsr.errors import PydsrError
 from pydsr.model import Snapshot
 from pydsr.reasons import all_reasons
 from pydsr.serving.observer import Observer
-from pydsr.stats import rates_between
+from pydsr.stats import Rates, rates_between
 from pydsr.view.documents import Document
 from pydsr.web.documents import (
     About,
@@ -144,16 +144,16 @@ class Sampler:
             snapshot = await self._observer.snapshot()
         except PydsrError as error:
             self._before = None
-            return self._next_sample(
-                (error.message, error.hint), lambda: problem_document(self._about, error, all_reasons()), {}
-            )
-        return await asyncio.to_thread(self._sample_of, snapshot, health, clock)
-
-    def _sample_of(self, snapshot: Snapshot, health: Health, clock: datetime) -> Sample:
-        rates = rates_between(self._before, snapshot)
-        if self._before is not None:
+            problem = problem_document(self._about, error, all_reasons())
+            return self._next_sample(problem, lambda: problem, {})
+        before, self._before = self._before, snapshot
+        rates = await asyncio.to_thread(rates_between, before, snapshot)
+        if before is not None:
             self.history.record(rates)
-        self._before = snapshot
+        return await asyncio.to_thread(self._sample_of, rates, health, clock)
+
+    def _sample_of(self, rates: Rates, health: Health, clock: datetime) -> Sample:
+        snapshot = rates.snapshot
         names = dict(socket.if_nameindex())
         return self._next_sample(
             (snapshot.services, snapshot.interfaces, names, health),
@@ -161,7 +161,9 @@ class Sampler:
             rates_document(rates, clock),
         )
 
-    def _next_sample(self, seen: object, structure: Callable[[], Document], rates: Document) -> Sample:
+    def _next_sample(
+        self, seen: object, structure: Callable[[], Document], rates: Document
+    ) -> Sample:
         """Return the next sample; its structure is made anew only where something differs."""
         latest = self.sample
         number = latest.number + 1

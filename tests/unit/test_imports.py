@@ -83,11 +83,29 @@ MAY_IMPORT = {
         "pydsr.health.waiting",
     },
     "pydsr.health.waiting": set(),
+    "pydsr.view.documents": {
+        "pydsr.acl",
+        "pydsr.features",
+        "pydsr.model",
+        "pydsr.reasons",
+        "pydsr.stats",
+    },
+    "pydsr.web.attention": {"pydsr.model"},
+    "pydsr.web.documents": {
+        "pydsr.daemon.events",
+        "pydsr.errors",
+        "pydsr.model",
+        "pydsr.reasons",
+        "pydsr.stats",
+        "pydsr.view.documents",
+        "pydsr.web.attention",
+    },
+    "pydsr.web.history": {"pydsr.model", "pydsr.stats", "pydsr.view.documents"},
 }
 """Pure modules: what of pydsr they may import; beside it there is the standard library only."""
 
 BELONGS_TO = {
-    "aiohttp": {"pydsr.metrics.exposition", "pydsr.serving"},
+    "aiohttp": {"pydsr.metrics.exposition", "pydsr.serving", "pydsr.web"},
     "bcc": {"pydsr.kernel"},
     "dns": {"pydsr.health.probes", "pydsr.health.validation"},
     "dpkt": {"pydsr.health.echo", "pydsr.view"},
@@ -131,6 +149,13 @@ STAYS_OUT_OF = {
     "pydsr.balancer": {"pydsr.daemon", "pydsr.lab", "pydsr.serving", "pydsr.view"},
     "pydsr.metrics": {"pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
     "pydsr.serving": {"pydsr.applying", "pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
+    "pydsr.web": {
+        "pydsr.applying",
+        "pydsr.balancer",
+        "pydsr.config",
+        "pydsr.kernel",
+        "pydsr.lab",
+    },
 }
 """What else a package must not know of; the command line is for nobody to import."""
 

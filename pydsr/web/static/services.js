@@ -96,6 +96,7 @@ class Group {
     this.series = new Series();
     this.backendSeries = new Map();
     this.rows = [];
+    this.isInView = true;
     this.body = element("tbody", { role: "rowgroup" });
     this.name = element("bdi", { class: "name" });
     this.address = element("bdi", { class: "endpoint" });
@@ -200,12 +201,19 @@ class Group {
     if (rate) this.series.append(time, rate.packets);
     this.plot.draw(this.series, time);
     const rates = this.rows.map((row) => rate?.backends[row.backend.address]);
-    const largest = Math.max(0, ...this.rows.map((row, place) =>
-      Math.max(rates[place]?.share ?? 0, row.backend.weight_share)));
     this.rows.forEach((row, place) => {
       if (rates[place]) row.series.append(time, rates[place].packets);
-      row.apply(rates[place], largest, time, clock);
     });
+    if (!this.isInView) return;
+    const largest = Math.max(0, ...this.rows.map((row, place) =>
+      Math.max(rates[place]?.share ?? 0, row.backend.weight_share)));
+    this.rows.forEach((row, place) => row.apply(rates[place], largest, time, clock));
+  }
+
+  /** Know whether it is on the screen: rows elsewhere are not drawn again and again. */
+  enter(isInView) {
+    this.isInView = isInView;
+    if (isInView && this.latest) this.apply(...this.latest);
   }
 }
 
@@ -217,6 +225,10 @@ export class Services {
     this.filter = byId("filter");
     this.order = byId("order");
     this.toggle = byId("toggle");
+    this.onScreen = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) this.shownBy.get(target)?.enter(isIntersecting);
+    }, { rootMargin: "300px" });
+    this.shownBy = new WeakMap();
     this.filter.addEventListener("input", () => this.arrange());
     this.filter.addEventListener("keydown", (event) => {
       if (event.key === "Escape") {
@@ -238,8 +250,8 @@ export class Services {
   describe(services) {
     const isFirst = !this.groups.size;
     const before = this.groups;
-    this.groups = new Map(services.map((service) =>
-      [service.service, before.get(service.service) ?? new Group(service.service)]));
+    this.groups = new Map(services.map(({ service }) =>
+      [service, before.get(service) ?? this.made(service)]));
     for (const service of services) this.groups.get(service.service).describe(service);
     const backends = services.reduce((sum, one) => sum + one.backends.length, 0);
     if (isFirst && backends <= OPEN_BACKENDS) {
@@ -247,6 +259,13 @@ export class Services {
     }
     setText(byId("services-count"), `${services.length}`);
     this.arrange();
+  }
+
+  made(endpoint) {
+    const group = new Group(endpoint);
+    this.shownBy.set(group.element, group);
+    this.onScreen.observe(group.element);
+    return group;
   }
 
   /** Ask for the past of all services. */
