@@ -112,8 +112,8 @@ if __name__ == "__main__":
     _FOLDER.mkdir(mode=0o700)
     try:
         with watched_lab() as lab, browsing(lab.topology.namespace("lb")) as browser:
-            draw(browser, "page-light", (1400, 960), "light")
-            draw(browser, "page-dark", (1400, 960), "dark")
+            draw(browser, "page-light", (1400, 1160), "light")
+            draw(browser, "page-dark", (1400, 1160), "dark")
             draw(browser, "page-phone", (390, 844), "dark", scale=2.0)
     finally:
         shutil.rmtree(_FOLDER)

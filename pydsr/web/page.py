@@ -20,7 +20,7 @@ from pydsr.serving.listening import IDLE_SECONDS, Listen, new_application, serve
 from pydsr.serving.observer import Observer
 from pydsr.web.documents import About, events_document
 from pydsr.web.protection import harden
-from pydsr.web.sampling import Sample, Sampler, to_json
+from pydsr.web.sampling import Sampler, to_json
 
 MOST_STREAMS = 16
 """How many pages may be watched at once; each of them has a connection all the time."""
@@ -93,8 +93,7 @@ class StatusPage:
         return make()
 
     async def _state(self, _: web.Request) -> web.Response:
-        with self._sampler.watched():
-            sample = await self._first_sample()
+        sample = await self._sampler.recent()
         events = events_document(self._events_after(0))
         return web.json_response(
             {**sample.structure, "rates": sample.rates, "events": events}, dumps=to_json
@@ -133,17 +132,12 @@ class StatusPage:
         finally:
             self._streams -= 1
 
-    async def _first_sample(self) -> Sample:
-        while not self._sampler.sample.number:
-            await self._sampler.changed.wait()
-        return self._sampler.sample
-
     async def _send_changes(self, response: web.StreamResponse) -> None:
         """Send what is newer than what was sent, whenever there is something.
 
         A client that is slow is sent less often, and nothing waits for it.
         """
-        await self._first_sample()
+        await self._sampler.recent()
         sent, structure_sent, event_sent = 0, 0, 0
         while True:
             changed = self._sampler.changed

@@ -93,6 +93,7 @@ class Sampler:
         self._about = about
         self._observer = observer
         self._health = health
+        self._began = 0.0
         self._watchers = 0
         self._wake = asyncio.Event()
         self._before: Snapshot | None = None
@@ -107,6 +108,15 @@ class Sampler:
             yield
         finally:
             self._watchers -= 1
+
+    async def recent(self) -> Sample:
+        """Return a sample as those who watch have it: where nobody does, wait for another."""
+        number = self.sample.number
+        if not number or time.monotonic() - self._began > WATCHED_SECONDS:
+            with self.watched():
+                while self.sample.number == number:
+                    await self.changed.wait()
+        return self.sample
 
     def tell(self) -> None:
         """Say that something has happened; if somebody watches, it is looked at once as well."""
@@ -123,6 +133,7 @@ class Sampler:
         while True:
             began = time.monotonic()
             self.sample = await self._look()
+            self._began = began
             self._wake_watchers()
             await self._rest(began, time.monotonic() - began)
 

@@ -178,14 +178,22 @@ def test_only_its_own_page_is_answered(
 
 def test_the_state_is_that_of_the_commands(lab: Lab, kept: Kept) -> None:
     del kept
-    found = state(lab)
-    listed = json.loads(lab.pydsr("backends", "list", "--json"))
-    for mine, theirs in zip(found["services"], listed, strict=True):
-        assert (theirs["service"], theirs["name"]) == (mine["service"], mine["name"])
-        for one, other in zip(mine["backends"], theirs["backends"], strict=True):
-            assert other.items() <= one.items()
-    assert [{"name": "eth0", "mode": "native"}] == found["interfaces"]
-    assert None is found["problem"]
+
+    def differing() -> list[Any]:
+        listed = json.loads(lab.pydsr("backends", "list", "--json"))
+        found = state(lab)["services"]
+        for service in found:
+            for key in service.keys() - {"service", "name", "backends"}:
+                del service[key]
+            for backend in service["backends"]:
+                del backend["health"], backend["weight_share"]
+        return [] if found == listed else [found, listed]
+
+    # The agent is only just found to say that its backend is down.
+    eventually(lambda: not differing())
+    assert [] == differing()
+    whole = state(lab)
+    assert ([{"name": "eth0", "mode": "native"}], None) == (whole["interfaces"], whole["problem"])
 
 
 def test_no_secret_is_told(lab: Lab, kept: Kept, seed: str) -> None:
