@@ -67,7 +67,7 @@ struct nd_message {
 static __always_inline bool
 interface_is_asked(const struct interface *interface, const struct ethhdr *eth)
 {
-	return interface && mac_load(interface->mac).word &&
+	return interface_is_known(interface) &&
 	       ((eth->h_dest[0] & 1) || interface_owns(interface, eth->h_dest));
 }
 

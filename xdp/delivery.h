@@ -102,19 +102,33 @@ static __always_inline struct ethhdr *eth_find(struct xdp_md *ctx)
 	return (void *)(eth + 1) <= data_end ? eth : NULL;
 }
 
-/* Send a frame to the backend that was chosen for its packet. */
-static __always_inline enum reason
-deliver(struct xdp_md *ctx, struct ethhdr *eth, struct packet *packet)
+/* Whether it is asked of a frame that comes in by no interface that is known. */
+static __always_inline bool comes_from_nowhere(struct xdp_md *ctx, bool asked)
+{
+	return asked &&
+	       !interface_is_known(interface_find(ctx->ingress_ifindex));
+}
+
+/* Send a frame to the backend that was chosen for its packet; `asked` as in forward(). */
+static __always_inline enum reason deliver(struct xdp_md *ctx,
+					   struct ethhdr *eth,
+					   struct packet *packet, bool asked)
 {
 	__u32 id = packet->backend;
 	struct backend *backend = map_lookup(MAP(backends), &id);
 	struct place place;
 	enum reason reason;
+	__u32 ingress;
 
 	if (unlikely(!backend))
 		return REASON_NO_BACKEND;
 	place.own = mac_load(eth->h_dest);
-	reason = place_find(backend, packet, ctx->ingress_ifindex, &place);
+	ingress = ctx->ingress_ifindex;
+	if (comes_from_nowhere(ctx, asked)) {
+		ingress = backend->ifindex;
+		place.own.word = 0;
+	}
+	reason = place_find(backend, packet, ingress, &place);
 	if (unlikely(reason != REASON_FORWARDED))
 		return reason;
 	/* A host forwards what it does not take for its own; so it lacks the VIP. */
@@ -137,7 +151,8 @@ deliver(struct xdp_md *ctx, struct ethhdr *eth, struct packet *packet)
 #endif
 	mac_store(eth->h_source, place.own);
 	mac_store(eth->h_dest, place.mac);
-	counters_add(packet);
+	if (!asked)
+		counters_add(packet);
 	return REASON_FORWARDED;
 }
 

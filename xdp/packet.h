@@ -92,6 +92,7 @@ struct packet {
 	__u32 service;
 	__u32 backend;
 	__u32 egress; /* interface index, where another than it came in by */
+	__u32 slot;
 };
 
 /* Whether it is the first packet of a flow, where its protocol tells. */

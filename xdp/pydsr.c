@@ -126,6 +126,7 @@ choice_make(const struct service *service, struct packet *packet,
 	}
 	packet->service = service->id;
 	packet->backend = choice->backend;
+	packet->slot = choice->slot;
 	return likely(choice->backend != NO_BACKEND) ? choice->reason :
 						       REASON_NO_BACKEND;
 }
@@ -149,42 +150,49 @@ static __always_inline bool frame_is_ours(struct xdp_md *ctx,
 				     eth->h_dest);
 }
 
-/* Send a frame to the backend of its flow; `remember` as in choice_make(). */
+/*
+ * Send a frame to the backend of its flow; `remember` as in choice_make(). With
+ * `asked`, here and below, it is only asked what would become of it: nothing is
+ * counted or remembered, and by an interface that is not known a frame comes in
+ * as if by its backend's.
+ */
 static __always_inline enum reason
 forward(struct xdp_md *ctx, struct ethhdr *eth, const struct service *service,
-	struct packet *packet, bool remember)
+	struct packet *packet, bool remember, bool asked)
 {
 	enum reason chosen, delivered;
 	struct choice choice = {};
 
-	if (unlikely(!frame_is_ours(ctx, eth)))
+	if (unlikely(!frame_is_ours(ctx, eth)) &&
+	    (!eth || !comes_from_nowhere(ctx, asked)))
 		return REASON_NOT_OUR_MAC;
-	chosen = decide(service, packet, &choice, remember);
+	chosen = decide(service, packet, &choice, remember && !asked);
 	if (unlikely(!reason_forwards(chosen)))
 		return chosen;
-	delivered = deliver(ctx, eth, packet);
+	delivered = deliver(ctx, eth, packet, asked);
 	if (unlikely(!reason_forwards(delivered)))
 		return delivered;
 #ifdef PYDSR_WITH_FRAGMENTS
-	if (unlikely(packet->fragment))
+	if (unlikely(packet->fragment) && !asked)
 		fragment_remember(packet);
 #endif
 	return chosen;
 }
 
 /* Send a later fragment where the packet's first one went. */
-static __always_inline enum reason forward_fragment(struct xdp_md *ctx,
-						    const struct service *vip,
-						    struct packet *packet)
+static __always_inline enum reason
+forward_fragment(struct xdp_md *ctx, const struct service *vip,
+		 struct packet *packet, bool asked)
 {
 #ifdef PYDSR_WITH_FRAGMENTS
 	struct ethhdr *eth = eth_find(ctx);
 	enum reason reason;
 
 	if (fragment_follow(packet)) {
-		if (!frame_is_ours(ctx, eth))
+		if (!frame_is_ours(ctx, eth) &&
+		    (!eth || !comes_from_nowhere(ctx, asked)))
 			return REASON_NOT_OUR_MAC;
-		reason = deliver(ctx, eth, packet);
+		reason = deliver(ctx, eth, packet, asked);
 		return reason_forwards(reason) ? REASON_FORWARDED_FRAGMENT :
 						 reason;
 	}
@@ -230,7 +238,7 @@ balance_plain(struct xdp_md *ctx, struct ethhdr *eth,
 	    !(vip_find(index, &packet->destination, &vip) &&
 	      service_find_every_port(index, &vip, packet, &service)))
 		return false;
-	*reason = forward(ctx, eth, &service, packet, true);
+	*reason = forward(ctx, eth, &service, packet, true, false);
 	return true;
 }
 
@@ -240,7 +248,7 @@ balance_plain(struct xdp_md *ctx, struct ethhdr *eth,
  */
 static __always_inline enum reason
 balance_any(struct xdp_md *ctx, const struct service_index *index,
-	    struct packet *packet)
+	    struct packet *packet, bool asked)
 {
 	enum reason reason = packet_parse(ctx, packet);
 	bool asks = reason == REASON_FORWARDED && is_icmp(packet);
@@ -261,7 +269,7 @@ balance_any(struct xdp_md *ctx, const struct service_index *index,
 	if (reason == REASON_MALFORMED)
 		return reason;
 	if (reason == REASON_FRAGMENT)
-		return forward_fragment(ctx, &vip, packet);
+		return forward_fragment(ctx, &vip, packet, asked);
 	if (asks && packet->fragment)
 		return REASON_FRAGMENT;
 
@@ -272,8 +280,13 @@ balance_any(struct xdp_md *ctx, const struct service_index *index,
 	if (!service_find(index, &flow, &service) &&
 	    !service_find_every_port(index, &vip, &flow, &service))
 		return asks ? answer_echo(ctx, packet) : unserved_reason(&vip);
-	reason = forward(ctx, eth_find(ctx), &service, &flow, !asks);
+	if (asked) {
+		flow.service = service.id;
+		flow.slot = NO_SLOT;
+	}
+	reason = forward(ctx, eth_find(ctx), &service, &flow, !asks, asked);
 	packet->service = flow.service;
+	packet->slot = flow.slot;
 	packet->backend = flow.backend;
 	packet->egress = flow.egress;
 	return asks && reason_forwards(reason) ? REASON_FORWARDED_ERROR :
@@ -302,53 +315,7 @@ static __always_inline enum reason balance(struct xdp_md *ctx,
 			return reason;
 	}
 	*packet = (struct packet){};
-	return balance_any(ctx, index, packet);
-}
-
-/*
- * Where a packet would go. One that comes in by an interface the balancer is
- * not on is taken for one that comes in by its backend's.
- */
-static __always_inline enum reason explain(struct xdp_md *ctx,
-					   struct packet *packet,
-					   struct explanation *explanation)
-{
-	const struct service_index *index = index_open();
-	enum reason reason = packet_parse(ctx, packet);
-	struct service service, vip;
-	struct interface *ingress;
-	struct choice choice = {};
-	struct backend *backend;
-	struct place place = {};
-	enum reason placed;
-	__u32 id;
-
-	if (reason != REASON_FORWARDED)
-		return reason;
-	if (!vip_find(index, &packet->destination, &vip))
-		return REASON_NOT_VIP;
-	if (!service_find(index, packet, &service) &&
-	    !service_find_every_port(index, &vip, packet, &service))
-		return unserved_reason(&vip);
-	explanation->service = service.id;
-	reason = decide(&service, packet, &choice, false);
-	explanation->slot = choice.slot;
-	explanation->backend = choice.backend;
-	if (!reason_forwards(reason))
-		return reason;
-	id = choice.backend;
-	backend = map_lookup(MAP(backends), &id);
-	if (!backend)
-		return REASON_NO_BACKEND;
-	ingress = interface_find(ctx->ingress_ifindex);
-	id = ctx->ingress_ifindex;
-	if (ingress && mac_load(ingress->mac).word)
-		place.own = mac_load(ingress->mac);
-	else
-		id = backend->ifindex;
-	placed = place_find(backend, packet, id, &place);
-	explanation->egress = packet->egress;
-	return reason_forwards(placed) ? reason : placed;
+	return balance_any(ctx, index, packet, false);
 }
 
 int pydsr_balance(struct xdp_md *ctx)
@@ -375,14 +342,22 @@ int pydsr_tap(struct xdp_md *ctx)
 }
 #endif
 
+/* Leaves in the frame what would become of it. */
 int pydsr_explain(struct xdp_md *ctx)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
+	struct packet packet = { .service = NO_SERVICE, .slot = NO_SLOT };
+	const struct service_index *index = index_open();
 	struct explanation explanation = {};
-	struct packet packet = {};
+	void *data, *data_end;
 
-	explanation.reason = explain(ctx, &packet, &explanation);
+	explanation.reason =
+		index ? balance_any(ctx, index, &packet, true) : REASON_NOT_IP;
+	explanation.service = packet.service;
+	explanation.slot = packet.slot;
+	explanation.backend = packet.backend;
+	explanation.egress = packet.egress;
+	data = (void *)(long)ctx->data;
+	data_end = (void *)(long)ctx->data_end;
 	if (data + sizeof(explanation) > data_end)
 		return XDP_ABORTED;
 	__builtin_memcpy(data, &explanation, sizeof(explanation));

@@ -114,6 +114,13 @@ static __always_inline struct interface *interface_find(__u32 ifindex)
 	return map_lookup(MAP(interfaces), &ifindex);
 }
 
+/* Whether the balancer is on an interface; the control plane gives it a MAC then. */
+static __always_inline bool
+interface_is_known(const struct interface *interface)
+{
+	return interface && mac_load(interface->mac).word;
+}
+
 /*
  * Whether a frame was sent to the interface itself. One that was only
  * overheard may be on its way from us to a backend.

@@ -313,11 +313,14 @@ enum feature {
 	FEATURE_TAP = 1 << 6,
 };
 
+#define NO_SERVICE 0xffffffff
+#define NO_SLOT 0xffffffff
+
 /* What pydsr_explain writes over the start of the packet it was given. */
 struct explanation {
 	__u32 reason;
-	__u32 service;
-	__u32 slot;
+	__u32 service; /* or NO_SERVICE */
+	__u32 slot; /* or NO_SLOT */
 	__u16 backend;
 	__u16 pad;
 	__u32 egress; /* interface index, where another than it came in by; else 0 */

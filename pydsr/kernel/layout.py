@@ -288,6 +288,10 @@ class SettingsValue(Structure):
     ]
 
 
+NO_SLOT = 0xFFFFFFFF
+"""The slot of an explanation without one."""
+
+
 class Explanation(Structure):
     """Mirrors struct explanation."""
 

@@ -21,6 +21,7 @@ _SAME_NAMES = (
     "ACL_SCOPE_ALL6",
     "TAGS_MAX",
     "TAP_BYTES_MAX",
+    "NO_SLOT",
 )
 _OTHERS = (
     ("LOOK_UP_ONLY", "table.py: LOOK_UP_ONLY", LOOK_UP_ONLY),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from collections.abc import Iterator
 
 import pytest
 
-from pydsr.frames import question
-from pydsr.kernel import layout
+from pydsr.frames import FRAME_BYTES_MIN, question
+from pydsr.kernel import layout, libbpf
 from pydsr.model import Endpoint, IPAddress, MacAddress
 from pydsr.reasons import all_reasons
+from tests.fuzz.frames import Mutator, seeds
+from tests.fuzz.world import build
 from tests.xdp.rig import BALANCER_MAC, ELSEWHERE, INGRESS, Rig, mac_of
 from tests.xdp.world import (
     AWAY,
@@ -61,7 +64,10 @@ def traces(rig: Rig) -> object:
     """Return all that a packet could leave behind."""
     records = sorted((bytes(r.key), r.backend, r.last_seen, r.closing) for r in rig.records())
     backends = [rig.counters(backend) for backend in range(1, 32)]
-    return rig.verdict_counts(), backends, records, rig.waiting()
+    fragments = rig.state.pins["fragments"], layout.FragmentKey
+    guards = rig.state.pins["guards"], layout.GuardKey
+    keys = [sorted(map(bytes, libbpf.map_keys(*each))) for each in (fragments, guards)]
+    return rig.verdict_counts(), backends, records, rig.waiting(), keys
 
 
 def test_explain_agrees_with_balance_for_random_flows(world: Rig) -> None:
@@ -87,6 +93,44 @@ def test_explain_leaves_no_trace(world: Rig) -> None:
     for _ in range(3000):
         world.explain(random_question(chance))
     assert traces(world) == before
+
+
+@pytest.fixture(scope="module")
+def fuzzed() -> Iterator[Rig]:
+    """What frames of every kind are sent to and asked about."""
+    rig, _ = build()
+    with rig:
+        yield rig
+
+
+def random_frames(number: int) -> Iterator[bytes]:
+    """Make frames of every kind, most of them broken somewhere; none shorter than the wire's."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
+    mutator = Mutator(random.Random(seed), seeds())
+    for _ in range(number):
+        yield mutator.frame().ljust(FRAME_BYTES_MIN, b"\0")
+
+
+def test_explain_agrees_with_balance_for_any_frame(fuzzed: Rig) -> None:
+    """ARP, ND, pings, errors, fragments, tags and what is broken: asked first, and then sent."""
+    for frame in random_frames(3000):
+        told = fuzzed.explain(frame)
+        outcome = fuzzed.send(frame)
+        assert all_reasons()[told.reason].name == outcome.reason, frame.hex()
+        assert ("redirect" == outcome.verdict) == bool(
+            told.egress and all_reasons()[told.reason].verdict == "tx"
+        ), frame.hex()
+        if outcome.reason.startswith("forwarded"):
+            assert told.backend, frame.hex()
+            assert mac_of(told.backend).octets == outcome.frame[:6], frame.hex()
+
+
+def test_explain_leaves_no_trace_of_any_frame(fuzzed: Rig) -> None:
+    before = traces(fuzzed)
+    for frame in random_frames(3000):
+        fuzzed.explain(frame)
+    assert traces(fuzzed) == before
 
 
 @pytest.mark.parametrize(
