@@ -17,6 +17,7 @@ from pydsr.attached import Attached, AttachedInterfaces, attached
 from pydsr.changes import Impact
 from pydsr.errors import InputError
 from pydsr.execution import Plan, carry_out
+from pydsr.explaining import Explainer, Explanation, find_ingress
 from pydsr.features import FeatureUse
 from pydsr.fitting import feature_use, follow_interfaces, missing_features
 from pydsr.kernel.lock import locked
@@ -115,7 +116,7 @@ class Balancer:
         source_port: int,
         syn: bool = False,
         ingress: str | None = None,
-    ) -> observation.Explanation:
+    ) -> Explanation:
         """Ask the loaded program where a packet would go; nothing is counted or recorded.
 
         Args:
@@ -129,16 +130,16 @@ class Balancer:
             InputError: the source is of the other IP version than the endpoint; the interface
                 is not attached.
         """
-        ifindex = self._attached_index(ingress) if ingress else 0
-        return observation.explain(self._state, endpoint, source, source_port, syn, ifindex)
+        here = self.interfaces()
+        by = find_ingress(here, ingress) if ingress else None
+        with Explainer(self._state, here) as explainer:
+            return explainer.explain_flow(endpoint, source, source_port, syn, by)
 
-    def _attached_index(self, name: str) -> int:
-        by_name = {one.name: one.ifindex for one in self.interfaces()}
-        if name not in by_name:
-            raise InputError(
-                f"pydsr is not attached to {name}", "attached: " + (", ".join(by_name) or "none")
-            )
-        return by_name[name]
+    @contextmanager
+    def explainer(self) -> Iterator[Explainer]:
+        """Have what asks the loaded program about whole frames."""
+        with Explainer(self._state, self.interfaces()) as explainer:
+            yield explainer
 
     # -- changing services
 

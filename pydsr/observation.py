@@ -8,44 +8,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydsr.attached import Attached
-from pydsr.errors import EnvironmentCannotError, InputError
 from pydsr.flows import HANDSHAKE_SECONDS, count_on
-from pydsr.frames import question
-from pydsr.kernel import layout, libbpf, timing
+from pydsr.kernel import timing
 from pydsr.kernel.state import State, monotonic_nanoseconds
 from pydsr.model import (
-    EVERY_PORT,
     BackendState,
-    Endpoint,
-    IPAddress,
-    MacAddress,
     ProgramRun,
     Service,
     Snapshot,
-    Tag,
 )
 from pydsr.reasons import all_reasons
 
 _NANOSECONDS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Where the loaded program would send a packet, and why.
-
-    Attributes:
-        verdict: tx, redirect, pass or drop.
-        interface: index of the one it would leave by; None where it would not.
-    """
-
-    service: Endpoint | None
-    backend: IPAddress | None
-    mac: MacAddress | None
-    verdict: str
-    reason: str
-    slot: int | None
-    tags: tuple[Tag, ...] = ()
-    interface: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,68 +98,6 @@ def count_remaining(state: State, service: Service, backends: Collection[int]) -
     pending = (flow for flow in state.pending_flows() if flow.is_live(now, handshake))
     recorded = count_recorded(state, service, backends) + count_on(pending, backends)
     return RemainingFlows(recorded, learning)
-
-
-def explain(
-    state: State,
-    endpoint: Endpoint,
-    source: IPAddress,
-    source_port: int,
-    syn: bool,
-    ingress: int = 0,
-) -> Explanation:
-    """Ask the loaded program where a packet would go; nothing is counted or recorded.
-
-    Args:
-        state: of the balancer.
-        endpoint: where the packet is sent; one port.
-        source: the client's address.
-        source_port: the client's port.
-        syn: whether it opens a connection.
-        ingress: index of the attached interface it comes in by; 0 for that of its backend.
-
-    Raises:
-        InputError: the source is of the other IP version than the endpoint, or it is no port.
-    """
-    if endpoint.port == EVERY_PORT:
-        raise InputError(
-            f"a packet to {endpoint} has one port", "name it: the service of every port is found"
-        )
-    if source.version != endpoint.address.version:
-        raise InputError(
-            f"a packet from {source} to {endpoint.address} cannot be",
-            "name a source of the VIP's IP version",
-        )
-    frame = question(endpoint, source, source_port, syn)
-    try:
-        program = libbpf.open_pin(state.pins.path("explain"))
-    except FileNotFoundError:
-        raise EnvironmentCannotError(
-            f"the program that answers, {state.pins.path('explain')}, is not there",
-            "pydsr attach IFACE makes it anew; no packet is lost by that",
-        ) from None
-    with program:
-        _, answer, _ = libbpf.run_program(program, frame, ifindex=ingress)
-    found = layout.Explanation.from_buffer_copy(answer)
-    reason = all_reasons()[found.reason]
-    everyone = Endpoint(endpoint.address, EVERY_PORT, endpoint.protocol)
-    service = state.service(endpoint) or state.service(everyone)
-    if service is None:
-        return Explanation(None, None, None, reason.verdict, reason.name, None)
-    backend = next((b for b in service.backends if b.id == found.backend), None)
-    if backend is None:
-        return Explanation(service.endpoint, None, None, reason.verdict, reason.name, found.slot)
-    leaves = reason.verdict == "tx"
-    return Explanation(
-        service=service.endpoint,
-        backend=backend.address,
-        mac=backend.mac,
-        verdict="redirect" if leaves and found.egress else reason.verdict,
-        reason=reason.name,
-        slot=found.slot,
-        tags=backend.tags,
-        interface=backend.ifindex if leaves else None,
-    )
 
 
 def find_problems(interfaces: Sequence[Attached], services: Sequence[Service]) -> list[str]:

@@ -37,7 +37,7 @@ _COMMANDS = {
     "exporter": ("pydsr.cli.exporter", "exporter"),
     "stats": ("pydsr.cli.traffic", "stats"),
     "top": ("pydsr.cli.traffic", "top"),
-    "explain": ("pydsr.cli.traffic", "explain"),
+    "explain": ("pydsr.cli.explain", "explain"),
     "tap": ("pydsr.cli.tap", "tap"),
     "tidy": ("pydsr.cli.traffic", "tidy"),
     "completion": ("pydsr.cli.completion", "completion"),

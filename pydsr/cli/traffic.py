@@ -1,4 +1,4 @@
-"""``pydsr stats``, ``top`` and ``explain``: what the balancer does with packets."""
+"""``pydsr stats``, ``top`` and ``tidy``: what the balancer does with packets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from pathlib import Path
 
 import click
 
-from pydsr.cli.arguments import ATTACHED, ENDPOINT, SOURCE
 from pydsr.cli.output import json_option, show
 from pydsr.errors import InputError
-from pydsr.model import Endpoint
 from pydsr.reasons import all_reasons
 
 
@@ -78,51 +76,6 @@ def top(directory: Path, once: bool, interval: float) -> None:
 
     with Balancer(directory) as balancer:
         run_live(balancer.snapshot, interval, once, Console(highlight=False))
-
-
-@click.command()
-@click.argument("endpoint", type=ENDPOINT)
-@click.option("--from", "source", type=SOURCE, required=True, help="The client's end of the flow.")
-@click.option("--syn", is_flag=True, help="A packet that opens the connection.")
-@click.option(
-    "--in",
-    "ingress",
-    type=ATTACHED,
-    metavar="IFACE",
-    help="The one it comes in by.  [default: its backend's]",
-)
-@json_option
-@click.pass_obj
-def explain(
-    directory: Path,
-    endpoint: Endpoint,
-    source: Endpoint,
-    syn: bool,
-    ingress: str | None,
-    as_json: bool,
-) -> None:
-    """Ask the loaded program where a packet would go, and why.
-
-    Nothing is sent, counted or recorded.
-
-    \b
-    Examples:
-      pydsr explain 198.51.100.10:80 --from 192.0.2.7:40000
-      pydsr explain [2001:db8::10]:80 --from [2001:db8::7]:40000 --syn --json
-      pydsr explain 198.51.100.10:80 --from 192.0.2.7:40000 --in eth1
-    """
-    from pydsr.balancer import Balancer
-    from pydsr.view import documents, tables
-
-    with Balancer(directory) as balancer:
-        found = balancer.explain(endpoint, source.address, source.port, syn, ingress)
-        names = {one.ifindex: one.name for one in balancer.interfaces()}
-    leaves_by = names.get(found.interface) if found.interface else None
-    show(
-        as_json,
-        lambda: documents.explain_document(found, leaves_by),
-        lambda: tables.explain_table(found, leaves_by),
-    )
 
 
 @click.command()

@@ -15,7 +15,7 @@ from rich.text import Text
 from pydsr.acl import Action, Rules, scope_name, sort_key
 from pydsr.features import FeatureUse, names
 from pydsr.model import Affinity, Endpoint, Service, Snapshot, Tag, format_tags
-from pydsr.reasons import Reason
+from pydsr.reasons import Reason, all_reasons
 from pydsr.stats import BackendRate, ServiceRate, rates_between
 from pydsr.view import figures
 from pydsr.view.documents import (
@@ -189,6 +189,7 @@ def explain_table(explanation: Explanation, interface: str | None = None) -> Ren
         ("service", explanation.service, "bold"),
         ("verdict", verdict, _VERDICT_STYLES.get(verdict, "")),
         ("reason", explanation.reason, ""),
+        ("why", _meanings().get(explanation.reason), ""),
         ("backend", explanation.backend, "bold"),
         ("mac", explanation.mac, ""),
         ("interface", _segment(interface, explanation.tags), ""),
@@ -196,6 +197,26 @@ def explain_table(explanation: Explanation, interface: str | None = None) -> Ren
     ):
         table.add_row(Text(name, style="dim"), Text(_or_dash(value), style=style))
     return table
+
+
+def outcomes_table(packets: Mapping[str | None, int]) -> RenderableType:
+    """Show how many packets have which reason, and what it means; None is without an answer."""
+    table = _table([], ["packets"], ["verdict", "reason", "why"])
+    for reason in all_reasons():
+        if packets.get(reason.name):
+            style = _VERDICT_STYLES.get(reason.verdict, "")
+            verdict = Text(reason.verdict, style=style)
+            row = Text(str(packets[reason.name])), verdict, Text(reason.name), Text(reason.text)
+            table.add_row(*row)
+    if packets.get(None):
+        unknown = _or_dash(None)
+        why = "the program cannot be asked about it"
+        table.add_row(str(packets[None]), unknown, unknown, why)
+    return table
+
+
+def _meanings() -> dict[str, str]:
+    return {reason.name: reason.text for reason in all_reasons()}
 
 
 def reasons_table(reasons: Sequence[Reason]) -> RenderableType:

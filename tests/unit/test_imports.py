@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "pydsr.tapped": {"pydsr.model"},
     "pydsr.service_index": set(),
     "pydsr.frames": {"pydsr.model"},
+    "pydsr.hexdump": {"pydsr.errors"},
     "pydsr.planner": {"pydsr.changes", "pydsr.errors", "pydsr.model", "pydsr.table"},
     "pydsr.configuration": {
         "pydsr.acl",
@@ -108,7 +109,7 @@ BELONGS_TO = {
     "aiohttp": {"pydsr.metrics.exposition", "pydsr.serving", "pydsr.web"},
     "bcc": {"pydsr.kernel"},
     "dns": {"pydsr.health.probes", "pydsr.health.validation"},
-    "dpkt": {"pydsr.health.echo", "pydsr.view"},
+    "dpkt": {"pydsr.captures", "pydsr.health.echo", "pydsr.view"},
     "h11": {"pydsr.health.probes"},
     "pyroute2": {
         "pydsr.health.evidence",
