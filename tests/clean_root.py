@@ -64,8 +64,8 @@ for number in 0:stdin 1:stdout 2:stderr; do
 	ln -s "/proc/self/fd/${number%:*}" "dev/${number#*:}"
 done
 ip link set lo up
-echo "$pid"
-exec chroot . cat # until its standard input ends, as it does with the process that made it
+# Said when it is inside; cat ends with its standard input, which the process that made it has.
+exec chroot . sh -c 'echo "$1"; exec cat' sh "$pid"
 """
 """Makes the system $1 usable below the empty directory $2, says who holds it, and holds it."""
 
