@@ -28,7 +28,7 @@ _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _IFF_LOWER_UP = 1 << 16
 _NTF_EXT_MANAGED = 1 << 0
 _KEPT_PROTOCOL = 69
-"""What marks entries as kept resolved for pydsr (NDA_PROTOCOL); free in iproute2's ``rt_protos``."""
+"""Marks entries as kept resolved for pydsr (NDA_PROTOCOL); free in iproute2's ``rt_protos``."""
 
 _FIXED = ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
 _SURE = ndmsg.NUD_REACHABLE | _FIXED
