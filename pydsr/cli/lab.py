@@ -144,6 +144,7 @@ def _ways_to_play(made: Lab) -> Commands:
     client = f"nsenter --net=/run/netns/{made.topology.namespace('client1')}"
     balancer = f"nsenter --net=/run/netns/{made.topology.namespace(Role.BALANCER)}"
     pydsr = f"{balancer} pydsr --bpffs {made.bpffs}"
+    backend = f"nsenter --net=/run/netns/{made.topology.namespace('backend1')}"
     last = made.topology.hosts_of(Role.BACKEND)[-1]
     return Commands(
         "Try:",
@@ -153,6 +154,7 @@ def _ways_to_play(made: Lab) -> Commands:
             (f"for i in $(seq 30); do {client} curl -s http://{VIP4}/; done", "their spread"),
             (f"{pydsr} top", "what the balancer does, live"),
             (f"{pydsr} backends remove {SERVICES[0]} {last.address4}", f"without {last.name}"),
+            (f"{backend} pydsr realserver check {VIP4} {VIP6}", "whether a backend is one"),
             (f"pydsr lab down --name {made.name}", "remove the lab"),
         ),
     )

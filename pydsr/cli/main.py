@@ -41,6 +41,7 @@ _COMMANDS = {
     "tap": ("pydsr.cli.tap", "tap"),
     "tidy": ("pydsr.cli.traffic", "tidy"),
     "completion": ("pydsr.cli.completion", "completion"),
+    "realserver": ("pydsr.cli.realserver", "realserver"),
     "lab": ("pydsr.cli.lab", "lab"),
 }
 

@@ -102,6 +102,29 @@ MAY_IMPORT = {
         "pydsr.web.attention",
     },
     "pydsr.web.history": {"pydsr.model", "pydsr.stats", "pydsr.view.documents"},
+    "pydsr.realserver.values": {"pydsr.errors"},
+    "pydsr.realserver.arp": {"pydsr.realserver.values"},
+    "pydsr.realserver.record": {"pydsr.realserver.values"},
+    "pydsr.realserver.steps": {"pydsr.realserver.values"},
+    "pydsr.realserver.planning": {
+        "pydsr.errors",
+        "pydsr.realserver.arp",
+        "pydsr.realserver.record",
+        "pydsr.realserver.steps",
+        "pydsr.realserver.values",
+    },
+    "pydsr.realserver.checking": {
+        "pydsr.realserver.arp",
+        "pydsr.realserver.steps",
+        "pydsr.realserver.values",
+    },
+    "pydsr.realserver.files": {
+        "pydsr",
+        "pydsr.errors",
+        "pydsr.realserver.arp",
+        "pydsr.realserver.steps",
+        "pydsr.realserver.values",
+    },
 }
 """Pure modules: what of pydsr they may import; beside it there is the standard library only."""
 

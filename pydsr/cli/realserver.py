@@ -1,0 +1,162 @@
+"""``pydsr realserver``: what a backend needs, on the backend itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pydsr.cli.output import json_option, plan_option
+from pydsr.errors import InputError
+from pydsr.realserver import answers
+from pydsr.realserver.answers import Answer
+from pydsr.realserver.files import FLAVOURS
+from pydsr.realserver.record_file import DIRECTORY
+from pydsr.realserver.standalone import archive
+from pydsr.realserver.texts import HELP
+from pydsr.realserver.values import LOOPBACK, Wish
+
+
+def _wish_options(command: click.decorators.FC) -> click.decorators.FC:
+    """Add what a command needs to know of a host that is to be a backend."""
+    command = click.option(
+        "--interface", "interfaces", multiple=True, metavar="NAME", help=HELP["--interface"]
+    )(command)
+    command = click.option(
+        "--device", default=LOOPBACK, metavar="NAME", show_default=True, help=HELP["--device"]
+    )(command)
+    return click.argument("vips", nargs=-1, required=True, metavar="VIP...")(command)
+
+
+def _record_option(command: click.decorators.FC) -> click.decorators.FC:
+    """Add where setup remembers what it has changed."""
+    return click.option(
+        "--record-directory",
+        "records",
+        type=click.Path(path_type=Path),
+        default=DIRECTORY,
+        show_default=True,
+        help=HELP["--record-directory"],
+    )(command)
+
+
+@click.group(help=HELP["realserver"])
+def realserver() -> None:
+    """Group what is done on backends."""
+
+
+@realserver.command(
+    help=HELP["setup"]
+    + """
+
+    It stops answering ARP for addresses of other interfaces, then adds the VIPs. What it found is
+    remembered until `undo`, or until a reboot, which undoes it as well: --script is for good.
+
+    \b
+    Examples:
+      pydsr realserver setup 198.51.100.10 2001:db8::10
+      pydsr realserver setup 198.51.100.10 --plan
+      pydsr realserver setup 198.51.100.10 --device vip0 --interface eth1
+      pydsr realserver setup 198.51.100.10 --script networkd
+      pydsr realserver setup 198.51.100.10 --script ansible > realserver.yaml
+    """
+)
+@_wish_options
+@click.option("--script", type=click.Choice(list(FLAVOURS)), help=HELP["--script"])
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="DIRECTORY", help=HELP["--output"]
+)
+@_record_option
+@plan_option
+def setup(
+    vips: tuple[str, ...],
+    device: str,
+    interfaces: tuple[str, ...],
+    script: str | None,
+    output: Path | None,
+    records: Path,
+    plan_only: bool,
+    as_json: bool,
+) -> int:
+    """Set this host up, or print files that do."""
+    wish = Wish.parse(vips, device, interfaces)
+    if script:
+        return _say(answers.scripted(wish, script, as_json, output))
+    return _say(answers.setup(wish, plan_only, as_json, records))
+
+
+@realserver.command(
+    help=HELP["check"]
+    + """
+
+    Exit status 5 where something is missing; warnings are for you to judge.
+
+    \b
+    Examples:
+      pydsr realserver check 198.51.100.10 2001:db8::10
+      pydsr realserver check 198.51.100.10 --interface eth1 --json
+    """
+)
+@_wish_options
+@json_option
+def check(vips: tuple[str, ...], device: str, interfaces: tuple[str, ...], as_json: bool) -> int:
+    """Check this host."""
+    return _say(answers.checked(Wish.parse(vips, device, interfaces), as_json))
+
+
+@realserver.command(
+    help=HELP["undo"]
+    + """
+
+    What somebody has changed since is left alone, and named.
+
+    \b
+    Examples:
+      pydsr realserver undo 198.51.100.10
+      pydsr realserver undo --all --plan
+    """
+)
+@click.argument("vips", nargs=-1, metavar="[VIP]...")
+@click.option("--all", "every", is_flag=True, help=HELP["--all"])
+@_record_option
+@plan_option
+def undo(vips: tuple[str, ...], every: bool, records: Path, plan_only: bool, as_json: bool) -> int:
+    """Undo what setup has changed."""
+    return _say(answers.undo(vips, every, plan_only, as_json, records))
+
+
+@realserver.command()
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write, instead of stdout.",
+)
+def standalone(output: Path | None) -> None:
+    """Make one file of this command, for backends without pydsr.
+
+    A backend needs Python 3.9 or newer and iproute2 to run it. It has setup, check and undo.
+
+    \b
+    Examples:
+      pydsr realserver standalone -o realserver.pyz
+      scp realserver.pyz backend1: && ssh backend1 sudo python3 realserver.pyz setup 198.51.100.10
+    """
+    if output is None:
+        if sys.stdout.isatty():
+            raise InputError("the file is not for a terminal", "use -o realserver.pyz")
+        click.echo(archive(), nl=False)
+        return
+    try:
+        output.write_bytes(archive())
+        output.chmod(0o755)
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _say(answer: Answer) -> int:
+    for message in answer.messages:
+        click.echo(message, err=True)
+    click.echo(answer.output, nl=False)
+    return answer.status

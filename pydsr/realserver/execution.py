@@ -1,0 +1,21 @@
+"""Does what is planned, one step at a time, in the network namespace of the calling thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydsr.realserver.facts import run_ip, write_setting
+from pydsr.realserver.steps import SetSysctl, Step
+
+
+def execute(steps: Iterable[Step]) -> None:
+    """Do the steps in their order.
+
+    Raises:
+        PermissionDeniedError, EnvironmentCannotError: one fails; those before it were done.
+    """
+    for step in steps:
+        if isinstance(step, SetSysctl):
+            write_setting(step.setting, step.value)
+        else:
+            run_ip(step.arguments)
