@@ -12,12 +12,15 @@ from typing import Any
 from tests.netns.command import Pydsr
 
 
-def killed_before(functions: Collection[str], nth: int) -> Callable[[], None]:
-    """Return what has this process killed before its Nth call of functions of ``pydsr/kernel/``.
+def killed_before(
+    functions: Collection[str], nth: int, within: str = "/pydsr/kernel/"
+) -> Callable[[], None]:
+    """Return what has this process killed before its Nth call of functions of a package.
 
     Args:
         functions: their names.
         nth: counted from 1, over all of them.
+        within: the package, as it is in the paths of its modules.
     """
     passed = 0
 
@@ -26,7 +29,7 @@ def killed_before(functions: Collection[str], nth: int) -> Callable[[], None]:
         code = frame.f_code
         if event != "call" or code.co_name not in functions:
             return
-        if "/pydsr/kernel/" in code.co_filename:
+        if within in code.co_filename:
             passed += 1
             if passed == nth:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -34,9 +37,16 @@ def killed_before(functions: Collection[str], nth: int) -> Callable[[], None]:
     return lambda: sys.setprofile(watch)
 
 
-def ends(pydsr: Pydsr, *command: str, functions: Collection[str], nth: int) -> bool:
+def ends(
+    pydsr: Pydsr,
+    *command: str,
+    functions: Collection[str],
+    nth: int,
+    within: str = "/pydsr/kernel/",
+) -> bool:
     """Run a command with a kill in it; return whether it ended before that, with success."""
-    _, status = os.waitpid(pydsr.fork(*command, prepare=killed_before(functions, nth)), 0)
+    kill = killed_before(functions, nth, within)
+    _, status = os.waitpid(pydsr.fork(*command, prepare=kill), 0)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return False
