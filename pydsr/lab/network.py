@@ -1,9 +1,7 @@
 """Builds a lab's network in the kernel: namespaces, a bridge, links, addresses, counters.
 
-Each host is set up the way a real one must be. On a backend that means: ``arp_ignore`` and
-``arp_announce`` are set before the VIP is added to the loopback, so that it never claims the VIP
-on the wire (ip-sysctl of the kernel's documentation; IPv6 needs no such setting, because
-neighbour solicitations are answered for addresses of the very interface only).
+Each host is set up the way a real one must be. On a backend that means what
+``pydsr.realserver.arp`` says: sysctls before the VIP, so that it never claims it on the wire.
 """
 
 from __future__ import annotations
@@ -31,6 +29,8 @@ from pydsr.lab.topology import (
     belongs_to,
     namespace_of,
 )
+from pydsr.realserver.arp import ARP_RULES
+from pydsr.realserver.values import EVERY_INTERFACE
 
 INTERFACE = "eth0"
 """The name of every host's interface to the switch."""
@@ -49,9 +49,7 @@ _QUIET_IPV6 = {
 """Addresses are usable at once, and no router is looked for."""
 
 _KEEP_VIP_OFF_THE_WIRE = {
-    f"net/ipv4/conf/{interface}/{setting}": value
-    for interface in ("all", "default", "lo")
-    for setting, value in (("arp_ignore", "1"), ("arp_announce", "2"))
+    rule.setting(EVERY_INTERFACE).path: str(rule.wanted) for rule in ARP_RULES
 }
 
 

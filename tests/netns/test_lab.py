@@ -75,6 +75,11 @@ def test_a_backend_that_sends_from_the_vip_does_not_announce_it(lab: Lab) -> Non
     assert not any("lladdr" in line for line in neighbours.splitlines() if str(VIP4) in line)
 
 
+def test_a_backend_is_what_pydsr_realserver_wants_of_one(lab: Lab) -> None:
+    done = lab.run("backend1", [*PYTHON, "pydsr", "realserver", "check", str(VIP4), str(VIP6)])
+    assert (0, f"as it has to be for {VIP4}, {VIP6}\n") == (done.returncode, done.stdout)
+
+
 def test_end_hosts_complete_checksums_themselves(lab: Lab) -> None:
     features = lab.run("backend1", ["ethtool", "--show-features", "eth0"]).stdout
     assert "tx-checksum-ip-generic: off" in features
