@@ -7,8 +7,9 @@ backend, or whose counters went backwards starts from zero at its new base.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydsr.model import (
     Backend,
@@ -16,6 +17,7 @@ from pydsr.model import (
     Counters,
     Endpoint,
     IPAddress,
+    ProgramRun,
     Service,
     Snapshot,
 )
@@ -24,8 +26,10 @@ HISTORY_LENGTH = 120
 """How many rates of a backend are kept: more than the widest sparkline shows."""
 
 
-@dataclass(frozen=True)
-class Rate:
+_NOTHING = Counters()
+
+
+class Rate(NamedTuple):
     """Traffic per second; ``new_flows`` is None where the protocol does not tell."""
 
     packets: float = 0.0
@@ -33,8 +37,7 @@ class Rate:
     new_flows: float | None = 0.0
 
 
-@dataclass(frozen=True)
-class BackendRate:
+class BackendRate(NamedTuple):
     """What one backend of one service got.
 
     Attributes:
@@ -50,6 +53,16 @@ class BackendRate:
     share: float | None
     weight_share: float
 
+    @property
+    def deviation(self) -> float | None:
+        """By what part it gets more (or less, below 0) than its weight asks for; None if unknown.
+
+        0.1 is a tenth more.
+        """
+        if self.share is None or not self.weight_share:
+            return None
+        return self.share / self.weight_share - 1
+
 
 @dataclass(frozen=True)
 class ServiceRate:
@@ -59,6 +72,12 @@ class ServiceRate:
     rate: Rate
     total: Counters
     backends: tuple[BackendRate, ...]
+
+    @property
+    def imbalance(self) -> float | None:
+        """The deviation of the backend that is furthest from its weight; None without traffic."""
+        known = [each.deviation for each in self.backends if each.deviation is not None]
+        return max(known, key=abs, default=None)
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,22 @@ class VerdictRate:
 
 
 @dataclass(frozen=True)
+class ProgramRate:
+    """What a program costs, as far as the kernel times it.
+
+    Attributes:
+        interfaces: names of those that it is on.
+        nanoseconds: of a packet; None where none was timed.
+        processor: the part of one CPU that it takes, 1 for all of it.
+    """
+
+    program_id: int
+    interfaces: tuple[str, ...]
+    nanoseconds: float | None
+    processor: float
+
+
+@dataclass(frozen=True)
 class Rates:
     """All rates at one moment.
 
@@ -79,12 +114,14 @@ class Rates:
         services: in the snapshot's order.
         verdicts: in the snapshot's order, those that never happened included.
         total: the sum over the services; new flows of those that tell them.
+        programs: what the programs cost, in the snapshot's order.
     """
 
     snapshot: Snapshot
     services: tuple[ServiceRate, ...]
     verdicts: tuple[VerdictRate, ...]
     total: Rate
+    programs: tuple[ProgramRate, ...] = ()
 
 
 class History:
@@ -96,36 +133,66 @@ class History:
 
     def __init__(self, length: int = HISTORY_LENGTH) -> None:
         self._length = length
-        self._packets: dict[tuple[Endpoint, IPAddress], deque[float]] = {}
+        self._kept: dict[Endpoint, _Kept] = {}
 
     def record(self, rates: Rates) -> None:
         """Append the rates of every backend; backends that are gone are forgotten."""
         # Rebuilt each time, so that a view left open for weeks holds present backends only.
-        kept: dict[tuple[Endpoint, IPAddress], deque[float]] = {}
-        for service in rates.services:
-            for each in service.backends:
-                key = (service.service.endpoint, each.backend.address)
-                kept[key] = self._packets.get(key) or deque(maxlen=self._length)
-                kept[key].append(each.rate.packets)
-        self._packets = kept
+        self._kept = {
+            one.service.endpoint: self._kept_of(one.service, self._kept.get(one.service.endpoint))
+            for one in rates.services
+        }
+        for service, (_, packets) in zip(rates.services, self._kept.values(), strict=True):
+            for each, values in zip(service.backends, packets, strict=True):
+                values.append(each.rate.packets)
+
+    def _kept_of(self, service: Service, kept: _Kept | None) -> _Kept:
+        if kept is not None and kept.backends is service.backends:
+            return kept
+        known = (
+            {b.address: p for b, p in zip(kept.backends, kept.packets, strict=True)} if kept else {}
+        )
+        return _Kept(
+            service.backends,
+            [known.get(b.address) or deque(maxlen=self._length) for b in service.backends],
+        )
 
     def packets(self, endpoint: Endpoint, address: IPAddress) -> tuple[float, ...]:
         """Return the packets per second of one backend, oldest first; empty if unknown."""
-        return tuple(self._packets.get((endpoint, address), ()))
+        kept = self._kept.get(endpoint, _Kept((), []))
+        found = zip(kept.backends, kept.packets, strict=True)
+        return next((tuple(values) for b, values in found if b.address == address), ())
+
+
+class _Kept(NamedTuple):
+    """The backends of a service, and the rates of each."""
+
+    backends: tuple[Backend, ...]
+    packets: Sequence[deque[float]]
 
 
 def backend_counters(snapshot: Snapshot, service: Service, backend: Backend) -> Counters:
     """Return a backend's totals, with ``new_flows`` None for UDP, which has no SYN."""
-    counted = snapshot.counters.get(backend.id, Counters())
-    new_flows = counted.new_flows if service.endpoint.protocol.tells_new_flows else None
-    return Counters(counted.packets, counted.bytes, new_flows)
+    counted = snapshot.counters.get(backend.id, _NOTHING)
+    if service.endpoint.protocol.tells_new_flows:
+        return counted
+    return Counters(counted.packets, counted.bytes, None)
 
 
 def service_counters(snapshot: Snapshot, service: Service) -> Counters:
     """Return the sum of the totals of a service's present backends."""
+    return _sum_counters(
+        service, [backend_counters(snapshot, service, b) for b in service.backends]
+    )
+
+
+def _sum_counters(service: Service, totals: Sequence[Counters]) -> Counters:
     tells_flows = service.endpoint.protocol.tells_new_flows
-    start = Counters(new_flows=0 if tells_flows else None)
-    return sum((backend_counters(snapshot, service, b) for b in service.backends), start)
+    return Counters(
+        sum(total.packets for total in totals),
+        sum(total.bytes for total in totals),
+        sum(total.new_flows or 0 for total in totals) if tells_flows else None,
+    )
 
 
 def weight_shares(backends: Iterable[Backend]) -> dict[int, float]:
@@ -147,64 +214,90 @@ def rates_between(before: Snapshot | None, after: Snapshot) -> Rates:
     """
     before = before or Snapshot(after.time)
     elapsed = after.time - before.time
-    bases = _backend_bases(before)
-    services = tuple(_service_rate(service, after, bases, elapsed) for service in after.services)
+    earlier = {service.endpoint: service for service in before.services}
+    services = tuple(
+        _service_rate(
+            service, after, _bases(before, earlier.get(service.endpoint), service), elapsed
+        )
+        for service in after.services
+    )
     verdicts = tuple(
         VerdictRate(reason, _per_second(before.verdicts.get(reason), total, elapsed), total)
         for reason, total in after.verdicts.items()
     )
-    return Rates(after, services, verdicts, _sum_rates(s.rate for s in services))
+    programs = _program_rates(before.programs, after.programs, elapsed)
+    return Rates(after, services, verdicts, _sum_rates(s.rate for s in services), programs)
 
 
-_Bases = Mapping[tuple[int, Endpoint, IPAddress], Counters]
-
-
-def _backend_bases(snapshot: Snapshot) -> _Bases:
+def _bases(
+    before: Snapshot, earlier: Service | None, service: Service
+) -> Sequence[Counters | None]:
+    """Return the earlier totals of each backend of a service."""
+    if earlier is None:
+        return [None] * len(service.backends)
+    if earlier.backends is service.backends:
+        return [before.counters.get(backend.id) for backend in service.backends]
     # An id may be given to another backend later: only the same id of the same backend is a base.
-    return {
-        (backend.id, service.endpoint, backend.address): backend_counters(
-            snapshot, service, backend
-        )
-        for service in snapshot.services
+    same = {backend.id: backend.address for backend in earlier.backends}
+    return [
+        before.counters.get(backend.id) if same.get(backend.id) == backend.address else None
         for backend in service.backends
-        if backend.id in snapshot.counters
-    }
-
-
-def _service_rate(service: Service, after: Snapshot, bases: _Bases, elapsed: float) -> ServiceRate:
-    totals = [backend_counters(after, service, b) for b in service.backends]
-    rates = [
-        _rate(bases.get((b.id, service.endpoint, b.address)), total, elapsed)
-        for b, total in zip(service.backends, totals, strict=True)
     ]
+
+
+def _service_rate(
+    service: Service, after: Snapshot, bases: Sequence[Counters | None], elapsed: float
+) -> ServiceRate:
+    totals = [backend_counters(after, service, b) for b in service.backends]
+    total = _sum_counters(service, totals)
+    rates = [_rate(base, now, elapsed) for base, now in zip(bases, totals, strict=True)]
     # Rates are summed rather than totals compared: a total falls when a backend is removed.
-    whole = _sum_rates(rates) if rates else _rate(None, service_counters(after, service), elapsed)
+    whole = _sum_rates(rates) if rates else _rate(None, total, elapsed)
     shares = weight_shares(service.backends)
     return ServiceRate(
         service,
         whole,
-        service_counters(after, service),
+        total,
         tuple(
             BackendRate(
                 backend,
                 rate,
-                total,
+                now,
                 rate.packets / whole.packets if whole.packets else None,
                 shares[backend.id],
             )
-            for backend, rate, total in zip(service.backends, rates, totals, strict=True)
+            for backend, rate, now in zip(service.backends, rates, totals, strict=True)
         ),
     )
 
 
+def _program_rates(
+    before: Iterable[ProgramRun], after: Iterable[ProgramRun], elapsed: float
+) -> tuple[ProgramRate, ...]:
+    earlier = {run.program_id: run for run in before}
+    found = []
+    for run in after:
+        base = earlier.get(run.program_id, run)
+        seconds, runs = run.seconds_total - base.seconds_total, run.runs_total - base.runs_total
+        timed = runs > 0 and elapsed > 0
+        found.append(
+            ProgramRate(
+                run.program_id,
+                run.interfaces,
+                1e9 * seconds / runs if timed else None,
+                seconds / elapsed if timed else 0.0,
+            )
+        )
+    return tuple(found)
+
+
 def _rate(base: Counters | None, now: Counters, elapsed: float) -> Rate:
-    if base is None or _was_reset(base, now):
-        base = now
-    new_flows = _per_second(base.new_flows, now.new_flows, elapsed)
+    if base is None or elapsed <= 0 or _was_reset(base, now):
+        return Rate(0.0, 0.0, None if now.new_flows is None else 0.0)
     return Rate(
-        _per_second(base.packets, now.packets, elapsed),
-        8 * _per_second(base.bytes, now.bytes, elapsed),
-        None if now.new_flows is None else new_flows,
+        (now.packets - base.packets) / elapsed,
+        8 * (now.bytes - base.bytes) / elapsed,
+        None if now.new_flows is None else (now.new_flows - (base.new_flows or 0)) / elapsed,
     )
 
 
@@ -213,7 +306,7 @@ def _was_reset(base: Counters, now: Counters) -> bool:
     return (
         now.packets < base.packets
         or now.bytes < base.bytes
-        or (now.new_flows or 0) < (base.new_flows or 0)
+        or (now.new_flows is not None and now.new_flows < (base.new_flows or 0))
     )
 
 

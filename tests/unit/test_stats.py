@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from pydsr.model import (
     BackendState,
     Counters,
     Endpoint,
+    ProgramRun,
     Service,
     ServiceOptions,
     Snapshot,
@@ -175,3 +177,56 @@ def test_history_keeps_the_latest_rates_and_forgets_backends_that_are_gone() -> 
     first, second = both.backends
     assert history.packets(both.endpoint, first.address) == (3.0, 5.0)
     assert history.packets(both.endpoint, second.address) == ()
+
+
+def test_a_deviation_is_relative_to_the_weight_and_the_largest_is_the_imbalance() -> None:
+    web = service(backend(1), backend(2, weight=3), backend(3, weight=4, state=DRAIN))
+    before = snapshot(1.0, web, b1=(0, 0, 0), b2=(0, 0, 0), b3=(0, 0, 0))
+    after = snapshot(2.0, web, b1=(50, 0, 0), b2=(150, 0, 0), b3=(0, 0, 0))
+    [even] = rates_between(before, after).services
+    assert [0.0, 0.0, None] == [each.deviation for each in even.backends]
+    [uneven] = rates_between(before, replace_counters(after, {1: 10, 2: 90})).services
+    assert [-0.6, 0.2] == [round(each.deviation or 0, 3) for each in uneven.backends[:2]]
+    assert -0.6 == uneven.imbalance
+    [unknown] = rates_between(None, after).services
+    assert unknown.imbalance is None
+
+
+def replace_counters(taken: Snapshot, packets: dict[int, int]) -> Snapshot:
+    """Return a snapshot with other packets, and no bytes or flows."""
+    return replace(taken, counters={id_: Counters(n, 0, 0) for id_, n in packets.items()})
+
+
+def test_a_program_costs_the_seconds_of_the_packets_in_between() -> None:
+    before = Snapshot(1.0, programs=(ProgramRun(7, ("eth0",), 1.0, 100),))
+    after = Snapshot(3.0, programs=(ProgramRun(7, ("eth0",), 1.1, 2_000_100),))
+    [cost] = rates_between(before, after).programs
+    assert (50, 0.05) == (round(cost.nanoseconds or 0), round(cost.processor, 3))
+
+
+@pytest.mark.parametrize(
+    "before", [None, ProgramRun(6, ("eth0",), 9.0, 9), ProgramRun(7, (), 1.0, 9)]
+)
+def test_a_program_that_is_new_or_was_not_timed_has_no_cost(before: ProgramRun | None) -> None:
+    """After a hot upgrade the counters of another program mean nothing; nor with timing off."""
+    earlier = Snapshot(1.0, programs=(before,) if before else ())
+    [cost] = rates_between(earlier, Snapshot(2.0, programs=(ProgramRun(7, (), 1.0, 9),))).programs
+    assert (None, 0.0) == (cost.nanoseconds, cost.processor)
+
+
+def test_udp_is_not_reset_by_counts_of_what_it_does_not_tell() -> None:
+    dns = service(backend(1), endpoint="198.51.100.10:53/udp")
+    before, after = snapshot(1.0, dns, b1=(1, 10, 9)), snapshot(2.0, dns, b1=(8, 80, 0))
+    [rated] = rates_between(before, after).services
+    assert Rate(7.0, 560.0, None) == rated.rate
+
+
+def test_history_follows_backends_by_their_address_through_changes_of_id_and_order() -> None:
+    history = History()
+    first, second = backend(1), backend(2)
+    before = service(first, second)
+    after = service(backend(3, "10.0.0.2"), first)
+    for taken in (before, after):
+        history.record(rates_between(None, snapshot(1.0, taken)))
+    assert (0.0, 0.0) == history.packets(before.endpoint, second.address)
+    assert (0.0, 0.0) == history.packets(before.endpoint, first.address)
