@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test fuzz test-vm bench bench-check bench-ipvs lint format man lock clean
+.PHONY: help setup setup-dev demo test fuzz soak test-vm bench bench-check bench-ipvs lint format man lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -42,6 +42,10 @@ test: setup-dev ## run every test (asks for root)
 FRAMES ?= 1000000
 fuzz: setup-dev ## compare the program with its reference, FRAMES=1000000 (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m tests.fuzz --frames $(FRAMES)
+
+EVENTS ?= 5000
+soak: setup-dev ## let weeks of a daemon's life pass, EVENTS=5000 (asks for root; some forty minutes)
+	@$(AS_ROOT) $(BIN)/python -m tests.soak --events $(EVENTS)
 
 test-vm: setup-dev ## test what takes Debian's own kernel, in qemu (asks for root; some ten minutes)
 	@$(AS_ROOT) $(BIN)/python -m tests.vm -- python3 -m pytest -p no:cacheprovider tests/vm/inside
