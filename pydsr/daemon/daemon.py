@@ -9,7 +9,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydsr import __version__
@@ -17,6 +16,7 @@ from pydsr.configuration import Configuration
 from pydsr.daemon import configuring, watching
 from pydsr.daemon.configuring import Applied, Waiting
 from pydsr.daemon.events import Event, EventKind, EventLog
+from pydsr.daemon.exporter import Exporter
 from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.daemon.hook import Hook
 from pydsr.daemon.journal import log_event
@@ -29,10 +29,8 @@ from pydsr.daemon.supervision import Complaints, keep_running
 from pydsr.daemon.tracking import Tracker
 from pydsr.detachment import detach
 from pydsr.errors import BusyError, PydsrError
-from pydsr.serving.observer import Observer
 
 if TYPE_CHECKING:
-    from pydsr.serving.listening import Listen
     from pydsr.web.page import StatusPage
 
 _WAITING_SECONDS = 5.0
@@ -64,7 +62,6 @@ class Daemon:
         self._health = HealthKeeper(
             options.directory, self._events.record, self._statistics.hear_check
         )
-        self._observer = Observer(options.directory)
         self._hook = Hook(options.notify) if options.notify else None
         self._page = self._made_page()
         self._stop = asyncio.Event()
@@ -76,7 +73,7 @@ class Daemon:
     def _made_page(self) -> StatusPage | None:
         if self._options.web is None:
             return None
-        # Imported when it is used, as for metrics.
+        # Imported when it is used: a daemon that serves nothing does without a server in memory.
         from pydsr.web.page import StatusPage
 
         directory, listen = self._options.directory, self._options.web
@@ -97,7 +94,7 @@ class Daemon:
         if self._hook:
             tasks["notifying"] = self._hook.run
         if self._options.metrics:
-            tasks["serving metrics"] = partial(self._serve_metrics, self._options.metrics)
+            tasks["serving metrics"] = Exporter(self._options).run
         if self._page:
             tasks["serving the status page"] = self._page.run
         if self._manager.watchdog_seconds:
@@ -166,19 +163,11 @@ class Daemon:
     def _document(self) -> dict[str, Any]:
         """Return what metrics say of the daemon and of health, as JSON has it."""
         return {
+            "pid": os.getpid(),
             "health": self._health.document(),
             "waiting": self._waiting_backends(),
             **self._statistics.document(self._health.checked),
         }
-
-    async def _serve_metrics(self, listen: Listen) -> None:
-        # Imported when it is used: a daemon that serves nothing does without a server in memory.
-        from pydsr.metrics.exposition import serve_metrics
-
-        async def ask() -> dict[str, Any]:
-            return self._document()
-
-        await serve_metrics(self._observer, ask, partial(self._complaints.say, "metrics"), listen)
 
     # -- the file
 

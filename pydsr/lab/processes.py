@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydsr
+from pydsr.interpreter import PYTHON, environment
 
-PYTHON = (sys.executable, "-P", "-m")
-"""Runs a module of this package; ``-P`` keeps the working directory out of where it is sought."""
+__all__ = ["PYTHON", "ProcessRecords", "environment", "start_time"]
 
 _GRACE_SECONDS = 5.0
 
@@ -60,14 +58,6 @@ class ProcessRecords:
         for record in records:
             record.unlink(missing_ok=True)
         return len(running)
-
-
-def environment() -> dict[str, str]:
-    """Return an environment in which a lab's processes find this very package."""
-    package = str(Path(pydsr.__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([package, inherited]) if inherited else package
-    return {**os.environ, "PYTHONPATH": path}
 
 
 def start_time(pid: int) -> str:

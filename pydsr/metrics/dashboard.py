@@ -197,15 +197,14 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             plot("CPU per packet", _PER_PACKET, "{{instance}}", "s", of.PROGRAM_SECONDS.text, 8),
             plot(
                 "CPU of the daemon",
-                f"rate(process_cpu_seconds_total{{{_HERE}}}{_RATE})"
-                f" and on (instance) {of.UP}{{{_HERE}}}",
+                f"rate(pydsr_daemon_process_cpu_seconds_total{{{_HERE}}}{_RATE})",
                 "{{instance}}",
                 "percentunit",
                 width=8,
             ),
             plot(
                 "Memory of the daemon",
-                f"process_resident_memory_bytes{{{_HERE}}} and on (instance) {of.UP}{{{_HERE}}}",
+                f"pydsr_daemon_process_resident_memory_bytes{{{_HERE}}}",
                 "{{instance}}",
                 "bytes",
                 width=8,

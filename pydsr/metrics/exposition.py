@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
-from prometheus_client import PROCESS_COLLECTOR
+from prometheus_client import PROCESS_COLLECTOR, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
@@ -24,7 +24,7 @@ _FORMATS = ("text/plain", "application/openmetrics-text;version=1.0.0")
 
 
 class _Reading(Collector):
-    """The metrics of a view, and of this process."""
+    """The metrics of a view, and of the processes that serve them."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -32,6 +32,9 @@ class _Reading(Collector):
     def collect(self) -> Iterable[Family]:
         yield from families(self._view)
         yield from PROCESS_COLLECTOR.collect()
+        if self._view.daemon is not None:
+            pid = self._view.daemon["pid"]
+            yield from ProcessCollector("pydsr_daemon", lambda: pid, registry=None).collect()
 
 
 class _Page:
@@ -48,7 +51,7 @@ class _Page:
 
     async def _make(self) -> bytes:
         view = await self._look()
-        # Checks go on meanwhile: thousands of samples take a tenth of a second.
+        # Thousands of samples take a tenth of a second, in which others may want to connect.
         return await asyncio.to_thread(lambda: gzip.compress(self._encode(_Reading(view)), 1))
 
 

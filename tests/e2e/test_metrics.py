@@ -39,7 +39,12 @@ def kept(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     with keeping(lab, folder, file_of(), "--metrics", ADDRESS) as made:
         made.until("backend-unhealthy", SECOND)
         answers(lab, f"{VIP4}:{PORT}", 30)
+        assert eventually(lambda: is_served(lab, URL)), made.log
         yield made
+
+
+def is_served(lab: Lab, url: str) -> bool:
+    return lab.run("lb", ["curl", "--silent", url]).returncode == 0
 
 
 def scrape(lab: Lab, *options: str) -> Scrape:
@@ -148,7 +153,7 @@ def test_an_exporter_beside_it_tells_the_same_and_goes_on_without_it(lab: Lab, k
     url = f"http://{other}/metrics"
     command = [*PYTHON, "pydsr", "--bpffs", str(lab.bpffs), "exporter", "--listen", other]
     with running(lab, "lb", [*command, *kept.runtime]) as exporter:
-        assert eventually(lambda: lab.run("lb", ["curl", "-s", url]).returncode == 0)
+        assert eventually(lambda: is_served(lab, url))
         assert scrape(lab).names == Scrape.of(page(lab, url)).names
         kept.end(signal.SIGKILL)
         gone = until(lab, url, "pydsr_daemon_up", 0)

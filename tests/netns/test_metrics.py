@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,10 +141,16 @@ def test_a_killed_exporter_leaves_its_address_to_the_next(pydsr: Pydsr, tmp_path
             assert 0 == following.wait(10)
 
 
-def test_a_daemon_balances_though_its_metrics_cannot_be_served_yet(
+def exporter_of(daemon: subprocess.Popen[str]) -> int:
+    """Return the process id of the exporter that a daemon has started."""
+    (child,) = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+    return int(child)
+
+
+def test_a_daemon_balances_though_its_metrics_cannot_be_served(
     lb: Host, pydsr: Pydsr, tmp_path: Path
 ) -> None:
-    """It says so once, and serves them when the address is free."""
+    """It says so once, serves them when the address is free, and again when that was killed."""
     daemon = Daemon(pydsr, tmp_path)
     daemon.write(f"""\
 interfaces: [eth0]
@@ -152,18 +159,27 @@ services:
   - endpoint: {SERVICE}
     backends: [{BACKENDS[0]}]
 """)
-    with taken(lb):
-        process = daemon.start("--metrics", ADDRESS)
-        try:
-            assert eventually(lambda: "trying again" in daemon.log, 30)
+    with ExitStack() as stack:
+        with taken(lb):
+            process = stack.enter_context(daemon.running("--metrics", ADDRESS))
+            assert eventually(lambda: "has ended with status 1; trying again" in daemon.log)
             assert {BACKENDS[0]} == daemon.pydsr.addresses(SERVICE)
-        except BaseException:
-            process.kill()
-            raise
-    try:
-        assert until(lb, "pydsr_daemon_up", 1)
+        until(lb, "pydsr_daemon_up", 1)
         assert 1 == daemon.log.count(f"something else listens at {ADDRESS}")
+        os.kill(exporter_of(process), signal.SIGKILL)
+        assert eventually(lambda: scrape(lb) is None)
+        found = until(lb, "pydsr_daemon_up", 1)
+        assert found.value("pydsr_daemon_process_resident_memory_bytes")
         assert 0 == daemon.stop(process)
-    finally:
+        assert scrape(lb) is None
+
+
+def test_an_exporter_ends_with_its_daemon_however_that_ends(quick: Pydsr, tmp_path: Path) -> None:
+    """So that the next daemon's finds the address free."""
+    daemon = Daemon(quick, tmp_path)
+    daemon.write("services: []\n")
+    with daemon.running("--metrics", ADDRESS) as process:
+        until(quick.host, "pydsr_daemon_up", 1)
         process.kill()
         process.wait()
+        assert eventually(lambda: scrape(quick.host) is None)

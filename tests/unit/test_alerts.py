@@ -30,7 +30,7 @@ NAMES = {
     metric.name + suffix
     for metric in METRICS
     for suffix in (("_bucket", "_sum", "_count") if metric.kind is Kind.HISTOGRAM else ("",))
-}
+} | {f"pydsr_daemon_process_{name}" for name in ("cpu_seconds_total", "resident_memory_bytes")}
 BACKEND = 'instance="lb:9477",service="web",backend="b1"'
 OTHER = 'instance="lb:9477",service="web",backend="b2"'
 SERVICE = 'instance="lb:9477",service="web"'

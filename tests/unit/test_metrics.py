@@ -95,6 +95,7 @@ def backend_document(**found: Any) -> dict[str, Any]:
 def daemon_document(*backends: dict[str, Any], statistics: Statistics | None = None) -> Any:
     """Return what a daemon says, after it went through its socket."""
     document = {
+        "pid": 1,
         "health": {"services": [{"service": str(WEB), "backends": list(backends)}]},
         "waiting": 2,
         **(statistics or Statistics()).document({WEB}),
