@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test fuzz soak test-vm bench bench-check bench-ipvs lint format man lock clean
+.PHONY: docs help setup setup-dev demo test fuzz soak test-vm bench bench-check bench-ipvs lint format man lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -70,6 +70,9 @@ format: setup-dev ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(C_SOURCES)
+
+docs: setup-dev ## make the documentation as a site in build/site, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file packaging/mkdocs.yml
 
 man: setup ## write the manual pages into build/man
 	@$(BIN)/python -m docs.manual build/man

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,11 @@ def file_page(source: str) -> str:
     )
     page.section("KEYS")
     _keys(page, schema)
-    for name, shape in sorted(schema["$defs"].items()):
-        if "properties" in shape:
-            page.section(_title(name))
-            for paragraph in shape.get("description", "").split("\n\n"):
-                page.paragraph(" ".join(paragraph.split()))
-            _keys(page, shape)
+    for title, shape in shapes_of(schema):
+        page.section(title.upper())
+        for paragraph in shape.get("description", "").split("\n\n"):
+            page.paragraph(" ".join(paragraph.split()))
+        _keys(page, shape)
     page.section("EXAMPLES")
     page.verbatim(EXAMPLE.read_text(encoding="utf-8").splitlines())
     page.section("FILES")
@@ -42,11 +42,22 @@ def file_page(source: str) -> str:
     return str(page)
 
 
-def _title(name: str) -> str:
-    return name.removesuffix("Shape").upper().replace("CHECK", " CHECK")
+def shapes_of(schema: Schema) -> list[tuple[str, Schema]]:
+    """Return the mappings that a file is made of, each with its title."""
+    return [
+        (name.removesuffix("Shape").lower().replace("check", " check"), shape)
+        for name, shape in sorted(schema["$defs"].items())
+        if "properties" in shape
+    ]
 
 
 def _keys(page: Page, shape: Schema) -> None:
+    for key, words in described(shape):
+        page.item(key, words)
+
+
+def described(shape: Schema) -> Iterator[tuple[str, str]]:
+    """Walk the keys of a mapping, each with all that there is to say of it."""
     required = shape.get("required", [])
     for key, value in shape["properties"].items():
         words = [value.get("description", ""), _form(value)]
@@ -54,7 +65,7 @@ def _keys(page: Page, shape: Schema) -> None:
             words.append("Required.")
         elif value.get("default") not in (None, "", {}) and not isinstance(value["default"], dict):
             words.append(f"Default: {json.dumps(value['default'])}.")
-        page.item(key, " ".join(word for word in words if word))
+        yield key, " ".join(word for word in words if word)
 
 
 def _form(value: Schema) -> str:
