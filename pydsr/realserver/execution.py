@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydsr.realserver.facts import run_ip, write_setting
+from pydsr.realserver.facts import run_ip, run_program, write_setting
 from pydsr.realserver.steps import SetSysctl, Step
 
 
@@ -17,5 +17,8 @@ def execute(steps: Iterable[Step]) -> None:
     for step in steps:
         if isinstance(step, SetSysctl):
             write_setting(step.setting, step.value)
-        else:
-            run_ip(step.arguments)
+            continue
+        if step.makes_dummy:
+            # The kernel loads the module as well, which then makes a dummy0 that nobody asked for.
+            run_program("modprobe", "--quiet", "dummy", "numdummies=0")
+        run_ip(step.arguments)

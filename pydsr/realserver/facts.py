@@ -37,7 +37,7 @@ def run_ip(arguments: Iterable[str]) -> str:
         PermissionDeniedError: not privileged.
         EnvironmentCannotError: the kernel cannot, or there is no ``ip``.
     """
-    done = _run("ip", *arguments)
+    done = run_program("ip", *arguments)
     if done is None:
         raise EnvironmentCannotError("there is no `ip` command here", "install iproute2")
     if done.returncode == 0:
@@ -47,6 +47,22 @@ def run_ip(arguments: Iterable[str]) -> str:
     if "Operation not permitted" in reason:
         raise PermissionDeniedError(f"`{command}` is not permitted", "run as root (sudo)")
     raise EnvironmentCannotError(f"`{command}` fails: {reason}")
+
+
+def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+    """Run a program to its end, whatever that is; None where it is not installed."""
+    variables = environment()
+    path = shutil.which(program, path=variables["PATH"])
+    if path is None:
+        return None
+    return subprocess.run(
+        [path, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
+        env=variables,
+    )
 
 
 def read_facts() -> Facts:
@@ -144,13 +160,13 @@ def _own_address(facts: Facts) -> Address | None:
 
 
 def _takes(interface: str, own: Address) -> bool:
-    done = _run("ip", "route", "get", str(own), "from", _OUTSIDE, "iif", interface)
+    done = run_program("ip", "route", "get", str(own), "from", _OUTSIDE, "iif", interface)
     return done is not None and done.returncode == 0
 
 
 def _dropping_chains() -> tuple[str, ...]:
     """Return the chains of nftables that drop what comes in by default, if that can be read."""
-    done = _run("nft", "-json", "list", "chains")
+    done = run_program("nft", "-json", "list", "chains")
     if done is None or done.returncode != 0:
         return ()
     chains = [each["chain"] for each in json.loads(done.stdout)["nftables"] if "chain" in each]
@@ -158,20 +174,4 @@ def _dropping_chains() -> tuple[str, ...]:
         f"{chain['family']} {chain['table']} {chain['name']}"
         for chain in chains
         if (chain.get("hook"), chain.get("policy")) == ("input", "drop")
-    )
-
-
-def _run(program: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    """Run a program to its end; None where it is not installed."""
-    variables = environment()
-    path = shutil.which(program, path=variables["PATH"])
-    if path is None:
-        return None
-    return subprocess.run(
-        [path, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_SECONDS,
-        env=variables,
     )

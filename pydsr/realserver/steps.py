@@ -33,6 +33,11 @@ class Ip:
         """The command that does it."""
         return shlex.join(("ip", *self.arguments))
 
+    @property
+    def makes_dummy(self) -> bool:
+        """Whether it makes a dummy."""
+        return self.arguments[:2] == ("link", "add")
+
 
 Step = Union[SetSysctl, Ip]
 
