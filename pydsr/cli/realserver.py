@@ -58,7 +58,7 @@ def realserver() -> None:
       pydsr realserver setup 198.51.100.10 2001:db8::10
       pydsr realserver setup 198.51.100.10 --plan
       pydsr realserver setup 198.51.100.10 --device vip0 --interface eth1
-      pydsr realserver setup 198.51.100.10 --script networkd
+      pydsr realserver setup 198.51.100.10 --script networkd --output files
       pydsr realserver setup 198.51.100.10 --script ansible > realserver.yaml
     """
 )
@@ -83,6 +83,8 @@ def setup(
     wish = Wish.parse(vips, device, interfaces)
     if script:
         return _say(answers.scripted(wish, script, as_json, output))
+    if output:
+        raise InputError("--output takes --script", "say which files are to be written")
     return _say(answers.setup(wish, plan_only, as_json, records))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydsr import __version__
-from pydsr.errors import ExitStatus, PydsrError
+from pydsr.errors import ExitStatus, InputError, PydsrError
 from pydsr.realserver import answers
 from pydsr.realserver.answers import Answer
 from pydsr.realserver.files import FLAVOURS
@@ -63,6 +63,8 @@ def answer(given: argparse.Namespace) -> Answer:
         return answers.checked(wish, given.json)
     if given.script:
         return answers.scripted(wish, given.script, given.json, given.output)
+    if given.output:
+        raise InputError("--output takes --script", "say which files are to be written")
     return answers.setup(wish, given.plan, given.json, given.record_directory)
 
 

@@ -16,7 +16,7 @@ from pydsr.realserver import changing
 from pydsr.realserver.checking import Finding, check
 from pydsr.realserver.facts import read_facts
 from pydsr.realserver.files import as_stream, files
-from pydsr.realserver.planning import Plan
+from pydsr.realserver.planning import Plan, refuse_wrong_interfaces
 from pydsr.realserver.record_file import DIRECTORY
 from pydsr.realserver.values import Wish, parse_vip
 
@@ -40,6 +40,12 @@ def setup(
     wish: Wish, plan_only: bool = False, as_json: bool = False, directory: Path = DIRECTORY
 ) -> Answer:
     """Set this host up, and look whether it is as wished then.
+
+    Args:
+        wish: what the host is to be.
+        plan_only: whether to change nothing.
+        as_json: whether to answer in JSON.
+        directory: of the record of what is changed.
 
     Raises:
         PydsrError: it cannot be done; the host is as it was.
@@ -79,9 +85,11 @@ def checked(wish: Wish, as_json: bool = False) -> Answer:
     """Say what is not as wished on this host.
 
     Raises:
-        PydsrError: it cannot be read.
+        PydsrError: it cannot be read, or no host can be as wished.
     """
-    findings = check(wish, read_facts())
+    facts = read_facts()
+    refuse_wrong_interfaces(wish, facts)
+    findings = check(wish, facts)
     status = _status(findings)
     if as_json:
         document = {

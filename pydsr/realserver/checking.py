@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydsr.realserver.arp import ARP_RULES, REVERSE_PATH, leaking, remedies
 from pydsr.realserver.steps import SetSysctl, add_address, delete_address, make_dummy, set_link
-from pydsr.realserver.values import LOOPBACK, Address, Facts, Setting, Wish
+from pydsr.realserver.values import Address, Facts, Setting, Wish
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def check(wish: Wish, facts: Facts) -> list[Finding]:
     findings = list(_arp(facts)) if wish.of(4) else []
     # Before the addresses: where it is disabled, none can be added.
     findings += _ipv6(wish, facts) if wish.of(6) else []
+    findings += _device(wish, facts)
     for vip in wish.vips:
         findings += _address(vip, wish, facts)
     findings += _reverse_path(wish, facts) if wish.of(4) else []
@@ -54,6 +55,17 @@ def _arp(facts: Facts) -> Iterator[Finding]:
                 rule.leak,
                 tuple(SetSysctl(setting, rule.wanted).command for setting in settings),
             )
+
+
+def _device(wish: Wish, facts: Facts) -> Iterator[Finding]:
+    if wish.device not in facts.interfaces and not all(map(facts.holders, wish.vips)):
+        yield Finding(
+            True,
+            wish.device,
+            "is no device of this host",
+            "it is to have the VIPs, without announcing them",
+            (make_dummy(wish.device).command, set_link(wish.device, "up").command),
+        )
 
 
 def _address(vip: Address, wish: Wish, facts: Facts) -> Iterator[Finding]:
@@ -100,13 +112,10 @@ def _address(vip: Address, wish: Wish, facts: Facts) -> Iterator[Finding]:
 
 
 def _commands_to_add(vip: Address, wish: Wish, facts: Facts) -> tuple[str, ...]:
-    commands = []
     device = facts.interfaces.get(wish.device)
-    if device is None and wish.device != LOOPBACK:
-        commands.append(make_dummy(wish.device).command)
-    if device is None or not device.is_up:
-        commands.append(set_link(wish.device, "up").command)
-    return (*commands, add_address(vip, wish.device).command)
+    is_down = device is not None and not device.is_up
+    set_up = (set_link(wish.device, "up").command,) if is_down else ()
+    return (*set_up, add_address(vip, wish.device).command)
 
 
 def _reverse_path(wish: Wish, facts: Facts) -> Iterator[Finding]:

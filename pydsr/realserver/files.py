@@ -94,6 +94,7 @@ def _sh(wish: Wish) -> list[File]:
         lines.append((guard if is_own else "") + each.command)
     if wish.device != LOOPBACK:
         make = make_dummy(wish.device).command
+        lines.append("modprobe -q dummy numdummies=0 || :")
         lines.append(f"ip link show dev {wish.device} >/dev/null 2>&1 || {make}")
     lines.append(set_link(wish.device, "up").command)
     lines += [add_address(vip, wish.device, "replace").command for vip in wish.vips]

@@ -56,6 +56,7 @@ def plan_setup(wish: Wish, facts: Facts, record: Record) -> Plan:
     Raises:
         InputError, EnvironmentCannotError: it cannot be, as things are; nothing is to be done.
     """
+    refuse_wrong_interfaces(wish, facts)
     _refuse_what_cannot_be(wish, facts)
     sysctls = _sysctls(wish, facts)
     missing = [vip for vip in wish.vips if not facts.holders(vip)]
@@ -123,7 +124,12 @@ def plan_undo(vips: Iterable[Address], facts: Facts, record: Record) -> Plan:
     return Plan(tuple(steps), done, tuple(notes))
 
 
-def _refuse_what_cannot_be(wish: Wish, facts: Facts) -> None:
+def refuse_wrong_interfaces(wish: Wish, facts: Facts) -> None:
+    """Refuse a wish that no host with these interfaces can be.
+
+    Raises:
+        InputError: an interface is not there, or cannot have VIPs.
+    """
     for interface in wish.interfaces:
         if interface not in facts.interfaces:
             raise InputError(f"there is no interface {interface!r}", "`ip link` lists them")
@@ -134,6 +140,9 @@ def _refuse_what_cannot_be(wish: Wish, facts: Facts) -> None:
             "addresses",
             "use lo, or a name that no interface has for a dummy to be made",
         )
+
+
+def _refuse_what_cannot_be(wish: Wish, facts: Facts) -> None:
     for vip in wish.vips:
         for holder, assigned in facts.holders(vip):
             mend = delete_address(assigned, holder.name).command

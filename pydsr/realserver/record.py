@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from pydsr.realserver.values import Address, Assigned, Setting, parse_interface
+from pydsr.realserver.values import Address, Assigned, Setting
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,7 @@ class Record:
                 Setting.parse(path): Changed(int(changed["found"]), int(changed["set"]))
                 for path, changed in document["settings"].items()
             },
-            {
-                Assigned.parse(text): parse_interface(device)
-                for text, device in document["addresses"].items()
-            },
-            tuple(parse_interface(device) for device in document["created"]),
-            tuple(parse_interface(device) for device in document["raised"]),
+            {Assigned.parse(text): str(device) for text, device in document["addresses"].items()},
+            tuple(str(device) for device in document["created"]),
+            tuple(str(device) for device in document["raised"]),
         )

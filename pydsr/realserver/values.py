@@ -55,12 +55,12 @@ def parse_interface(text: str) -> str:
     Raises:
         InputError: no interface can have it.
     """
-    if not re.fullmatch(rf"[A-Za-z0-9_.:-]{{1,{_LONGEST_NAME}}}", text) or re.fullmatch(
+    if not re.fullmatch(rf"[A-Za-z0-9_.-]{{1,{_LONGEST_NAME}}}", text) or re.fullmatch(
         r"\.{1,2}|-.*|all|default", text
     ):
         raise InputError(
             f"{text!r} cannot be the name of an interface",
-            f"use up to {_LONGEST_NAME} letters, digits and _.:-",
+            f"use up to {_LONGEST_NAME} letters, digits and _.-",
         )
     return text
 

@@ -10,7 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -52,9 +52,9 @@ class System:
         """Run the one file as an isolated Python of the distribution does."""
         return self.root.attempt("/usr/bin/python3", "-I", _PYZ, *arguments)
 
-    def get_files(self, flavour: str) -> None:
+    def get_files(self, flavour: str, vips: Sequence[str] = VIPS) -> None:
         """Have the files of a flavour, as this machine's pydsr writes them."""
-        arguments = ("setup", *VIPS, "--interface", "eth0", "--script", flavour)
+        arguments = ("setup", *vips, "--interface", "eth0", "--script", flavour)
         done = self.backend.pydsr("realserver", *arguments, "--output", str(self.root.path("/")))
         assert 0 == done.status, done
 
@@ -157,18 +157,18 @@ chown -R systemd-network /run/systemd/netif
 
 
 def test_nmcli_tells_networkmanager_which_keeps_it(system: System) -> None:
-    system.get_files("nmcli")
-    script = system.root.path(SCRIPT)
-    subprocess.run(["shellcheck", script], check=True)
+    """At first a VIP of one version of IP, then both, and those again."""
     unmanaged = "[keyfile]\nunmanaged-devices=interface-name:eth0\n"
     system.root.path("/etc/NetworkManager/conf.d/eth0.conf").write_text(unmanaged)
     system.root.run("sh", "-ec", "mkdir -p /run/dbus; dbus-daemon --system --fork")
     with system.running("NetworkManager", "--no-daemon"):
         assert eventually(lambda: system.root.attempt("nmcli", "general").returncode == 0)
-        for _ in range(2):
+        for vips in ([VIP4], VIPS, VIPS):
+            system.get_files("nmcli", vips)
+            subprocess.run(["shellcheck", system.root.path(SCRIPT)], check=True)
             system.root.run(SCRIPT)
-            assert eventually(system.has_addresses)
-            system.assert_set_up()
+        assert eventually(system.has_addresses)
+        system.assert_set_up()
         kept = "/etc/NetworkManager/system-connections/pydsr-realserver.nmconnection"
         assert f"address1={VIP4}/32" in system.root.run("cat", kept)
 

@@ -381,10 +381,13 @@ def test_namespaces_do_not_see_each_others_records(backend: Backend) -> None:
         (["setup", "10.66.0.11"], 4, "10.66.0.11 is an address of eth0, which answers ARP"),
         (["setup", "fd66::11"], 4, "fd66::11 is an address of eth0, which answers neighbour"),
         (["setup", VIP4, "--script", "perl"], 2, "Invalid value for '--script'"),
+        (["setup", VIP4, "--output", "files"], 3, "--output takes --script"),
         (["undo"], 3, "undo takes VIPs, or --all"),
         (["undo", VIP4, "--all"], 3, "undo takes VIPs, or --all"),
         (["undo", "web"], 3, "'web' is not an IP address"),
         (["check"], 2, "Missing argument 'VIP...'"),
+        (["check", VIP4, "--device", "eth0"], 3, "eth0 cannot have a VIP"),
+        (["check", VIP4, "--interface", "eth9"], 3, "there is no interface 'eth9'"),
         (["check", "127.0.0.1"], 3, "'127.0.0.1' is a loopback address"),
     ],
 )

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydsr.errors import EnvironmentCannotError, InputError, PydsrError
 from pydsr.realserver.planning import Plan, plan_setup, plan_undo
 from pydsr.realserver.record import Record
-from pydsr.realserver.values import Facts, Interface, Wish, parse_vip
+from pydsr.realserver.steps import SetSysctl
+from pydsr.realserver.values import Facts, Interface, Setting, Wish, parse_vip
 from tests.unit.simulated_host import SimulatedHost, facts, interface, loopback
 
 ETH0 = interface("eth0", "10.0.0.11/24", "fd00::11/64")
@@ -199,6 +200,18 @@ def test_what_somebody_changed_after_setup_is_left_alone_and_named() -> None:
     ] == commands(undo)
 
 
+def test_undo_puts_back_what_the_last_setup_found_that_changed_it() -> None:
+    host, record = SimulatedHost(facts(ETH0)), Record()
+    for somebodys in (None, 3):
+        if somebodys is not None:
+            host.execute([SetSysctl(Setting(4, "all", "arp_ignore"), somebodys)])
+        plan = plan_setup(FOUR, host.facts, record)
+        host.execute(plan.steps)
+        record = plan.record
+    host.execute(plan_undo(FOUR.vips, host.facts, record).steps)
+    assert facts(ETH0, settings={"all.arp_ignore": 3}) == host.facts
+
+
 def test_a_dummy_with_an_address_of_somebody_else_stays() -> None:
     host = SimulatedHost(facts(ETH0))
     plan = plan_setup(Wish.parse(["fd00::80"], device="vip0"), host.facts, Record())
@@ -302,7 +315,8 @@ def test_a_vip_that_no_service_can_have_is_refused(vip: str, reason: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "-x", "a/b", "a b", "sixteen-letters.", "all", "default", "x;y", "ü"]
+    "name",
+    ["", ".", "..", "-x", "a/b", "a b", "sixteen-letters.", "all", "default", "x;y", "x:1", "ü"],
 )
 def test_a_name_that_no_interface_can_have_is_refused(name: str) -> None:
     for arguments in ({"device": name}, {"interfaces": [name]}):
