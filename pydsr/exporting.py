@@ -12,7 +12,7 @@ from pathlib import Path
 from pydsr.daemon.runtime import socket_path
 from pydsr.daemon.server import NoDaemonError, read_metrics
 from pydsr.daemon.supervision import Complaints
-from pydsr.errors import NotAttachedError
+from pydsr.errors import NotAttachedError, PydsrError
 from pydsr.metrics.exposition import serve_metrics
 from pydsr.metrics.families import Document
 from pydsr.serving.listening import Listen
@@ -40,6 +40,9 @@ async def export_metrics(directory: Path, runtime: Path, listen: Listen) -> None
         try:
             return await asyncio.to_thread(read_metrics, path)
         except NoDaemonError:
+            return None
+        except PydsrError as error:
+            complaints.say("daemon", error.message)
             return None
 
     with suppress(NotAttachedError):

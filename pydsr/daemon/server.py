@@ -183,10 +183,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def _document(path: Path, question: bytes) -> dict[str, Any]:
-    lines = _asked(path, question, _ASK_SECONDS)
     try:
-        document: dict[str, Any] = json.loads(next(lines, "{}"))
-    except TimeoutError:
+        # An answer that is cut off, as by the daemon's end, is no document.
+        document: dict[str, Any] = json.loads(next(_asked(path, question, _ASK_SECONDS), ""))
+    except (OSError, ValueError):
         raise NoDaemonError(
             f"the pydsr daemon at {path} does not answer", "its log may say why"
         ) from None

@@ -73,13 +73,16 @@ def stats(lab: Lab) -> dict[str, Any]:
 def test_counters_are_those_of_the_maps(lab: Lab, kept: Kept) -> None:
     """Packets, bytes and new flows of each backend, and packets by reason."""
     assert kept.process is not None
-    found, after = scrape(lab), stats(lab)
+    name = "pydsr_backend_new_flows_total"
+    # A page may be half a second old.
+    found = eventually(lambda: sum((now := scrape(lab)).series(name).values()) == 30 and now)
+    assert found
+    after = stats(lab)
     (service,) = after["services"]
     for backend in service["backends"]:
         labels = {"service": SERVICE, "backend": backend["address"]}
         for key in ("packets", "bytes", "new_flows"):
             assert backend[key] == found.value(f"pydsr_backend_{key}_total", **labels)
-    assert 30 == sum(found.series("pydsr_backend_new_flows_total").values())
     forwarded = found.value("pydsr_packets_total", reason="forwarded", verdict="tx")
     current = found.value("pydsr_packets_total", reason="forwarded_current", verdict="tx")
     assert (forwarded or 0) + (current or 0) > 0

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -30,7 +31,7 @@ from pydsr.daemon.reactions import (
     shape_of,
 )
 from pydsr.daemon.runtime import socket_path
-from pydsr.daemon.server import EventServer, read_events
+from pydsr.daemon.server import EventServer, NoDaemonError, read_events, read_metrics
 from pydsr.daemon.service_manager import ServiceManager
 from pydsr.daemon.supervision import keep_running
 from pydsr.daemon.watching import Settling, Stamp, stamp_of
@@ -405,3 +406,36 @@ def test_backends_that_do_not_answer_are_left_out_and_waited_for() -> None:
     assert [(answers,), (by_hand,)] == [service.backends for service in left.services]
     assert {one: (silent,)} == waiting_for(wanted, {ADDRESS})
     assert wanted == without(wanted, ())
+
+
+@pytest.mark.parametrize("answer", [b"", b'{"services": ['])
+def test_an_answer_that_is_cut_off_is_none(tmp_path: Path, answer: bytes) -> None:
+    """The daemon was killed while it answered."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(NoDaemonError, match="does not answer"):
+            read_metrics(path)
+        thread.join()
+
+
+def test_a_daemon_that_hangs_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection, as the kernel does for it, and says nothing."""
+    monkeypatch.setattr("pydsr.daemon.server._ASK_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen()
+        with pytest.raises(NoDaemonError, match="does not answer"):
+            read_metrics(tmp_path / "socket")
