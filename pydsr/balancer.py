@@ -298,12 +298,17 @@ class Balancer:
                 tidying.tidy(self._state, interrupted)
                 yield
 
-    def tidy(self) -> tidying.Tidied:
+    def tidy(self, plan_only: bool = False) -> tidying.Tidied:
         """Bring to rest the slots whose flows have all ended or are where new ones go.
 
         Every change begins with this.
+
+        Args:
+            plan_only: change nothing; say what would be.
         """
         with locked(self.directory):
+            if plan_only:
+                return tidying.tidy(self._state, interrupted=False, plan_only=True)
             follow_interfaces(self._state, self.directory)
             with self._state.changing() as interrupted:
                 return tidying.tidy(self._state, interrupted)

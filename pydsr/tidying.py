@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from pydsr.changes import Change, Impact
 from pydsr.flows import HANDSHAKE_SECONDS, FlowRecord, backends_by_slot
 from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
@@ -22,58 +23,76 @@ class Tidied:
     records_deleted: int = 0
     heads: tuple[ServiceHead, ...] = ()
 
+    @property
+    def impact(self) -> Impact:
+        """The same as what a command changes; no flow loses its backend."""
+        done = (
+            ("rest", f"{self.slots_rested} slots", self.slots_rested),
+            ("forget", f"{self.records_deleted} flow records", self.records_deleted),
+        )
+        return Impact(tuple(Change(action, what) for action, what, number in done if number))
 
-def tidy(state: State, interrupted: bool) -> Tidied:
+
+def tidy(state: State, interrupted: bool, plan_only: bool = False) -> Tidied:
     """Bring slots to rest, and forget records of the past and ids that were retired.
 
     Args:
         state: held by the lock.
         interrupted: a change before did not end, so everything is compared with the tables.
+        plan_only: change nothing; say what would be.
     """
     heads = state.heads()
-    if interrupted:
+    if interrupted and not plan_only:
         _recover(state, [state.whole(head) for head in heads])
     retired = list(state.backend_ids(StateNumber.RETIRED))
     changing = [state.whole(head) for head in heads if head.table.tracked_slots]
     if not (retired or changing or interrupted):
         return Tidied(heads=heads)
     now = monotonic_nanoseconds()
-    live, deleted = _live_records(state, changing, now)
-    pending = _live_pending(state, changing, now)
-    tracked: dict[int, Table] = {}
-    slots_rested = 0
-    for service in changing:
-        before = state.read_table(service.id)
-        if before is None:
-            continue
-        recorded = backends_by_slot(
-            flow for flow in (*live, *pending) if flow.service == service.id
-        )
-        rested = rested_table(before, recorded, now)
-        if rested is not before:
-            state.write_table(service.id, rested)
-            slots_rested += before.tracked_slots - rested.tracked_slots
-        tracked[service.id] = rested
+    live, dead = _sort_records(state, changing, now)
+    live_pending, dead_pending = _sort_pending(state, changing, now)
+    tables = _rested(state, changing, (*live, *live_pending), now)
+    # Nothing in a slot at rest would ever claim or replace what is pending.
+    past = [record for record in live if _is_at_rest(record, tables)]
+    past_pending = [flow for flow in live_pending if _is_at_rest(flow, tables)]
+    rested = {service: after for service, (before, after) in tables.items() if after is not before}
+    slots = sum(tables[each][0].tracked_slots - rested[each].tracked_slots for each in rested)
+    done = Tidied(slots, len(dead) + len(past), heads)
+    if plan_only:
+        return done
+    for service, table in rested.items():
+        state.write_table(service, table)
     # Only now: until its slot is at rest, a record is what keeps its flow in place.
-    for record in live:
-        table = tracked.get(record.service)
-        if table is not None and not table.previous[record.slot]:
-            state.delete_record(record)
-            deleted += 1
-    for flow in pending:
-        table = tracked.get(flow.service)
-        if table is not None and not table.previous[flow.slot]:
-            # Nothing in a slot at rest would ever claim or replace it.
-            state.delete_pending(flow)
+    for record in (*dead, *past):
+        state.delete_record(record)
+    for flow in (*dead_pending, *past_pending):
+        state.delete_pending(flow)
     for backend_id in retired:
         state.write_backend_state(backend_id, StateNumber.FREE)
-    return Tidied(slots_rested, deleted, state.heads() if slots_rested else heads)
+    return replace(done, heads=state.heads()) if slots else done
 
 
-def _live_records(
+def _rested(
+    state: State, services: Sequence[Service], flows: Sequence[FlowRecord], now: int
+) -> dict[int, tuple[Table, Table]]:
+    """Return the tables of services by id, as they are and with what can be at rest."""
+    tables = {}
+    for service in services:
+        before = state.read_table(service.id)
+        if before is not None:
+            recorded = backends_by_slot(flow for flow in flows if flow.service == service.id)
+            tables[service.id] = before, rested_table(before, recorded, now)
+    return tables
+
+
+def _is_at_rest(flow: FlowRecord, tables: Mapping[int, tuple[Table, Table]]) -> bool:
+    return flow.service in tables and not tables[flow.service][1].previous[flow.slot]
+
+
+def _sort_records(
     state: State, services: Sequence[Service], now: int
-) -> tuple[list[FlowRecord], int]:
-    """Return the records that still matter to services, and delete all others."""
+) -> tuple[list[FlowRecord], list[FlowRecord]]:
+    """Return the records that still matter to services, and all others."""
     idle = {service.id: service.learn_seconds for service in services}
     usable = {
         (service.id, backend.id)
@@ -81,26 +100,33 @@ def _live_records(
         for backend in service.backends
         if backend.state is not BackendState.DOWN
     }
-    live, deleted = [], 0
-    for record in list(state.flow_records()):
-        if (record.service, record.backend) in usable and record.is_live(now, idle[record.service]):
-            live.append(record)
-        else:
-            state.delete_record(record)
-            deleted += 1
-    return live, deleted
+
+    def matters(record: FlowRecord) -> bool:
+        is_usable = (record.service, record.backend) in usable
+        return is_usable and record.is_live(now, idle[record.service])
+
+    return _sort(state.flow_records(), matters)
 
 
-def _live_pending(state: State, services: Sequence[Service], now: int) -> list[FlowRecord]:
-    """Return the flows that may still proceed after their SYN, and delete all others."""
+def _sort_pending(
+    state: State, services: Sequence[Service], now: int
+) -> tuple[list[FlowRecord], list[FlowRecord]]:
+    """Return the flows that may still proceed after their SYN, and all others."""
     idle = {s.id: min(s.learn_seconds, HANDSHAKE_SECONDS) for s in services}
-    live = []
-    for flow in list(state.pending_flows()):
-        if flow.service in idle and flow.is_live(now, idle[flow.service]):
-            live.append(flow)
-        else:
-            state.delete_pending(flow)
-    return live
+    return _sort(
+        state.pending_flows(),
+        lambda flow: flow.service in idle and flow.is_live(now, idle[flow.service]),
+    )
+
+
+def _sort(
+    flows: Iterable[FlowRecord], matters: Callable[[FlowRecord], bool]
+) -> tuple[list[FlowRecord], list[FlowRecord]]:
+    kept: list[FlowRecord] = []
+    others: list[FlowRecord] = []
+    for flow in flows:
+        (kept if matters(flow) else others).append(flow)
+    return kept, others
 
 
 def _recover(state: State, services: Sequence[Service]) -> None:

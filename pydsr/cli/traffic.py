@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pydsr.cli.output import json_option, show
+from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.errors import InputError
 from pydsr.reasons import all_reasons
 
@@ -79,8 +79,9 @@ def top(directory: Path, once: bool, interval: float) -> None:
 
 
 @click.command()
+@plan_option
 @click.pass_obj
-def tidy(directory: Path) -> None:
+def tidy(directory: Path, plan_only: bool, as_json: bool) -> None:
     """Bring slots to rest whose flows have ended, and forget flows that have.
 
     Every change does this first; it is only of use by itself on a balancer that is seldom
@@ -89,9 +90,13 @@ def tidy(directory: Path) -> None:
     \b
     Examples:
       pydsr tidy
+      pydsr tidy --plan
     """
     from pydsr.balancer import Balancer
 
     with Balancer(directory) as balancer:
-        done = balancer.tidy()
+        done = balancer.tidy(plan_only)
+    if plan_only or as_json:
+        show_impact(done.impact, plan_only, as_json)
+        return
     click.echo(f"{done.slots_rested} slots brought to rest, {done.records_deleted} records deleted")
