@@ -43,8 +43,14 @@ def show(as_json: bool, document: Callable[[], Any], table: Callable[[], Rendera
     """Print a document or a table; only the one that is asked for is made."""
     if as_json:
         click.echo(json.dumps(document(), indent=2))
+        return
+    from pydsr.view.large import is_large, plain_lines
+
+    shown = table()
+    if is_large(shown):
+        click.echo("\n".join(plain_lines(shown)))
     else:
-        console().print(table())
+        console().print(shown)
 
 
 def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
@@ -57,7 +63,7 @@ def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
 
         show(
             as_json,
-            lambda: documents.plan_document(*parts) | {"notes": list(impact.notes)},
+            lambda: documents.plan_document(*parts, impact.notes),
             lambda: tables.plan_table(*parts),
         )
         return
