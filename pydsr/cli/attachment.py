@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pydsr.changes import Change, Impact
 from pydsr.cli.arguments import ATTACHED, INTERFACE
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.errors import ExitStatus
@@ -78,7 +79,13 @@ def attach(
     if plan_only:
         show_impact(attachment.plan_attach(directory, interfaces, options), plan_only, as_json)
         return
-    for one in attachment.attach(directory, interfaces, options):
+    done = attachment.attach(directory, interfaces, options)
+    if as_json:
+        actions = ("upgrade" if one.upgraded else "attach" for one in done)
+        names = (one.name for one in done)
+        show_impact(Impact(tuple(map(Change, actions, names))), plan_only, as_json)
+        return
+    for one in done:
         verb = "upgraded in place" if one.upgraded else "attached"
         click.echo(f"{one.name}: {verb}, {one.mode} mode, program {one.program_id}")
 
@@ -115,7 +122,12 @@ def detach(
     if plan_only:
         show_impact(detachment.plan_detach(directory, interfaces, purge), plan_only, as_json)
         return
-    for name in detachment.detach(directory, interfaces, purge):
+    names = detachment.detach(directory, interfaces, purge)
+    if as_json:
+        changes = (Change("detach", name) for name in names)
+        show_impact(Impact(tuple(changes)), plan_only, as_json)
+        return
+    for name in names:
         click.echo(f"{name}: detached")
 
 

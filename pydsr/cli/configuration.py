@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydsr.cli.arguments import runtime_option
+from pydsr.cli import known
+from pydsr.cli.arguments import Parsed, runtime_option
 from pydsr.cli.output import json_option, plan_option, show_impact
 from pydsr.errors import ExitStatus, InputError
 
@@ -137,17 +138,42 @@ def export(directory: Path) -> None:
 
 
 @click.command()
-def schema() -> None:
-    """Print the JSON Schema of the file, with which editors complete and check it.
+@click.option(
+    "--of",
+    "name",
+    type=Parsed("document", str, known.documents),
+    default="config",
+    show_default=True,
+    help="What it is of: config is the file, any other what --json prints of it.",
+)
+def schema(name: str) -> None:
+    """Print a JSON Schema: of the file, for editors, or of what --json prints, for scripts.
+
+    \b
+    Documents: status, services, backends, vips, acl, stats, reasons, explain, frame, packet, plan,
+    health, event. Keys may be added to them; those that are there stay.
 
     \b
     Examples:
       pydsr schema > pydsr.schema.json
+      pydsr schema --of stats
     Then begin the file with the line
       # yaml-language-server: $schema=pydsr.schema.json
     """
     import json
 
-    from pydsr.config.schema import json_schema
+    click.echo(json.dumps(_schema_of(name), indent=2))
 
-    click.echo(json.dumps(json_schema(), indent=2))
+
+def _schema_of(name: str) -> dict[str, Any]:
+    if name == "config":
+        from pydsr.config.schema import json_schema
+
+        return json_schema()
+    from pydsr.view.schemas import KINDS, document_schema
+
+    if name not in KINDS:
+        raise InputError(
+            f"there is no document {name!r}", f"name one of config, {', '.join(KINDS)}"
+        )
+    return document_schema(name)

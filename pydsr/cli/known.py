@@ -84,6 +84,14 @@ def reasons(_: click.Context) -> list[tuple[str, str]]:
     return [(reason.name, reason.text) for reason in all_reasons()]
 
 
+def documents(_: click.Context) -> list[tuple[str, str]]:
+    """Return what there are JSON Schemas of."""
+    from pydsr.view.schemas import KINDS
+
+    described = [(name, kind.commands) for name, kind in KINDS.items()]
+    return [("config", "the configuration file"), *described]
+
+
 @contextmanager
 def _state(context: click.Context) -> Iterator[State]:
     from pydsr.kernel.state import State

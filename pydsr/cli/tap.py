@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pydsr.cli.arguments import REASON
+from pydsr.cli.output import json_option
 from pydsr.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write pcapng there, with what became of each packet as its comment; - for stdout.",
 )
+@json_option
 @click.pass_obj
 def tap(
     directory: Path,
@@ -44,10 +47,13 @@ def tap(
     reasons: tuple[str, ...],
     sample: int,
     path: Path | None,
+    as_json: bool,
 ) -> None:
     """Show packets as they come in, with verdict, reason and backend.
 
     Nothing becomes of packets that would not have become of them anyway. Ctrl-C ends it.
+    With --json each
+    packet is one line.
 
     \b
     Examples:
@@ -57,13 +63,15 @@ def tap(
       pydsr tap --sample 1000 -w capture.pcapng
       pydsr tap -w - | tshark -r - -T fields -e frame.comment
     """
+    if as_json and path is not None:
+        raise click.UsageError("-w writes pcapng: leave --json out.")
     from pydsr.tap import Tap, TapOptions, interface_names
 
     # `timeout 60 pydsr tap` ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     running = Tap(directory, TapOptions(count, sample, reasons, drops))
     names = interface_names(directory)
-    with _taker(path, names) as take:
+    with _taker(path, names, as_json) as take:
         try:
             running.run(take, lambda: click.echo(f"capturing on {', '.join(names)}", err=True))
         except KeyboardInterrupt:
@@ -78,12 +86,15 @@ def tap(
 
 
 @contextmanager
-def _taker(path: Path | None, interfaces: list[str]) -> Iterator[Callable[[TappedPacket], None]]:
+def _taker(
+    path: Path | None, interfaces: list[str], as_json: bool
+) -> Iterator[Callable[[TappedPacket], None]]:
     """Have what shows packets on the terminal, or writes them to a file."""
-    from pydsr.view.capture import CaptureFile, line
+    from pydsr.view.capture import CaptureFile, line, packet_document
 
     if path is None:
-        yield lambda packet: click.echo(line(packet))
+        shown = (lambda packet: json.dumps(packet_document(packet))) if as_json else line
+        yield lambda packet: click.echo(shown(packet))
         return
     try:
         file = click.open_file(str(path), "wb")

@@ -328,6 +328,6 @@ def json_schema() -> dict[str, Any]:
     entry["items"] = {"anyOf": [entry["items"], {"$ref": "#/$defs/Check"}]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "pydsr configuration",
         **schema,
+        "title": "pydsr configuration",
     }

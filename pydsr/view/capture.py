@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dpkt import Error, UnpackError, ethernet, icmp, icmp6, ip, ip6, sctp, tcp, udp
 from dpkt.pcapng import (
@@ -26,6 +26,9 @@ from dpkt.pcapng import (
 
 from pydsr.model import IPAddress
 from pydsr.tapped import TappedPacket
+
+if TYPE_CHECKING:
+    from pydsr.view.document_types import PacketDocument
 
 _IF_NAME = 2  # an option of an interface (pcapng, section 4.2)
 _LITTLE = sys.byteorder == "little"
@@ -56,6 +59,21 @@ def line(packet: TappedPacket) -> str:
         f"{clock}.{nanoseconds // 1_000:06d} {packet.interface} {summary(packet.frame)}, "
         f"{packet.frame_bytes} bytes: {outcome(packet)}"
     )
+
+
+def packet_document(packet: TappedPacket) -> PacketDocument:
+    """Return the document of a packet; ``time`` is seconds since the epoch."""
+    return {
+        "time": packet.time / 1_000_000_000,
+        "interface": packet.interface,
+        "flow": summary(packet.frame),
+        "length": packet.frame_bytes,
+        "verdict": packet.verdict,
+        "reason": packet.reason,
+        "backend": None if packet.backend is None else str(packet.backend),
+        "mac": None if packet.mac is None else str(packet.mac),
+        "egress": packet.egress or None,
+    }
 
 
 def summary(frame: bytes) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydsr.acl import Rules, scope_name, sort_key
 from pydsr.features import FeatureUse, names
@@ -26,6 +26,20 @@ from pydsr.model import (
 )
 from pydsr.reasons import Reason
 from pydsr.stats import backend_counters, service_counters
+
+if TYPE_CHECKING:
+    from pydsr.view.document_types import (
+        BackendsDocument,
+        CountersDocument,
+        ExplanationDocument,
+        PlanDocument,
+        ReasonDocument,
+        ScopeDocument,
+        ServiceDocument,
+        StatsDocument,
+        StatusDocument,
+        VipDocument,
+    )
 
 Document = dict[str, Any]
 
@@ -64,9 +78,9 @@ class Explanation(Protocol):
     @property
     def mac(self) -> MacAddress | None: ...  # noqa: D102 - its name says it
     @property
-    def verdict(self) -> str: ...  # noqa: D102 - its name says it
+    def verdict(self) -> str | None: ...  # noqa: D102 - its name says it
     @property
-    def reason(self) -> str: ...  # noqa: D102 - its name says it
+    def reason(self) -> str | None: ...  # noqa: D102 - its name says it
     @property
     def slot(self) -> int | None: ...  # noqa: D102 - its name says it
     @property
@@ -95,7 +109,7 @@ def status_document(
     backends: int,
     layout_version: int,
     features: FeatureUse,
-) -> Document:
+) -> StatusDocument:
     """Return the document of ``status``; ``services`` and ``backends`` are how many there are."""
     return {
         "interfaces": [
@@ -111,7 +125,7 @@ def status_document(
     }
 
 
-def services_document(services: Sequence[Service]) -> list[Document]:
+def services_document(services: Sequence[Service]) -> list[ServiceDocument]:
     """Return the document of ``services list``; ``backends`` is how many, ``learn`` in seconds."""
     return [
         {
@@ -135,7 +149,7 @@ def services_document(services: Sequence[Service]) -> list[Document]:
 
 def backends_document(
     services: Sequence[Service], interface_names: Mapping[int, str]
-) -> list[Document]:
+) -> list[BackendsDocument]:
     """Return the document of ``backends list``.
 
     Args:
@@ -164,7 +178,7 @@ def backends_document(
     ]
 
 
-def stats_document(snapshot: Snapshot) -> Document:
+def stats_document(snapshot: Snapshot) -> StatsDocument:
     """Return the document of ``stats``; ``time`` is monotonic seconds, for rates of two of them."""
     return {
         "time": snapshot.time,
@@ -190,8 +204,12 @@ def stats_document(snapshot: Snapshot) -> Document:
 
 
 def plan_document(
-    changes: Sequence[Change], slots_moved: int, slots: int, flows_moved: int = 0
-) -> Document:
+    changes: Sequence[Change],
+    slots_moved: int,
+    slots: int,
+    flows_moved: int = 0,
+    notes: Sequence[str] = (),
+) -> PlanDocument:
     """Return the document of ``--plan`` and ``diff``.
 
     Args:
@@ -199,6 +217,7 @@ def plan_document(
         slots_moved: how many slots get another owner.
         slots: how many slots the services concerned have in all.
         flows_moved: how many recorded flows lose their backend.
+        notes: what differs and is left alone.
     """
     return {
         "changes": [
@@ -213,24 +232,25 @@ def plan_document(
         "slots_moved": slots_moved,
         "slots": slots,
         "flows_moved": flows_moved,
+        "notes": list(notes),
     }
 
 
-def explain_document(explanation: Explanation, interface: str | None = None) -> Document:
+def explain_document(explanation: Explanation, interface: str | None = None) -> ExplanationDocument:
     """Return the document of ``explain``; the packet would leave by the interface."""
     return {
         "service": _text(explanation.service),
         "backend": _text(explanation.backend),
         "mac": _text(explanation.mac),
-        "verdict": str(explanation.verdict),
-        "reason": str(explanation.reason),
+        "verdict": _text(explanation.verdict),
+        "reason": _text(explanation.reason),
         "slot": explanation.slot,
         "vlan": format_tags(explanation.tags) or None,
         "interface": interface,
     }
 
 
-def reasons_document(reasons: Sequence[Reason]) -> list[Document]:
+def reasons_document(reasons: Sequence[Reason]) -> list[ReasonDocument]:
     """Return the document of ``stats --explain``: every way out of the program."""
     return [
         {"reason": reason.name, "verdict": reason.verdict, "text": reason.text}
@@ -238,7 +258,7 @@ def reasons_document(reasons: Sequence[Reason]) -> list[Document]:
     ]
 
 
-def rules_document(rules: Mapping[Endpoint | None, Rules]) -> list[Document]:
+def rules_document(rules: Mapping[Endpoint | None, Rules]) -> list[ScopeDocument]:
     """Return the document of ``acl list``: rules in the order of their sources."""
     return [
         {
@@ -252,7 +272,7 @@ def rules_document(rules: Mapping[Endpoint | None, Rules]) -> list[Document]:
     ]
 
 
-def vips_document(vips: Sequence[Vip]) -> list[Document]:
+def vips_document(vips: Sequence[Vip]) -> list[VipDocument]:
     """Return the document of ``vips list``."""
     return [
         {
@@ -264,7 +284,7 @@ def vips_document(vips: Sequence[Vip]) -> list[Document]:
     ]
 
 
-def _counters(counters: Counters) -> Document:
+def _counters(counters: Counters) -> CountersDocument:
     return {
         "packets": counters.packets,
         "bytes": counters.bytes,

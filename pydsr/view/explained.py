@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pydsr.captures import CapturedFrame
 from pydsr.view.capture import summary
-from pydsr.view.documents import Document, Explanation, explain_document
+from pydsr.view.documents import Explanation, explain_document
 from pydsr.view.tables import explain_table
 
-_NO_ANSWER = {"service": None, "backend": None, "mac": None, "verdict": None, "reason": None}
-_NO_ANSWER |= {"slot": None, "vlan": None, "interface": None}
+if TYPE_CHECKING:
+    from pydsr.view.document_types import FrameDocument
+
+
+class _NoAnswer:
+    """The explanation of a frame that the program cannot be asked about."""
+
+    service = backend = mac = verdict = reason = slot = None
+    tags = ()
+
+
+_NO_ANSWER = _NoAnswer()
 
 
 @dataclass(frozen=True)
@@ -33,15 +44,14 @@ class ExplainedFrame:
     note: str = ""
 
 
-def frame_document(frame: ExplainedFrame) -> Document:
+def frame_document(frame: ExplainedFrame) -> FrameDocument:
     """Return the document of a frame; ``time`` is seconds since the epoch."""
-    told = explain_document(frame.answer, frame.interface) if frame.answer else _NO_ANSWER
     return {
         "number": frame.captured.number,
         "time": frame.captured.time,
         "flow": summary(frame.captured.frame),
         "length": frame.captured.length,
-        **told,
+        **explain_document(frame.answer or _NO_ANSWER, frame.interface),
         "note": frame.note or None,
     }
 

@@ -189,7 +189,7 @@ def explain_table(explanation: Explanation, interface: str | None = None) -> Ren
         ("service", explanation.service, "bold"),
         ("verdict", verdict, _VERDICT_STYLES.get(verdict, "")),
         ("reason", explanation.reason, ""),
-        ("why", _meanings().get(explanation.reason), ""),
+        ("why", _meanings().get(str(explanation.reason)), ""),
         ("backend", explanation.backend, "bold"),
         ("mac", explanation.mac, ""),
         ("interface", _segment(interface, explanation.tags), ""),

@@ -18,6 +18,7 @@ from scapy.utils import PcapNgWriter, wrpcap
 
 from pydsr.errors import ExitStatus
 from tests.netns.command import Done, Pydsr
+from tests.netns.daemons import START_SECONDS
 from tests.netns.hosts import BACKENDS, Host, eventually, made_directory, made_wire
 
 VIP, VIP6, CLIENT = "10.66.0.80", "fd66::80", "10.66.0.2"
@@ -135,7 +136,7 @@ def test_real_traffic_as_tapped_is_explained_as_it_was_handled(
             peer.attempt("ping", "-c", "1", "-W", "1", "-q", VIP6)
             return tap.poll() is not None
 
-        assert eventually(ended)
+        assert eventually(ended, START_SECONDS)
     comments = peer.run("tshark", "-r", str(path), "-T", "fields", "-e", "frame.comment")
     told = lines(pydsr.ok("explain", "--pcap", str(path), "--json"))
     handled = [line.partition(",")[0] for line in comments.splitlines()]

@@ -95,6 +95,7 @@ MAY_IMPORT = {
         "pydsr.model",
         "pydsr.reasons",
         "pydsr.stats",
+        "pydsr.view.document_types",
     },
     "pydsr.web.attention": {"pydsr.model"},
     "pydsr.web.documents": {
@@ -147,9 +148,16 @@ BELONGS_TO = {
     },
     "click": {"pydsr.cli"},
     "prometheus_client": {"pydsr.metrics"},
-    "pydantic": {"pydsr.config", "pydsr.health.models", "pydsr.shapes"},
+    "pydantic": {
+        "pydsr.config",
+        "pydsr.health.models",
+        "pydsr.shapes",
+        "pydsr.view.document_types",
+        "pydsr.view.schemas",
+    },
     "pydantic_core": {"pydsr.config", "pydsr.health.validation"},
     "rich": {"pydsr.cli", "pydsr.view"},
+    "typing_extensions": {"pydsr.view.document_types"},
     "yaml": {"pydsr.config"},
 }
 """The packages that may import a third party's; there are no others."""

@@ -513,6 +513,7 @@ def test_the_plan_document_keeps_numbers_and_writes_values_as_text() -> None:
         "slots_moved": 1,
         "slots": 2,
         "flows_moved": 0,
+        "notes": [],
     }
 
 

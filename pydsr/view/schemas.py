@@ -1,0 +1,49 @@
+"""The JSON Schemas of what ``--json`` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pydsr.view import document_types as types
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@dataclass(frozen=True)
+class DocumentKind:
+    """A kind of document.
+
+    Attributes:
+        shape: its type; of one line, where a command prints documents line by line.
+        commands: what prints it.
+    """
+
+    shape: Any
+    commands: str
+
+
+KINDS = {
+    "status": DocumentKind(types.StatusDocument, "pydsr status --json"),
+    "services": DocumentKind(list[types.ServiceDocument], "pydsr services list --json"),
+    "backends": DocumentKind(list[types.BackendsDocument], "pydsr backends list --json"),
+    "vips": DocumentKind(list[types.VipDocument], "pydsr vips list --json"),
+    "acl": DocumentKind(list[types.ScopeDocument], "pydsr acl list --json"),
+    "stats": DocumentKind(types.StatsDocument, "pydsr stats --json"),
+    "reasons": DocumentKind(list[types.ReasonDocument], "pydsr stats --explain --json"),
+    "explain": DocumentKind(types.ExplanationDocument, "pydsr explain ENDPOINT --json"),
+    "frame": DocumentKind(types.FrameDocument, "pydsr explain --hex or --pcap, with --json"),
+    "packet": DocumentKind(types.PacketDocument, "pydsr tap --json"),
+    "plan": DocumentKind(types.PlanDocument, "pydsr diff --json, and --json of what changes"),
+    "health": DocumentKind(types.HealthDocument, "pydsr health --json"),
+    "event": DocumentKind(types.EventDocument, "pydsr events --json, and --notify"),
+}
+"""By the name that ``pydsr schema`` calls them by."""
+
+
+def document_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a kind of document."""
+    schema = TypeAdapter(KINDS[name].shape).json_schema()
+    return {"$schema": _DIALECT, **schema, "title": f"pydsr {name}"}
