@@ -151,7 +151,7 @@ class _Asking:
 
     def tell_of_macs(self) -> None:
         """Say what to do about frames that were for others."""
-        if self.reasons["not_our_mac"]:
+        if self.reasons["not_our_mac"] and not self.to_us:
             click.echo(
                 "pydsr: note: not_our_mac is what was sent to the MAC of none of the attached "
                 "interfaces; --to-us takes it as if it was",
