@@ -15,8 +15,8 @@ from pydsr.serving.sharing import FRESH_SECONDS, Shared
 class Observer:
     """Reads a balancer's maps, in a thread, one reading at a time.
 
-    The balancer is opened once, and again where its pins were removed and made anew. What is open
-    is closed with the observer.
+    The balancer stays open from one to the next, and is opened anew after an error. What is open is
+    closed with the observer.
 
     Args:
         directory: of the pins; there need be none yet.
@@ -27,7 +27,6 @@ class Observer:
         self._directory = directory
         self._reading = Shared(lambda: asyncio.to_thread(self._read), fresh_seconds)
         self._balancer: Balancer | None = None
-        self._identity: tuple[int, int] | None = None
 
     async def snapshot(self) -> Snapshot:
         """Return all counters as they are now, or were a moment ago.
@@ -40,35 +39,22 @@ class Observer:
 
     def _read(self) -> Snapshot:
         try:
-            return self._opened().snapshot()
+            if self._balancer is None:
+                self._balancer = Balancer(self._directory)
+            return self._balancer.snapshot()
         except PydsrError:
             self._close()
             raise
         except OSError as error:
             self._close()
             # It is taken off in this very moment.
-            if not self._pins_identity():
+            if not (self._directory / "settings").exists():
                 raise not_attached(self._directory) from None
             raise EnvironmentCannotError(
                 f"the balancer in {self._directory} cannot be read: {error.strerror}"
             ) from None
 
-    def _opened(self) -> Balancer:
-        identity = self._pins_identity()
-        if self._balancer is None or identity != self._identity:
-            self._close()
-            self._balancer, self._identity = Balancer(self._directory), identity
-        return self._balancer
-
     def _close(self) -> None:
         if self._balancer is not None:
             self._balancer.close()
             self._balancer = None
-
-    def _pins_identity(self) -> tuple[int, int] | None:
-        """Return what tells these pins from others at the same place; None where there are none."""
-        try:
-            found = (self._directory / "settings").stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
