@@ -23,7 +23,7 @@ setup: $(READY) ## install what is missing on Debian or Ubuntu, and make .venv/b
 setup-dev: $(READY_DEV) ## the same with what tests, linters and benchmarks take
 	@:
 
-SET_UP_BY := packaging/setup.sh requirements.lock pyproject.toml pydsr/maglev.c
+SET_UP_BY := packaging/setup.sh requirements.lock pyproject.toml packaging/native.py $(wildcard pydsr/*.c)
 
 $(READY): $(SET_UP_BY)
 	@packaging/setup.sh

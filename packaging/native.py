@@ -1,4 +1,4 @@
-"""Builds pydsr/maglev.c where there is a compiler: without it, tables are made thirty times slower.
+"""Builds the loops in C where there is a compiler: without it, tables are made thirty times slower.
 
 A hook of hatchling, called for wheels and for editable installations.
 """
@@ -12,8 +12,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("pydsr/maglev.c")
-LIBRARY = Path("pydsr/_maglev.so")
+SOURCES = (Path("pydsr/maglev.c"), Path("pydsr/slots.c"))
+LIBRARY = Path("pydsr/_native.so")
 OPTIONS = ("-O2", "-shared", "-fPIC", "-ffreestanding", "-nostdlib", "-Wall", "-Wextra")
 
 
@@ -28,9 +28,8 @@ class NativeBuildHook(BuildHookInterface[Any]):
             self.app.display_warning("no C compiler: the tables of pydsr are made in Python")
             return
         root = Path(self.root)
-        subprocess.run(
-            [compiler, *OPTIONS, "-o", str(root / LIBRARY), str(root / SOURCE)], check=True
-        )
+        sources = [str(root / source) for source in SOURCES]
+        subprocess.run([compiler, *OPTIONS, "-o", str(root / LIBRARY), *sources], check=True)
         build_data["artifacts"].append(str(LIBRARY))
         build_data["pure_python"] = False
         build_data["infer_tag"] = True

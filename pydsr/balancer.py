@@ -208,8 +208,8 @@ class Balancer:
     def change_several(self, edits: Mapping[Endpoint, Edit]) -> None:
         """Change the backends of several services under one lock; those not there are left out.
 
-        What it means for traffic is not said: to count the slots that move takes half as long
-        as the change.
+        What it means for traffic is not said: to count the slots that move takes as long as to
+        make the tables.
 
         Raises:
             InputError: backends that cannot be.
@@ -222,12 +222,14 @@ class Balancer:
                 for service in services
                 if service is not None
             ]
-            self._revise(targets, plan_only=False)
+            self._revise(targets, plan_only=False, counts_moves=False)
 
-    def _revise(self, targets: Sequence[Target], plan_only: bool) -> list[Revision]:
+    def _revise(
+        self, targets: Sequence[Target], plan_only: bool, *, counts_moves: bool = True
+    ) -> list[Revision]:
         vips = {endpoint.address for endpoint in self._state.endpoints()}
         network = Network(self.interfaces())
-        revisions = plan_revisions(self._state, targets, network, vips)
+        revisions = plan_revisions(self._state, targets, network, vips, counts_moves=counts_moves)
         plan = Plan([one for one in revisions if one.changes])
         missing_features(self._state, plan.features)
         if not plan_only and plan.revisions:

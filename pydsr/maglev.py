@@ -139,6 +139,9 @@ def _fill_table(walks: list[tuple[int, int]], turns: array[int], size: int) -> a
 
 def _with_ids(pattern: array[int], ids: Sequence[int]) -> array[int]:
     """Return the table of a pattern with the ids of owners in their places."""
+    named = native.name_owners(pattern, ids)
+    if named is not None:
+        return named
     if len(ids) > _BYTE_VALUES:
         return array("H", map(ids.__getitem__, pattern))
     # Byte for byte: translating a pattern is a hundred times faster than looking each slot up.

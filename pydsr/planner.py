@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
+from pydsr import slots
 from pydsr.changes import Change
 from pydsr.errors import InputError
 from pydsr.model import (
@@ -236,6 +237,4 @@ def check_options(endpoint: Endpoint, options: ServiceOptions) -> None:
 
 def slots_moved(before: Table, after: Table) -> int:
     """Return how many slots give their new flows to another backend than before."""
-    return sum(
-        1 for old, new in zip(before.current, after.current, strict=True) if old != new and old != 0
-    )
+    return slots.count_moved(before.current, after.current)

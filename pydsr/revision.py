@@ -50,8 +50,9 @@ class Revision:
         placed: the backends with where their frames go.
         ids: the id of each backend.
         members: what its table is to be made of.
-        before: its table; None for a service that is new.
-        after: the table that follows; None where it is made when it is written, or stays.
+        changes_table: whether it gets another table, which is made when it is written.
+        slots_moved: how many slots, or what hashes to them, give their flows to another backend;
+            0 where that was not asked for.
         flows_moved: recorded flows that lose their backend.
         changes: what is done.
     """
@@ -61,8 +62,8 @@ class Revision:
     placed: tuple[PlacedBackend, ...]
     ids: Mapping[IPAddress, int]
     members: tuple[TableMember, ...]
-    before: Table | None
-    after: Table | None
+    changes_table: bool
+    slots_moved: int
     flows_moved: int
     changes: tuple[Change, ...]
 
@@ -78,32 +79,20 @@ class Revision:
         return present is not None and present.options != self.service.options
 
     @property
-    def slots_moved(self) -> int:
-        """How many slots, or what hashes to them, give their flows to another backend."""
-        present = self.target.present
-        if present is None or self.before is None:
-            return 0
-        if planner.moves_flows(present.options, self.service.options):
-            return self.before.size - self.before.current.count(0)
-        return planner.slots_moved(self.before, self.after) if self.after else 0
-
-    @property
     def features(self) -> Feature:
         """What it takes of the program."""
         used = features_of(self.service)
         return used | Feature.VLAN if any(one.place.tags for one in self.placed) else used
 
-    def table(self) -> Table:
-        """Return the table that follows."""
-        if self.after is not None:
-            return self.after
-        before = self.before or empty_table(self.service.table_size)
+    def table(self, state: State) -> Table:
+        """Return the table that follows the one that a state has."""
+        before = None if self.is_new else state.read_table(self.service.id)
         return _following(before, self.members, self.service)
 
 
-def _following(before: Table, members: tuple[TableMember, ...], service: Service) -> Table:
+def _following(before: Table | None, members: tuple[TableMember, ...], service: Service) -> Table:
     return following_table(
-        before,
+        before or empty_table(service.table_size),
         members,
         monotonic_nanoseconds(),
         service.learn_seconds * _NANOSECONDS,
@@ -127,7 +116,12 @@ def refuse_local_vips(endpoints: Collection[Endpoint]) -> None:
 
 
 def plan_revisions(
-    state: State, targets: Sequence[Target], network: Network, vips: Collection[IPAddress]
+    state: State,
+    targets: Sequence[Target],
+    network: Network,
+    vips: Collection[IPAddress],
+    *,
+    counts_moves: bool = True,
 ) -> list[Revision]:
     """Find out how targets can be reached; nothing is changed.
 
@@ -136,6 +130,8 @@ def plan_revisions(
         targets: of services, each once.
         network: that the balancer is on.
         vips: all there are to be.
+        counts_moves: whether to find out how many slots and flows move, for which each table is
+            made once more.
 
     Raises:
         InputError: backends that cannot be, or more of something than fit.
@@ -153,6 +149,7 @@ def plan_revisions(
             target.present.id if target.present else next(service_ids),
             places,
             ids,
+            counts_moves,
         )
         for target, places, ids in zip(targets, placed, backend_ids, strict=True)
     ]
@@ -211,6 +208,7 @@ def _plan(
     service_id: int,
     placed: Sequence[PlacedBackend],
     ids: Mapping[IPAddress, int],
+    counts_moves: bool,
 ) -> Revision:
     present, wanted = target.present, target.wanted
     service = replace(
@@ -221,20 +219,42 @@ def _plan(
         for item in target.desired
     )
     changes = planner.backend_changes(service, target.desired, [one.place for one in placed])
-    before = after = None
     if present is None:
         changes = (add_change(service.endpoint, service.options), *changes)
-    else:
-        before = state.read_table(service_id) or empty_table(state.table_size)
-        options = planner.option_changes(service.endpoint, present.options, service.options)
-        changes = (*options, *changes)
-        settles = service.options.one_packet and not before.is_at_rest
-        if settles or set(members) != set(before.members):
-            after = _following(before, members, service)
-    flows_moved = _flows_moved(state, present, members) if present else 0
+        return Revision(target, service, tuple(placed), ids, members, True, 0, 0, changes)
+    options = planner.option_changes(service.endpoint, present.options, service.options)
+    settles = service.options.one_packet and bool(present.slots_changing)
+    changes_table = settles or set(members) != {
+        TableMember(one.id, layout.pack_address(one.address), one.weight, one.state)
+        for one in present.backends
+    }
+    slots_moved = flows_moved = 0
+    if counts_moves:
+        slots_moved = _slots_moved(state, present, service, members if changes_table else None)
+        flows_moved = _flows_moved(state, present, members)
     return Revision(
-        target, service, tuple(placed), ids, members, before, after, flows_moved, changes
+        target,
+        service,
+        tuple(placed),
+        ids,
+        members,
+        changes_table,
+        slots_moved,
+        flows_moved,
+        (*options, *changes),
     )
+
+
+def _slots_moved(
+    state: State, present: Service, service: Service, members: tuple[TableMember, ...] | None
+) -> int:
+    """Return how many slots give their flows away; no members where the table stays."""
+    if planner.moves_flows(present.options, service.options):
+        return sum(backend.slots for backend in present.backends)
+    before = state.read_table(service.id) if members is not None else None
+    if before is None or members is None:
+        return 0
+    return planner.slots_moved(before, _following(before, members, service))
 
 
 def _flows_moved(state: State, present: Service, members: Sequence[TableMember]) -> int:
@@ -254,9 +274,9 @@ def write_backends_and_tables(state: State, revisions: Sequence[Revision]) -> No
         _write_places(state, revision)
     state.write_backends([one for revision in revisions for one in _new_backends(revision)])
     state.write_tables(
-        (revision.service.id, revision.table())
+        (revision.service.id, revision.table(state))
         for revision in revisions
-        if revision.is_new or revision.after is not None
+        if revision.changes_table
     )
     for revision in revisions:
         # Flow records follow only now, since the slots have new owners by then.

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from pydsr import maglev
+from pydsr import maglev, slots
 from pydsr.errors import InputError
 from pydsr.maglev import NO_BACKEND
 from pydsr.model import BackendState
-
-LOOK_UP_ONLY = 0xFFFF
-"""In place of a previous backend: flows have records, and there are no older ones to learn."""
-
 
 MIN_TABLE_SIZE = 251
 
@@ -68,7 +64,7 @@ class Table:
         """Return how many slots are not at rest."""
         if self.is_at_rest:
             return 0
-        return self.size - self.previous.count(NO_BACKEND)
+        return self.size - slots.count(self.previous, NO_BACKEND)
 
     @property
     def is_at_rest(self) -> bool:
@@ -97,7 +93,7 @@ def check_table_size(size: int) -> None:
 
 def empty_table(size: int) -> Table:
     """Return the table of a service without backends."""
-    return Table((), array("H", bytes(2 * size)), array("H", bytes(2 * size)))
+    return Table((), slots.at_rest(size), slots.at_rest(size))
 
 
 def following_table(
@@ -124,7 +120,7 @@ def following_table(
     ]
     current = maglev.build_table(takes_flows, table.size)
     owned = maglev.shares_of(takes_flows, table.size)
-    previous = array("H", bytes(2 * table.size))
+    previous = slots.at_rest(table.size)
     if not keeps_connections:
         return Table(tuple(members), current, previous, owned=owned)
     if not table.members and table.is_at_rest:
@@ -133,33 +129,10 @@ def following_table(
 
     keeping = {member.id for member in members if member.keeps_flows}
     learning = now < table.learn_until
-
-    def slots() -> Iterator[tuple[int, int, int]]:
-        return zip(current, table.current, table.previous, strict=True)
-
-    # Slots are many, what may happen to one is little.
-    kept = {slot: _previous_after(*slot, learning, keeping) for slot in set(slots())}
-    previous = array("H", map(kept.__getitem__, slots()))
-    learns_anew = bool(set(kept.values()) - {NO_BACKEND, LOOK_UP_ONLY})
+    previous, learns_anew = slots.follow(current, table.current, table.previous, keeping, learning)
     # Never earlier than before: slots that still learn from an earlier change go on.
     learn_until = max(now + learn_nanoseconds if learns_anew else 0, table.learn_until)
     return Table(tuple(members), current, previous, learn_until, owned)
-
-
-def _previous_after(
-    owner: int, old_owner: int, old_previous: int, learning: bool, keeping: Collection[int]
-) -> int:
-    """Return the previous backend of one slot after a change: where its oldest flows are."""
-    if learning and old_previous not in (NO_BACKEND, LOOK_UP_ONLY):
-        # Flows not seen since before the earlier change are still with its previous owner;
-        # those of the owner since have records.
-        oldest = old_previous
-    else:
-        # At rest all flows, and after learning all without a record, are the owner's.
-        oldest = old_owner
-    if oldest in keeping and oldest != owner:
-        return oldest
-    return NO_BACKEND if old_previous == NO_BACKEND else LOOK_UP_ONLY
 
 
 def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int) -> Table:
@@ -175,12 +148,7 @@ def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int
     """
     keeping = {member.id for member in table.members if member.keeps_flows}
     learning = now < table.learn_until
-    previous = array("H", table.previous)
-    for slot, (owner, older) in enumerate(zip(table.current, table.previous, strict=True)):
-        if older == NO_BACKEND or (learning and older != LOOK_UP_ONLY):
-            continue
-        if not any(b != owner and b in keeping for b in recorded.get(slot, ())):
-            previous[slot] = NO_BACKEND
-    if previous == table.previous:
+    previous, rested = slots.rest(table.current, table.previous, recorded, keeping, learning)
+    if not rested:
         return table
     return Table(table.members, table.current, previous, table.learn_until, table.owned)

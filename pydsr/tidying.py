@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pydsr.changes import Change, Impact
@@ -51,42 +51,60 @@ def tidy(state: State, interrupted: bool, plan_only: bool = False) -> Tidied:
     now = monotonic_nanoseconds()
     live, dead = _sort_records(state, changing, now)
     live_pending, dead_pending = _sort_pending(state, changing, now)
-    tables = _rested(state, changing, (*live, *live_pending), now)
-    # Nothing in a slot at rest would ever claim or replace what is pending.
-    past = [record for record in live if _is_at_rest(record, tables)]
-    past_pending = [flow for flow in live_pending if _is_at_rest(flow, tables)]
-    rested = {service: after for service, (before, after) in tables.items() if after is not before}
-    slots = sum(tables[each][0].tracked_slots - rested[each].tracked_slots for each in rested)
-    done = Tidied(slots, len(dead) + len(past), heads)
+    rest = _Rest(state, changing, (*live, *live_pending), now)
+    if plan_only:
+        for _ in rest.tables():
+            pass
+    else:
+        state.write_tables(rest.tables())
+    past = [record for record in live if rest.has(record)]
+    done = Tidied(rest.slots, len(dead) + len(past), heads)
     if plan_only:
         return done
-    for service, table in rested.items():
-        state.write_table(service, table)
     # Only now: until its slot is at rest, a record is what keeps its flow in place.
     for record in (*dead, *past):
         state.delete_record(record)
-    for flow in (*dead_pending, *past_pending):
+    # Nothing in a slot at rest would ever claim or replace what is pending.
+    for flow in (*dead_pending, *filter(rest.has, live_pending)):
         state.delete_pending(flow)
     for backend_id in retired:
         state.write_backend_state(backend_id, StateNumber.FREE)
-    return replace(done, heads=state.heads()) if slots else done
+    return replace(done, heads=state.heads()) if rest.slots else done
 
 
-def _rested(
-    state: State, services: Sequence[Service], flows: Sequence[FlowRecord], now: int
-) -> dict[int, tuple[Table, Table]]:
-    """Return the tables of services by id, as they are and with what can be at rest."""
-    tables = {}
-    for service in services:
-        before = state.read_table(service.id)
-        if before is not None:
-            recorded = backends_by_slot(flow for flow in flows if flow.service == service.id)
-            tables[service.id] = before, rested_table(before, recorded, now)
-    return tables
+class _Rest:
+    """The slots of services that come to rest, and flows that are in such slots.
 
+    Tables are made one after the other, as they are written: together they would be large.
+    """
 
-def _is_at_rest(flow: FlowRecord, tables: Mapping[int, tuple[Table, Table]]) -> bool:
-    return flow.service in tables and not tables[flow.service][1].previous[flow.slot]
+    def __init__(
+        self, state: State, services: Sequence[Service], flows: Iterable[FlowRecord], now: int
+    ) -> None:
+        self.slots = 0
+        self._state = state
+        self._now = now
+        self._flows: dict[int, list[FlowRecord]] = {service.id: [] for service in services}
+        for flow in flows:
+            self._flows[flow.service].append(flow)
+        self._at_rest: set[tuple[int, int]] = set()
+
+    def tables(self) -> Iterator[tuple[int, Table]]:
+        """Make the tables that are to replace others, by service."""
+        for service_id, flows in self._flows.items():
+            before = self._state.read_table(service_id)
+            if before is None:
+                continue
+            rested = rested_table(before, backends_by_slot(flows), self._now)
+            found = {flow.slot for flow in flows if not rested.previous[flow.slot]}
+            self._at_rest |= {(service_id, slot) for slot in found}
+            if rested is not before:
+                self.slots += before.tracked_slots - rested.tracked_slots
+                yield service_id, rested
+
+    def has(self, flow: FlowRecord) -> bool:
+        """Return whether the slot of a flow is at rest, once all tables were made."""
+        return (flow.service, flow.slot) in self._at_rest
 
 
 def _sort_records(

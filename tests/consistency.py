@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from pydsr.model import BackendState
+from pydsr.slots import LOOK_UP_ONLY
 from pydsr.table import (
-    LOOK_UP_ONLY,
     Table,
     TableMember,
     empty_table,

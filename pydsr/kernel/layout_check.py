@@ -10,7 +10,7 @@ from pydsr.features import Feature
 from pydsr.kernel import layout
 from pydsr.maglev import NO_BACKEND
 from pydsr.service_index import BUCKET_BITS, VIP_BITS
-from pydsr.table import LOOK_UP_ONLY
+from pydsr.slots import LOOK_UP_ONLY
 
 _SAME_NAMES = (
     "LAYOUT_VERSION",
@@ -24,7 +24,7 @@ _SAME_NAMES = (
     "NO_SLOT",
 )
 _OTHERS = (
-    ("LOOK_UP_ONLY", "table.py: LOOK_UP_ONLY", LOOK_UP_ONLY),
+    ("LOOK_UP_ONLY", "slots.py: LOOK_UP_ONLY", LOOK_UP_ONLY),
     ("NO_BACKEND", "maglev.py: NO_BACKEND", NO_BACKEND),
     ("INDEX_BUCKET_BITS", "service_index.py: BUCKET_BITS", BUCKET_BITS),
     ("INDEX_VIP_BITS", "service_index.py: VIP_BITS", VIP_BITS),

@@ -370,7 +370,8 @@ class State:
             )
             for weight, _, backend_id, state in head.rows()
         )
-        return Table(members, current, previous, head.learn_until)
+        owned = {backend_id: slots for _, slots, backend_id, _ in head.rows()}
+        return Table(members, current, previous, head.learn_until, owned)
 
     def write_table(self, service_id: int, table: Table) -> None:
         """Replace a service's table by one map update."""

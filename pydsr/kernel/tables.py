@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ctypes import c_uint32
@@ -18,14 +18,18 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from pydsr import slots
 from pydsr.kernel import layout, libbpf
 from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.maps import create_table_map
 from pydsr.table import Table
 
-_TABLES_AT_ONCE = 128
-"""Each is an open descriptor until it is named; a process may have 1024 by default."""
+_TABLES_AT_FIRST, _TABLES_AT_ONCE = 8, 128
+"""How many are named by one call: few at first, so that these are in place early, and then more.
+
+Each is an open descriptor until it is named; a process may have 1024 by default.
+"""
 
 _ENOTSUPP = 524
 """Of linux/errno.h: Linux before 5.19 has no batches of maps of maps."""
@@ -107,29 +111,40 @@ class Tables:
         raw = self._load(service_id)
         if raw is None:
             return None
-        slots = array("H", bytes(raw.slots))
-        return _head_of(raw), slots[0::2], slots[1::2]
+        return _head_of(raw), *slots.part(raw.slots, self._size)
 
     def write(self, tables: Iterable[tuple[int, Table]]) -> None:
-        """Replace the tables of services, by id: each in one step for the packets meanwhile."""
-        left = iter(tables)
-        while batch := list(islice(left, _TABLES_AT_ONCE)):
-            self._write_batch(batch)
+        """Replace the tables of services, by id: each in one step for the packets meanwhile.
 
-    def _write_batch(self, batch: Sequence[tuple[int, Table]]) -> None:
-        keys = (c_uint32 * len(batch))(*(service_id for service_id, _ in batch))
+        Args:
+            tables: made as they are asked for, they need not all be there at once.
+        """
+        left, most = iter(tables), _TABLES_AT_FIRST
         with ExitStack() as open_maps:
-            inner = [open_maps.enter_context(create_table_map(self._size)) for _ in batch]
-            for fd, (_, table) in zip(inner, batch, strict=True):
-                libbpf.map_update(fd, c_uint32(0), self._pack(table))
-            numbers = (c_uint32 * len(batch))(*(fd.number for fd in inner))
-            try:
-                libbpf.map_update_batch(self._fd, keys, numbers, len(batch))
-            except OSError as error:
-                if error.errno != _ENOTSUPP:
-                    raise
-                for key, number in zip(keys, numbers, strict=True):
-                    libbpf.map_update(self._fd, c_uint32(key), c_uint32(number))
+            while batch := {
+                service_id: open_maps.enter_context(self._made(table))
+                for service_id, table in islice(left, most)
+            }:
+                self._name(batch)
+                open_maps.close()
+                most = min(2 * most, _TABLES_AT_ONCE)
+
+    def _made(self, table: Table) -> Descriptor:
+        """Return a map with a table, which nothing uses yet."""
+        made = create_table_map(self._size)
+        libbpf.map_update(made, c_uint32(0), self._pack(table))
+        return made
+
+    def _name(self, made: Mapping[int, Descriptor]) -> None:
+        keys = (c_uint32 * len(made))(*made)
+        numbers = (c_uint32 * len(made))(*(fd.number for fd in made.values()))
+        try:
+            libbpf.map_update_batch(self._fd, keys, numbers, len(made))
+        except OSError as error:
+            if error.errno != _ENOTSUPP:
+                raise
+            for key, number in zip(keys, numbers, strict=True):
+                libbpf.map_update(self._fd, c_uint32(key), c_uint32(number))
 
     def _pack(self, table: Table) -> Any:
         owned = table.slots_by_backend()
@@ -137,18 +152,11 @@ class Tables:
             _MEMBER.pack(member.weight, owned[member.id], member.id, STATE_NUMBERS[member.state])
             for member in table.members
         )
-        raw = bytearray(ctypes.sizeof(self._type))
+        raw = self._type()
         head = _HEAD.pack(table.learn_until, len(table.members), table.tracked_slots)
-        raw[: len(head) + len(members)] = head + members
-        start = self._type.slots.offset
-        end = start + 4 * self._size
-        owners = [table.current] if table.is_at_rest else [table.current, table.previous]
-        for position, numbers in enumerate(owners):
-            octets = numbers.tobytes()
-            # Octet by octet: three times faster than by numbers of two.
-            for octet in range(2):
-                raw[start + 2 * position + octet : end : 4] = octets[octet::2]
-        return (ctypes.c_char * len(raw)).from_buffer(raw)
+        ctypes.memmove(ctypes.addressof(raw), head + members, len(head) + len(members))
+        slots.join(table.current, table.previous, raw.slots)
+        return raw
 
     def delete(self, service_ids: Sequence[int]) -> None:
         """Delete the tables of services, by id."""

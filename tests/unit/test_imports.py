@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "pydsr.reasons": {"pydsr.sources"},
     "pydsr.model": {"pydsr.errors"},
     "pydsr.stats": {"pydsr.errors", "pydsr.model"},
-    "pydsr.table": {"pydsr.errors", "pydsr.maglev", "pydsr.model"},
+    "pydsr.slots": {"pydsr.maglev", "pydsr.native"},
+    "pydsr.table": {"pydsr.errors", "pydsr.maglev", "pydsr.model", "pydsr.slots"},
     "pydsr.changes": set(),
     "pydsr.features": {"pydsr.errors", "pydsr.model"},
     "pydsr.segments": {"pydsr.model"},
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "pydsr.service_index": set(),
     "pydsr.frames": {"pydsr.model"},
     "pydsr.hexdump": {"pydsr.errors"},
-    "pydsr.planner": {"pydsr.changes", "pydsr.errors", "pydsr.model", "pydsr.table"},
+    "pydsr.planner": {"pydsr.changes", "pydsr.errors", "pydsr.model", "pydsr.slots", "pydsr.table"},
     "pydsr.configuration": {
         "pydsr.acl",
         "pydsr.changes",

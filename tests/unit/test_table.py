@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from pydsr.model import BackendState
-from pydsr.table import LOOK_UP_ONLY, Table, TableMember, empty_table, following_table, rested_table
+from pydsr.slots import LOOK_UP_ONLY
+from pydsr.table import Table, TableMember, empty_table, following_table, rested_table
 from tests.consistency import FLOWS, LEARN, Model, Step, Wait, Witness, run, steps
 
 SIZE = 251

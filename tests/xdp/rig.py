@@ -39,7 +39,8 @@ from pydsr.model import (
     parse_address,
 )
 from pydsr.reasons import all_reasons
-from pydsr.table import LOOK_UP_ONLY, Table, TableMember
+from pydsr.slots import LOOK_UP_ONLY
+from pydsr.table import Table, TableMember
 
 TABLE_SIZE = 1009
 SEED = 0x0123456789ABCDEF

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pydsr.kernel.layout import StateNumber
-from pydsr.table import LOOK_UP_ONLY
+from pydsr.slots import LOOK_UP_ONLY
 from tests.xdp.rig import Rig
 from tests.xdp.stories import CURRENT, PREVIOUS, RECORDED, STORIES, Story
 from tests.xdp.world import HOUR, VIP4, forwarded, tcp4

@@ -11,7 +11,7 @@ from scapy.layers.l2 import Ether
 
 from pydsr.acl import Action
 from pydsr.model import Affinity, ServiceOptions, Unserved
-from pydsr.table import LOOK_UP_ONLY
+from pydsr.slots import LOOK_UP_ONLY
 from tests.xdp.rig import BALANCER_MAC, ELSEWHERE, NOWHERE, Rig, mac_of
 
 Packet = Any
