@@ -69,9 +69,14 @@ class Forwarder:
 
     def load_for_tc(self) -> int:
         """Load the same as a classifier of tc; its descriptor lives as long as this object."""
-        from bcc import BPF
-
-        return int(self._compiled.load_func("bench_tc", BPF.SCHED_CLS).fd)
+        self._classifier = libbpf.program_load(
+            "bench_tc",
+            self._compiled["bench_tc"],
+            0,
+            program.LICENCE,
+            libbpf.PROG_TYPE_CLASSIFIER,
+        )
+        return self._classifier.number
 
 
 def load_swap() -> Descriptor:

@@ -29,6 +29,7 @@ from pydsr.daemon.supervision import Complaints, keep_running
 from pydsr.daemon.tracking import Tracker
 from pydsr.detachment import detach
 from pydsr.errors import BusyError, PydsrError
+from pydsr.kernel.program import compile_apart
 
 if TYPE_CHECKING:
     from pydsr.web.page import StatusPage
@@ -109,6 +110,7 @@ class Daemon:
             BusyError: another daemon runs for these pins.
             PydsrError: the file cannot be applied.
         """
+        compile_apart()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)

@@ -42,6 +42,7 @@ MAP_TYPE_RINGBUF = 27
 MAP_FLAG_NO_PREALLOC = 1 << 0
 MAP_FLAG_MMAPABLE = 1 << 10
 
+PROG_TYPE_CLASSIFIER = 3
 PROG_TYPE_XDP = 6
 PROG_FLAG_XDP_HAS_FRAGS = 1 << 5
 ATTACH_TYPE_XDP = 37
@@ -319,8 +320,10 @@ class RingBuffer:
             self._reader = None
 
 
-def program_load(name: str, instructions: bytes, flags: int, licence: str) -> Descriptor:
-    """Load an XDP program.
+def program_load(
+    name: str, instructions: bytes, flags: int, licence: str, kind: int = PROG_TYPE_XDP
+) -> Descriptor:
+    """Load a program.
 
     Raises:
         VerifierError: refused; carries the verifier's log.
@@ -329,14 +332,14 @@ def program_load(name: str, instructions: bytes, flags: int, licence: str) -> De
     load.argtypes = [c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p]
     options = ProgramLoadOptions(
         sz=ctypes.sizeof(ProgramLoadOptions),
-        expected_attach_type=ATTACH_TYPE_XDP,
+        expected_attach_type=ATTACH_TYPE_XDP if kind == PROG_TYPE_XDP else 0,
         prog_flags=flags,
     )
 
     def attempt() -> int:
         return int(
             load(
-                PROG_TYPE_XDP,
+                kind,
                 name.encode(),
                 licence.encode(),
                 instructions,

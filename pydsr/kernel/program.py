@@ -2,24 +2,29 @@
 
 bcc is used for its compiler only. Maps are given to the program as descriptors, and the
 instructions are loaded by libbpf, since bcc cannot set program flags.
+
+A process that has had bcc compile keeps 100 MB and more for as long as it lives. That is nothing to
+a command; a daemon has it done by :func:`compile_apart`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
+import importlib.util
+import json
 import os
+import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydsr.errors import EnvironmentCannotError, InternalError, PermissionDeniedError
 from pydsr.features import Feature
-from pydsr.kernel import libbpf
+from pydsr.interpreter import PYTHON, environment
+from pydsr.kernel import compiler, libbpf
 from pydsr.kernel.layout_check import static_assertions
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.maps import TAP_PROGRAM_MAP, create_program_map
@@ -27,6 +32,18 @@ from pydsr.sources import xdp_directory
 
 LICENCE = "Dual MIT/GPL"
 _UAPI = Path("/usr/include")
+_COMPILER = (*PYTHON, "pydsr.kernel.compiler")
+
+Compiled = Mapping[str, bytes]
+"""The instructions of a source, by function."""
+
+_is_apart = False
+
+
+def compile_apart() -> None:
+    """From now on, compile in processes of their own, which takes a tenth of a second more."""
+    global _is_apart
+    _is_apart = True
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ def compile_balancer(
     seed: int,
     features: Feature,
     constants: Mapping[str, str] | None = None,
-) -> Any:
+) -> Compiled:
     """Compile the data plane.
 
     Args:
@@ -78,9 +95,6 @@ def compile_balancer(
         seed: the 64-bit key of the hash.
         features: the parts to compile in.
         constants: more definitions.
-
-    Returns:
-        bcc's module; :func:`load_function` takes programs out of it.
     """
     return compile_source(
         xdp_directory() / "pydsr.c",
@@ -104,18 +118,15 @@ def balancer_definitions(
     ]
 
 
-def compile_source(source: Path, definitions: list[str], appended: str = "") -> Any:
+def compile_source(source: Path, definitions: list[str], appended: str = "") -> Compiled:
     """Compile a C file with bcc.
 
     Args:
         source: the file; its folder is searched for headers.
         definitions: compiler flags.
         appended: C text compiled after it.
-
-    Returns:
-        bcc's module; :func:`load_function` takes programs out of it.
     """
-    bcc = _import_bcc()
+    _check_bcc()
     _raise_memlock_limit()
     flags = [
         # bcc brings its own copy of this header; the shim tree has no other.
@@ -132,7 +143,11 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
     with _kernel_shim():
         try:
             text = f"{source.read_text(encoding='utf-8')}\n{appended}"
-            return bcc.BPF(text=text.encode(), cflags=flags)
+            return (
+                _instructions_apart(text, flags)
+                if _is_apart
+                else compiler.instructions_of(text, flags)
+            )
         except Exception as error:  # noqa: BLE001 - bcc raises nothing narrower
             raise InternalError(
                 f"{source.name} does not compile with this bcc: {error}",
@@ -140,15 +155,23 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
             ) from None
 
 
-def load_function(compiled: Any, name: str) -> Descriptor:
-    """Load one program of a compiled module, fit for frames in several buffers (jumbo MTUs)."""
-    module, encoded = compiled.module, name.encode()
-    lib = _import_bcc().lib
-    start = lib.bpf_function_start(module, encoded)
-    size = lib.bpf_function_size(module, encoded)
-    if not start or not size:
+def _instructions_apart(text: str, flags: list[str]) -> Compiled:
+    done = subprocess.run(
+        _COMPILER,
+        input=json.dumps({"text": text, "flags": flags}),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    return {name: bytes.fromhex(octets) for name, octets in json.loads(done.stdout).items()}
+
+
+def load_function(compiled: Compiled, name: str) -> Descriptor:
+    """Load one function as a program, fit for frames in several buffers (jumbo MTUs)."""
+    instructions = compiled.get(name)
+    if not instructions:
         raise InternalError(f"the compiled program has no function {name}")
-    instructions = ctypes.string_at(start, size)
     try:
         return libbpf.program_load(name, instructions, libbpf.PROG_FLAG_XDP_HAS_FRAGS, LICENCE)
     except libbpf.VerifierError as error:
@@ -162,16 +185,13 @@ def load_function(compiled: Any, name: str) -> Descriptor:
         ) from None
 
 
-def _import_bcc() -> Any:
-    try:
-        import bcc
-    except ImportError:
+def _check_bcc() -> None:
+    if importlib.util.find_spec("bcc") is None:
         raise EnvironmentCannotError(
             "the Python package bcc is not here",
             "apt install python3-bpfcc, and use the system's python3 or a venv of it made "
             "with --system-site-packages",
-        ) from None
-    return bcc
+        )
 
 
 def _raise_memlock_limit() -> None:

@@ -58,6 +58,8 @@ def test_it_applies_its_file_and_leaves_the_data_plane_running(daemon: Daemon, p
         assert {A, B} == daemon.pydsr.addresses(SERVICE)
         assert 0 == daemon.pydsr("diff", str(daemon.file)).status
         assert peer.pings(VIP)
+        # It has had its program compiled, and not kept the compiler.
+        assert "libLLVM" not in Path(f"/proc/{process.pid}/maps").read_text()
         assert 0 == daemon.stop(process)
     assert {"eth0": "native"} == daemon.pydsr.modes()
     assert peer.pings(VIP)
