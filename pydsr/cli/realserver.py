@@ -41,7 +41,17 @@ def _record_option(command: click.decorators.FC) -> click.decorators.FC:
     )(command)
 
 
-@click.group(help=HELP["realserver"])
+@click.group(
+    help=HELP["realserver"]
+    + """
+
+    \b
+    Examples:
+      pydsr realserver setup 198.51.100.10
+      pydsr realserver check 198.51.100.10
+      pydsr realserver standalone -o realserver.pyz
+    """
+)
 def realserver() -> None:
     """Group what is done on backends."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = Answer(messages=("interrupted",), status=ExitStatus.INTERRUPTED)
     for message in said.messages:
         sys.stderr.write(f"{message}\n")
-    sys.stdout.write(said.output)
+    try:
+        sys.stdout.write(said.output)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough of it; nothing may be flushed into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return said.status
 
 

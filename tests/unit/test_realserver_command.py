@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -90,6 +91,17 @@ def test_the_one_file_runs_alone(tmp_path: Path) -> None:
     command = ["/usr/bin/python3", "-I", str(file), "setup", "10.0.0.80", "--script", "networkd"]
     alone = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "Address=10.0.0.80/32" in alone.stdout.splitlines()
+
+
+def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "realserver.pyz"
+    file.write_bytes(archive())
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = ["/usr/bin/python3", "-I", str(file), "setup", "10.0.0.80", "--script", "sh"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (0, "") == (done.returncode, done.stderr)
 
 
 @pytest.mark.parametrize(
