@@ -59,8 +59,9 @@ class System:
         assert 0 == done.status, done
 
     def set_sysctls(self) -> None:
-        """Set sysctls as the system does when it starts."""
-        self.root.run("/lib/systemd/systemd-sysctl")
+        """Set sysctls of the network as the system does when it starts."""
+        # Others belong to this machine as well.
+        self.root.run("/lib/systemd/systemd-sysctl", "--prefix=/net")
 
     def settings(self) -> dict[str, str]:
         """Return the sysctls that matter."""
