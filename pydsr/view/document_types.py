@@ -321,3 +321,60 @@ class EventDocument(TypedDict):
     cause: str
     duration: float | None
     """Seconds."""
+
+
+@_shape
+class FindingDocument(TypedDict):
+    """Something on a backend that is not as it has to be."""
+
+    level: Annotated[str, _one_of("miss", "warning")]
+    """A miss keeps the service from working; a warning is for a person to judge."""
+    subject: str
+    """The VIP, interface or chain that it is about."""
+    what: str
+    """What is the case."""
+    why: str
+    """Why that matters."""
+    commands: list[str]
+    """Those that mend it, in their order."""
+
+
+@_shape
+class RealserverCheckDocument(TypedDict):
+    """Whether a host is what a backend has to be."""
+
+    vips: list[str]
+    as_desired: bool
+    """Whether there is no miss."""
+    findings: list[FindingDocument]
+
+
+@_shape
+class RealserverChangeDocument(TypedDict):
+    """What a host's setup or undo does, or would do."""
+
+    commands: list[str]
+    """In their order."""
+    notes: list[str]
+    """What a person should know."""
+    findings: list[FindingDocument]
+    """What is not as it has to be after setup."""
+
+
+@_shape
+class FileDocument(TypedDict):
+    """A file of a backend."""
+
+    path: str
+    """Where it belongs."""
+    text: str
+    """What is in it."""
+    mode: int
+    """Its permissions."""
+
+
+@_shape
+class RealserverFilesDocument(TypedDict):
+    """Files that keep a host set up over reboots."""
+
+    files: list[FileDocument]

@@ -39,6 +39,15 @@ KINDS = {
     "plan": DocumentKind(types.PlanDocument, "pydsr diff --json, and --json of what changes"),
     "health": DocumentKind(types.HealthDocument, "pydsr health --json"),
     "event": DocumentKind(types.EventDocument, "pydsr events --json, and --notify"),
+    "realserver-check": DocumentKind(
+        types.RealserverCheckDocument, "pydsr realserver check VIP --json"
+    ),
+    "realserver-change": DocumentKind(
+        types.RealserverChangeDocument, "pydsr realserver setup or undo VIP --json"
+    ),
+    "realserver-files": DocumentKind(
+        types.RealserverFilesDocument, "pydsr realserver setup VIP --script sh --json"
+    ),
 }
 """By the name that ``pydsr schema`` calls them by."""
 
