@@ -22,7 +22,9 @@ _NUMBER_BYTES = 2
 @cache
 def _library() -> Any | None:
     try:
-        return ctypes.CDLL(str(_LIBRARY))
+        # Not CDLL: to let go of the interpreter's lock for so short a time may cost milliseconds
+        # until it is had again, where another thread is busy.
+        return ctypes.PyDLL(str(_LIBRARY))
     except OSError:
         return None
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -33,6 +34,9 @@ from pydsr.kernel.program import compile_apart
 
 if TYPE_CHECKING:
     from pydsr.web.page import StatusPage
+
+_SWITCH_SECONDS = 0.0005
+"""How long one thread may keep the interpreter from another: a tenth of what is usual."""
 
 _WAITING_SECONDS = 5.0
 """How often backends that do not answer are asked for again."""
@@ -111,6 +115,8 @@ class Daemon:
             PydsrError: the file cannot be applied.
         """
         compile_apart()
+        # A thread that changes tables waits for the interpreter after each call of the kernel.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
