@@ -64,6 +64,8 @@ def diagnose(target: Target, symptoms: Symptoms, evidence: Evidence = NOTHING_KN
     wrong_source = symptoms.wrong_source or evidence.wrong_source
     if symptoms.errno in _NO_MEANS:
         return _unchecked(asked, symptoms.errno)
+    if evidence.is_blocked and not symptoms.is_own_address:
+        return _unchecked(asked, errno.EPERM)
     if symptoms.errno in _NO_WAY and symptoms.icmp is None:
         return Result(
             Outcome.UNSTEERED,

@@ -9,6 +9,7 @@ way. One that is routed to the balancer may not have.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -42,10 +43,11 @@ _PINGS = 5
 
 @dataclass
 class Pings:
-    """Those to one address: how many were sent, and how many answered."""
+    """Those to one address: how many were sent and answered, and whether this machine let them."""
 
     sent: int = 0
     answered: int = 0
+    is_blocked: bool = False
 
 
 @dataclass
@@ -96,6 +98,7 @@ class Investigation:
             filter=self._filter,
             pings_sent=sum(pings.sent for pings in answering),
             pings_lost=sum(pings.sent - pings.answered for pings in answering),
+            is_blocked=self._vip is not None and self._vip.is_blocked,
         )
 
     async def cancel(self) -> None:
@@ -112,7 +115,12 @@ class Investigation:
             await asyncio.sleep(number * pause)
             with echo_socket(address, self.mark) as raw:
                 pings.sent += 1
-                await ping(raw, address)
+                try:
+                    await ping(raw, address)
+                except OSError as error:
+                    # No other host says so: a filter of this machine has dropped the request.
+                    pings.is_blocked |= error.errno == errno.EPERM
+                    raise
             pings.answered += 1
 
         await asyncio.gather(*(_quiet(partial(once, number)) for number in range(_PINGS)))

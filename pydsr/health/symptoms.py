@@ -70,6 +70,7 @@ class Evidence:
         filter: what to set for a reverse path filter of this machine that drops the answers.
         pings_sent: to the addresses that have answered at least one.
         pings_lost: how many of those got no answer.
+        is_blocked: whether a filter of this machine drops what is sent to the VIP.
     """
 
     has_neighbour: bool | None = None
@@ -79,6 +80,7 @@ class Evidence:
     filter: str = ""
     pings_sent: int = 0
     pings_lost: int = 0
+    is_blocked: bool = False
 
     @property
     def is_lossy(self) -> bool:
