@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from docs.tables import with_table
 from pydsr.reasons import all_reasons
 
 DOCUMENT = Path(__file__).with_name("architecture.md")
-_BEGIN = "<!-- reasons:begin"
-_END = "<!-- reasons:end -->"
 
 
 def with_reasons(text: str) -> str:
     """Return the document with the table of today's reasons between its two marks."""
-    before, begin, rest = text.partition(_BEGIN)
-    mark, _, rest = rest.partition("\n")
-    _, end, after = rest.partition(_END)
-    rows = [f"| `{r.name}` | {r.verdict} | {r.text} |" for r in all_reasons()]
-    table = "\n".join(["| reason | packet | why |", "|---|---|---|", *rows])
-    return f"{before}{begin}{mark}\n{table}\n{end}{after}"
+    rows = [(f"`{reason.name}`", reason.verdict, reason.text) for reason in all_reasons()]
+    return with_table(text, "reasons", ("reason", "packet", "why"), rows)
 
 
 if __name__ == "__main__":
