@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydsr.errors import EnvironmentCannotError
 from pydsr.kernel import libbpf, links
 from pydsr.kernel.announce import announce, receive_solicitations
 from pydsr.kernel.bpf_structs import LinkInfo
@@ -96,6 +97,39 @@ def living_links(directory: Path) -> dict[int, LinkInfo]:
         if info.ifindex:
             found[info.ifindex] = info
     return found
+
+
+def refuse_foreign_program(interface: Interface, own: LinkInfo | None) -> None:
+    """Refuse an interface that has a program other than that of our link.
+
+    Args:
+        interface: which is to be attached.
+        own: our link on the interface of that index, where there is one.
+
+    Raises:
+        EnvironmentCannotError: somebody else's program is on it; or our link is on the interface
+            of that index in another network namespace.
+    """
+    program = interface.xdp_program
+    if own is not None and own.prog_id != program:
+        raise EnvironmentCannotError(
+            f"this balancer is attached to an interface with the index of {interface.name} in "
+            "another network namespace",
+            "give each network namespace a balancer of its own: --bpffs DIR",
+        )
+    if not program or own is not None:
+        return
+    try:
+        with libbpf.program_by_id(program) as fd:
+            name = libbpf.program_info(fd).name.decode()
+    except OSError:
+        name = "unknown"
+    raise EnvironmentCannotError(
+        f"{interface.name} already has an XDP program that is not pydsr's here: "
+        f"{name} (id {program}, {interface.xdp_mode} mode)",
+        f"take it off first, if it is yours: ip link set dev {interface.name} xdp off; "
+        "one pinned elsewhere by pydsr: pydsr --bpffs DIR detach",
+    )
 
 
 def write_egress(state: State, here: Sequence[Attached]) -> None:

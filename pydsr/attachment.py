@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydsr import maglev
-from pydsr.attached import Attached, announce_vips, attached, living_links, write_egress
+from pydsr.attached import (
+    Attached,
+    announce_vips,
+    attached,
+    living_links,
+    refuse_foreign_program,
+    write_egress,
+)
 from pydsr.changes import Change, Impact
 from pydsr.errors import EnvironmentCannotError, InputError
 from pydsr.features import NO_FEATURES, Feature, choose_features, names
@@ -168,16 +175,13 @@ def attach_locked(
 
 
 def _warn_of_mixed_modes(here: Sequence[Attached]) -> None:
-    native = ", ".join(one.name for one in here if one.mode == "native")
-    generic = ", ".join(one.name for one in here if one.mode != "native")
+    native = [one.name for one in here if one.mode == "native"]
+    generic = [one.name for one in here if one.mode != "native"]
     if native and generic:
-        _log.warning(
-            "what comes in by %s, in native mode, cannot be sent out by %s, in generic mode: such "
-            "packets are dropped and counted as other_interface; attach all in one mode if there "
-            "are any",
-            native,
-            generic,
-        )
+        from pydsr.doctor.nic import mixed_modes
+
+        finding = mixed_modes(native, generic)
+        _log.warning("%s; %s", finding.what, finding.remedy)
 
 
 def _open_or_create(directory: Path, table_size: int | None, seed: int | None) -> State:
@@ -247,33 +251,10 @@ def _check_all(interfaces: Sequence[Interface], present: Mapping[int, LinkInfo],
     for interface in interfaces:
         own = present.get(interface.index)
         check_highest_index(interface, layout.INTERFACES_MAX)
-        _refuse_foreign(interface, own)
+        refuse_foreign_program(interface, own)
         check_mode(interface, own is not None, mode)
         if own is None:
             check_kind(interface, everything, mode)
-
-
-def _refuse_foreign(interface: Interface, own: LinkInfo | None) -> None:
-    program = interface.xdp_program
-    if own is not None and own.prog_id != program:
-        raise EnvironmentCannotError(
-            f"this balancer is attached to an interface with the index of {interface.name} in "
-            "another network namespace",
-            "give each network namespace a balancer of its own: --bpffs DIR",
-        )
-    if not program or (own is not None and own.prog_id == program):
-        return
-    try:
-        with libbpf.program_by_id(program) as fd:
-            name = libbpf.program_info(fd).name.decode()
-    except OSError:
-        name = "unknown"
-    raise EnvironmentCannotError(
-        f"{interface.name} already has an XDP program that is not pydsr's here: "
-        f"{name} (id {program}, {interface.xdp_mode} mode)",
-        f"take it off first, if it is yours: ip link set dev {interface.name} xdp off; "
-        "one pinned elsewhere by pydsr: pydsr --bpffs DIR detach",
-    )
 
 
 def _forget_vanished(directory: Path, state: State) -> None:

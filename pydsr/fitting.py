@@ -127,15 +127,13 @@ def install(state: State, directory: Path, programs: Programs, features: Feature
 
 def warn_of_stripped_tags(here: Collection[int]) -> None:
     """Say which interfaces, given by index, hide VLAN tags from the program."""
+    # Most commands need neither.
+    from pydsr.doctor.nic import stripped_tags
+    from pydsr.kernel.ethtool import strips_tags
+
     everything = links.all_interfaces()
     seen_by_program = find_own_macs(everything, here)
     for interface in everything:
-        if interface.index in seen_by_program and links.strips_tags(interface.name):
-            _log.warning(
-                "%s may take VLAN tags off before the program sees them, which then takes tagged "
-                "packets for untagged ones: ethtool -K %s",
-                interface.name,
-                "PEER txvlan off at its other end"
-                if interface.kind == "veth"
-                else f"{interface.name} rxvlan off",
-            )
+        if interface.index in seen_by_program and strips_tags(interface.name):
+            finding = stripped_tags(interface)
+            _log.warning("%s: %s", finding.what, finding.remedy)

@@ -13,7 +13,6 @@ from pydsr.kernel import libbpf, links
 from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.state import State
 from pydsr.segments import Interface, find_own_macs
-from pydsr.suitability import native_hint
 
 _log = logging.getLogger(__name__)
 
@@ -69,14 +68,7 @@ def _link_in_mode(interface: Interface, program: Descriptor, mode: str) -> Descr
             raise PermissionDeniedError(
                 f"attaching to {interface.name} is not permitted", "run as root (sudo)"
             ) from None
-        if error.errno in (errno.EEXIST, errno.EBUSY):
-            raise EnvironmentCannotError(
-                f"{interface.name} takes no program: another XDP program is in its way"
-                + _program_above(interface),
-                "one on a device above it (macvlan, VLAN, bond) stands against one on it: take "
-                "that off first, with ip link set dev NAME xdp off",
-            ) from None
-        hint = native_hint(error.errno, interface, links.all_interfaces())
+        hint = _explain(error, interface)
         if mode != "auto":
             raise EnvironmentCannotError(
                 f"{interface.name} (MTU {interface.mtu}) takes no XDP program in {first} mode: "
@@ -93,11 +85,19 @@ def _link_in_mode(interface: Interface, program: Descriptor, mode: str) -> Descr
     return _link_in_mode(interface, program, "generic")
 
 
-def _program_above(interface: Interface) -> str:
-    """Name the devices on top of an interface that have an XDP program."""
-    names = [
-        upper.name
-        for upper in links.all_interfaces()
-        if upper.parent == interface.index and upper.xdp_program
-    ]
-    return f", on {', '.join(names)}" if names else ""
+def _explain(error: OSError, interface: Interface) -> str:
+    """Return why an interface refuses a program in the driver, in the words of the doctor.
+
+    Raises:
+        EnvironmentCannotError: another program is in its way, so no mode will do.
+    """
+    # Imported where it is needed: most attaching is not refused.
+    from pydsr.doctor.native import explain_refusal
+    from pydsr.doctor.nic import program_above
+    from pydsr.kernel.nics import read_nics, this_machine
+
+    (facts,) = read_nics([interface])
+    if error.errno in (errno.EEXIST, errno.EBUSY):
+        finding = program_above(interface.name, facts.above)
+        raise EnvironmentCannotError(finding.what, finding.remedy) from None
+    return explain_refusal(error.errno, facts, this_machine())

@@ -107,7 +107,7 @@ def refuse_local_vips(endpoints: Collection[Endpoint]) -> None:
         InputError: one is.
     """
     vips = {endpoint.address for endpoint in endpoints}
-    for vip in sorted(vips & links.local_addresses() if vips else (), key=str):
+    for vip in sorted(vips & links.local_addresses().keys() if vips else (), key=str):
         raise InputError(
             f"the VIP {vip} is an address of this machine",
             "all its other ports would be cut off: take it off here (ip address del) and have "

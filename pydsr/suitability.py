@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Mapping
 
 from pydsr.errors import EnvironmentCannotError, InputError
 from pydsr.segments import Interface, lowest_parent, parts_of
 
-_NATIVE_HINTS = {
-    errno.EOPNOTSUPP: "its driver has no native XDP, or not in this configuration",
-    errno.ERANGE: "its MTU is too large for the driver's XDP: lower it, or use generic mode",
-    errno.EINVAL: "the driver refuses it as configured: look at MTU and LRO (ethtool -k)",
-    errno.ENOMEM: "the driver has too few queues or too little memory: see ethtool -L",
-    errno.ENOSPC: "the driver has too few queues for one per CPU: see ethtool -L",
-}
 _AGGREGATES = ("bond", "team")
 _BY_ADDRESS = ("ipvlan", "ipvtap")
-_BY_MAC = ("macvlan", "macvtap")
 
 
 def check_kind(interface: Interface, interfaces: Iterable[Interface], mode: str) -> None:
@@ -59,27 +50,6 @@ def check_kind(interface: Interface, interfaces: Iterable[Interface], mode: str)
             f"attach the ports that clients and backends are behind ({ports}); or --mode "
             "generic, slowly",
         )
-
-
-def native_hint(number: int | None, interface: Interface, interfaces: Iterable[Interface]) -> str:
-    """Return why an interface may take no program in native mode, and what to do.
-
-    Args:
-        number: the errno of the attempt.
-        interface: where it failed.
-        interfaces: all of this network namespace.
-    """
-    by_index = {one.index: one for one in interfaces}
-    if interface.kind == "bond":
-        return (
-            "a bond takes one if the driver of each of its parts does "
-            f"({', '.join(parts_of(interface, by_index)) or 'it has none'}), none of them has a "
-            "program of its own, and its mode is balance-rr, active-backup, or balance-xor or "
-            "802.3ad with another hash than vlan+srcmac"
-        )
-    if interface.kind in _BY_MAC:
-        return f"a {interface.kind} has no driver; {_name_below(interface, by_index)} may"
-    return _NATIVE_HINTS.get(number or 0, "see the kernel's log: dmesg")
 
 
 def _name_below(interface: Interface, by_index: Mapping[int, Interface]) -> str:

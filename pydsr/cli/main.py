@@ -33,6 +33,7 @@ _COMMANDS = {
     "schema": ("pydsr.cli.configuration", "schema"),
     "run": ("pydsr.cli.run", "run"),
     "health": ("pydsr.cli.health", "health"),
+    "doctor": ("pydsr.cli.doctor", "doctor"),
     "events": ("pydsr.cli.run", "events"),
     "exporter": ("pydsr.cli.exporter", "exporter"),
     "stats": ("pydsr.cli.traffic", "stats"),

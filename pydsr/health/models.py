@@ -197,6 +197,10 @@ class IcmpCheck(BaseCheck):
     """A ping of the backend's own address."""
 
 
+class VipPingCheck(IcmpCheck):
+    """The VIP on the backend answers ping instead; for the doctor: no file can have it."""
+
+
 class CommandCheck(BaseCheck):
     """A command ends with status 0.
 

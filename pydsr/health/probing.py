@@ -26,6 +26,7 @@ from pydsr.health.models import (
     IcmpCheck,
     TcpCheck,
     UdpCheck,
+    VipPingCheck,
 )
 from pydsr.health.outcome import Outcome, Result
 from pydsr.health.probes import agent, command, dns, icmp, tcp, udp, web
@@ -42,6 +43,7 @@ _PROBES: dict[type, _Probe] = {
     DnsCheck: dns.probe,
     UdpCheck: udp.probe,
     IcmpCheck: icmp.probe,
+    VipPingCheck: icmp.probe_vip,
     CommandCheck: command.probe,
     AgentCheck: agent.probe,
 }

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from pydsr.model import IPAddress, MacAddress
 from pydsr.segments import Interface
@@ -25,6 +26,8 @@ _ALL_NODES = ipaddress.IPv6Address("ff02::1")
 _SOLICITED_NODE = ipaddress.IPv6Address("ff02::1:ff00:0")
 _SIOCADDMULTI = 0x8931
 _SIOCDELMULTI = 0x8932
+_MULTICASTS = Path("/proc/thread-self/net/dev_mcast")
+"""Index, name, users, and the address; a line for each that a device listens to."""
 
 
 def announce(device: str, mac: MacAddress, vips: Iterable[IPAddress]) -> None:
@@ -80,10 +83,14 @@ def multicast_mac(group: ipaddress.IPv6Address) -> bytes:
     return b"\x33\x33" + group.packed[12:]
 
 
+def solicited_node_address(vip: ipaddress.IPv6Address) -> ipaddress.IPv6Address:
+    """Return the group that solicitations for an address are sent to (RFC 4291, 2.7.1)."""
+    return ipaddress.IPv6Address(int(_SOLICITED_NODE) | (int(vip) & 0xFFFFFF))
+
+
 def solicited_node_mac(vip: ipaddress.IPv6Address) -> bytes:
-    """Return the MAC that solicitations for an address are sent to (RFC 4291, 2.7.1)."""
-    group = int(_SOLICITED_NODE) | (int(vip) & 0xFFFFFF)
-    return multicast_mac(ipaddress.IPv6Address(group))
+    """Return the MAC that solicitations for an address are sent to."""
+    return multicast_mac(solicited_node_address(vip))
 
 
 def receive_solicitations(interface: Interface, vips: Iterable[IPAddress]) -> None:
@@ -116,6 +123,17 @@ def stop_receiving(
 def solicited_groups(vips: Iterable[IPAddress]) -> set[bytes]:
     """Return the MACs that solicitations for the IPv6 ones among some VIPs are sent to."""
     return {solicited_node_mac(vip) for vip in vips if isinstance(vip, ipaddress.IPv6Address)}
+
+
+def unheard(device: str, vips: Iterable[IPAddress]) -> set[ipaddress.IPv6Address]:
+    """Return the IPv6 ones among some VIPs whose solicitations a NIC may keep to itself."""
+    lines = _MULTICASTS.read_text(encoding="utf-8").splitlines()
+    heard = {octets for _, name, *_, octets in map(str.split, lines) if name == device}
+    return {
+        vip
+        for vip in vips
+        if isinstance(vip, ipaddress.IPv6Address) and solicited_node_mac(vip).hex() not in heard
+    }
 
 
 def _change_filter(interface: Interface, request: int, group: bytes) -> None:

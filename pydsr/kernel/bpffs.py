@@ -26,6 +26,20 @@ def check_name(directory: Path) -> None:
         )
 
 
+def check_place(directory: Path) -> None:
+    """Refuse a directory that pins cannot be in.
+
+    Raises:
+        InputError: its name cannot be, or it is on another kind of file system.
+    """
+    check_name(directory)
+    if _file_system(directory) != "bpf":
+        raise InputError(
+            f"{directory} is not on a BPF file system",
+            f"choose one below {STANDARD_MOUNT}, or mount one: mount -t bpf bpf {directory.parent}",
+        )
+
+
 def prepare_directory(directory: Path) -> None:
     """Make sure a directory for pins exists, for root alone, on a BPF file system.
 
@@ -39,11 +53,7 @@ def prepare_directory(directory: Path) -> None:
     check_name(directory)
     if directory.is_relative_to(STANDARD_MOUNT) and _file_system(STANDARD_MOUNT) != "bpf":
         _mount(STANDARD_MOUNT)
-    if _file_system(directory) != "bpf":
-        raise InputError(
-            f"{directory} is not on a BPF file system",
-            f"choose one below {STANDARD_MOUNT}, or mount one: mount -t bpf bpf {directory.parent}",
-        )
+    check_place(directory)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (directory / "links").mkdir(mode=0o700, exist_ok=True)

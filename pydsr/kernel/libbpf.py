@@ -1,7 +1,8 @@
 """The part of libbpf that pydsr uses, through ctypes.
 
 Descriptors are plain ints owned by whoever asked for them; :class:`Descriptor` closes its own.
-Every function raises ``OSError`` with the kernel's errno.
+Every function raises ``OSError`` with the kernel's errno, and EnvironmentCannotError where libbpf
+is not installed.
 Numbers: ``linux/bpf.h``; structures are in :mod:`pydsr.kernel.bpf_structs`.
 """
 
@@ -11,12 +12,14 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydsr.errors import EnvironmentCannotError
 from pydsr.kernel.bpf_structs import (
     BatchOptions,
     LinkCreateOptions,
@@ -49,6 +52,9 @@ ATTACH_TYPE_XDP = 37
 
 XDP_FLAG_GENERIC = 1 << 1
 XDP_FLAG_NATIVE = 1 << 2
+
+RETURN_XDP_PASS = bytes.fromhex("b700000002000000 9500000000000000")
+"""Two eBPF instructions: r0 = 2, which is XDP_PASS; exit."""
 
 _RING_CALLBACK = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 _MAPS_MAX = 64
@@ -91,13 +97,38 @@ class Descriptor:
         self.close()
 
 
+_FUNCTIONS = (
+    *("bpf_link_create", "bpf_link_update", "bpf_map_create", "bpf_map_lookup_batch"),
+    *("bpf_map_update_batch", "bpf_obj_get_info_by_fd", "bpf_prog_load"),
+    *("bpf_prog_test_run_opts", "ring_buffer__new"),
+)
+"""Those of the functions used here that came last."""
+
+
 @cache
 def _library() -> Any:
-    try:
-        return ctypes.CDLL("libbpf.so.1", use_errno=True)
-    except OSError:
-        # A distribution that links libbpf into libbcc.
-        return ctypes.CDLL("libbcc.so.0", use_errno=True)
+    # Some distributions link libbpf into libbcc.
+    for name in ("libbpf.so.1", "libbcc.so.0"):
+        with suppress(OSError):
+            return ctypes.CDLL(name, use_errno=True)
+    raise _missing("all of it")
+
+
+def check_library() -> None:
+    """Refuse a library that lacks a function, as those before 1.0 do.
+
+    Raises:
+        EnvironmentCannotError: there is none, or an old one; says what to install.
+    """
+    missing = [name for name in _FUNCTIONS if not hasattr(_library(), name)]
+    if missing:
+        raise _missing(", ".join(missing))
+
+
+def _missing(what: str) -> EnvironmentCannotError:
+    return EnvironmentCannotError(
+        f"libbpf is not here, or too old: it lacks {what}", "apt install libbpf1 (1.0 or later)"
+    )
 
 
 def _checked(result: int) -> int:

@@ -118,27 +118,15 @@ def _kind_in_words(message: Any) -> str:
     return f" but of the kind {kind}" if kind else ""
 
 
-def strips_tags(name: str) -> bool:
-    """Return whether an interface takes VLAN tags off before a program sees them.
-
-    False where that cannot be asked.
-    """
-    from pyroute2.ethtool.ethtool import Ethtool
-
-    ethtool = Ethtool()
-    try:
-        return bool(ethtool.get_features(name).features["rx-vlan-hw-parse"].enable)
-    except (KeyError, OSError, NetlinkError) as error:
-        _log.debug("%s: its offloads cannot be asked for: %s", name, error)
-        return False
-    finally:
-        ethtool.close()
-
-
-def local_addresses() -> set[IPAddress]:
-    """Return every address of this network namespace."""
+def local_addresses() -> dict[IPAddress, str]:
+    """Return every address of this network namespace, as ``ip address del`` takes it."""
+    names = interface_names()
     with netlink() as ip:
-        return {ip_address(message.get("address")) for message in ip.get_addr()}
+        return {
+            ip_address(message.get("address")): f"{message.get('address')}/{message['prefixlen']} "
+            f"dev {names.get(message['index'], message['index'])}"
+            for message in ip.get_addr()
+        }
 
 
 def interface_names() -> dict[int, str]:

@@ -126,7 +126,7 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
         definitions: compiler flags.
         appended: C text compiled after it.
     """
-    _check_bcc()
+    check_bcc()
     _raise_memlock_limit()
     flags = [
         # bcc brings its own copy of this header; the shim tree has no other.
@@ -185,8 +185,15 @@ def load_function(compiled: Compiled, name: str) -> Descriptor:
         ) from None
 
 
-def _check_bcc() -> None:
-    if importlib.util.find_spec("bcc") is None:
+def check_bcc() -> None:
+    """Refuse to go on without bcc, which is looked for, but not imported.
+
+    Raises:
+        EnvironmentCannotError: it is not here; says what to install.
+    """
+    spec = importlib.util.find_spec("bcc")
+    # A folder of that name without a module is found as well.
+    if spec is None or spec.origin is None:
         raise EnvironmentCannotError(
             "the Python package bcc is not here",
             "apt install python3-bpfcc, and use the system's python3 or a venv of it made "
@@ -206,9 +213,12 @@ def _raise_memlock_limit() -> None:
         return
 
 
-@contextmanager
-def _kernel_shim() -> Iterator[None]:
-    """Have bcc take ``xdp/shim`` for the kernel's source tree."""
+def find_headers() -> Path:
+    """Return where the user-space headers of this processor's kernel are (``asm``).
+
+    Raises:
+        EnvironmentCannotError: they are not here; says what to install.
+    """
     architecture = _UAPI / (sysconfig.get_config_var("MULTIARCH") or "") / "asm"
     if not architecture.is_dir():
         architecture = _UAPI / "asm"
@@ -218,6 +228,13 @@ def _kernel_shim() -> Iterator[None]:
                 f"the kernel's user-space headers are missing ({needed})",
                 "apt install linux-libc-dev",
             )
+    return architecture
+
+
+@contextmanager
+def _kernel_shim() -> Iterator[None]:
+    """Have bcc take ``xdp/shim`` for the kernel's source tree."""
+    architecture = find_headers()
     shim = xdp_directory() / "shim" / "include"
     before = os.environ.get("BCC_KERNEL_SOURCE")
     with tempfile.TemporaryDirectory(prefix="pydsr-headers-") as directory:

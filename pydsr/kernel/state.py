@@ -502,6 +502,12 @@ class State:
             layout.InterfaceValue(mac=layout.Mac(*mac.octets)),
         )
 
+    def read_interface(self, ifindex: int) -> MacAddress:
+        """Return the MAC by which an interface takes packets; all zero where it takes none."""
+        value = layout.InterfaceValue()
+        libbpf.map_lookup(self.pins["interfaces"], c_uint32(ifindex), value)
+        return MacAddress(bytes(value.mac))
+
     def write_egress(self, ifindex: int) -> None:
         """Let packets be redirected to an interface of this network namespace."""
         libbpf.map_update(self.pins["egress"], c_uint32(ifindex), c_uint32(ifindex))

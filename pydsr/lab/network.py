@@ -38,9 +38,6 @@ INTERFACE = "eth0"
 _BRIDGE = "bridge"
 _IFA_F_NODAD = 0x02
 
-_RETURN_XDP_PASS = bytes.fromhex("b700000002000000 9500000000000000")
-"""Two eBPF instructions: r0 = 2, which is XDP_PASS; exit."""
-
 _QUIET_IPV6 = {
     f"net/ipv6/conf/{interface}/{setting}": "0"
     for interface in ("all", "default")
@@ -224,7 +221,7 @@ def _deliver_xdp_frames(topology: Topology) -> None:
     """Give the balancer's port a program: without one, a veth holds frames that XDP sends."""
     with (
         explained("attach XDP_PASS to the balancer's port of the switch"),
-        libbpf.program_load("pydsr_lab_pass", _RETURN_XDP_PASS, 0, "GPL") as program,
+        libbpf.program_load("pydsr_lab_pass", libbpf.RETURN_XDP_PASS, 0, "GPL") as program,
         entered(topology.switch),
         IPRoute() as route,
     ):

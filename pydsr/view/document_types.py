@@ -378,3 +378,41 @@ class RealserverFilesDocument(TypedDict):
     """Files that keep a host set up over reboots."""
 
     files: list[FileDocument]
+
+
+@_shape
+class DoctorFindingDocument(TypedDict):
+    """Something that is wrong, or could be better."""
+
+    id: str
+    """Its kind: a name of the table in docs/doctor.md."""
+    severity: Annotated[str, _one_of("error", "warning", "advice")]
+    subject: str
+    """The host, interface, VIP, service or backend that it is about."""
+    what: str
+    """What is wrong."""
+    why: str
+    """Why that matters."""
+    remedy: str
+    """The command that mends it, or what else does."""
+
+
+@_shape
+class DoctorCheckDocument(TypedDict):
+    """Something that is well, or could not be looked at."""
+
+    subject: str
+    """As of a finding."""
+    text: str
+    """What was seen, or why nothing was."""
+    looked: bool
+    """Whether it was looked at."""
+
+
+@_shape
+class DoctorDocument(TypedDict):
+    """What is wrong with a host, its interfaces, VIPs and backends."""
+
+    findings: list[DoctorFindingDocument]
+    """The worst first."""
+    checks: list[DoctorCheckDocument]

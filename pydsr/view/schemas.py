@@ -38,6 +38,7 @@ KINDS = {
     "packet": DocumentKind(types.PacketDocument, "pydsr tap --json"),
     "plan": DocumentKind(types.PlanDocument, "pydsr diff --json, and --json of what changes"),
     "health": DocumentKind(types.HealthDocument, "pydsr health --json"),
+    "doctor": DocumentKind(types.DoctorDocument, "pydsr doctor --json"),
     "event": DocumentKind(types.EventDocument, "pydsr events --json, and --notify"),
     "realserver-check": DocumentKind(
         types.RealserverCheckDocument, "pydsr realserver check VIP --json"

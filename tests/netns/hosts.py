@@ -37,8 +37,6 @@ _AUXDATA = struct.Struct("=IIIHHHH")
 """struct tpacket_auxdata of linux/if_packet.h; its last two are TCI and TPID of a VLAN tag."""
 
 _TAG_IS_VALID = 1 << 4
-_RETURN_XDP_PASS = bytes.fromhex("b700000002000000 9500000000000000")
-"""Two eBPF instructions: r0 = 2, which is XDP_PASS; exit."""
 
 _POLL_SECONDS = 0.01
 _SYSCTLS = {
@@ -137,7 +135,7 @@ class Host:
         """Attach a program that passes everything, not through pydsr; return its id."""
         with (
             libbpf.program_load(
-                name, _RETURN_XDP_PASS, libbpf.PROG_FLAG_XDP_HAS_FRAGS, "GPL"
+                name, libbpf.RETURN_XDP_PASS, libbpf.PROG_FLAG_XDP_HAS_FRAGS, "GPL"
             ) as program,
             entered(self.name),
             IPRoute() as route,

@@ -61,7 +61,7 @@ def test_a_refused_interface_takes_the_others_along(pydsr: Pydsr, lb: Host) -> N
 def test_a_macvlan_is_told_what_it_stands_on(pydsr: Pydsr, lb: Host) -> None:
     """The interface below it may have what it lacks."""
     lb.run("ip", "link", "add", *WITHOUT_NATIVE_XDP["macvlan"])
-    assert "eth0 may" in pydsr("attach", "odd", "--mode", "native").stderr
+    assert "pydsr attach eth0" in pydsr("attach", "odd", "--mode", "native").stderr
 
 
 def test_what_a_driver_cannot_send_out_is_counted(arms: Arms, bpffs: Path) -> None:

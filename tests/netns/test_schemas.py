@@ -108,6 +108,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
         ("acl", "remove", "all", "203.0.113.0/24"),
         ("attach", "eth0"),
     ],
+    "doctor": [("doctor",), ("doctor", "eth0")],
     "realserver-check": [("realserver", "check", "10.66.0.90")],
     "realserver-change": [
         ("realserver", "setup", "10.66.0.90", "--plan"),

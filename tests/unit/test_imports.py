@@ -82,6 +82,36 @@ MAY_IMPORT = {
         "pydsr.health.symptoms",
         "pydsr.health.targets",
     },
+    "pydsr.doctor.kinds": {"pydsr.health.outcome"},
+    "pydsr.doctor.findings": {"pydsr.doctor.kinds"},
+    "pydsr.doctor.facts": {
+        "pydsr.errors",
+        "pydsr.health.outcome",
+        "pydsr.model",
+        "pydsr.segments",
+    },
+    "pydsr.doctor.drivers": {"pydsr.doctor.facts"},
+    "pydsr.doctor.host": {"pydsr.doctor.facts", "pydsr.doctor.findings", "pydsr.doctor.kinds"},
+    "pydsr.doctor.native": {
+        "pydsr.doctor.drivers",
+        "pydsr.doctor.facts",
+        "pydsr.doctor.findings",
+        "pydsr.doctor.kinds",
+    },
+    "pydsr.doctor.nic": {
+        "pydsr.doctor.drivers",
+        "pydsr.doctor.facts",
+        "pydsr.doctor.findings",
+        "pydsr.doctor.kinds",
+        "pydsr.doctor.native",
+        "pydsr.segments",
+    },
+    "pydsr.doctor.network": {
+        "pydsr.doctor.facts",
+        "pydsr.doctor.findings",
+        "pydsr.doctor.kinds",
+        "pydsr.model",
+    },
     "pydsr.health.steering_plan": {"pydsr.errors", "pydsr.health.targets", "pydsr.model"},
     "pydsr.health.schedule": {
         "pydsr.health.judgement",
@@ -139,7 +169,7 @@ BELONGS_TO = {
     "aiohttp": {"pydsr.metrics.exposition", "pydsr.serving", "pydsr.web"},
     "bcc": {"pydsr.kernel"},
     "dns": {"pydsr.health.probes", "pydsr.health.validation"},
-    "dpkt": {"pydsr.captures", "pydsr.health.echo", "pydsr.view"},
+    "dpkt": {"pydsr.captures", "pydsr.health.echo", "pydsr.kernel.claims", "pydsr.view"},
     "h11": {"pydsr.health.probes"},
     "pyroute2": {
         "pydsr.health.evidence",
@@ -167,6 +197,7 @@ STAYS_OUT_OF = {
     "pydsr.kernel": {"pydsr.balancer", "pydsr.daemon", "pydsr.planner", "pydsr.lab", "pydsr.view"},
     "pydsr.lab": {"pydsr.balancer", "pydsr.daemon", "pydsr.planner", "pydsr.view"},
     "pydsr.daemon": {"pydsr.lab", "pydsr.view"},
+    "pydsr.doctor": {"pydsr.balancer", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
     "pydsr.config": {
         "pydsr.applying",
         "pydsr.balancer",

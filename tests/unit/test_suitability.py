@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-
 import pytest
 
 from pydsr.errors import EnvironmentCannotError, InputError
 from pydsr.model import MacAddress
 from pydsr.segments import Interface
-from pydsr.suitability import check_highest_index, check_kind, check_mode, native_hint
+from pydsr.suitability import check_highest_index, check_kind, check_mode
 
 MAC = MacAddress.parse("02:00:00:00:00:01")
 
@@ -88,24 +86,6 @@ def test_instead_of_a_bridge_its_ports_are_attached(mode: str) -> None:
 @pytest.mark.parametrize("name", ["eth4.100", "eth4.100.200", "br0"])
 def test_generic_mode_takes_vlan_devices_and_bridges(name: str) -> None:
     check_kind(BY_NAME[name], DEVICES, "generic")
-
-
-def test_a_bond_that_refuses_is_told_of_its_parts_and_modes() -> None:
-    hint = native_hint(errno.EOPNOTSUPP, BY_NAME["bond0"], DEVICES)
-    assert "(eth0, eth1)" in hint
-    for mode in ("balance-rr", "active-backup", "balance-xor", "802.3ad", "vlan+srcmac"):
-        assert mode in hint
-
-
-def test_a_macvlan_that_refuses_is_told_what_it_stands_on() -> None:
-    assert "eth4" in native_hint(errno.EOPNOTSUPP, BY_NAME["macvlan0"], DEVICES)
-    alone = device(13, "macvlan0", "macvlan")
-    assert "namespace" in native_hint(errno.EOPNOTSUPP, alone, [alone])
-
-
-def test_a_refusal_nobody_foresaw_leads_to_the_kernels_log() -> None:
-    assert "MTU" in native_hint(errno.ERANGE, BY_NAME["eth4"], DEVICES)
-    assert "dmesg" in native_hint(errno.EIO, BY_NAME["eth4"], DEVICES)
 
 
 def test_an_upgrade_keeps_its_mode() -> None:

@@ -1,10 +1,10 @@
-"""ICMP: the backend's own address answers ping."""
+"""ICMP: the backend's own address answers ping, or the VIP on it does."""
 
 from __future__ import annotations
 
 from pydsr.health.attempt import Attempt
 from pydsr.health.echo import echo_socket, ping
-from pydsr.health.models import IcmpCheck
+from pydsr.health.models import IcmpCheck, VipPingCheck
 from pydsr.health.outcome import Result
 
 
@@ -15,6 +15,19 @@ async def probe(_: IcmpCheck, attempt: Attempt) -> Result:
         OSError: it cannot be reached.
     """
     attempt.is_own_address = True
+    return await _pinged(attempt)
+
+
+async def probe_vip(_: VipPingCheck, attempt: Attempt) -> Result:
+    """Ping the VIP on the backend.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    return await _pinged(attempt)
+
+
+async def _pinged(attempt: Attempt) -> Result:
     with echo_socket(attempt.address, attempt.mark) as raw:
         await ping(raw, attempt.address)
     return Result.good()

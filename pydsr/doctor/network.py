@@ -1,0 +1,137 @@
+"""What is wrong with VIPs and backends. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pydsr.doctor.facts import BackendFacts, NetworkFacts, VipFacts
+from pydsr.doctor.findings import Finding, Note, Remark
+from pydsr.doctor.kinds import Kind, kind_of
+from pydsr.model import MacAddress
+
+_BALANCER = "balancer"
+
+
+def judge_network(facts: NetworkFacts) -> list[Remark]:
+    """Return what is to be said of what a balancer serves."""
+    return [
+        *_attachment(facts),
+        *(remark for vip in facts.vips for remark in _vip(vip, facts)),
+        *(_empty(str(service)) for service in facts.empty),
+        *(remark for backend in facts.backends for remark in _backend(backend)),
+    ]
+
+
+def _attachment(facts: NetworkFacts) -> Iterator[Remark]:
+    if facts.is_attached:
+        return
+    if facts.is_elsewhere:
+        yield Finding(
+            Kind.ELSEWHERE,
+            _BALANCER,
+            "this balancer is attached in another network namespace than this one",
+            "run pydsr there: nsenter --net=/run/netns/NAME pydsr doctor; or give each network "
+            "namespace a balancer of its own: --bpffs DIR",
+        )
+    else:
+        yield Finding(
+            Kind.NOT_ATTACHED, _BALANCER, "no interface is attached", "pydsr attach IFACE"
+        )
+
+
+def _vip(facts: VipFacts, network: NetworkFacts) -> Iterator[Remark]:
+    vip, name = facts.vip, str(facts.vip)
+    if facts.local:
+        yield Finding(
+            Kind.VIP_LOCAL,
+            name,
+            f"the VIP {vip} is an address of this machine",
+            f"ip address del {facts.local}; the balancer answers for it all the same",
+        )
+    others = [claim for claim in facts.claims if claim.mac not in network.own_macs]
+    macs = sorted({claim.mac for claim in others}, key=str)
+    for mac in macs:
+        devices = ", ".join(sorted({claim.device for claim in others if claim.mac == mac}))
+        yield _claimed(facts, mac, devices, network.names.get(mac, ()), len(macs))
+    if facts.asked and not macs:
+        devices = ", ".join(facts.asked)
+        whose = "this balancer alone answers" if facts.answered else "nobody answers"
+        yield Note(name, f"{whose} {_protocol(facts)} on {devices}")
+    yield from (Note(name, reason, looked=False) for reason in facts.unasked)
+
+
+def _claimed(
+    facts: VipFacts, mac: MacAddress, devices: str, backends: Sequence[str], others: int
+) -> Remark:
+    vip = facts.vip
+    number = others + facts.answered
+    count = f"{number} MACs answer for it" if number > 1 else "nobody else does"
+    said = f"answers {_protocol(facts)} for {vip} on {devices}"
+    if backends:
+        return Finding(
+            Kind.ARP_LEAK,
+            str(vip),
+            f"backend {', '.join(backends)} ({mac}) {said} ({count})",
+            f"on the backend: {_quiet(facts)}",
+        )
+    if not facts.answered:
+        # As it has to be: the VIP is routed, or another balancer has it now.
+        return Note(str(vip), f"{mac} {said}, and this balancer does not (--no-arp)")
+    return Finding(
+        Kind.VIP_CONTESTED,
+        str(vip),
+        f"{mac} {said}, and is neither this balancer's nor a backend's ({count})",
+        f"take {vip} off that host; where it is another balancer, only one may answer at a "
+        "time (keepalived), or none: --no-arp",
+    )
+
+
+def _quiet(facts: VipFacts) -> str:
+    if facts.vip.version == 6:
+        return f"have {facts.vip}/128 on lo, and on no interface to the network"
+    return (
+        "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2, and have "
+        f"{facts.vip}/32 on lo"
+    )
+
+
+def _protocol(facts: VipFacts) -> str:
+    return "neighbour discovery" if facts.vip.version == 6 else "ARP"
+
+
+def _empty(service: str) -> Finding:
+    return Finding(
+        Kind.SERVICE_EMPTY,
+        service,
+        f"{service} has no backend that takes new flows",
+        f"pydsr backends add {service} ADDRESS; or undrain one",
+    )
+
+
+def _backend(facts: BackendFacts) -> Iterator[Remark]:
+    name = f"{facts.service} on {facts.address}"
+    address, mac = facts.address, facts.mac
+    if mac is None:
+        yield Finding(
+            Kind.BACKEND_UNPLACED,
+            name,
+            f"backend {address} of {facts.service} has no MAC address",
+            f"pydsr backends remove {facts.service} {address}; then add it again",
+        )
+        return
+    if facts.seen_macs and mac not in facts.seen_macs:
+        seen = ", ".join(sorted(map(str, facts.seen_macs)))
+        yield Finding(
+            Kind.BACKEND_MOVED,
+            name,
+            f"packets for backend {address} go to {mac}, and it is at {seen}",
+            f"pydsr backends add {facts.service} {address} looks it up; the daemon (pydsr run) "
+            "follows it by itself",
+        )
+    if facts.result is None:
+        yield Note(name, facts.unchecked, looked=False)
+    elif facts.result.is_good:
+        yield Note(name, "accepts the VIP, and answers from it")
+    else:
+        result = facts.result
+        yield Finding(kind_of(result.outcome), name, result.message, result.hint)
