@@ -22,6 +22,7 @@ from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.daemon.hook import Hook
 from pydsr.daemon.journal import log_event
 from pydsr.daemon.options import Options
+from pydsr.daemon.resting import bring_to_rest
 from pydsr.daemon.runtime import Instance, prepare_runtime, socket_path
 from pydsr.daemon.server import HEALTH, METRICS, EventServer
 from pydsr.daemon.service_manager import ServiceManager
@@ -95,6 +96,7 @@ class Daemon:
             "reloading": self._reload_when_asked,
             "adding backends that answer": self._add_waiting,
             "checking health": self._health.run,
+            "bringing slots to rest": lambda: bring_to_rest(self._options.directory),
         }
         if self._hook:
             tasks["notifying"] = self._hook.run
