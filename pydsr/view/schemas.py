@@ -34,12 +34,12 @@ KINDS = {
     "stats": DocumentKind(types.StatsDocument, "pydsr stats --json"),
     "reasons": DocumentKind(list[types.ReasonDocument], "pydsr stats --explain --json"),
     "explain": DocumentKind(types.ExplanationDocument, "pydsr explain ENDPOINT --json"),
-    "frame": DocumentKind(types.FrameDocument, "pydsr explain --hex or --pcap, with --json"),
+    "frame": DocumentKind(types.FrameDocument, "pydsr explain --pcap FILE --json"),
     "packet": DocumentKind(types.PacketDocument, "pydsr tap --json"),
-    "plan": DocumentKind(types.PlanDocument, "pydsr diff --json, and --json of what changes"),
+    "plan": DocumentKind(types.PlanDocument, "pydsr diff FILE --json"),
     "health": DocumentKind(types.HealthDocument, "pydsr health --json"),
     "doctor": DocumentKind(types.DoctorDocument, "pydsr doctor --json"),
-    "event": DocumentKind(types.EventDocument, "pydsr events --json, and --notify"),
+    "event": DocumentKind(types.EventDocument, "pydsr events --json"),
     "realserver-check": DocumentKind(
         types.RealserverCheckDocument, "pydsr realserver check VIP --json"
     ),

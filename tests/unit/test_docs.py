@@ -1,0 +1,88 @@
+"""What the documents say can be typed, and what they point to is there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from pydsr.cli.main import cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+STANDS_FOR = {
+    "VIP": "198.51.100.10",
+    "IFACE": "eth0",
+    "DIRECTORY": "files",
+    "FLAVOUR": "sh",
+    "SECONDS": "900",
+    "COMMAND": "status",
+    "NAME": "stats",
+    "FILE": "balancer.yaml",
+    "CLIENT": "192.0.2.7",
+    "PORT": "80",
+    "ADDR": "192.0.2.1",
+    "REAL": "192.0.2.21",
+    "A": "192.0.2.21",
+    "B": "192.0.2.22",
+    "ENDPOINT": "198.51.100.10:80",
+}
+"""What readers put in the place of a word in capitals."""
+
+_COMMAND = re.compile(r"(?:^ {4}(?:.*&& |.*\| )?|`)(pydsr [^`|#&<>\n]+)", re.MULTILINE)
+_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """Walk the commands of a page: in blocks of code, and between backquotes."""
+    for found in _COMMAND.finditer(text):
+        yield found[1].strip()
+
+
+def parse(command: str) -> None:
+    """Have click read a command line as it would when it is typed; nothing is run."""
+    for word, value in STANDS_FOR.items():
+        command = re.sub(rf"(?<![\w-]){word}(?![\w-])", value, command)
+    words = shlex.split(command.replace("…", ""))[1:]
+    context, parsed, name = None, cli, "pydsr"
+    while isinstance(parsed, click.Group):
+        context = parsed.make_context(name, words, parent=context)
+        rest = [*context._protected_args, *context.args]
+        if not rest:
+            return
+        name, command_found, words = parsed.resolve_command(context, rest)
+        assert command_found is not None
+        parsed = command_found
+    parsed.make_context(name or "", words, parent=context)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_documents_can_be_typed(page: Path) -> None:
+    for command in commands_in(page.read_text(encoding="utf-8")):
+        try:
+            parse(command)
+        except (click.MissingParameter, click.exceptions.NoArgsIsHelpError):
+            # Only named, in a sentence.
+            continue
+        except click.ClickException as error:
+            pytest.fail(f"{command}: {error.format_message()}")
+        except click.exceptions.Exit:
+            # By --help or --version.
+            continue
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_documents_point_to_what_is_there(page: Path) -> None:
+    links = _LINK.findall(page.read_text(encoding="utf-8"))
+    # Pages of the reference are made with the site, which checks these.
+    kept = [link for link in links if "reference/" not in link]
+    assert [] == [link for link in kept if not (page.parent / link).exists()]
+
+
+def test_commands_are_found_in_text_and_tables() -> None:
+    text = "Then `pydsr top`.\n\n    pydsr attach eth0  # now\n\n| `pydsr acl list` | x |\n"
+    assert ["pydsr top", "pydsr attach eth0", "pydsr acl list"] == [*commands_in(text)]
