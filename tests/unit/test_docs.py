@@ -48,16 +48,18 @@ def parse(command: str) -> None:
     for word, value in STANDS_FOR.items():
         command = re.sub(rf"(?<![\w-]){word}(?![\w-])", value, command)
     words = shlex.split(command.replace("…", ""))[1:]
-    context, parsed, name = None, cli, "pydsr"
-    while isinstance(parsed, click.Group):
-        context = parsed.make_context(name, words, parent=context)
-        rest = [*context._protected_args, *context.args]
-        if not rest:
-            return
-        name, command_found, words = parsed.resolve_command(context, rest)
-        assert command_found is not None
-        parsed = command_found
-    parsed.make_context(name or "", words, parent=context)
+    _parse(cli, "pydsr", words, None)
+
+
+def _parse(
+    command: click.Command, name: str, words: list[str], parent: click.Context | None
+) -> None:
+    context = command.make_context(name, words, parent=parent)
+    rest = [*context._protected_args, *context.args]
+    if isinstance(command, click.Group) and rest:
+        name_found, found, left = command.resolve_command(context, rest)
+        assert found is not None
+        _parse(found, name_found or "", left, context)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
