@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydsr import __version__
 from pydsr.configuration import Configuration
 from pydsr.daemon import configuring, watching
+from pydsr.daemon.claims import ClaimWatcher
 from pydsr.daemon.configuring import Applied, Waiting
 from pydsr.daemon.events import Event, EventKind, EventLog
 from pydsr.daemon.exporter import Exporter
@@ -68,6 +69,7 @@ class Daemon:
         self._health = HealthKeeper(
             options.directory, self._events.record, self._statistics.hear_check
         )
+        self._claims = ClaimWatcher(options.directory, self._events.record)
         self._hook = Hook(options.notify) if options.notify else None
         self._page = self._made_page()
         self._stop = asyncio.Event()
@@ -96,6 +98,7 @@ class Daemon:
             "reloading": self._reload_when_asked,
             "adding backends that answer": self._add_waiting,
             "checking health": self._health.run,
+            "asking who answers for VIPs": self._claims.run,
             "bringing slots to rest": lambda: bring_to_rest(self._options.directory),
         }
         if self._hook:

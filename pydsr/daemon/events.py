@@ -37,6 +37,8 @@ class EventKind(StrEnum):
     BACKEND_CHANGED = "backend-changed"
     BACKEND_SUSPECTED = "backend-suspected"
     CHECK_WARNING = "check-warning"
+    VIP_CLAIMED = "vip-claimed"
+    VIP_RELEASED = "vip-released"
     LINK_LOST = "link-lost"
     LINK_BACK = "link-back"
     LINK_DOWN = "link-down"
@@ -54,6 +56,7 @@ TROUBLES = frozenset(
         EventKind.BACKEND_UNHEALTHY,
         EventKind.BACKEND_SUSPECTED,
         EventKind.CHECK_WARNING,
+        EventKind.VIP_CLAIMED,
         EventKind.LINK_LOST,
         EventKind.LINK_DOWN,
         EventKind.NEWS_LOST,

@@ -50,17 +50,13 @@ def gather_network(
     services = state.services()
     if not services and not present.is_elsewhere:
         return NetworkFacts()
-    macs = {one.mac for one in present.interfaces if one.index in present.here}
-    facts = NetworkFacts(
+    local = links.local_addresses()
+    facts = replace(
+        gather_vips(present, services, local),
         empty=tuple(service.endpoint for service in services if not _taking(service)),
-        names=_names(services),
-        own_macs=frozenset(macs),
-        is_attached=bool(present.here),
-        is_elsewhere=present.is_elsewhere,
     )
     if not present.here:
         return facts
-    local = links.local_addresses()
     # What is asked of such a VIP never leaves this machine.
     unasked = "not asked: its VIP is an address of this machine"
     known: dict[Key, Checked] = {
@@ -69,10 +65,27 @@ def gather_network(
         if service.endpoint.address in local
         for backend in service.backends
     }
-    return replace(
-        facts,
-        vips=tuple(_vips(services, present, local)),
-        backends=tuple(_backends(services, present, {**held_by_daemon, **known})),
+    backends = _backends(services, present, {**held_by_daemon, **known})
+    return replace(facts, backends=tuple(backends))
+
+
+def gather_vips(
+    present: Present, services: Sequence[Service], local: Mapping[IPAddress, str]
+) -> NetworkFacts:
+    """Return what is known of VIPs alone: asks the network who answers for each.
+
+    Args:
+        present: the balancer.
+        services: those it has.
+        local: addresses of this machine, each as ``ip address del`` takes it.
+    """
+    macs = {one.mac for one in present.interfaces if one.index in present.here}
+    return NetworkFacts(
+        vips=tuple(_vips(services, present, local)) if present.here else (),
+        names=_names(services),
+        own_macs=frozenset(macs),
+        is_attached=bool(present.here),
+        is_elsewhere=present.is_elsewhere,
     )
 
 
