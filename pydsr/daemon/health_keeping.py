@@ -215,8 +215,7 @@ class HealthKeeper:
             self._plan_rise(endpoint, now)
 
     def _tell(self, turn: Turn, *, is_ours: bool) -> None:
-        failure = self._memory.failure(turn.key)
-        since = self._memory.doubted_since(turn.key)
+        failure, since = self._memory.cause(turn.key)
         event = event_of(turn, failure, since, time.monotonic(), is_ours=is_ours)
         if event is not None:
             self._record(event)

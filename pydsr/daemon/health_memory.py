@@ -62,6 +62,7 @@ class HealthMemory:
         self._standings: dict[Endpoint, Standings] = {}
         self._failures: dict[Key, dict[Check, Result]] = {}
         self._doubts: dict[Key, float] = {}
+        self._turns: dict[Key, tuple[Result, float]] = {}
         self._certificates: dict[Key, dict[Check, int]] = {}
 
     # -- following the file
@@ -109,6 +110,8 @@ class HealthMemory:
             self._failures[key] = failures
         if failures and key in earlier._doubts:
             self._doubts[key] = earlier._doubts[key]
+        if failures and key in earlier._turns:
+            self._turns[key] = earlier._turns[key]
         met = earlier._certificates.get(key, {})
         self._certificates[key] = {check: ends for check, ends in met.items() if check in checks}
 
@@ -140,6 +143,8 @@ class HealthMemory:
             self._doubts.pop(key, None)
         elif result.outcome.tells_of_backend and not result.is_good:
             self._doubts.setdefault(key, now)
+        if verdict.is_change and not result.is_good:
+            self._turns[key] = result, self._doubts.get(key, now)
         if result.certificate_ends is not None:
             self._certificates.setdefault(key, {})[verdict.job.check] = result.certificate_ends
         condition = self._conditions[key]
@@ -206,6 +211,13 @@ class HealthMemory:
     def failure(self, key: Key) -> Result | None:
         """Return the newest failure of a check whose latest result it is; None without any."""
         return next(reversed(self._failures.get(key, {}).values()), None)
+
+    def cause(self, key: Key) -> tuple[Result | None, float | None]:
+        """Return the failure that made a backend unhealthy, and when the first in its row was.
+
+        It is remembered beside what is found now: the next check may have passed already.
+        """
+        return self._turns.get(key, (self.failure(key), self.doubted_since(key)))
 
     def doubted_since(self, key: Key) -> float | None:
         """Return when the first of the failures in a row was; None where all checks pass."""

@@ -16,12 +16,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import ndmsg, rt_type
+from pyroute2.netlink.rtnl import rt_type
 
+from pydsr.health import neighbour
 from pydsr.health.echo import echo_socket, ping
 from pydsr.health.sockets import connect, marked_socket, receive, segments_for
 from pydsr.health.steering_plan import family_of
@@ -31,9 +31,6 @@ from pydsr.model import IPAddress
 
 _log = logging.getLogger(__name__)
 
-_SURE = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
-_UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY
-_ASKING = ndmsg.NUD_INCOMPLETE | ndmsg.NUD_PROBE | ndmsg.NUD_FAILED
 
 _Part = Callable[[], Awaitable[None]]
 
@@ -87,11 +84,9 @@ class Investigation:
     async def end(self) -> Evidence:
         """Return what was found up to now."""
         await self.cancel()
-        state = await _neighbour_state(self.target)
-        asked = state is not None and bool(state & (_SURE | _ASKING))
         answering = [pings for pings in (self._backend, self._vip) if pings and pings.answered]
         return Evidence(
-            has_neighbour=bool(state & _SURE) if asked and state is not None else None,
+            has_neighbour=await neighbour.has_neighbour(self.target),
             backend_answers=bool(self._backend.answered) if self._backend else None,
             vip_answers=bool(self._vip.answered) if self._vip else None,
             wrong_source=self._wrong_source,
@@ -126,11 +121,7 @@ class Investigation:
         await asyncio.gather(*(_quiet(partial(once, number)) for number in range(_PINGS)))
 
     async def _ask_neighbour(self) -> None:
-        """Have the kernel ask for the backend's MAC again, of which it believes it is sure."""
-        state = await _neighbour_state(self.target)
-        if state is not None and state & (_UNSURE | ndmsg.NUD_REACHABLE):
-            async with AsyncIPRoute() as ip:
-                await ip.neigh("change", state=ndmsg.NUD_PROBE, **_neighbour(self.target))
+        await neighbour.ask_again(self.target)
 
     async def _read_filter(self) -> None:
         self._filter = await reverse_path_obstacle(self.target.vip, self.target.route.ifindex)
@@ -158,27 +149,6 @@ async def _quiet(part: _Part) -> None:
         await part()
     except (OSError, NetlinkError) as error:
         _log.debug("looking around: %s", error)
-
-
-def _neighbour(target: Target) -> dict[str, Any]:
-    route = target.route
-    return {
-        "family": family_of(route.backend),
-        "dst": str(route.backend),
-        "ifindex": route.ifindex,
-    }
-
-
-async def _neighbour_state(target: Target) -> int | None:
-    """Return the state of the kernel's neighbour entry; None where there is none."""
-    if target.route.mac is not None:
-        return int(ndmsg.NUD_PERMANENT)
-    try:
-        async with AsyncIPRoute() as ip:
-            (entry,) = await ip.neigh("get", **_neighbour(target))
-    except NetlinkError:
-        return None
-    return int(entry["state"])
 
 
 async def reverse_path_obstacle(vip: IPAddress, ifindex: int) -> str:

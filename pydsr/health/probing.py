@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from pydsr.health import neighbour
 from pydsr.health.attempt import Attempt
 from pydsr.health.diagnosis import diagnose, is_decided
 from pydsr.health.evidence import Investigation
@@ -80,6 +81,9 @@ async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry, ends: flo
         symptoms = attempt.symptoms(error)
     if isinstance(check, CommandCheck):
         return Result(Outcome.TIMED_OUT, f"{attempt.target}: {check.argv[0]} did not end in time")
+    if symptoms.errno == errno.EACCES and await neighbour.is_given_up(attempt.target):
+        await neighbour.ask_again(attempt.target)
+        symptoms = replace(symptoms, errno=errno.EHOSTUNREACH)
     if is_decided(symptoms):
         return diagnose(attempt.target, symptoms)
     evidence = await inquiry.evidence()

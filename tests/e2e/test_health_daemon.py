@@ -96,8 +96,8 @@ def test_a_backend_that_fails_is_out_in_time_and_said_why(
             assert [] == kept.diff()
         event = kept.until("backend-healthy", second)
         assert ("down", "up") == (event["from"], event["to"])
-        assert {"backend1", "backend2", "backend3"} == answers(lab, service, 60).keys()
-        assert {"up"} == set(kept.states().values())
+        assert {"backend1", "backend2", "backend3"} == answers(lab, service, 60).keys(), kept.log
+        assert {"up"} == set(kept.states().values()), kept.log
 
 
 @pytest.mark.parametrize("outcome", [*TROUBLES, "packets-lost"])

@@ -78,7 +78,7 @@ def test_a_failure_takes_out_and_its_end_brings_back() -> None:
     assert held.hear((WEB, B), verdict(CLOSED), 5.0)
     (turn,) = held.judge(WEB, failing, 6.0)
     assert (B, UP, DOWN) == (turn.address, turn.before.state, turn.after.state)
-    event = event_of(turn, held.failure(turn.key), held.doubted_since(turn.key), 6.5, is_ours=True)
+    event = event_of(turn, *held.cause(turn.key), 6.5, is_ours=True)
     assert event is not None
     assert (EventKind.BACKEND_UNHEALTHY, "nothing listens", 1.5) == (
         event.kind,
@@ -96,6 +96,15 @@ def test_a_failure_takes_out_and_its_end_brings_back() -> None:
     event = event_of(turn, None, None, 9.0, is_ours=True)
     assert event is not None
     assert (EventKind.BACKEND_HEALTHY, 3.0) == (event.kind, event.seconds)
+
+
+def test_the_cause_of_a_change_is_told_also_where_the_next_check_has_passed() -> None:
+    """Changing the data plane takes time, in which checks go on."""
+    held = memory(service())
+    held.hear((WEB, B), verdict(CLOSED, change=False), 4.0)
+    held.hear((WEB, B), verdict(CLOSED), 5.0)
+    held.hear((WEB, B), verdict(Result.good(), change=False), 5.5)
+    assert (CLOSED, 4.0) == held.cause((WEB, B))
 
 
 def test_what_could_not_be_done_is_judged_again() -> None:

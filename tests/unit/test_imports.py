@@ -173,6 +173,7 @@ BELONGS_TO = {
     "h11": {"pydsr.health.probes"},
     "pyroute2": {
         "pydsr.health.evidence",
+        "pydsr.health.neighbour",
         "pydsr.health.steering_netlink",
         "pydsr.kernel",
         "pydsr.lab",
