@@ -67,6 +67,10 @@ class Hook:
         try:
             async with asyncio.timeout(self._timeout):
                 await process.communicate(event.line().encode() + b"\n")
+                if process.stdin is not None:
+                    # A command that has not read it all is right to: nobody is to hear of that.
+                    with suppress(ConnectionError):
+                        await process.stdin.wait_closed()
         except TimeoutError:
             return f"had not ended after {self._timeout:g} seconds, and was killed"
         finally:

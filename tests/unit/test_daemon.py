@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -283,6 +284,21 @@ def test_a_notify_command_that_hangs_is_killed_with_its_children(
     for pid in pids.read_text().split():
         status = Path("/proc", pid, "status")
         assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+def test_a_notify_command_need_not_read_its_event() -> None:
+    complaints: list[object] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
+        hook = Hook(["true"])
+        # More than a pipe holds, so that the rest cannot be written any more.
+        hook.tell(Event(EventKind.LINK_UP, "eth0", "x" * 1_000_000))
+        await hook.finish(10)
+
+    asyncio.run(run())
+    gc.collect()
+    assert [] == complaints
 
 
 def test_a_notify_command_is_killed_when_the_daemon_ends(tmp_path: Path) -> None:
