@@ -100,7 +100,7 @@ def draw(
         viewport=viewport, color_scheme=scheme, device_scale_factor=scale, reduced_motion="reduce"
     )
     page.goto(f"http://{_LISTEN}/")
-    page.wait_for_function("document.querySelectorAll('.service path.line[d]').length > 10")
+    page.locator(".service tbody path.line").first.wait_for(state="attached")
     # Twice the daemon has looked by then: the rates are those of now.
     page.wait_for_timeout(5000)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")

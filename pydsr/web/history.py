@@ -50,7 +50,11 @@ class History:
             self._moments.popleft()
 
     def services(self) -> Document:
-        """Return the packets per second of every service, null where it was not there."""
+        """Return ``{"times", "services": {SERVICE: [packets per second]}}``.
+
+        There is one number for each time, of the balancer's monotonic clock; null where the
+        service was not there.
+        """
         present = [group[0] for group in self._moments[-1][1]] if self._moments else []
         columns = [
             dict(zip((group[0] for group in names), _first_of_each(names, values), strict=True))
@@ -65,7 +69,10 @@ class History:
         }
 
     def backends(self, endpoint: Endpoint) -> Document:
-        """Return the same of the backends of one service; without any where there is none."""
+        """Return ``{"times", "service", "backends": {ADDRESS: [packets per second]}}``.
+
+        Of a service that is not there, there are no backends.
+        """
         service = str(endpoint)
         columns = [_column(service, names, values) for _, names, values in self._moments]
         present = [*columns[-1]] if columns else []

@@ -1,4 +1,9 @@
-"""The status page and its data, over HTTP; everything is read only."""
+"""The status page and its data, over HTTP; everything is read only.
+
+``GET /api/stream`` sends, as server-sent events: ``state`` (all of ``/api/state`` but the events),
+at first and when anything but rates is another; ``rates`` (its key of that name) again and again;
+``events`` (its key of that name), those of the past and then new ones; and ``alive``.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +42,7 @@ _BUSY_RETRY_SECONDS = 5
 _ALIVE_SECONDS = 5.0
 """How often a page hears something: it takes the connection for lost otherwise."""
 
+_PAUSE_SECONDS = 0.1
 _ALIVE = "event: alive\ndata: {}\n\n"
 
 
@@ -60,7 +66,7 @@ class StatusPage:
         self._listen = listen
         self._log = log
         about = About(socket.gethostname(), __version__, datetime.now(UTC))
-        # Nothing else asks so seldom that it could be content with a reading of somebody else's.
+        # Rates take two readings: it is never content with one that somebody else has had.
         self._sampler = Sampler(about, Observer(directory, fresh_seconds=0.0), health)
         self._files = dict(_read_files())
         self._streams = 0
@@ -156,6 +162,8 @@ class StatusPage:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ALIVE_SECONDS):
                     await changed.wait()
+            # However much happens, it is told together.
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     def _events_after(self, number: int) -> list[Event]:
         return [event for event in self._log.past() if event.number > number][-_SHOWN_EVENTS:]

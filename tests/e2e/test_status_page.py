@@ -358,3 +358,15 @@ def test_the_keyboard_filters_and_opens(kept: Kept, browser: Browser) -> None:
         group.locator("summary").focus()
         watched.page.keyboard.press("Enter")
         expect(watched.backend("10.77.0.11")).to_have_count(0)
+
+
+def test_a_balancer_that_is_taken_off_is_a_problem(lab: Lab, kept: Kept, browser: Browser) -> None:
+    with watching(browser) as watched:
+        problem = watched.page.locator("#problem")
+        expect(watched.backend("10.77.0.11")).to_be_visible(timeout=_MS)
+        lab.pydsr("detach", "--all", "--purge")
+        expect(problem).to_contain_text("pydsr attach", timeout=_MS)
+        expect(watched.backend("10.77.0.11")).to_be_hidden()
+        lab.pydsr("attach", "eth0")
+        expect(problem).to_be_hidden(timeout=_MS)
+        expect(watched.page.locator("#nothing")).to_contain_text("There are no services")

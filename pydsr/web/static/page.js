@@ -15,12 +15,13 @@ const total = new Series();
 const totalPlot = new Plot(byId("total-plot"));
 let balancer = null, drops = [], clock = null, backends = [];
 
-function describe(state) {
+function describe(state, isFirst) {
   if (balancer && balancer.version !== state.balancer.version) {
     location.reload(); // Another pydsr brings another page.
     return;
   }
-  const isAnother = balancer?.started !== state.balancer.started;
+  // Another daemon counts its events anew.
+  if (balancer?.started !== state.balancer.started) events.clear();
   balancer = state.balancer;
   setText(byId("host"), balancer.host);
   setText(byId("version"), `pydsr ${balancer.version}, daemon started ${moment(balancer.started)}`);
@@ -42,10 +43,7 @@ function describe(state) {
   reasons.describe(state.reasons);
   services.describe(state.services);
   document.body.classList.toggle("unread", Boolean(state.problem));
-  if (isAnother) {
-    events.clear();
-    recall();
-  }
+  if (isFirst) recall();
   if (!state.problem) apply(state.rates);
 }
 

@@ -8,7 +8,8 @@ const HIDDEN_MILLISECONDS = 30000;
 /** Hears the daemon, and says when it does not. */
 export class Stream {
   /**
-   * @param {Object<string, function(any)>} handlers by the kind of message
+   * @param {Object<string, function(any, boolean)>} handlers by the kind of message; they are told
+   *   whether it is the first of its kind since the connection was made
    * @param {function(boolean)} onChange told whether the daemon is heard
    */
   constructor(handlers, onChange) {
@@ -25,10 +26,12 @@ export class Stream {
     this.source?.close();
     const source = this.source = new EventSource("/api/stream");
     for (const [kind, handle] of Object.entries({ alive() {}, ...this.handlers })) {
+      let isFirst = true;
       source.addEventListener(kind, (message) => {
         this.expectMore();
         this.onChange(true);
-        handle(JSON.parse(message.data));
+        handle(JSON.parse(message.data), isFirst);
+        isFirst = false;
       });
     }
     source.onerror = () => this.lose();
