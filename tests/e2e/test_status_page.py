@@ -360,7 +360,8 @@ def test_the_keyboard_filters_and_opens(kept: Kept, browser: Browser) -> None:
         expect(watched.backend("10.77.0.11")).to_have_count(0)
 
 
-def test_a_balancer_that_is_taken_off_is_a_problem(lab: Lab, kept: Kept, browser: Browser) -> None:
+@pytest.mark.usefixtures("kept")
+def test_a_balancer_that_is_taken_off_is_a_problem(lab: Lab, browser: Browser) -> None:
     with watching(browser) as watched:
         problem = watched.page.locator("#problem")
         expect(watched.backend("10.77.0.11")).to_be_visible(timeout=_MS)
