@@ -14,7 +14,8 @@ from pydsr.model import parse_seed
 
 
 @click.command()
-@click.argument("interfaces", metavar="IFACE...", type=INTERFACE, nargs=-1, required=True)
+@click.argument("interfaces", metavar="[IFACE...]", type=INTERFACE, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Upgrade it on every interface it is on.")
 @click.option(
     "--mode",
     type=click.Choice(["auto", "native", "generic"]),
@@ -45,6 +46,7 @@ from pydsr.model import parse_seed
 def attach(
     directory: Path,
     interfaces: tuple[str, ...],
+    everything: bool,
     mode: str,
     table_size: int | None,
     seed: str | None,
@@ -65,10 +67,16 @@ def attach(
       pydsr attach eth0 eth1 --mode native
       pydsr attach eth0 --table-size 131071
       pydsr attach eth0 --with vlan,acl --without tap
+      pydsr attach --all
     """
     from pydsr import attachment
+    from pydsr.attached import attached
     from pydsr.features import parse_features
 
+    if everything == bool(interfaces):
+        raise click.UsageError("Name interfaces, or --all.")
+    if everything:
+        interfaces = tuple(one.name for one in attached(directory))
     options = attachment.AttachOptions(
         mode,
         table_size,

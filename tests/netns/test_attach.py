@@ -116,6 +116,32 @@ def test_a_foreign_program_is_refused_and_left_in_place(
     assert not bpffs.exists()
 
 
+def test_attach_all_upgrades_every_interface_it_is_on(balancer: Pydsr, lb: Host) -> None:
+    lb.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+    balancer.ok("attach", "eth1")
+    before = {name: lb.xdp_program(name) for name in ("eth0", "eth1")}
+    assert ["upgrade", "upgrade"] == [
+        change["action"] for change in balancer.json("attach", "--all", "--plan")["changes"]
+    ]
+    assert 2 == balancer.ok("attach", "--all").count("upgraded in place")
+    assert all(lb.xdp_program(name) not in (None, before[name]) for name in before)
+    assert lb.xdp_program("eth2") is None
+
+
+def test_attach_all_attaches_nothing_anew(balancer: Pydsr, lb: Host) -> None:
+    balancer.ok("detach", "--all")
+    assert "" == balancer.ok("attach", "--all")
+    assert lb.xdp_program("eth0") is None
+
+
+def test_attach_takes_names_or_all(pydsr: Pydsr) -> None:
+    for arguments in ((), ("--all", "eth0")):
+        done = pydsr("attach", *arguments)
+        assert ExitStatus.USAGE == done.status
+        assert "Name interfaces, or --all." in done.stderr
+    assert ExitStatus.FAILED == pydsr("attach", "--all").status
+
+
 def test_a_foreign_program_on_one_interface_keeps_attach_off_the_others(
     balancer: Pydsr, lb: Host, peer: Host
 ) -> None:
