@@ -61,6 +61,11 @@ def prepare_directory(directory: Path) -> None:
         raise PermissionDeniedError(
             f"creating {directory} is not permitted", "run as root (sudo)"
         ) from None
+    except OSError as error:
+        raise EnvironmentCannotError(
+            f"{directory} cannot be created: {error.strerror}",
+            f"see how it is mounted, and for a service its sandbox: findmnt --target {directory}",
+        ) from None
 
 
 def remove_directory(directory: Path) -> None:
