@@ -16,8 +16,9 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,20 +39,30 @@ _MAKE = (
     *("--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/locale/*"),
     f"--include={','.join(PACKAGES)}",
 )
+_END_SECONDS = 10.0
+"""How long the processes of a booted system may take to be gone after it was ended."""
+
 _APT = Path("/etc/apt")
 _HOLD = """\
 set -e
-mount -t tmpfs tmpfs "$2"
-mkdir "$2/upper" "$2/work" "$2/root"
-mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
+lower=$1 below=$2 booted=$3
+mount -t tmpfs tmpfs "$below"
+mkdir "$below/upper" "$below/work" "$below/root"
+mount -t overlay -o "volatile,lowerdir=$lower,upperdir=$below/upper,workdir=$below/work" \
+	overlay "$below/root"
 read -r pid rest </proc/self/stat # of the process id that this machine sees
-cd "$2/root"
+cd "$below/root"
 mount -t proc proc proc
-mount -t sysfs sysfs sys
+mount --bind proc/sys proc/sys
+mount --bind proc/sys/net proc/sys/net # the network is its own, the rest is this machine's
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro sysfs sys
 mount -t bpf bpf sys/fs/bpf
-mount -t tmpfs tmpfs run
+mount -t tmpfs -o mode=755 tmpfs run
+mkdir run/changes
+mount --bind "$below/upper" run/changes
 mount -t tmpfs tmpfs tmp
-mount -t tmpfs tmpfs dev
+mount -t tmpfs -o mode=755 tmpfs dev
 mkdir dev/pts dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
 for device in null zero full random urandom tty; do
@@ -64,10 +75,20 @@ for number in 0:stdin 1:stdout 2:stderr; do
 	ln -s "/proc/self/fd/${number%:*}" "dev/${number#*:}"
 done
 ip link set lo up
-# Said when it is inside; cat ends with its standard input, which the process that made it has.
-exec chroot . sh -c 'echo "$1"; exec cat' sh "$pid"
+set -- sleep infinity
+if [ "$booted" ]; then
+	mount -t cgroup2 cgroup2 sys/fs/cgroup
+	# It is there to read files, and would configure the interfaces of tests.
+	for service in NetworkManager NetworkManager-wait-online; do
+		ln -s /dev/null "etc/systemd/system/$service.service"
+	done
+	set -- /lib/systemd/systemd
+fi
+# Who holds it is said when that is inside.
+exec env --ignore-environment PATH="$PATH" container=pydsr \
+	chroot . sh -c 'echo "$0"; exec "$@" >/dev/null' "$pid" "$@"
 """
-"""Makes the system $1 usable below the empty directory $2, says who holds it, and holds it."""
+"""Makes layers usable below an empty directory, says who holds them, and holds or boots them."""
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -98,6 +119,11 @@ class CleanRoot:
     def path(self, inside: str | Path) -> Path:
         """Return where this machine sees one of its files; absolute links lead out of it."""
         return Path(f"/proc/{self.holder}/root", str(inside).lstrip("/"))
+
+    def save(self, directory: Path) -> None:
+        """Write what was changed in it, for copies of the system that begin with that."""
+        changes = self.path("/run/changes")
+        subprocess.run(["cp", "--archive", "--no-target-directory", changes, directory], check=True)
 
     def attempt(
         self, *command: str | Path, timeout: float = 120
@@ -144,31 +170,64 @@ def kept_system() -> Iterator[Path]:
 
 
 @contextmanager
-def made_root(system: Path, network: Path | None = None) -> Iterator[CleanRoot]:
+def made_root(
+    system: Path,
+    network: Path | None = None,
+    *,
+    changes: Path | None = None,
+    booted: bool = False,
+) -> Iterator[CleanRoot]:
     """Make a copy of the system, with its own mounts and processes.
 
     Args:
         system: what :func:`kept_system` yields.
         network: the network namespace it is to be in, as ``/run/netns/NAME``; None is a new one
             without any interface but loopback.
+        changes: what :meth:`CleanRoot.save` has written, to begin with.
+        booted: run its systemd, as a container does; it may still be starting services.
     """
     enter = ["nsenter", f"--net={network}"] if network else ["unshare", "--net"]
-    own = ("unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child")
-    with tempfile.TemporaryDirectory(prefix="pydsr-root-") as empty:
-        holder = subprocess.Popen(
-            [*enter, *own, "sh", "-c", _HOLD, "sh", str(system), empty],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+    own = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
+    with ExitStack() as stack:
+        below = stack.enter_context(tempfile.TemporaryDirectory(prefix="pydsr-root-"))
+        if booted:
+            group = stack.enter_context(_control_group(Path(below).name))
+            enter += ["sh", "-c", 'echo 0 >"$0/cgroup.procs" && exec "$@"', str(group)]
+            own += ["--cgroup"]
+        lower = f"{changes}:{system}" if changes else str(system)
+        hold = ["sh", "-c", _HOLD, "sh", lower, below, "booted" if booted else ""]
+        holder = stack.enter_context(
+            subprocess.Popen(
+                ["setpriv", "--pdeathsig=KILL", *enter, *own, *hold],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         )
-        with holder:
-            try:
-                assert holder.stdout is not None
-                pid = holder.stdout.readline()
-                assert pid, "the clean system cannot be mounted; see the messages above"
-                yield CleanRoot(int(pid))
-            finally:
-                holder.kill()
+        stack.callback(holder.kill)
+        assert holder.stdout is not None
+        pid = holder.stdout.readline()
+        assert pid, "the clean system cannot be mounted; see the messages above"
+        yield CleanRoot(int(pid))
+
+
+@contextmanager
+def _control_group(name: str) -> Iterator[Path]:
+    """Make a control group for a system that is booted; remove it with all below it."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    tops = [Path(where) for _, where, kind, *_ in mounts if kind == "cgroup2"]
+    assert tops, "there is no control group file system of version 2"
+    group = tops[0] / name
+    group.mkdir()
+    try:
+        yield group
+    finally:
+        deadline = time.monotonic() + _END_SECONDS
+        while "populated 1" in (group / "cgroup.events").read_text():
+            assert time.monotonic() < deadline, f"processes go on in {group}"
+            time.sleep(0.01)
+        for directory, _, _ in os.walk(group, topdown=False):
+            Path(directory).rmdir()
 
 
 def _key() -> str:

@@ -23,6 +23,17 @@ def test_a_copy_is_written_to_and_the_system_stays_as_it_was(
         assert [True, False] == [other.path(path).exists() for path in ("/usr/share/doc", "/new")]
 
 
+def test_a_copy_can_begin_with_the_changes_of_another(
+    clean_root: CleanRoot, clean_system: Path, tmp_path: Path
+) -> None:
+    clean_root.run("sh", "-c", "rm /etc/hostname; rm -r /usr/share/doc; mkdir /usr/share/doc /new")
+    clean_root.save(tmp_path)
+    with made_root(clean_system, changes=tmp_path) as other:
+        assert not other.path("/etc/hostname").exists()
+        assert [] == list(other.path("/usr/share/doc").iterdir())
+        assert other.path("/new").is_dir()
+
+
 def test_only_root_reads_the_cache(clean_system: Path) -> None:
     assert clean_system.parent == CACHE
     assert 0o700 == CACHE.stat().st_mode & 0o777
@@ -30,7 +41,7 @@ def test_only_root_reads_the_cache(clean_system: Path) -> None:
 
 def test_a_copy_has_mounts_processes_and_a_network_of_its_own(clean_root: CleanRoot) -> None:
     assert ["lo"] == clean_root.run("ls", "/sys/class/net").split()
-    assert ["cat", "ps"] == clean_root.run("ps", "-e", "-o", "comm=").split()
+    assert ["sleep", "ps"] == clean_root.run("ps", "-e", "-o", "comm=").split()
     assert ["maps.debug", "progs.debug"] == clean_root.run("ls", "/sys/fs/bpf").split()
 
 

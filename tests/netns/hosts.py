@@ -70,7 +70,12 @@ class Host:
     @property
     def prefix(self) -> list[str]:
         """What has a command run there; mounts stay, so that the bpffs is seen."""
-        return ["nsenter", f"--net=/run/netns/{self.name}"]
+        return ["nsenter", f"--net={self.namespace}"]
+
+    @property
+    def namespace(self) -> Path:
+        """The file that is its network namespace."""
+        return Path("/run/netns", self.name)
 
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever that is."""
