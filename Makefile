@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: docs help setup setup-dev demo test fuzz soak test-vm bench bench-check bench-ipvs lint format man lock clean
+.PHONY: docs help setup setup-dev demo test fuzz soak test-vm bench bench-check bench-ipvs lint format man dist deb lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -76,6 +76,13 @@ docs: setup-dev ## make the documentation as a site in build/site, and check its
 
 man: setup ## write the manual pages into build/man
 	@$(BIN)/python -m docs.manual build/man
+
+dist: setup ## build sdist and wheel in dist/
+	@packaging/dist.sh dist
+
+deb: setup-dev ## build the Debian package in dist/
+	@rm -f dist/pydsr_*
+	@packaging/deb.sh dist
 
 lock: ## renew the requirements*.lock (UPGRADE=1: to the newest versions)
 	packaging/lock.sh $(if $(UPGRADE),--upgrade)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -32,4 +33,6 @@ class NativeBuildHook(BuildHookInterface[Any]):
         subprocess.run([compiler, *OPTIONS, "-o", str(root / LIBRARY), *sources], check=True)
         build_data["artifacts"].append(str(LIBRARY))
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        # The library knows nothing of Python: one wheel is for every version of it.
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["tag"] = f"py3-none-{platform}"
