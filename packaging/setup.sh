@@ -20,7 +20,7 @@ if [[ $for_developers ]]; then
 		bind9-dnsutils dnsmasq-base ethtool iperf3 iputils-arping iputils-ping iputils-tracepath ndisc6
 		nftables nginx-light openssl tcpdump traceroute tshark
 		bash-completion fish man-db zsh          # complete commands, read man pages
-		debhelper dpkg-dev lintian mmdebstrap    # build the package, and a clean system for it
+		debhelper dh-python dpkg-dev lintian mmdebstrap # build the package, and a clean system for it
 		prometheus                               # its promtool checks metrics and alerts
 		chromium                                 # sees the status page
 		shellcheck

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pydsr.lab.lab import Lab
+from tests.clean_root import made_root
+from tests.e2e.packages import built, install
 from tests.e2e.requests import running_lab
 
 
@@ -15,3 +18,24 @@ def shared_lab() -> Iterator[Lab]:
     """A running lab of three backends; tests remove what they add to it."""
     with running_lab() as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def debian_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package, built from the checkout."""
+    directory = tmp_path_factory.mktemp("debian")
+    built("deb.sh", directory)
+    (package,) = directory.glob("pydsr_*.deb")
+    return package
+
+
+@pytest.fixture(scope="session")
+def package_installed(
+    clean_system: Path, debian_package: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """What installing the Debian package changes in the clean system."""
+    changes = tmp_path_factory.mktemp("installed")
+    with made_root(clean_system) as root:
+        install(root, debian_package)
+        root.save(changes)
+    return changes
