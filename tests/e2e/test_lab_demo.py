@@ -129,12 +129,13 @@ def test_a_lab_stays_up_and_its_printed_commands_work(name: str) -> None:
     commands = [
         line.strip() for line in up.stdout.splitlines() if re.match(r"  (nsenter|for|pydsr) ", line)
     ]
-    curl4, curl6, spread, top, remove_last, down = commands
+    curl4, curl6, spread, top, remove_last, check, down = commands
 
     assert in_shell(curl4) in ("backend1\n", "backend2\n")
     assert in_shell(curl6) in ("backend1\n", "backend2\n")
     assert {"backend1", "backend2"} == set(in_shell(spread).split())
     assert "10.77.0.80" in in_shell(f"{top} --once")
+    in_shell(check)
     in_shell(remove_last)
     assert {"backend1"} == set(in_shell(spread).split())
 
