@@ -46,7 +46,7 @@ def pydsr_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def in_shell(command: str) -> str:
     """Run a command as it was printed, with this test's pydsr in place of the installed one."""
-    ours = re.sub(r"\bpydsr (?=--bpffs|lab)", f"{sys.executable} -m pydsr ", command)
+    ours = re.sub(r"\bpydsr (?=--bpffs|lab|realserver)", f"{sys.executable} -m pydsr ", command)
     done = subprocess.run(
         ["bash", "-c", ours], capture_output=True, text=True, timeout=60, check=False
     )
