@@ -74,6 +74,7 @@ class Balancer:
     """The command in a namespace, with pins of its own."""
 
     def __init__(self, host: Host, directory: Path) -> None:
+        self.host = host
         self._prefix = [*host.prefix, *PYTHON]
         self.directory = directory
 

@@ -20,7 +20,7 @@ from pydsr.execution import Plan, carry_out
 from pydsr.explaining import Explainer, Explanation, find_ingress
 from pydsr.features import FeatureUse
 from pydsr.fitting import feature_use, follow_interfaces, missing_features
-from pydsr.kernel.lock import locked
+from pydsr.kernel.lock import locked, not_attached
 from pydsr.kernel.state import State
 from pydsr.model import (
     Endpoint,
@@ -90,12 +90,21 @@ class Balancer:
         """Return all counters of this moment; to be asked for again and again.
 
         What is pinned then is read, also where it was purged and attached anew since.
+
+        Raises:
+            NotAttachedError: it was purged.
         """
         if not self._state.is_current():
             state = State(self.directory)
             self._state.close()
             self._state = state
-        return observation.take_snapshot(self._state, self._interfaces.read())
+        try:
+            return observation.take_snapshot(self._state, self._interfaces.read())
+        except FileNotFoundError:
+            if self._state.is_current():
+                raise
+            # It is purged in this very moment.
+            raise not_attached(self.directory) from None
 
     def remaining_flows(
         self, endpoint: Endpoint, addresses: Sequence[IPAddress]

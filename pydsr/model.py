@@ -12,6 +12,7 @@ import socket
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import total_ordering
+from typing import NamedTuple
 
 from pydsr.errors import InputError
 
@@ -411,18 +412,18 @@ class Service:
         return next((b for b in self.backends if b.address == address), None)
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(NamedTuple):
     """Totals since a backend or service was created; bytes count whole Ethernet frames.
 
-    ``new_flows`` counts TCP SYNs and is None where the protocol does not tell.
+    ``new_flows`` counts TCP SYNs and is None where the protocol does not tell. A tuple, since a
+    view makes thousands of them every second.
     """
 
     packets: int = 0
     bytes: int = 0
     new_flows: int | None = 0
 
-    def __add__(self, other: Counters) -> Counters:
+    def __add__(self, other: Counters) -> Counters:  # type: ignore[override]
         known = self.new_flows is not None and other.new_flows is not None
         return Counters(
             self.packets + other.packets,

@@ -6,9 +6,13 @@ backend, or whose counters went backwards starts from zero at its new base.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from operator import gt, is_not
 from typing import NamedTuple
 
 from pydsr.model import (
@@ -66,12 +70,37 @@ class BackendRate(NamedTuple):
 
 @dataclass(frozen=True)
 class ServiceRate:
-    """What one service got: the sums of its present backends, and each of them."""
+    """What one service got: the sums of its present backends.
+
+    Attributes:
+        totals: of each backend.
+        bases: the same of before; None for a backend that has no earlier base.
+        elapsed: seconds in between.
+    """
 
     service: Service
     rate: Rate
     total: Counters
-    backends: tuple[BackendRate, ...]
+    totals: Sequence[Counters]
+    bases: Sequence[Counters | None]
+    elapsed: float
+
+    @cached_property
+    def backends(self) -> tuple[BackendRate, ...]:
+        """What each backend got. Made when it is asked for: most of thousands are never seen."""
+        rates = _backend_rates(self.bases, self.totals, self.elapsed)
+        shares = weight_shares(self.service.backends)
+        packets = self.rate.packets
+        return tuple(
+            BackendRate(
+                backend,
+                rate,
+                total,
+                rate.packets / packets if packets else None,
+                shares[backend.id],
+            )
+            for backend, rate, total in zip(self.service.backends, rates, self.totals, strict=True)
+        )
 
     @property
     def imbalance(self) -> float | None:
@@ -127,48 +156,62 @@ class Rates:
 class History:
     """The latest rates of every backend, oldest first, for sparklines.
 
+    A column for each moment: two thousand backends take a megabyte.
+
     Args:
         length: how many rates are kept for each backend.
     """
 
     def __init__(self, length: int = HISTORY_LENGTH) -> None:
-        self._length = length
-        self._kept: dict[Endpoint, _Kept] = {}
+        self._columns: deque[_Column] = deque(maxlen=length)
 
     def record(self, rates: Rates) -> None:
-        """Append the rates of every backend; backends that are gone are forgotten."""
-        # Rebuilt each time, so that a view left open for weeks holds present backends only.
-        self._kept = {
-            one.service.endpoint: self._kept_of(one.service, self._kept.get(one.service.endpoint))
-            for one in rates.services
-        }
-        for service, (_, packets) in zip(rates.services, self._kept.values(), strict=True):
-            for each, values in zip(service.backends, packets, strict=True):
-                values.append(each.rate.packets)
+        """Append the rates of every backend."""
+        services = tuple(one.service for one in rates.services)
+        places = self._columns[-1].places if self._columns else _Places(())
+        if len(services) != len(places.services) or any(map(is_not, services, places.services)):
+            places = _Places(services)
+        packets = array("f")
+        for one in rates.services:
+            packets.extend(_packet_rates(one))
+        self._columns.append(_Column(places, packets))
 
-    def _kept_of(self, service: Service, kept: _Kept | None) -> _Kept:
-        if kept is not None and kept.backends is service.backends:
-            return kept
-        known = (
-            {b.address: p for b, p in zip(kept.backends, kept.packets, strict=True)} if kept else {}
-        )
-        return _Kept(
-            service.backends,
-            [known.get(b.address) or deque(maxlen=self._length) for b in service.backends],
-        )
+    def packets(
+        self, endpoint: Endpoint, address: IPAddress, length: int = HISTORY_LENGTH
+    ) -> tuple[float, ...]:
+        """Return the latest packets per second of one backend, oldest first.
 
-    def packets(self, endpoint: Endpoint, address: IPAddress) -> tuple[float, ...]:
-        """Return the packets per second of one backend, oldest first; empty if unknown."""
-        kept = self._kept.get(endpoint, _Kept((), []))
-        found = zip(kept.backends, kept.packets, strict=True)
-        return next((tuple(values) for b, values in found if b.address == address), ())
+        None are from before it was last away; there are none where it is not there now.
+        """
+        found = deque[float]()
+        places: _Places | None = None
+        for column in islice(reversed(self._columns), length):
+            if column.places is not places:
+                places = column.places
+                place = places.of_backend.get((endpoint, address))
+            if place is None:
+                break
+            found.appendleft(column.packets[place])
+        return tuple(found)
 
 
-class _Kept(NamedTuple):
-    """The backends of a service, and the rates of each."""
+class _Places:
+    """Where in a column each backend of some services is."""
 
-    backends: tuple[Backend, ...]
-    packets: Sequence[deque[float]]
+    def __init__(self, services: tuple[Service, ...]) -> None:
+        self.services = services
+
+    @cached_property
+    def of_backend(self) -> Mapping[tuple[Endpoint, IPAddress], int]:
+        keys = ((one.endpoint, each.address) for one in self.services for each in one.backends)
+        return {key: place for place, key in enumerate(keys)}
+
+
+class _Column(NamedTuple):
+    """The packets per second of all backends at one moment."""
+
+    places: _Places
+    packets: array[float]
 
 
 def backend_counters(snapshot: Snapshot, service: Service, backend: Backend) -> Counters:
@@ -187,12 +230,9 @@ def service_counters(snapshot: Snapshot, service: Service) -> Counters:
 
 
 def _sum_counters(service: Service, totals: Sequence[Counters]) -> Counters:
+    packets, size, new_flows = zip(*totals, strict=True) if totals else ((), (), ())
     tells_flows = service.endpoint.protocol.tells_new_flows
-    return Counters(
-        sum(total.packets for total in totals),
-        sum(total.bytes for total in totals),
-        sum(total.new_flows or 0 for total in totals) if tells_flows else None,
-    )
+    return Counters(sum(packets), sum(size), sum(new_flows) if tells_flows else None)
 
 
 def weight_shares(backends: Iterable[Backend]) -> dict[int, float]:
@@ -250,25 +290,39 @@ def _service_rate(
 ) -> ServiceRate:
     totals = [backend_counters(after, service, b) for b in service.backends]
     total = _sum_counters(service, totals)
-    rates = [_rate(base, now, elapsed) for base, now in zip(bases, totals, strict=True)]
-    # Rates are summed rather than totals compared: a total falls when a backend is removed.
-    whole = _sum_rates(rates) if rates else _rate(None, total, elapsed)
-    shares = weight_shares(service.backends)
-    return ServiceRate(
-        service,
-        whole,
-        total,
-        tuple(
-            BackendRate(
-                backend,
-                rate,
-                now,
-                rate.packets / whole.packets if whole.packets else None,
-                shares[backend.id],
-            )
-            for backend, rate, now in zip(service.backends, rates, totals, strict=True)
-        ),
+    known = [base for base in bases if base is not None]
+    if known and len(known) == len(totals) and not _any_was_reset(known, totals):
+        rate = _rate(_sum_counters(service, known), total, elapsed)
+    else:
+        # Rates are summed rather than totals compared: a total falls when a backend is removed.
+        rates = _backend_rates(bases, totals, elapsed)
+        rate = _sum_rates(rates) if rates else _rate(None, total, elapsed)
+    return ServiceRate(service, rate, total, totals, bases, elapsed)
+
+
+def _any_was_reset(bases: Sequence[Counters], totals: Sequence[Counters]) -> bool:
+    return any(
+        any(map(gt, before, now))
+        for before, now in zip(zip(*bases, strict=True), zip(*totals, strict=True), strict=True)
+        if None not in now
     )
+
+
+def _backend_rates(
+    bases: Sequence[Counters | None], totals: Sequence[Counters], elapsed: float
+) -> list[Rate]:
+    return [_rate(base, total, elapsed) for base, total in zip(bases, totals, strict=True)]
+
+
+def _packet_rates(one: ServiceRate) -> Iterable[float]:
+    """Return the packets per second of each backend of a service, with the least of work."""
+    elapsed = one.elapsed
+    if elapsed <= 0:
+        return [0.0] * len(one.totals)
+    return [
+        (now.packets - base.packets) / elapsed if base and not _was_reset(base, now) else 0.0
+        for base, now in zip(one.bases, one.totals, strict=True)
+    ]
 
 
 def _program_rates(

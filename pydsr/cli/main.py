@@ -37,7 +37,7 @@ _COMMANDS = {
     "events": ("pydsr.cli.run", "events"),
     "exporter": ("pydsr.cli.exporter", "exporter"),
     "stats": ("pydsr.cli.traffic", "stats"),
-    "top": ("pydsr.cli.traffic", "top"),
+    "top": ("pydsr.cli.top", "top"),
     "explain": ("pydsr.cli.explain", "explain"),
     "tap": ("pydsr.cli.tap", "tap"),
     "tidy": ("pydsr.cli.traffic", "tidy"),

@@ -1,4 +1,4 @@
-"""``pydsr stats``, ``top`` and ``tidy``: what the balancer does with packets."""
+"""``pydsr stats`` and ``tidy``: what the balancer does with packets, and tidying up after them."""
 
 from __future__ import annotations
 
@@ -53,29 +53,6 @@ def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -
                 return
             before = now
             time.sleep(watch)
-
-
-@click.command()
-@click.option("--once", is_flag=True, help="Print one frame.")
-@click.option("--interval", type=float, default=1.0, show_default=True, help="Seconds.")
-@click.pass_obj
-def top(directory: Path, once: bool, interval: float) -> None:
-    """Watch the traffic of every backend live.
-
-    Keys: q quits, p pauses, s sorts by another column, + and - change the interval.
-
-    \b
-    Examples:
-      pydsr top
-      pydsr top --once
-    """
-    from rich.console import Console
-
-    from pydsr.balancer import Balancer
-    from pydsr.view.screen import run_live
-
-    with Balancer(directory) as balancer:
-        run_live(balancer.snapshot, interval, once, Console(highlight=False))
 
 
 @click.command()

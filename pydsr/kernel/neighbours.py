@@ -6,9 +6,11 @@ there or the deadline is over.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from pyroute2.iproute.linux import IPRoute
@@ -26,7 +28,11 @@ RESOLVE_SECONDS = 3.5
 _POLL_SECONDS = 0.01
 _USABLE = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
 _UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
+_NEVER_ASKED = ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
 _NTF_USE = 1
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+"""The kernel tells ages of neighbours in ticks of its clock for users (struct nda_cacheinfo)."""
 
 _Entries = Mapping[tuple[int, str], Any]
 """Entries of the kernel's tables by index of the device and address."""
@@ -88,6 +94,23 @@ def known(
         segment = segments.get(entry["ifindex"])
         if address and segment and entry.get("lladdr") and entry["state"] & _USABLE:
             found.setdefault(address, []).append(_place(_mac_of(entry), segment))
+    return found
+
+
+def mac_ages() -> dict[tuple[IPAddress, MacAddress], float]:
+    """Return how many seconds ago the kernel last had proof of each neighbour's MAC.
+
+    Those that it never asks for, since they are set by hand, are left out.
+    """
+    found: dict[tuple[IPAddress, MacAddress], float] = {}
+    with netlink() as ip:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for entry in ip.get_neighbours(family=family):
+                cache = entry.get("cacheinfo")
+                if cache and entry.get("lladdr") and not entry["state"] & _NEVER_ASKED:
+                    key = ip_address(entry.get("dst")), _mac_of(entry)
+                    age = cache["ndm_confirmed"] / _TICKS_PER_SECOND
+                    found[key] = min(age, found.get(key, age))
     return found
 
 

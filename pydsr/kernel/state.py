@@ -438,16 +438,15 @@ class State:
 
     def counters(self, services: Iterable[Service]) -> dict[int, Counters]:
         """Return the totals of every backend of some services, by backend id."""
-        tells = {
-            backend.id: service.endpoint.protocol.tells_new_flows
-            for service in services
-            for backend in service.backends
-        }
-        read = PerCpuArray(self.pins["counters"], 3).read_many(tells)
-        return {
-            backend_id: Counters(packets, size, new_flows if tells[backend_id] else None)
-            for backend_id, (packets, size, new_flows) in read.items()
-        }
+        services = tuple(services)
+        ids = [backend.id for service in services for backend in service.backends]
+        read = PerCpuArray(self.pins["counters"], 3).read_many(ids)
+        found = dict(zip(read, map(Counters._make, read.values()), strict=True))
+        for service in services:
+            if not service.endpoint.protocol.tells_new_flows:
+                for backend in service.backends:
+                    found[backend.id] = found[backend.id]._replace(new_flows=None)
+        return found
 
     def verdict_counts(self, number: int) -> list[int]:
         """Return the packets of the first ``number`` reasons."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rich.cells import cell_len
-from rich.text import Text
-
-from pydsr.stats import ServiceRate
+from pydsr.view import lines
+from pydsr.view.lines import Line
 
 INDENT = "  "
 """Before a backend's address, under its service."""
@@ -16,106 +14,142 @@ INDENT = "  "
 LONG_BITS = 11
 """From this width on bits per second carry their unit: ``12.3 Mbit/s``, else ``12.3M``."""
 
-_HEADINGS = {
-    "name": "",
-    "packets": "pkt/s",
-    "bits": "bit/s",
-    "flows": "new/s",
-    "share": "share",
-    "weight": "weight",
-    "bar": "",
-    "state": "state",
-    "mac": "mac",
-    "history": "history",
-}
-"""All columns, from left to right."""
-
-_NUMBERS = {"packets", "bits", "flows", "share", "weight"}
-
-_CORE = {"packets": 5, "share": 5, "state": 6, "bits": 6, "flows": 5, "weight": 6}
-"""Columns with their widths, those that are given up last first."""
-
-_EXTRAS = (("history", 8), ("bits", LONG_BITS), ("mac", 17), ("bar", 16))
-"""What is added where there is room, in this order; a column named again is widened."""
+_NUMBERS = {
+    "packets", "bits", "flows", "share", "weight", "off", "slots", "set", "since", "seen",
+    "total", "bytes",
+}  # fmt: skip
+"""Columns whose cells stand at the right."""
 
 _NAME_CELLS = 20
-_LEAST_NAME_CELLS = 5
 _HISTORY_CELLS = 60
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns that there may be.
+
+    Attributes:
+        headings: of all columns, from left to right.
+        core: columns with their widths, those that are given up last first.
+        extras: what is added where there is room, in this order; a column named again is widened.
+    """
+
+    headings: Mapping[str, str]
+    core: Mapping[str, int]
+    extras: tuple[tuple[str, int], ...]
+
+
+_CORE = {"packets": 5, "share": 5, "state": 6, "bits": 6, "flows": 5, "weight": 6}
+
+OVERVIEW = Layout(
+    {
+        "name": "",
+        "packets": "pkt/s",
+        "bits": "bit/s",
+        "flows": "new/s",
+        "share": "share",
+        "weight": "weight",
+        "off": "off",
+        "bar": "",
+        "state": "state",
+        "mac": "mac",
+        "history": "history",
+    },
+    _CORE,
+    (("history", 8), ("bits", LONG_BITS), ("off", 5), ("mac", 17), ("bar", 16)),
+)
+"""All services, each with its backends."""
+
+SERVICE = Layout(
+    {
+        "name": "backend",
+        "packets": "pkt/s",
+        "bits": "bit/s",
+        "flows": "new/s",
+        "share": "share",
+        "weight": "weight",
+        "off": "off",
+        "bar": "",
+        "slots": "slots",
+        "set": "set to",
+        "state": "state",
+        "since": "for",
+        "mac": "mac",
+        "seen": "confirmed",
+        "total": "packets",
+        "bytes": "bytes",
+        "history": "history",
+    },
+    _CORE,
+    (
+        ("since", 6),
+        ("off", 5),
+        ("history", 8),
+        ("set", 7),
+        ("mac", 17),
+        ("seen", 9),
+        ("bits", LONG_BITS),
+        ("slots", 6),
+        ("total", 7),
+        ("bytes", 7),
+        ("bar", 16),
+    ),
+)
+"""One service."""
 
 
 @dataclass(frozen=True)
 class Columns:
     """The columns that fit: their widths by name, and the blanks between them."""
 
+    layout: Layout
     widths: Mapping[str, int]
     gap: int
 
-    def headings(self) -> Text:
+    def headings(self) -> Line:
         """Draw the row of headings."""
-        return self.row({name: Text(text, style="dim") for name, text in _HEADINGS.items()})
+        return self.row({name: ((text, "dim"),) for name, text in self.layout.headings.items()})
 
-    def row(self, cells: Mapping[str, Text]) -> Text:
+    def row(self, cells: Mapping[str, Line]) -> Line:
         """Draw one row; a column without a cell is left blank, a cell without one is left out."""
-        drawn = []
-        for name in _HEADINGS:
-            if name in self.widths:
-                cell = cells.get(name, Text()).copy()
-                cell.truncate(self.widths[name], overflow="ellipsis")
-                cell.align("right" if name in _NUMBERS else "left", self.widths[name])
-                drawn.append(cell)
-        return Text(" " * self.gap).join(drawn)
+        return lines.joined(
+            (
+                lines.fitted(cells.get(name, lines.EMPTY), width, right=name in _NUMBERS)
+                for name, width in self.widths.items()
+            ),
+            " " * self.gap,
+        )
 
 
-def service_title(service: ServiceRate, cells: int | None = None) -> Text:
-    """Return a service's endpoint, and its name if it has one and there is room for some of it.
-
-    Args:
-        service: the service.
-        cells: the room there is; None for as much as it takes.
-    """
-    title = Text(str(service.service.endpoint), style="bold")
-    name = service.service.options.name
-    # A name cut to nothing would still cost the endpoint its last character for the ellipsis.
-    if name and (cells is None or cells >= title.cell_len + _LEAST_NAME_CELLS):
-        title.append(f"  {name}", style="not bold cyan")
-    return title
-
-
-def fit_columns(services: Sequence[ServiceRate], width: int) -> Columns:
+def fit(layout: Layout, least: int, whole: int, width: int) -> Columns:
     """Choose the columns for a width.
 
     Endpoints and addresses stay whole as long as the packets, the share and the state fit beside
     them; before the other rates go, first the blanks and then the names of services are shortened.
 
     Args:
-        services: what will be shown; long addresses leave less room.
+        layout: those there may be.
+        least: cells of the longest endpoint or address.
+        whole: cells of the longest title, names of services included.
         width: characters a row may have.
     """
-    titles = [cell_len(service_title(service).plain) for service in services]
-    addresses = [len(str(service.service.endpoint)) for service in services]
-    addresses += [
-        len(f"{INDENT}{each.backend.address}") for service in services for each in service.backends
-    ]
-    least = max(addresses, default=0)
-    whole = max([least, *titles])
     named = min(whole, least + _NAME_CELLS)
     for name_cells, gap in ((named, 2), (named, 1), (least, 1)):
-        columns = _fill(name_cells, whole, gap, width)
-        if _CORE.keys() <= columns.widths.keys():
+        columns = _fill(layout, name_cells, whole, gap, width)
+        if layout.core.keys() <= columns.widths.keys():
             break
     return columns
 
 
-def _fill(name_cells: int, whole_name_cells: int, gap: int, width: int) -> Columns:
-    least_beside = sum(gap + _CORE[name] for name in ("packets", "share", "state"))
+def _fill(layout: Layout, name_cells: int, whole: int, gap: int, width: int) -> Columns:
+    least_beside = sum(gap + layout.core[name] for name in ("packets", "share", "state"))
     widths = {"name": max(1, min(name_cells, width - least_beside))}
     left = width - widths["name"]
-    wishes = (*_CORE.items(), *_EXTRAS, ("name", whole_name_cells))
-    for name, cells in wishes:
+    for name, cells in (*layout.core.items(), *layout.extras, ("name", whole)):
         more = cells - widths.get(name, -gap)
         if 0 <= more <= left:
             widths[name] = cells
             left -= more
     if "history" in widths:
         widths["history"] += min(left, _HISTORY_CELLS - widths["history"])
-    return Columns(widths, gap)
+    return Columns(layout, {name: widths[name] for name in layout.headings if name in widths}, gap)

@@ -23,7 +23,7 @@ from pydsr.lab.findings import (
     Traffic,
     Verdict,
 )
-from pydsr.view.figures import scaled
+from pydsr.view.figures import amount
 
 _BAR_CELLS = 24
 
@@ -131,12 +131,6 @@ def _(verdict: Verdict) -> RenderableType:
     )
     title = "everything held" if verdict.held else "something did not hold"
     return Panel(lines, title=title, border_style="green" if verdict.held else "red", expand=False)
-
-
-def amount(count: int) -> str:
-    """Write a number of bytes with a decimal unit: ``30.0 MB``."""
-    number, prefix = scaled(count)
-    return f"{number} {prefix}B"
 
 
 def _spread(columns: dict[str, Requests]) -> Table:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-from rich.text import Text
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydsr.model import Backend, BackendState
+from pydsr.view.lines import Line
 
 UNKNOWN = "–"  # noqa: RUF001 - a dash is meant
 """Shown where a value is not known or has no meaning."""
@@ -68,7 +68,33 @@ def sparkline(values: Sequence[float], width: int) -> str:
     return "".join(_LEVELS[level] for level in levels).rjust(width)
 
 
-def share_bar(share: float | None, weight_share: float, largest: float, width: int) -> Text:
+def signed_percent(part: float | None) -> str:
+    """Return a deviation as ``+12%`` or ``-3.5%``; a dash for None."""
+    if part is None:
+        return UNKNOWN
+    value = 100 * part
+    if abs(value) >= 999.5:
+        return f"{'+' if value > 0 else '-'}>999%"
+    return "0%" if abs(value) < 0.05 else f"{value:+.{1 if abs(value) < 9.95 else 0}f}%"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration as ``12 s``, ``5 min``, ``3 h`` or ``2 d``; a dash for None."""
+    if seconds is None:
+        return UNKNOWN
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def amount(size: float) -> str:
+    """Write a number of bytes with a decimal unit: ``30.0 MB``."""
+    number, prefix = scaled(size)
+    return f"{number} {prefix}B"
+
+
+def share_bar(share: float | None, weight_share: float, largest: float, width: int) -> Line:
     """Draw a share as a bar with a mark where the weight would have it.
 
     Args:
@@ -79,24 +105,34 @@ def share_bar(share: float | None, weight_share: float, largest: float, width: i
     """
     per_share = width / largest if largest else 0.0
     filled = min(width, round((share or 0.0) * per_share))
-    bar = Text("━" * filled, style="cyan")
-    bar.append("─" * (width - filled), style="bright_black")
-    if weight_share > 0 and per_share:
-        mark = min(width - 1, max(0, round(weight_share * per_share) - 1))
-        before, after = bar[:mark], bar[mark + 1 :]
-        bar = Text.assemble(before, ("┿", "bold" if filled > mark else "bright_black"), after)
-    return bar
+    bar = "━" * filled + "─" * (width - filled)
+    if not (weight_share > 0 and per_share):
+        return _bar(bar, filled)
+    mark = min(width - 1, max(0, round(weight_share * per_share) - 1))
+    style = "bold" if filled > mark else "bright_black"
+    after = _bar(bar[mark + 1 :], max(0, filled - mark - 1))
+    return (*_bar(bar[:mark], min(mark, filled)), ("┿", style), *after)
 
 
-def state(backend: Backend) -> Text:
+def _bar(bar: str, filled: int) -> Line:
+    return (bar[:filled], "cyan"), (bar[filled:], "bright_black")
+
+
+def state(backend: Backend) -> Line:
     """Return a backend's state in its colour; an up one that no frame can reach says so."""
     if backend.state is BackendState.UP and backend.mac is None:
-        return Text("no MAC", style="bold red")
-    return Text(backend.state, style=_STATE_STYLES[backend.state])
+        return (("no MAC", "bold red"),)
+    return ((backend.state.value, _STATE_STYLES[backend.state]),)
 
 
-def mac(backend: Backend) -> Text:
+def mac(backend: Backend) -> Line:
     """Return a backend's MAC address, or that it is not resolved."""
-    if backend.mac is None:
-        return Text("unresolved", style="red")
-    return Text(str(backend.mac))
+    return (("unresolved", "red"),) if backend.mac is None else ((str(backend.mac), ""),)
+
+
+def failures(health: Mapping[str, Any]) -> str:
+    """Return what checks of a backend find wrong, in words; empty where nothing is."""
+    return "; ".join(
+        f"{one['check']}: {one['message']}" + (f" ({one['hint']})" if one["hint"] else "")
+        for one in health["failures"]
+    )

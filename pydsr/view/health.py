@@ -10,6 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pydsr.view.figures import failures
+
 _STYLES = {True: "green", False: "red", None: "dim"}
 
 
@@ -33,7 +35,7 @@ def health_table(document: Mapping[str, Any]) -> RenderableType:
                 Text("" if one["seconds"] is None else f"{one['seconds']:.0f} s"),
                 Text(one["state"]),
                 Text(str(one["weight"])),
-                Text("; ".join(_failure(failure) for failure in one["failures"])),
+                Text(failures(one)),
             )
     return table
 
@@ -44,8 +46,3 @@ def _health(backend: Mapping[str, Any]) -> str:
     if backend["held"]:
         return "unhealthy, held"
     return "healthy" if backend["healthy"] else "unhealthy"
-
-
-def _failure(failure: Mapping[str, Any]) -> str:
-    hint = f" ({failure['hint']})" if failure["hint"] else ""
-    return f"{failure['check']}: {failure['message']}{hint}"

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pydsr.view import document_types as types
+from pydsr.view.top_types import TopDocument
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -32,6 +33,7 @@ KINDS = {
     "vips": DocumentKind(list[types.VipDocument], "pydsr vips list --json"),
     "acl": DocumentKind(list[types.ScopeDocument], "pydsr acl list --json"),
     "stats": DocumentKind(types.StatsDocument, "pydsr stats --json"),
+    "top": DocumentKind(TopDocument, "pydsr top --json"),
     "reasons": DocumentKind(list[types.ReasonDocument], "pydsr stats --explain --json"),
     "explain": DocumentKind(types.ExplanationDocument, "pydsr explain ENDPOINT --json"),
     "frame": DocumentKind(types.FrameDocument, "pydsr explain --pcap FILE --json"),

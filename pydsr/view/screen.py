@@ -3,189 +3,225 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import select
+import gc
 import signal
-import sys
-import termios
 import time
-import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 
-from pydsr.errors import ExitStatus, InputError
-from pydsr.model import Snapshot
+from pydsr.errors import ExitStatus, InputError, PydsrError
+from pydsr.model import Endpoint, Snapshot
 from pydsr.stats import History, rates_between
-from pydsr.view.top import Sort, frame
-
-MIN_INTERVAL = 0.1
-MAX_INTERVAL = 60.0
-
-_INTERVALS = (MIN_INTERVAL, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, MAX_INTERVAL)
-"""Seconds that the keys + and - step through."""
+from pydsr.view import lines
+from pydsr.view.background import Background
+from pydsr.view.choices import MAX_INTERVAL, MIN_INTERVAL, Choices, Page, press
+from pydsr.view.keys import REDRAW, Keyboard
+from pydsr.view.lines import Line, Lines
+from pydsr.view.moment import Health, MacAges, Moment, health_by_backend
+from pydsr.view.selection import select
+from pydsr.view.top import frame
 
 _FIRST_WAIT = 0.5
 """Seconds until the first rates: nobody wants to look at zeros for a whole long interval."""
 
-_PAUSE_WAIT = 1.0
-"""Seconds between frames while paused: they only follow the size of the terminal."""
+_HEALTH_WAIT = 1.0
+"""Seconds that one frame waits for the daemon."""
 
-_CTRL_D = "\x04"
-"""Quits; a closed terminal is read as this, too."""
-
-_QUIT_KEYS = ("q", "Q", _CTRL_D)
-
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|.)?", re.DOTALL)
-"""What arrow and function keys type (ECMA-48, 5.4): some of its characters are keys here."""
-
-WaitForKeys = Callable[[float], str]
-"""Waits up to so many seconds and returns the keys typed meanwhile, empty for none."""
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What the user has chosen with the keys."""
+class Sources:
+    """Where the view has its data from.
 
-    interval: float
-    sort: Sort = Sort.NAME
-    paused: bool = False
-    done: bool = False
+    Attributes:
+        snapshot: reads all counters now.
+        health: asks the daemon, whose document it returns; fails where there is none.
+        mac_ages: asks the kernel when it last heard which neighbour.
+    """
 
-
-def press(choices: Choices, key: str) -> Choices:
-    """Return the choices after one key; a key without a meaning changes nothing."""
-    if key in _QUIT_KEYS:
-        return replace(choices, done=True)
-    match key:
-        case "p" | " ":
-            return replace(choices, paused=not choices.paused)
-        case "s":
-            order = list(Sort)
-            following = (order.index(choices.sort) + 1) % len(order)
-            return replace(choices, sort=order[following])
-        case "+" | "=":
-            longer = (step for step in _INTERVALS if step > choices.interval)
-            return replace(choices, interval=next(longer, MAX_INTERVAL))
-        case "-":
-            shorter = (step for step in reversed(_INTERVALS) if step < choices.interval)
-            return replace(choices, interval=next(shorter, MIN_INTERVAL))
-    return choices
+    snapshot: Callable[[], Snapshot]
+    health: Callable[[], Mapping[str, Any]] = dict
+    mac_ages: Callable[[], MacAges] = dict
 
 
-def run_live(read: Callable[[], Snapshot], interval: float, once: bool, console: Console) -> None:
-    """Show the counters until the user quits, or one frame of them.
+class _Watch:
+    """Follows the sources.
 
     Args:
-        read: reads all counters now.
-        interval: seconds between reads.
-        once: print one frame, made of two reads at most a second apart, and return; this works
-            where stdout is no terminal, too.
+        sources: where the data comes from.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._read = sources.snapshot
+        self._health = Background[Health](lambda: health_by_backend(sources.health()), {})
+        self._ages = Background[MacAges](sources.mac_ages, {})
+        self._latest: Snapshot | None = sources.snapshot()
+        self._history = History()
+        self.moment = Moment(rates_between(None, self._latest), self._history, clock=_clock())
+        self.ask(with_ages=True)
+
+    def read(self) -> None:
+        """Read the counters; where that fails, say so beside the last ones that were read."""
+        try:
+            now = self._read()
+        except PydsrError as problem:
+            self._latest = None
+            self.moment = replace(self.moment, problem=problem, clock=_clock())
+            return
+        rates = rates_between(self._latest, now)
+        self._latest = now
+        self._history.record(rates)
+        self.moment = replace(self.moment, rates=rates, clock=_clock(), problem=None)
+
+    def wait(self, seconds: float) -> None:
+        """Give the slower sources so much time to answer."""
+        for source in (self._health, self._ages):
+            source.wait(seconds)
+        self.ask(with_ages=True)
+
+    def ask(self, *, with_ages: bool) -> None:
+        """Add what the slower sources have answered; of ages only where they are shown."""
+        self.moment = replace(self.moment, health=self._health.latest())
+        if with_ages:
+            self.moment = replace(self.moment, mac_ages=self._ages.latest())
+
+
+def _clock() -> str:
+    return time.strftime("%H:%M:%S")
+
+
+def take_moment(sources: Sources, choices: Choices) -> Moment:
+    """Return the rates of the next interval, at most a second, and whatever is known by then.
+
+    Raises:
+        InputError: the interval is out of range.
+    """
+    _check(choices)
+    watch = _Watch(sources)
+    time.sleep(min(choices.interval, 1.0))
+    watch.read()
+    watch.wait(_HEALTH_WAIT)
+    return watch.moment
+
+
+def _check(choices: Choices) -> None:
+    if not MIN_INTERVAL <= choices.interval <= MAX_INTERVAL:
+        raise InputError(
+            f"the interval {choices.interval:g} is out of range",
+            f"use {MIN_INTERVAL:g} to {MAX_INTERVAL:g} seconds",
+        )
+
+
+def show_once(sources: Sources, choices: Choices, console: Console) -> None:
+    """Print one frame, made of two readings at most a second apart; no terminal is needed.
+
+    Raises:
+        InputError: the interval is out of range.
+    """
+    drawn = frame(take_moment(sources, choices), choices, width=console.width, keys=False)
+    console.print(Lines([_without_end(one) for one in drawn]), soft_wrap=True, end="")
+
+
+def _without_end(one: Line) -> Line:
+    """Return a line without the blanks at its end."""
+    while one and not one[-1][0].rstrip():
+        one = one[:-1]
+    return (*one[:-1], (one[-1][0].rstrip(), one[-1][1])) if one else one
+
+
+def run_live(sources: Sources, choices: Choices, console: Console) -> None:
+    """Show the counters until the user quits.
+
+    Args:
+        sources: where the data comes from.
+        choices: what is shown first.
         console: where to draw.
 
     Raises:
         InputError: the interval is out of range, or stdout is no terminal that can be redrawn.
         KeyboardInterrupt: the user pressed Ctrl-C; the terminal is restored by then.
     """
-    if not MIN_INTERVAL <= interval <= MAX_INTERVAL:
-        raise InputError(
-            f"the interval {interval:g} is out of range",
-            f"use {MIN_INTERVAL:g} to {MAX_INTERVAL:g} seconds",
-        )
-    if once:
-        _show_once(read, min(interval, 1.0), console)
-    elif not console.file.isatty() or console.is_dumb_terminal:
+    _check(choices)
+    if not console.file.isatty() or console.is_dumb_terminal:
         raise InputError(
             "the live view needs a terminal that can be redrawn",
             "use `pydsr top --once` for one frame, or `pydsr stats --watch 1`",
         )
-    else:
-        with _restoring_when_terminated(), _typed_keys() as wait_for_keys:
-            _show_live(read, Choices(interval), wait_for_keys, console)
+    watch = _Watch(sources)
+    with (
+        _restoring_when_terminated(),
+        _collecting_seldom(),
+        Keyboard().entered() as keyboard,
+        console.screen(),
+    ):
+        _follow(watch, choices, keyboard, _Screen(console))
 
 
-def _show_once(read: Callable[[], Snapshot], wait: float, console: Console) -> None:
-    before = read()
-    time.sleep(wait)
-    rates = rates_between(before, read())
-    history = History()
-    history.record(rates)
-    clock = time.strftime("%H:%M:%S")
-    console.print(frame(rates, history, width=console.width, clock=clock, keys=False))
-
-
-def _show_live(
-    read: Callable[[], Snapshot], choices: Choices, wait_for_keys: WaitForKeys, console: Console
-) -> None:
-    history = History()
-    latest = read()
-    rates = rates_between(None, latest)
-    clock = time.strftime("%H:%M:%S")
-    wait = min(_FIRST_WAIT, choices.interval)
+def _follow(watch: _Watch, choices: Choices, keyboard: Keyboard, screen: _Screen) -> None:
     last_read = time.monotonic()
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        while not choices.done:
-            live.update(
-                frame(
-                    rates,
-                    history,
-                    width=console.width,
-                    height=console.height,
-                    sort=choices.sort,
-                    paused=choices.paused,
-                    interval=choices.interval,
-                    clock=clock,
-                ),
-                refresh=True,
-            )
-            due = last_read + wait - time.monotonic()
-            for key in wait_for_keys(_PAUSE_WAIT if choices.paused else max(0.0, due)):
-                choices = press(choices, key)
-                wait = choices.interval
-            if not choices.paused and time.monotonic() >= last_read + wait:
-                before, latest = latest, read()
-                last_read = time.monotonic()
-                rates = rates_between(before, latest)
-                history.record(rates)
-                clock = time.strftime("%H:%M:%S")
-                wait = choices.interval
+    wait = min(_FIRST_WAIT, choices.interval)
+    while not choices.done:
+        watch.ask(with_ages=choices.page is Page.SERVICE)
+        screen.draw(watch.moment, choices)
+        due = last_read + wait - time.monotonic()
+        for key in keyboard.wait(choices.interval if choices.paused else max(0.0, due)):
+            if key == REDRAW:
+                screen.forget()
+            choices = press(choices, key, _shown(watch.moment, choices))
+            wait = choices.interval
+        if not choices.paused and time.monotonic() >= last_read + wait:
+            watch.read()
+            last_read, wait = time.monotonic(), choices.interval
+
+
+def _shown(moment: Moment, choices: Choices) -> list[Endpoint]:
+    return [one.endpoint for one in select(moment, choices.filter, choices.sort)]
+
+
+class _Screen:
+    """What is on the terminal: of a frame, only the lines are written that are not there yet."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._size = (0, 0)
+        self._drawn: list[Line] = []
+
+    def forget(self) -> None:
+        """Have the next frame written as a whole."""
+        self._size = (0, 0)
+
+    def draw(self, moment: Moment, choices: Choices) -> None:
+        """Show a frame."""
+        width, height = self._console.size
+        if (width, height) != self._size:
+            self._size = (width, height)
+            self._drawn = []
+        found = frame(moment, choices, width=width, height=height)
+        # By one write: nothing flickers.
+        with self._console:
+            for row, one in enumerate(found):
+                if row >= len(self._drawn) or one != self._drawn[row]:
+                    segments = lines.segments(lines.fitted(one, width))
+                    self._console.update_screen_lines([segments], 0, row)
+        self._drawn = found
 
 
 @contextlib.contextmanager
-def _typed_keys() -> Iterator[WaitForKeys]:
-    """Have the terminal hand over keys one by one and unseen; it is restored at the end."""
-    if not sys.stdin.isatty():
-        # Nobody can type: the view runs until it is interrupted.
-        yield _wait_without_keys
-        return
-    descriptor = sys.stdin.fileno()
-    saved = termios.tcgetattr(descriptor)
+def _collecting_seldom() -> Iterator[None]:
+    """Look for cycles in memory seldom: a frame is of thousands of objects, which form none."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
-        tty.setcbreak(descriptor)
-        yield lambda seconds: _read_keys(descriptor, seconds)
+        yield
     finally:
-        # A terminal that is gone cannot be restored; what made it go is the error to report.
-        with contextlib.suppress(termios.error):
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, saved)
-
-
-def _wait_without_keys(seconds: float) -> str:
-    time.sleep(seconds)
-    return ""
-
-
-def _read_keys(descriptor: int, seconds: float) -> str:
-    ready, _, _ = select.select([descriptor], [], [], seconds)
-    if not ready:
-        return ""
-    typed = os.read(descriptor, 64)
-    if not typed:
-        return _CTRL_D
-    return _ESCAPE_SEQUENCE.sub("", typed.decode(errors="replace"))
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

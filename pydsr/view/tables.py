@@ -107,8 +107,8 @@ def backends_table(
                 Text(f"  {backend.address}"),
                 Text(str(backend.weight)),
                 Text(figures.percent(slot_share(service, backend))),
-                figures.state(backend),
-                figures.mac(backend),
+                Text.assemble(*figures.state(backend)),
+                Text.assemble(*figures.mac(backend)),
                 Text(_segment(interface_names.get(backend.ifindex), backend.tags)),
             )
     return table

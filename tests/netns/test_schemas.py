@@ -85,6 +85,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "vips": [("vips", "list")],
     "acl": [("acl", "list"), ("acl", "list", "all")],
     "stats": [("stats",)],
+    "top": [("top", "--interval", "0.1"), ("top", "--interval", "0.1", "--service", WEB)],
     "reasons": [("stats", "--explain")],
     "explain": [
         ("explain", WEB, "--from", "10.66.0.2:1"),
@@ -130,6 +131,7 @@ def test_differences_health_and_events_are_as_their_schemas_say(daemon: Daemon) 
     prints(daemon.pydsr, "plan", "apply", path, "--plan", *daemon.runtime)
     health = prints(daemon.pydsr, "health", "health", *daemon.runtime)
     assert any(one["failures"] for each in health["services"] for one in each["backends"])
+    prints(daemon.pydsr, "top", "top", "--interval", "0.1", *daemon.runtime)
     schema = document_schema("event")
     for event in daemon.events():
         Draft202012Validator(schema).validate(event)

@@ -186,10 +186,11 @@ BELONGS_TO = {
         "pydsr.shapes",
         "pydsr.view.document_types",
         "pydsr.view.schemas",
+        "pydsr.view.top_types",
     },
     "pydantic_core": {"pydsr.config", "pydsr.health.validation"},
     "rich": {"pydsr.cli", "pydsr.view"},
-    "typing_extensions": {"pydsr.view.document_types"},
+    "typing_extensions": {"pydsr.view.document_types", "pydsr.view.top_types"},
     "yaml": {"pydsr.config"},
 }
 """The packages that may import a third party's; there are no others."""

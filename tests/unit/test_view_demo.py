@@ -18,7 +18,8 @@ from pydsr.lab.findings import (
     Traffic,
     Verdict,
 )
-from pydsr.view.demo import amount, to_text
+from pydsr.view.demo import to_text
+from pydsr.view.figures import amount
 
 _GOOD = Requests(2.0, {"backend1": 30, "backend2": 10, "backend3": 0}, 4_000_000, {})
 _BAD = Requests(1.0, {"backend1": 5}, 500, {"TimeoutError: timed out": 3})

@@ -1,0 +1,86 @@
+"""``pydsr top``: the traffic of every backend, live."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pydsr.cli.arguments import ENDPOINT, runtime_option
+from pydsr.cli.output import json_option
+from pydsr.model import Endpoint
+from pydsr.view.choices import Choices, Page, Sort
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Print one frame.")
+@click.option("--interval", type=float, default=1.0, show_default=True, help="Seconds.")
+@click.option("--filter", "words", metavar="WORDS", default="", help="Show only what has them.")
+@click.option(
+    "--sort",
+    type=click.Choice([str(sort) for sort in Sort]),
+    default=str(Sort.NAME),
+    show_default=True,
+    help="What comes first.",
+)
+@click.option("--service", type=ENDPOINT, help="Show this one alone, and all there is to it.")
+@json_option
+@runtime_option
+@click.pass_obj
+def top(
+    directory: Path,
+    once: bool,
+    interval: float,
+    words: str,
+    sort: str,
+    service: Endpoint | None,
+    as_json: bool,
+    runtime: Path,
+) -> None:
+    """Watch the traffic of every backend live.
+
+    Keys: arrows and Enter show one service, Esc goes back; / filters; s sorts by the next column,
+    N P B F S I T by name, packets, bits, flows, share, imbalance, trouble; r shows what became of
+    packets and why; p pauses; + and - change the interval; ? helps; q quits.
+
+    The filter's words are of endpoints, names, addresses and states (down, no mac, unhealthy).
+    --json prints one moment, as --once does.
+
+    \b
+    Examples:
+      pydsr top
+      pydsr top --sort trouble
+      pydsr top --filter "web down"
+      pydsr top --once --service 198.51.100.10:80
+      pydsr top --json --interval 0.5
+    """
+    from rich.console import Console
+
+    from pydsr.balancer import Balancer
+    from pydsr.kernel.neighbours import mac_ages
+    from pydsr.view import screen
+
+    def health() -> dict[str, Any]:
+        # Asked in a thread, so that no frame waits for a daemon, nor for these imports.
+        from pydsr.daemon.runtime import socket_path
+        from pydsr.daemon.server import read_health
+
+        return read_health(socket_path(runtime.absolute(), directory))
+
+    page = Page.SERVICES if service is None else Page.SERVICE
+    choices = Choices(interval, Sort(sort), page, words, service=service)
+    with Balancer(directory) as balancer:
+        if service is not None:
+            balancer.service(service)
+        sources = screen.Sources(balancer.snapshot, health, mac_ages)
+        if as_json:
+            from pydsr.view.top_document import top_document
+
+            document = top_document(screen.take_moment(sources, choices), choices)
+            click.echo(json.dumps(document, indent=2))
+        elif once:
+            screen.show_once(sources, choices, Console(highlight=False))
+        else:
+            screen.run_live(sources, choices, Console(highlight=False))
