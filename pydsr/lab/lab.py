@@ -38,6 +38,7 @@ class Lab:
     Args:
         name: names the lab; two of different names do not meet.
         backends, clients: how many hosts of each.
+        balancers: how many; those beside the first, ``lb``, are left to whoever asks for them.
         xdp_delivery: whether frames the balancer's program sends reach the switch; it takes the
             right to load a program.
 
@@ -46,9 +47,15 @@ class Lab:
     """
 
     def __init__(
-        self, name: str, backends: int = 3, clients: int = 1, *, xdp_delivery: bool = True
+        self,
+        name: str,
+        backends: int = 3,
+        clients: int = 1,
+        *,
+        balancers: int = 1,
+        xdp_delivery: bool = True,
     ) -> None:
-        self.topology = Topology(name, backends, clients)
+        self.topology = Topology(name, backends, clients, balancers)
         self.name = name
         self._xdp_delivery = xdp_delivery
         self._processes = ProcessRecords(records_of(name) / "processes")

@@ -218,14 +218,15 @@ def _complete_checksums_in_software() -> None:
 
 
 def _deliver_xdp_frames(topology: Topology) -> None:
-    """Give the balancer's port a program: without one, a veth holds frames that XDP sends."""
+    """Give balancers' ports a program: without one, a veth holds frames that XDP sends."""
     with (
-        explained("attach XDP_PASS to the balancer's port of the switch"),
+        explained("attach XDP_PASS to the balancers' ports of the switch"),
         libbpf.program_load("pydsr_lab_pass", libbpf.RETURN_XDP_PASS, 0, "GPL") as program,
         entered(topology.switch),
         IPRoute() as route,
     ):
-        route.link("set", index=_index(route, Role.BALANCER), xdp_fd=program.number)
+        for host in topology.hosts_of(Role.BALANCER):
+            route.link("set", index=_index(route, host.name), xdp_fd=program.number)
 
 
 def _index(route: IPRoute, interface: str) -> int:

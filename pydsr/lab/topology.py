@@ -3,6 +3,7 @@
 Namespaces are isolated, so every lab uses the same addresses::
 
     10.77.0.1    fd77::1     lb          10.77.0.80   fd77::80    the VIPs
+    10.77.0.2    fd77::2     lb2
     10.77.0.11   fd77::11    backend1    10.77.0.101  fd77::101   client1
     10.77.0.12   fd77::12    backend2    10.77.0.102  fd77::102   client2
 
@@ -30,6 +31,8 @@ SERVICES = (Endpoint(VIP4, 80), Endpoint(VIP6, 80))
 
 MAX_HOSTS = 200
 """The most backends, and the most clients, that a lab can have."""
+
+MAX_BALANCERS = 9
 
 RECORDS = Path("/run/pydsr-lab")
 """The directory of all labs' records."""
@@ -81,6 +84,7 @@ class Topology:
     Args:
         name: 1 to 20 of ``a-z0-9-``; it is part of the namespaces' names.
         backends, clients: how many, 1 to 200.
+        balancers: how many, 1 to 9: ``lb``, ``lb2`` and so on.
 
     Raises:
         InputError: the name or a count cannot be used.
@@ -89,21 +93,28 @@ class Topology:
     name: str
     backends: int = 3
     clients: int = 1
+    balancers: int = 1
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        for what, count in (("backends", self.backends), ("clients", self.clients)):
-            if not 1 <= count <= MAX_HOSTS:
-                raise InputError(f"a lab cannot have {count} {what}", f"use 1 to {MAX_HOSTS}")
+        for what, count, most in (
+            ("backends", self.backends, MAX_HOSTS),
+            ("clients", self.clients, MAX_HOSTS),
+            ("balancers", self.balancers, MAX_BALANCERS),
+        ):
+            if not 1 <= count <= most:
+                raise InputError(f"a lab cannot have {count} {what}", f"use 1 to {most}")
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        """All hosts: the balancer, the clients, the backends."""
-        balancer = Host("lb", Role.BALANCER, 1)
-        return (balancer, *self.hosts_of(Role.CLIENT), *self.hosts_of(Role.BACKEND))
+        """All hosts: the balancers, the clients, the backends."""
+        return tuple(host for role in Role for host in self.hosts_of(role))
 
     def hosts_of(self, role: Role) -> tuple[Host, ...]:
-        """Return the clients or the backends in the order of their numbers."""
+        """Return the hosts that are for one thing, in the order of their numbers."""
+        if role is Role.BALANCER:
+            numbers = range(1, self.balancers + 1)
+            return tuple(Host(f"lb{n}" if n > 1 else "lb", role, n) for n in numbers)
         if role is Role.CLIENT:
             return tuple(Host(f"client{n}", role, 100 + n) for n in range(1, self.clients + 1))
         return tuple(
@@ -158,5 +169,5 @@ def bpffs_of(lab: str) -> Path:
 
 def belongs_to(lab: str, namespace: str) -> bool:
     """Return whether a namespace is of that very lab: those of lab ``a-b`` are not of lab ``a``."""
-    hosts = r"(switch|lb|client[0-9]+|backend[0-9]+)"
+    hosts = r"(switch|lb[2-9]?|client[0-9]+|backend[0-9]+)"
     return re.fullmatch(namespace_of(re.escape(lab), hosts), namespace) is not None

@@ -41,10 +41,18 @@ def test_wrong_names_are_refused(name: str) -> None:
         Topology(name)
 
 
+@pytest.mark.parametrize("count", [0, 10])
+def test_wrong_numbers_of_balancers_are_refused(count: int) -> None:
+    with pytest.raises(InputError, match=f"{count} balancers"):
+        Topology("lab", balancers=count)
+
+
 def test_addresses_are_those_documented() -> None:
-    hosts = {host.name: host for host in Topology("lab", backends=70, clients=1).hosts}
+    topology = Topology("lab", backends=70, clients=1, balancers=2)
+    hosts = {host.name: host for host in topology.hosts}
     expected = {
         "lb": ("10.77.0.1", "fd77::1"),
+        "lb2": ("10.77.0.2", "fd77::2"),
         "client1": ("10.77.0.101", "fd77::101"),
         "backend1": ("10.77.0.11", "fd77::11"),
         "backend69": ("10.77.0.79", "fd77::79"),
@@ -56,7 +64,7 @@ def test_addresses_are_those_documented() -> None:
 
 
 def test_the_largest_lab_has_no_address_twice() -> None:
-    hosts = Topology("lab", backends=200, clients=200).hosts
+    hosts = Topology("lab", backends=200, clients=200, balancers=9).hosts
     addresses4 = {host.address4 for host in hosts} | {VIP4}
     addresses6 = {host.address6 for host in hosts} | {VIP6}
     assert len(hosts) + 1 == len(addresses4) == len(addresses6)
@@ -74,6 +82,8 @@ def test_the_largest_lab_has_no_address_twice() -> None:
         ("a", "pydsr-a-b-switch", False),
         ("a-b", "pydsr-a-b-switch", True),
         ("a", "pydsr-a-lb-lb", False),
+        ("a", "pydsr-a-lb9", True),
+        ("a", "pydsr-a-lb1", False),
         ("a", "pydsr-a-backend", False),
         ("a", "pydsr-a-other", False),
         ("a", "pydsr-aa-lb", False),
