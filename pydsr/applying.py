@@ -52,7 +52,8 @@ def apply(
 ) -> Impact:
     """Make the state of a balancer that of a configuration.
 
-    Services it does not name are removed; interfaces it does not name stay attached.
+    Services it does not name are removed; interfaces it does not name stay attached. Whether VIPs
+    are answered for goes by this machine's addresses, where the configuration names one.
 
     Args:
         directory: of the balancer's pins, which are made if need be.
@@ -94,6 +95,7 @@ def _has_state(directory: Path) -> bool:
 def _apply_locked(
     directory: Path, wanted: Configuration, plan_only: bool, max_moved: float | None
 ) -> Impact:
+    wanted = wanted.at(links.local_addresses())
     with closing(State(directory)) as state:
         if plan_only:
             prepared = _prepare(state, state.heads(), wanted, attached(directory))

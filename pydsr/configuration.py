@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pydsr.acl import Rules, rule_changes
@@ -50,6 +50,7 @@ class Configuration:
         policies: of VIPs that do not just count packets for ports without a service.
         services: all there are to be.
         rules: source rules of all services.
+        answer_while: the address with which a machine answers ARP/ND for VIPs; None is always.
     """
 
     interfaces: tuple[ConfiguredInterface, ...] = ()
@@ -58,6 +59,14 @@ class Configuration:
     policies: Mapping[IPAddress, Unserved] = field(default_factory=dict)
     services: tuple[ConfiguredService, ...] = ()
     rules: Rules = field(default_factory=dict)
+    answer_while: IPAddress | None = None
+
+    def at(self, addresses: Collection[IPAddress]) -> Configuration:
+        """Return what it comes to on a machine of some addresses: who may answer for its VIPs."""
+        if self.answer_while is None or self.answer_while in addresses:
+            return self
+        silent = (replace(one, options=replace(one.options, arp=False)) for one in self.services)
+        return replace(self, services=tuple(silent))
 
     @cached_property
     def scoped_rules(self) -> dict[Endpoint | None, Rules]:

@@ -71,6 +71,18 @@ def policies_of(
     return {vip: policy for vip, policy in found.items() if policy is not Unserved.COUNT}
 
 
+def answer_while_of(
+    address: IPAddress | None, services: Iterable[ConfiguredService], problems: Problems
+) -> IPAddress | None:
+    """Return the address with which VIPs are answered for; one that is a VIP is a problem."""
+    for service in services:
+        if address == service.endpoint.address:
+            message = f"{address} is a VIP, which no balancer has: name an address beside it"
+            problems.append(Problem(("answer-while",), message))
+            break
+    return address
+
+
 def rules_of(shape: RulesShape, scope: Endpoint | None, path: Path, problems: Problems) -> Rules:
     """Return the rules of a scope; sources that cannot send to it, or come twice, are problems."""
     found: dict[IPNetwork, Action] = {}

@@ -78,6 +78,7 @@ def load_text(name: str, text: str) -> Configuration:
         ),
         services=services,
         rules=conversion.rules_of(shape.rules, None, (), problems),
+        answer_while=conversion.answer_while_of(shape.answer_while, services, problems),
     )
     if problems:
         raise _error(source, problems)

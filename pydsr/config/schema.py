@@ -276,6 +276,9 @@ class FileShape(Shape):
     seed: SeedText | None = None
     """Key of the flow hash. Not to be changed later."""
 
+    answer_while: AddressText | None = None
+    """An address that moves between balancers: ARP/ND for VIPs is answered where it is."""
+
     rules: RulesShape = Field(default_factory=RulesShape)
     """Which sources may send to any service."""
 

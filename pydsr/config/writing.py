@@ -47,6 +47,8 @@ def _document(configuration: Configuration) -> dict[str, Any]:
         document["table-size"] = configuration.table_size
     if configuration.seed is not None:
         document["seed"] = f"{configuration.seed:016x}"
+    if configuration.answer_while is not None:
+        document["answer-while"] = str(configuration.answer_while)
     document |= _rules(configuration.rules)
     if configuration.policies:
         document["vips"] = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydsr import __version__
 from pydsr.configuration import Configuration
 from pydsr.daemon import configuring, watching
+from pydsr.daemon.answering import AddressFollower
 from pydsr.daemon.claims import ClaimWatcher
 from pydsr.daemon.configuring import Applied, Waiting
 from pydsr.daemon.events import Event, EventKind, EventLog
@@ -69,6 +70,7 @@ class Daemon:
         self._health = HealthKeeper(
             options.directory, self._events.record, self._statistics.hear_check
         )
+        self._addresses = AddressFollower(options.directory, self._events.record)
         self._claims = ClaimWatcher(options.directory, self._events.record)
         self._hook = Hook(options.notify) if options.notify else None
         self._page = self._made_page()
@@ -99,6 +101,7 @@ class Daemon:
             "adding backends that answer": self._add_waiting,
             "checking health": self._health.run,
             "asking who answers for VIPs": self._claims.run,
+            "following this machine's addresses": self._addresses.run,
             "bringing slots to rest": lambda: bring_to_rest(self._options.directory),
         }
         if self._hook:
@@ -191,6 +194,7 @@ class Daemon:
         applied = await self._apply(wanted)
         if applied is not None:
             self._tell_applied(EventKind.APPLIED, "start", applied, began)
+            self._addresses.follow(wanted)
 
     async def _apply(self, wanted: Configuration) -> Applied | None:
         """Apply a configuration, after any command that is at it; None where the end came first."""
@@ -232,6 +236,7 @@ class Daemon:
             return
         if applied is not None:
             self._tell_applied(EventKind.RELOADED, cause, applied, began)
+            self._addresses.follow(wanted)
             self._tracker.look_again()
 
     def _tell_applied(self, kind: EventKind, cause: str, applied: Applied, began: float) -> None:

@@ -39,6 +39,8 @@ class EventKind(StrEnum):
     CHECK_WARNING = "check-warning"
     VIP_CLAIMED = "vip-claimed"
     VIP_RELEASED = "vip-released"
+    VIPS_TAKEN = "vips-taken"
+    VIPS_LEFT = "vips-left"
     LINK_LOST = "link-lost"
     LINK_BACK = "link-back"
     LINK_DOWN = "link-down"

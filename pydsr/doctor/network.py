@@ -82,7 +82,7 @@ def _claimed(
         str(vip),
         f"{mac} {said}, and is neither this balancer's nor a backend's ({count})",
         f"take {vip} off that host; where it is another balancer, only one may answer at a "
-        "time (keepalived), or none: --no-arp",
+        "time (answer-while in the file, with keepalived), or none: --no-arp",
     )
 
 

@@ -1,4 +1,4 @@
-"""News of neighbours and links from the kernel, by the multicast groups of rtnetlink."""
+"""News of neighbours, links and addresses from the kernel, by the multicast groups of rtnetlink."""
 
 from __future__ import annotations
 
@@ -35,29 +35,37 @@ _SURE = ndmsg.NUD_REACHABLE | _FIXED
 _UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
 
 
+NEIGHBOURS_AND_LINKS = rtnl.RTMGRP_LINK | rtnl.RTMGRP_NEIGH
+ADDRESSES = rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR
+"""Groups of rtnetlink; of addresses it is said that they changed, not how."""
+
+
 class NewsLostError(Exception):
     """More happened than there was room for: what is known has to be looked up anew."""
 
 
 class Monitor:
-    """A socket that hears of every change of neighbours and links in this network namespace.
+    """A socket that hears of every change of some kinds in this network namespace.
+
+    Args:
+        groups: which kinds.
 
     Raises:
         EnvironmentCannotError: the kernel does not let us listen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, groups: int = NEIGHBOURS_AND_LINKS) -> None:
         self._marshal = MarshalRtnl()
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-            self._socket.bind((0, rtnl.RTMGRP_LINK | rtnl.RTMGRP_NEIGH))
+            self._socket.bind((0, groups))
         except OSError as error:
             self._socket.close()
             raise EnvironmentCannotError(
-                f"the kernel does not tell of neighbours and links: {error.strerror}",
+                f"the kernel does not tell what changes in the network: {error.strerror}",
                 "run as root (sudo); a container needs the capability NET_ADMIN",
             ) from None
 

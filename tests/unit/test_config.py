@@ -87,6 +87,7 @@ def test_the_example_is_read_whole() -> None:
     assert (ConfiguredInterface("eth0"), ConfiguredInterface("eth1")) == found.interfaces
     assert (65537, 0x5CA1AB1E0DDBA11) == (found.table_size, found.seed)
     assert {ip_address("198.51.100.10"): Unserved.DROP} == found.policies
+    assert ip_address("198.51.100.2") == found.answer_while
     assert {
         IPv4Network("203.0.113.0/24"): Action.DENY,
         IPv6Network("2001:db8:bad::/48"): Action.DENY,
@@ -169,9 +170,8 @@ def test_the_schema_is_of_this_draft_and_closed() -> None:
     assert json.loads(json.dumps(schema)) == schema
     assert ["services"] == schema["required"]
     assert schema["additionalProperties"] is False
-    assert {"interfaces", "table-size", "seed", "rules", "vips", "services"} == set(
-        schema["properties"]
-    )
+    keys = {"answer-while", "interfaces", "table-size", "seed", "rules", "vips", "services"}
+    assert keys == set(schema["properties"])
     service = schema["$defs"]["ServiceShape"]
     assert service["additionalProperties"] is False
     assert all("description" in one or "$ref" in one for one in service["properties"].values())
@@ -313,6 +313,7 @@ def configurations(draw: st.DrawFn) -> Configuration:
         policies=policies,
         services=tuple(draw(services(endpoint)) for endpoint in chosen),
         rules=draw(rules_for(4)) | draw(rules_for(6)),
+        answer_while=draw(st.none() | addresses),
     )
 
 

@@ -164,6 +164,15 @@ ERRORS = {
         "f:1: seed: the seed 'xyz' is not a hexadecimal number of up to 16 digits "
         "(make one: openssl rand -hex 8)",
     ),
+    "an address that is none": (
+        "answer-while: eth0\n" + SERVICE,
+        "f:1: answer-while: 'eth0' is not an IP address (write it as 192.0.2.10 or 2001:db8::10)",
+    ),
+    "a VIP that is to move": (
+        "answer-while: 198.51.100.10\n" + SERVICE,
+        "f:1: answer-while: 198.51.100.10 is a VIP, which no balancer has: name an address "
+        "beside it",
+    ),
     "a VIP of no service": (
         "vips:\n  198.51.100.99: {unserved: drop}\n" + SERVICE,
         "f:2: vips[198.51.100.99]: 198.51.100.99 is the VIP of no service",

@@ -215,6 +215,7 @@ STAYS_OUT_OF = {
         "pydsr.lab",
         "pydsr.view",
     },
+    "pydsr.answering": {"pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
     "pydsr.applying": {"pydsr.config", "pydsr.daemon", "pydsr.lab", "pydsr.view"},
     "pydsr.view": {"pydsr.attached", "pydsr.attachment", "pydsr.balancer", "pydsr.kernel"},
     "pydsr.balancer": {"pydsr.daemon", "pydsr.lab", "pydsr.serving", "pydsr.view"},
