@@ -23,6 +23,7 @@ if [[ $for_developers ]]; then
 		debhelper dh-python dpkg-dev lintian mmdebstrap # build the package, and a clean system for it
 		prometheus                               # its promtool checks metrics and alerts
 		chromium                                 # sees the status page
+		bird2 keepalived                         # BGP and VRRP between two balancers
 		shellcheck
 	)
 	lock=requirements-dev.lock
@@ -49,7 +50,7 @@ is_installed() {
 }
 
 # Debian asks policy-rc.d before it starts the service of a package it installs; status 101 says
-# no. That is for now; `update-rc.d disable` is for the next boot. Neither touches an nginx that
+# no. That is for now; `update-rc.d disable` is for the next boot. Neither touches a service that
 # was here before.
 install_packages() {
 	local policy=/usr/sbin/policy-rc.d package
@@ -66,12 +67,14 @@ install_packages() {
 	done
 	as_root env DEBIAN_FRONTEND=noninteractive \
 		apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends "${available[@]}" >/dev/null
-	if [[ " $* " == *" nginx-light "* ]]; then
-		as_root update-rc.d nginx disable
-	fi
-	if [[ " $* " == *" prometheus "* ]]; then
-		as_root update-rc.d prometheus disable
-	fi
+	local -A services=(
+		[bird2]=bird [keepalived]=keepalived [nginx-light]=nginx [prometheus]=prometheus
+	)
+	for package in "$@"; do
+		if [[ ${services[$package]:-} ]]; then
+			as_root update-rc.d "${services[$package]}" disable
+		fi
+	done
 }
 
 missing=()
