@@ -159,7 +159,8 @@ def test_a_failed_read_restores_the_terminal_and_is_told(terminal: Terminal) -> 
 
 
 def test_an_answer_is_not_waited_for_and_a_failure_forgets_the_last() -> None:
-    may_answer, answers = threading.Event(), iter([1, PydsrError("no daemon"), 3])
+    may_answer = threading.Event()
+    answers: Iterator[int | PydsrError] = iter([1, PydsrError("no daemon"), 3])
 
     def ask() -> int:
         may_answer.wait(20)
