@@ -224,9 +224,14 @@ def backend_counters(snapshot: Snapshot, service: Service, backend: Backend) -> 
 
 def service_counters(snapshot: Snapshot, service: Service) -> Counters:
     """Return the sum of the totals of a service's present backends."""
-    return _sum_counters(
-        service, [backend_counters(snapshot, service, b) for b in service.backends]
-    )
+    return _sum_counters(service, _totals(snapshot, service))
+
+
+def _totals(snapshot: Snapshot, service: Service) -> list[Counters]:
+    counted = [snapshot.counters.get(backend.id, _NOTHING) for backend in service.backends]
+    if service.endpoint.protocol.tells_new_flows:
+        return counted
+    return [Counters(one.packets, one.bytes, None) for one in counted]
 
 
 def _sum_counters(service: Service, totals: Sequence[Counters]) -> Counters:
@@ -288,7 +293,7 @@ def _bases(
 def _service_rate(
     service: Service, after: Snapshot, bases: Sequence[Counters | None], elapsed: float
 ) -> ServiceRate:
-    totals = [backend_counters(after, service, b) for b in service.backends]
+    totals = _totals(after, service)
     total = _sum_counters(service, totals)
     known = [base for base in bases if base is not None]
     if known and len(known) == len(totals) and not _any_was_reset(known, totals):
@@ -320,7 +325,7 @@ def _packet_rates(one: ServiceRate) -> Iterable[float]:
     if elapsed <= 0:
         return [0.0] * len(one.totals)
     return [
-        (now.packets - base.packets) / elapsed if base and not _was_reset(base, now) else 0.0
+        0.0 if base is None or _was_reset(base, now) else (now.packets - base.packets) / elapsed
         for base, now in zip(one.bases, one.totals, strict=True)
     ]
 

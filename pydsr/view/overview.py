@@ -81,7 +81,7 @@ def _nothing(moment: Moment, choices: Choices) -> Line:
 
 def _rows_of(one: Selected) -> int:
     # Its own row, and its backends or the word that it has none.
-    return 1 + max(1, len(one.backends))
+    return 1 + max(1, one.number)
 
 
 def _endpoints(services: Sequence[Selected]) -> list[Endpoint]:
@@ -137,7 +137,7 @@ def _services(
 
 def _shown(moment: Moment, choices: Choices, one: Selected, limit: int) -> Sequence[BackendRate]:
     """Return the backends that find room below the service's row, with one that counts the rest."""
-    number = len(one.backends)
+    number = one.number
     if number > limit - 1:
         number = max(0, limit - 2)
     return list(islice(in_order(moment, one, choices.sort), number))
@@ -176,8 +176,8 @@ def _one_service(
     for each in backends:
         row = backend_cells(moment, one.endpoint, each, largest, columns)
         drawn.append(backend_row(each, row, columns))
-    if len(backends) < len(one.backends):
-        drawn.append(_more(len(one.backends) - len(backends), "backend"))
+    if len(backends) < one.number:
+        drawn.append(_more(one.number - len(backends), "backend"))
     return drawn
 
 

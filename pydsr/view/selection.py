@@ -15,10 +15,24 @@ _STATE_TROUBLE = {BackendState.UP: 0, BackendState.DRAIN: 1, BackendState.DOWN: 
 
 @dataclass(frozen=True)
 class Selected:
-    """A service with those of its backends that are to be shown, not yet in order."""
+    """A service with those of its backends that are to be shown, not yet in order.
+
+    Attributes:
+        found: those that a filter has found; None for all.
+    """
 
     service: ServiceRate
-    backends: Sequence[BackendRate]
+    found: Sequence[BackendRate] | None = None
+
+    @property
+    def backends(self) -> Sequence[BackendRate]:
+        """Those to show. Their rates are made when they are asked for."""
+        return self.service.backends if self.found is None else self.found
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return len(self.service.totals if self.found is None else self.found)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -45,12 +59,12 @@ def select(moment: Moment, words: str = "", sort: Sort = Sort.NAME) -> list[Sele
 
 def _matching(moment: Moment, service: ServiceRate, wanted: Sequence[str]) -> Selected | None:
     if not wanted:
-        return Selected(service, service.backends)
+        return Selected(service)
     endpoint = service.service.endpoint
     text = f"{endpoint} {service.service.options.name}".casefold()
     left = [word for word in wanted if word not in text]
     if not left:
-        return Selected(service, service.backends)
+        return Selected(service)
     backends = [
         each
         for each in service.backends

@@ -43,7 +43,7 @@ def service_page(
         return [line((f"the service {choices.service} is gone: Esc shows the others", "yellow"))]
     (service,) = found
     head = _head(moment, service, width, now)
-    backends = in_order(moment, Selected(service, service.backends), choices.sort)
+    backends = in_order(moment, Selected(service), choices.sort)
     columns = _fitted(service, width)
     rows = [columns.headings(), *_rows(moment, service, backends, columns)]
     causes = _causes(moment, service, width)
