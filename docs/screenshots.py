@@ -1,64 +1,140 @@
 """Record what the README shows: ``python -m docs.screenshots``, as root.
 
-Builds a lab, sends real requests, and draws one real frame of ``pydsr top``.
+Builds a lab with a daemon, sends real requests, has a backend lose the VIP and another drained, and
+draws real frames of ``pydsr top``: of all services, and of one.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
+import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
+from pydsr.balancer import Balancer
+from pydsr.daemon.runtime import socket_path
+from pydsr.daemon.server import read_health
+from pydsr.kernel.neighbours import mac_ages
 from pydsr.lab.lab import Lab
+from pydsr.lab.network import entered
+from pydsr.lab.processes import PYTHON
+from pydsr.lab.topology import Role
+from pydsr.model import BackendState, Endpoint
+from pydsr.stats import History, rates_between
+from pydsr.view.choices import Choices, Page
+from pydsr.view.lines import Lines
+from pydsr.view.moment import Moment, health_by_backend
+from pydsr.view.top import frame
 
 IMAGES = Path(__file__).with_name("images")
-_WIDTH = 100
-_ENDPOINT = "10.77.0.80:80"
-_WEIGHTED = ("10.77.0.11=2", "10.77.0.12", "10.77.0.13", "10.77.0.14")
+_WEB = Endpoint.parse("10.77.0.80:80")
+_FILE = """
+interfaces: [eth0]
+services:
+  - endpoint: 10.77.0.80:80
+    name: shop
+    checks: [{type: http, interval: 0.5, timeout: 0.4}]
+    backends: [10.77.0.11=2, 10.77.0.12, 10.77.0.13, 10.77.0.14]
+  - endpoint: "[fd77::80]:80"
+    name: shop over IPv6
+    backends: ["fd77::11=2", "fd77::12", "fd77::13"]
+"""
+_LOAD = (("client1", "http://10.77.0.80/", 200), ("client2", "http://[fd77::80]/", 60))
+"""Who asks for what, how often a second."""
+_READINGS, _INTERVAL = 60, 0.5
+_DEADLINE_SECONDS = 60.0
 
 
-def record_top(target: Path) -> None:
-    """Draw ``pydsr top`` of a lab under load, just after a backend was drained."""
-    with Lab("screenshot", backends=4) as lab:
+@dataclass(frozen=True)
+class Picture:
+    """A frame to draw, in a terminal of some columns and rows."""
+
+    name: str
+    choices: Choices
+    columns: int
+    rows: int
+
+
+PICTURES = (
+    Picture("top", Choices(service=_WEB), 120, 20),
+    Picture("top-service", Choices(page=Page.SERVICE, service=_WEB), 150, 15),
+)
+
+
+def record_top() -> None:
+    """Draw the live view of a lab under load."""
+    with Lab("screenshot", backends=4, clients=2) as lab, tempfile.TemporaryDirectory() as folder:
         lab.serve()
-        lab.balance()
-        lab.pydsr("backends", "set", _ENDPOINT, *_WEIGHTED)
-        load = lab.popen(
-            "client1",
-            ["wrk", "-t1", "-c16", "-d20", "-H", "Connection: close", f"http://{_ENDPOINT}/"],
-            stdout=subprocess.DEVNULL,
-        )
+        file = Path(folder, "balancer.yaml")
+        file.write_text(_FILE, encoding="utf-8")
+        arguments = ("run", str(file), "--runtime-directory", folder)
+        processes = [lab.popen("lb", [*PYTHON, "pydsr", "--bpffs", str(lab.bpffs), *arguments])]
         try:
-            _wait_for_traffic(lab)
-            lab.pydsr("backends", "drain", _ENDPOINT, "10.77.0.14")
-            frame = lab.run(
-                "lb",
-                [
-                    *("env", "FORCE_COLOR=1", f"COLUMNS={_WIDTH}", "TERM=xterm-256color"),
-                    *(sys.executable, "-m", "pydsr", "--bpffs", str(lab.bpffs), "top", "--once"),
-                ],
-            )
+            namespace = lab.topology.namespace(Role.BALANCER)
+            with entered(namespace), _served(lab.bpffs) as balancer:
+                processes += [
+                    lab.popen(host, [*PYTHON, "docs.load", url, str(rate)])
+                    for host, url, rate in _LOAD
+                ]
+                moment = _watch(lab, balancer, socket_path(Path(folder), lab.bpffs))
         finally:
-            load.terminate()
-    console = Console(record=True, width=_WIDTH, file=io.StringIO(), color_system="truecolor")
-    console.print(Text.from_ansi(frame.stdout))
-    console.save_svg(str(target), title="pydsr top")
+            for process in processes:
+                process.terminate()
+                process.wait()
+    for picture in PICTURES:
+        _draw(picture, moment)
 
 
-def _wait_for_traffic(lab: Lab) -> None:
-    """Return when every backend has had some flows."""
-    for _ in range(100):
-        stats = json.loads(lab.pydsr("stats", "--json"))
-        backends = stats["services"][0]["backends"]
-        if all(backend["new_flows"] > 20 for backend in backends):
-            return
-    raise TimeoutError("the lab's backends get no traffic")
+def _served(bpffs: Path) -> Balancer:
+    """Return the balancer once the daemon has made it, with all backends in service."""
+    deadline = time.monotonic() + _DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        if (bpffs / "settings").exists():
+            balancer = Balancer(bpffs)
+            if len(balancer.services()) == 2 and all(
+                backend.state is BackendState.UP
+                for service in balancer.services()
+                for backend in service.backends
+            ):
+                return balancer
+            balancer.close()
+        time.sleep(_INTERVAL)
+    raise TimeoutError("the daemon does not bring its file about")
+
+
+def _watch(lab: Lab, balancer: Balancer, daemon: Path) -> Moment:
+    """Return the last moment of half a minute, in which a backend is drained and one fails."""
+    history, before = History(), balancer.snapshot()
+    for number in range(_READINGS):
+        time.sleep(_INTERVAL)
+        now = balancer.snapshot()
+        rates, before = rates_between(before, now), now
+        history.record(rates)
+        if number == _READINGS // 2:
+            lab.run("backend3", ["ip", "address", "delete", "10.77.0.80/32", "dev", "lo"])
+        if number == _READINGS - 10:
+            lab.pydsr("backends", "drain", str(_WEB), "10.77.0.14")
+            lab.run("client1", ["ping", "-c1", "-W1", "10.77.0.80"])
+    return Moment(
+        rates,
+        history,
+        health_by_backend(read_health(daemon)),
+        mac_ages(),
+        time.strftime("%H:%M:%S"),
+    )
+
+
+def _draw(picture: Picture, moment: Moment) -> None:
+    drawn = frame(moment, picture.choices, width=picture.columns, height=picture.rows)
+    console = Console(
+        record=True, width=picture.columns, file=io.StringIO(), color_system="truecolor"
+    )
+    console.print(Lines(drawn), soft_wrap=True, end="")
+    console.save_svg(str(IMAGES / f"{picture.name}.svg"), title="pydsr top")
 
 
 if __name__ == "__main__":
-    record_top(IMAGES / "top.svg")
+    record_top()

@@ -13,7 +13,10 @@ from pydsr.view.lines import Line, line
 from pydsr.view.moment import Moment
 
 _LEAST_NAME_CELLS = 5
-_LEAST_CAUSE_CELLS = 12
+_LEAST_CAUSE_CELLS = 16
+_MESSAGE_CELLS = 40
+"""From this width on what is wrong is told by a sentence, else by a word."""
+
 _FAR_OFF = 0.25
 """From this deviation on it is coloured."""
 
@@ -57,7 +60,7 @@ def deviation(part: float | None) -> Line:
 def backend_cells(
     moment: Moment, endpoint: Endpoint, each: BackendRate, largest: float, columns: Columns
 ) -> dict[str, Line]:
-    """Return the cells of a backend that both pages have; its cause instead of a plot of nothing.
+    """Return the cells of a backend that both pages have.
 
     Args:
         moment: what there is.
@@ -67,6 +70,7 @@ def backend_cells(
         columns: those that fit.
     """
     widths = columns.widths
+    past = moment.history.packets(endpoint, each.backend.address, widths.get("history", 0))
     return {
         "name": line(f"{INDENT}{each.backend.address}"),
         **rate_cells(each.rate, columns),
@@ -76,22 +80,26 @@ def backend_cells(
         "bar": figures.share_bar(each.share, each.weight_share, largest, widths.get("bar", 0)),
         "state": figures.state(each.backend),
         "mac": figures.mac(each.backend),
-        "history": _history(moment, endpoint, each, widths.get("history", 0)),
+        "history": line((figures.sparkline(past, widths.get("history", 0)), "cyan")),
+        **_cause(moment.health_of(endpoint, each.backend), widths),
     }
 
 
-def _history(moment: Moment, endpoint: Endpoint, each: BackendRate, width: int) -> Line:
-    held = moment.health_of(endpoint, each.backend)
-    if width >= _LEAST_CAUSE_CELLS and held is not None and held["healthy"] is False:
-        lasting = "" if held["seconds"] is None else f" ({figures.duration(held['seconds'])})"
-        return line((f"✘ {_first_message(held) or 'unhealthy'}{lasting}", "not dim red"))
-    packets = moment.history.packets(endpoint, each.backend.address, width)
-    return line((figures.sparkline(packets, width), "cyan"))
+def _cause(held: Mapping[str, Any] | None, widths: Mapping[str, int]) -> dict[str, Line]:
+    """Return what is wrong with an unhealthy backend, where the history of nothing would be.
 
-
-def _first_message(held: Mapping[str, Any]) -> str:
-    failures = held["failures"]
-    return f"{failures[0]['check']}: {failures[0]['message']}" if failures else ""
+    Where that column is narrow, the MAC gives way.
+    """
+    if held is None or held["healthy"] is not False:
+        return {}
+    place = "history" if widths.get("history", 0) >= _LEAST_CAUSE_CELLS else "mac"
+    failure = next(iter(held["failures"]), {"outcome": "unhealthy", "message": "unhealthy"})
+    width = widths.get(place, 0)
+    text = f"✘ {failure['message' if width >= _MESSAGE_CELLS else 'outcome']}"
+    lasting = f" {figures.duration(held['seconds'])}"
+    if len(text + lasting) <= width and held["seconds"] is not None:
+        text += lasting
+    return {place: line((text, "not dim red"))}
 
 
 def backend_row(each: BackendRate, cells: Mapping[str, Line], columns: Columns) -> Line:
