@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -67,17 +66,28 @@ class Attempt:
         self.is_connected = True
         return stream
 
-    async def exchange(self, payload: bytes) -> AsyncGenerator[bytes, None]:
-        """Send a datagram and yield what comes back from where it went; never ends by itself."""
+    def send(self, payload: bytes) -> WaitingSocket:
+        """Send a datagram to the target, and return the socket that its answers come to.
+
+        Raises:
+            OSError: this machine cannot.
+        """
         datagrams = self._open(socket.SOCK_DGRAM)
         # Not connected: the kernel would hide what comes from another address.
         datagrams.sendto(payload, (str(self.address), self.target.port))
+        return datagrams
+
+    async def receive(self, datagrams: WaitingSocket) -> bytes:
+        """Return the next datagram from where one was sent.
+
+        Raises:
+            OSError: an ICMP error came back.
+        """
         while True:
             answer, source = await receive(datagrams)
             if source == self.address:
-                yield answer
-            else:
-                self.wrong_source = source
+                return answer
+            self.wrong_source = source
 
     def _open(self, kind: int) -> WaitingSocket:
         made = marked_socket(self.address, kind, self.mark)

@@ -71,7 +71,7 @@ async def check_once(job: Job, mark: int, inquiries: Inquiries) -> Result:
             result = await _attempted(check, attempt, inquiry, started + check.timeout)
     finally:
         await inquiry.close()
-    return replace(result, seconds=loop.time() - started)
+    return result.after(loop.time() - started)
 
 
 async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry, ends: float) -> Result:

@@ -68,20 +68,40 @@ class PlainStream:
 class TlsStream:
     """Bytes by TLS, over the memory of an SSL object (see "Memory BIO Support" of ``ssl``)."""
 
-    def __init__(self, connection: WaitingSocket, context: ssl.SSLContext, name: str) -> None:
+    def __init__(
+        self,
+        connection: WaitingSocket,
+        context: ssl.SSLContext,
+        name: str,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
         self._plain = PlainStream(connection)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=name, session=session
+        )
 
-    async def greet(self) -> dict[str, Any]:
-        """Do the handshake, and return the certificate as ``SSLObject.getpeercert`` has it.
+    async def greet(self) -> None:
+        """Do the handshake, which takes up the session if the server will.
 
         Raises:
             ssl.SSLError: the certificate is not trusted, or this is no TLS.
         """
         await self._until_done(self._tls.do_handshake)
-        certificate = self._tls.getpeercert()
-        return dict(certificate or {})
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether the handshake took up a session, and so the server showed no certificate."""
+        return bool(self._tls.session_reused)
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """What another handshake can take up; with TLS 1.3 there is one after the first answer."""
+        return self._tls.session
+
+    def certificate(self) -> dict[str, Any]:
+        """Return the certificate as ``SSLObject.getpeercert`` has it; empty if not verified."""
+        return dict(self._tls.getpeercert() or {})
 
     async def send(self, data: bytes) -> None:
         """Send all of it."""

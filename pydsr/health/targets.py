@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from pydsr.health.models import Check
 from pydsr.model import EVERY_PORT, Backend, Endpoint, IPAddress, MacAddress
@@ -51,6 +52,14 @@ class Job:
 
     check: Check
     target: Target
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Of some forty values, and asked for several times with each check.
+        return hash((self.check, self.target))
 
 
 def route_to(

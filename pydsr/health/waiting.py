@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import threading
 from collections.abc import Callable
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 TICK = 0.01
 """Seconds that moments are multiples of."""
@@ -25,7 +26,7 @@ class Waiting:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # To look the running loop up takes a system call in Python 3.11 (getpid).
-        self._loop = loop
+        self.loop = loop
         self._epoll = select.epoll()
         self._changes: dict[int, asyncio.Future[int]] = {}
         self._moments: dict[int, list[tuple[Callable[..., object], tuple[object, ...]]]] = {}
@@ -42,7 +43,7 @@ class Waiting:
         from before it was tried, which found nothing to do, is not told of.
         """
         number = of.fileno()
-        heard: asyncio.Future[int] = self._loop.create_future()
+        heard: asyncio.Future[int] = self.loop.create_future()
         self._changes[number] = heard
         try:
             return await heard
@@ -57,7 +58,7 @@ class Waiting:
 
     async def until(self, when: float) -> None:
         """Wait for a moment of the loop's clock; up to a tick less, as :meth:`call_at`."""
-        come = self._loop.create_future()
+        come = self.loop.create_future()
         self.call_at(when, _finish, come)
         await come
 
@@ -71,7 +72,7 @@ class Waiting:
         calls = self._moments.get(tick)
         if calls is None:
             calls = self._moments[tick] = []
-            self._loop.call_at(tick * TICK, self._come, tick)
+            self.loop.call_at(tick * TICK, self._come, tick)
         calls.append((call, arguments))
 
     def _come(self, tick: int) -> None:
@@ -84,15 +85,20 @@ def _finish(waited_for: asyncio.Future[None]) -> None:
         waited_for.set_result(None)
 
 
-# A loop holds its own, as long as it is open.
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[Waiting]] = WeakKeyDictionary()
+class _Latest(threading.local):
+    """What was last waited for in each thread; a loop holds its own, as long as it is there."""
+
+    waiting: Callable[[], Waiting | None] = staticmethod(lambda: None)
+
+
+_latest = _Latest()
 
 
 def waiting() -> Waiting:
     """Return what the running event loop waits for."""
     loop = asyncio.get_running_loop()
-    found = _of_loops[loop]() if loop in _of_loops else None
-    if found is None:
+    found = _latest.waiting()
+    if found is None or found.loop is not loop:
         found = Waiting(loop)
-        _of_loops[loop] = ref(found)
+        _latest.waiting = ref(found)
     return found

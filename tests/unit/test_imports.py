@@ -170,7 +170,7 @@ BELONGS_TO = {
     "bcc": {"pydsr.kernel"},
     "dns": {"pydsr.health.probes", "pydsr.health.validation"},
     "dpkt": {"pydsr.captures", "pydsr.health.echo", "pydsr.kernel.claims", "pydsr.view"},
-    "h11": {"pydsr.health.probes"},
+    "httptools": {"pydsr.health.http"},
     "pyroute2": {
         "pydsr.health.evidence",
         "pydsr.health.neighbour",

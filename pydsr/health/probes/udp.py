@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import aclosing
 
 from pydsr.health.attempt import Attempt
 from pydsr.health.models import UdpCheck
@@ -18,8 +17,7 @@ async def probe(check: UdpCheck, attempt: Attempt) -> Result:
     Raises:
         OSError: an ICMP error came back.
     """
-    async with aclosing(attempt.exchange(check.payload)) as answers:
-        answer = await anext(answers)
+    answer = await attempt.receive(attempt.send(check.payload))
     if check.expect is None or re.match(check.expect, answer.decode("latin-1"), re.DOTALL):
         return Result.good()
     return Result(

@@ -6,21 +6,16 @@ import re
 import ssl
 import time
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
-import h11
-
 from pydsr.health.attempt import Attempt
+from pydsr.health.http import Answer, NoHttpError, request
 from pydsr.health.models import HttpCheck, HttpsCheck, WebCheck
 from pydsr.health.outcome import Outcome, Result
 from pydsr.health.streams import PlainStream, Stream, TlsStream, ended
+from pydsr.health.tls import Session, tls_client
 from pydsr.health.validation import host_name
 
-MAX_BODY = 64 * 1024
-"""How much of a body is looked at, in bytes."""
-
-_USER_AGENT = b"pydsr"
 _DAY = 24 * 3600
 
 
@@ -40,17 +35,19 @@ async def probe_https(check: HttpsCheck, attempt: Attempt) -> Result:
         OSError: there is no answer to be had.
     """
     try:
-        context = _context(check.verify, check.ca_file)
+        client = tls_client(check.verify, check.ca_file)
     except OSError as error:
         reason = error.strerror or str(error)
         return Result(Outcome.BAD_CERTIFICATE, f"ca-file {check.ca_file}: {reason}")
+    name = check.sni or host_name(_host(check, attempt))
+    now = time.monotonic()
+    held = client.session(attempt.target, name, now)
+    state = None if held is None else held.state
     try:
-        connection = await attempt.connect()
-        name = check.sni or host_name(_host(check, attempt))
-        stream = TlsStream(connection, context, name)
-        certificate = await stream.greet()
-        ends = certificate_end(certificate)
-        warning = expiry_warning(ends, check.certificate_days, time.time())
+        stream = TlsStream(await attempt.connect(), client.context, name, state)
+        await stream.greet()
+        if held is None or not stream.is_resumed:
+            held = Session(None, now, certificate_end(stream.certificate()))
         result = await _ask(check, attempt, stream)
     except ssl.SSLCertVerificationError as error:
         return _bad_certificate(attempt, error.verify_message)
@@ -59,9 +56,12 @@ async def probe_https(check: HttpsCheck, attempt: Attempt) -> Result:
     except ssl.SSLError as error:
         # Its errno is one of OpenSSL's. A server that wants a certificate says so here, or, with
         # TLS 1.3, in place of its answer.
+        client.forget(attempt.target, name)
         return _bad_certificate(attempt, f"no TLS: {error.reason or error}")
+    client.keep(attempt.target, name, replace(held, state=stream.session), now)
+    warning = expiry_warning(held.certificate_ends, check.certificate_days, time.time())
     warnings = (f"{attempt.target}: {warning}",) if warning else ()
-    return replace(result, warnings=warnings, certificate_ends=ends)
+    return replace(result, warnings=warnings, certificate_ends=held.certificate_ends)
 
 
 def certificate_end(certificate: dict[str, Any]) -> int | None:
@@ -87,15 +87,6 @@ def expiry_warning(ends: int | None, days: int, now: float) -> str:
     return f"the certificate ends in {left:.1f} days" if left < days else ""
 
 
-@lru_cache(maxsize=64)
-def _context(verify: bool, ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 def _bad_certificate(attempt: Attempt, reason: str) -> Result:
     return Result(
         Outcome.BAD_CERTIFICATE,
@@ -110,57 +101,33 @@ def _host(check: WebCheck, attempt: Attempt) -> str:
     return check.host or (f"[{vip}]" if vip.version == 6 else str(vip))
 
 
-@lru_cache(maxsize=1024)
-def _request(method: str, path: str, host: str) -> h11.Request:
-    """Return a request, whose headers h11 looks at but once: that takes as long as an answer's."""
-    headers = [
-        (b"Host", host.encode()),
-        (b"User-Agent", _USER_AGENT),
-        (b"Accept", b"*/*"),
-        (b"Connection", b"close"),
-    ]
-    return h11.Request(method=method, target=path, headers=headers)
-
-
 async def _ask(check: WebCheck, attempt: Attempt, stream: Stream) -> Result:
-    http = h11.Connection(h11.CLIENT)
-    request = _request(check.method, check.path, _host(check, attempt))
-    await stream.send((http.send(request) or b"") + (http.send(h11.EndOfMessage()) or b""))
+    await stream.send(request(check.method, check.path, _host(check, attempt)))
+    answer, data = Answer(), await stream.receive()
+    if not data:
+        raise ended()
     try:
-        return await _answer(check, attempt, http, stream)
-    except h11.RemoteProtocolError as error:
+        answer.feed(data)
+        while not _is_enough(check, answer):
+            answer.feed(await stream.receive())
+    except NoHttpError as error:
         return Result(Outcome.WRONG_ANSWER, f"{attempt.target} answers no HTTP: {error}")
+    return _judge(check, attempt, answer)
 
 
-async def _answer(
-    check: WebCheck, attempt: Attempt, http: h11.Connection, stream: Stream
-) -> Result:
-    body, is_heard = b"", False
-    while True:
-        event = http.next_event()
-        if event is h11.NEED_DATA:
-            data = await stream.receive()
-            if not data and not is_heard:
-                raise ended()
-            is_heard = True
-            http.receive_data(data)
-        elif isinstance(event, h11.Response):
-            if not check.accepts(event.status_code):
-                return Result(
-                    Outcome.WRONG_ANSWER,
-                    f"{attempt.target} answers status {event.status_code} for {check.path}",
-                    "the server's log on the backend may say why",
-                )
-            if check.body is None:
-                return Result.good()
-        elif isinstance(event, h11.Data):
-            body += event.data
-        if isinstance(event, h11.EndOfMessage) or len(body) >= MAX_BODY:
-            return _judge_body(check, attempt, body[:MAX_BODY])
+def _is_enough(check: WebCheck, answer: Answer) -> bool:
+    is_body_asked = check.body is not None and check.accepts(answer.status)
+    return answer.is_over or (answer.status > 0 and not is_body_asked)
 
 
-def _judge_body(check: WebCheck, attempt: Attempt, body: bytes) -> Result:
-    if check.body is None or re.search(check.body, body.decode(errors="replace")):
+def _judge(check: WebCheck, attempt: Attempt, answer: Answer) -> Result:
+    if not check.accepts(answer.status):
+        return Result(
+            Outcome.WRONG_ANSWER,
+            f"{attempt.target} answers status {answer.status} for {check.path}",
+            "the server's log on the backend may say why",
+        )
+    if check.body is None or re.search(check.body, answer.body.decode(errors="replace")):
         return Result.good()
     return Result(
         Outcome.WRONG_ANSWER, f"{attempt.target}: {check.body!r} is not in the body of {check.path}"
