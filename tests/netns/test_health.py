@@ -202,10 +202,15 @@ def test_half_of_the_answers_lost_is_told_from_a_missing_vip(checked: Checked) -
     """
     checked.backend.run("nft", rules.replace("\\\n", " "))
     jobs = [checked.job(made_check("http", timeout=0.3))] * MOST_OF_A_BACKEND
-    outcomes = [result.outcome for _ in range(3) for result in checked.results(*jobs)]
-    failed = [outcome for outcome in outcomes if outcome is not Outcome.GOOD]
-    assert len(failed) >= 3, outcomes
-    assert failed.count(Outcome.PACKETS_LOST) >= len(failed) * 3 / 4, outcomes
+    failed: list[Outcome] = []
+    for _ in range(30):
+        outcomes = (result.outcome for result in checked.results(*jobs))
+        failed += [outcome for outcome in outcomes if outcome is not Outcome.GOOD]
+        if len(failed) >= 16:
+            break
+    # Each has ten pings of its own, and all of one address may be lost, or all but one arrive.
+    assert failed.count(Outcome.PACKETS_LOST) >= len(failed) / 2, failed
+    assert len(failed) >= 16
 
 
 def test_a_server_that_hangs_up_has_broken_off(checked: Checked) -> None:
