@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 MAX_BODY = 64 * 1024
 """How much of a body is looked at, in bytes."""
@@ -68,6 +68,8 @@ class Answer:
         try:
             if data:
                 self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._end("it changes to another protocol, which was not asked for")
         except HttpParserError as error:
             self._end(str(error))
         if not data:

@@ -52,6 +52,7 @@ http {{
         {tls}
         location / {{ return 200 "hello $host\\n"; }}
         location /broken {{ return 503; }}
+        location /session {{ return 200 "$ssl_session_reused\\n"; }}
     }}
 }}
 """

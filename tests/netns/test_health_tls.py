@@ -16,12 +16,13 @@ from tests.netns.checked import Checked, made_check, needs
 from tests.netns.hosts import Host, eventually
 
 TLS = """
-ssl_protocols TLSv1.2 TLSv1.3;
+ssl_protocols {protocols};
 listen 443 ssl;
 ssl_certificate {directory}/{name}.crt;
 ssl_certificate_key {directory}/{name}.key;
 """
 
+PROTOCOLS = ["TLSv1.2", "TLSv1.3"]
 
 _AUTHORITY = """
 [ca]
@@ -32,10 +33,16 @@ new_certs_dir = {directory}
 default_md = sha256
 policy = any
 rand_serial = yes
+unique_subject = no
 copy_extensions = copy
 [any]
 commonName = supplied
 """
+
+
+def tls(directory: Path, name: str, *protocols: str) -> str:
+    """Return the lines of a server that has a certificate."""
+    return TLS.format(directory=directory, name=name, protocols=" ".join(protocols or PROTOCOLS))
 
 
 def make_certificate(directory: Path, name: str, days: int) -> None:
@@ -73,7 +80,7 @@ def checked(lb: Host, peer: Host) -> Checked:
 def served(checked: Checked, tmp_path: Path) -> Iterator[str]:
     """The file of a certificate for 30 days, which the backend's web server has."""
     make_certificate(tmp_path, "good", 30)
-    with checked.nginx(tmp_path, TLS.format(directory=tmp_path, name="good")):
+    with checked.nginx(tmp_path, tls(tmp_path, "good")):
         yield str(tmp_path / "good.crt")
 
 
@@ -116,7 +123,7 @@ def test_the_end_of_a_certificate_is_told_in_advance(checked: Checked, served: s
 
 def test_a_certificate_that_has_ended_is_bad(checked: Checked, tmp_path: Path) -> None:
     make_certificate(tmp_path, "old", -1)
-    with checked.nginx(tmp_path, TLS.format(directory=tmp_path, name="old")):
+    with checked.nginx(tmp_path, tls(tmp_path, "old")):
         settings = {"ca_file": str(tmp_path / "old.crt"), "host": "www.example"}
         result = checked.result("https", 443, **settings)
     assert Outcome.BAD_CERTIFICATE == result.outcome
@@ -143,3 +150,40 @@ def test_a_server_that_wants_a_certificate_of_ours_says_so(
         result = checked.result("https", 443, verify=False)
     assert Outcome.BAD_CERTIFICATE == result.outcome
     assert "CERTIFICATE_REQUIRED" in result.message
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_session_is_taken_up_until_the_certificate_is_to_be_seen_again(
+    checked: Checked, tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_certificate(tmp_path, "good", 30)
+    is_resumed = {
+        "ca_file": str(tmp_path / "good.crt"),
+        "host": "www.example",
+        "path": "/session",
+        "body": "^r$",
+    }
+    with checked.nginx(tmp_path, tls(tmp_path, "good", protocol)):
+        assert Outcome.WRONG_ANSWER == checked.result("https", 443, **is_resumed).outcome
+        results = [checked.result("https", 443, **is_resumed) for _ in range(3)]
+        assert [True] * 3 == [one.is_good for one in results]
+        (ends,) = {one.certificate_ends for one in results}
+        assert 30 * 86400 == pytest.approx((ends or 0) - time.time(), abs=600)
+        monkeypatch.setattr("pydsr.health.tls.SESSION_SECONDS", 0.0)
+        assert Outcome.WRONG_ANSWER == checked.result("https", 443, **is_resumed).outcome
+
+
+def test_another_certificate_and_another_file_of_authorities_are_seen_at_once(
+    checked: Checked, tmp_path: Path
+) -> None:
+    trusted = tmp_path / "trusted.crt"
+    settings = {"ca_file": str(trusted), "host": "www.example"}
+    for name in ("good", "other"):
+        make_certificate(tmp_path, name, 30)
+    trusted.write_bytes((tmp_path / "good.crt").read_bytes())
+    with checked.nginx(tmp_path, tls(tmp_path, "good")):
+        assert checked.result("https", 443, **settings).is_good
+    with checked.nginx(tmp_path, tls(tmp_path, "other")):
+        assert Outcome.BAD_CERTIFICATE == checked.result("https", 443, **settings).outcome
+        trusted.write_bytes((tmp_path / "other.crt").read_bytes())
+        assert checked.result("https", 443, **settings).is_good
