@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import dns.message
 import pytest
 
 from pydsr.health.inquiries import MOST_OF_A_BACKEND
@@ -309,6 +310,27 @@ def test_dns_answers_are_compared(checked: Checked) -> None:
         jobs = [checked.job(made_check("dns", **settings), 53) for _, settings in cases]
         results = checked.results(*jobs)
     assert [expected for expected, _ in cases] == [result.outcome for result in results]
+
+
+def test_a_query_that_comes_back_is_no_answer(checked4: Checked) -> None:
+    with checked4.echoing(checked4.vip):
+        assert Outcome.TIMED_OUT == checked4.result("dns", 5353, name="www.test").outcome
+
+
+@pytest.mark.parametrize(("order", "expected"), [([1, 0], Outcome.GOOD), ([1], Outcome.BROKEN_OFF)])
+def test_an_answer_to_another_query_is_passed_over(
+    checked4: Checked, order: list[int], expected: Outcome
+) -> None:
+    def answer(connection: socket.socket) -> None:
+        query = dns.message.from_wire(connection.recv(1000)[2:])
+        right = query.id
+        for change in order:
+            query.id = right ^ change
+            connection.sendall(dns.message.make_response(query).to_wire(prepend_length=True))
+
+    with checked4.taking(answer, 53):
+        check = {"name": "www.test", "transport": "tcp"}
+        assert expected == checked4.result("dns", 53, **check).outcome
 
 
 def test_a_udp_answer_is_compared(checked: Checked) -> None:
