@@ -20,6 +20,9 @@ from pydsr.health.streams import PlainStream
 _LENGTH = struct.Struct("!H")
 """What comes before a message over TCP (RFC 1035, section 4.2.2), and as long as its number."""
 
+_SHORT = 1232
+"""Bytes of a datagram that is never in fragments (DNS flag day 2020); longer ones are not kept."""
+
 
 async def probe(check: DnsCheck, attempt: Attempt) -> Result:
     """Ask, and compare the answer with what is expected.
@@ -36,7 +39,7 @@ async def probe(check: DnsCheck, attempt: Attempt) -> Result:
     return judge_answer(check, answer, str(attempt.target))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Query:
     """A query, made once for all checks that ask it; only its number is another each time.
 
@@ -61,12 +64,19 @@ class _Query:
         Raises:
             DNSException: it is no message of DNS.
         """
-        nothing = bytes(_LENGTH.size)
-        answer = dns.message.from_wire(
-            nothing + got[len(nothing) :], question_only=not self.asks_records
-        )
-        is_same = got.startswith(asked[: len(nothing)]) and self.message.is_response(answer)
-        return answer if is_same else None
+        size = _LENGTH.size
+        if got[:size] != asked[:size]:
+            return None
+        return (_read_again if len(got) <= _SHORT else _read)(self, got[size:])
+
+
+def _read(query: _Query, rest: bytes) -> dns.message.Message | None:
+    answer = dns.message.from_wire(bytes(_LENGTH.size) + rest, question_only=not query.asks_records)
+    return answer if query.message.is_response(answer) else None
+
+
+# The same bytes mean the same again, and servers send them for as long as a record lives.
+_read_again = lru_cache(maxsize=256)(_read)
 
 
 @lru_cache(maxsize=1024)
