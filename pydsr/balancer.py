@@ -59,6 +59,17 @@ class Balancer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def follow_pins(self) -> None:
+        """Turn to what is pinned now, where it was purged and attached anew since it was opened.
+
+        Raises:
+            NotAttachedError: it was purged.
+        """
+        if not self._state.is_current():
+            state = State(self.directory)
+            self._state.close()
+            self._state = state
+
     # -- asking
 
     def services(self) -> tuple[Service, ...]:
@@ -94,10 +105,7 @@ class Balancer:
         Raises:
             NotAttachedError: it was purged.
         """
-        if not self._state.is_current():
-            state = State(self.directory)
-            self._state.close()
-            self._state = state
+        self.follow_pins()
         try:
             return observation.take_snapshot(self._state, self._interfaces.read())
         except FileNotFoundError:
@@ -225,11 +233,10 @@ class Balancer:
             BackendUnresolvedError: a backend's MAC cannot be found.
         """
         with self._change(plan_only=False):
-            services = (self._state.service(endpoint) for endpoint in edits)
             targets = [
                 Target(service, service, edits[service.endpoint](service))
-                for service in services
-                if service is not None
+                for service in self._state.services()
+                if service.endpoint in edits
             ]
             self._revise(targets, plan_only=False, counts_moves=False)
 
@@ -304,6 +311,7 @@ class Balancer:
             if plan_only:
                 yield
                 return
+            self.follow_pins()
             follow_interfaces(self._state, self.directory)
             with self._state.changing() as interrupted:
                 tidying.tidy(self._state, interrupted)

@@ -1,10 +1,12 @@
-"""What health asks of the data plane: ways to backends, and their states. Blocks; for threads."""
+"""What health asks of the data plane: ways to backends, and their states. All of it blocks."""
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,28 +23,64 @@ from pydsr.planner import DesiredBackend, Edit, as_desired
 _log = logging.getLogger(__name__)
 
 
-def present_services(directory: Path, endpoints: Collection[Endpoint]) -> dict[Endpoint, Service]:
-    """Return those services of the data plane, if there is one."""
-    try:
-        with Balancer(directory) as balancer:
-            return {one.endpoint: one for one in balancer.services() if one.endpoint in endpoints}
-    except NotAttachedError:
-        return {}
+class DataPlane:
+    """The balancer as health sees it, which may come and go; for threads, one at a time each.
 
+    It is kept open: opened anew, each change would read all tables again, which takes as long as to
+    make a hundred.
 
-def routes(
-    directory: Path, services: Iterable[ConfiguredService]
-) -> dict[Endpoint, tuple[Route, ...]]:
-    """Return the ways to the backends that are checked, as the data plane has them.
-
-    Raises:
-        NotAttachedError: there is no balancer.
+    Args:
+        directory: of the pins.
     """
-    interfaces = links.all_interfaces()
-    found = {}
-    with Balancer(directory) as balancer:
-        attached = {one.ifindex for one in balancer.interfaces()}
-        present = {one.endpoint: one for one in balancer.services()}
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._balancer: Balancer | None = None
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of it."""
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._balancer is not None:
+            self._balancer.close()
+            self._balancer = None
+
+    @contextmanager
+    def _opened(self) -> Iterator[Balancer]:
+        with self._lock:
+            try:
+                if self._balancer is None:
+                    self._balancer = Balancer(self._directory)
+                self._balancer.follow_pins()
+                yield self._balancer
+            except BaseException:
+                # What was purged would keep its memory; and after a failure it is read anew.
+                self._let_go()
+                raise
+
+    def services(self, endpoints: Collection[Endpoint]) -> dict[Endpoint, Service]:
+        """Return those services that are there, if there is a balancer."""
+        try:
+            with self._opened() as balancer:
+                present = balancer.services()
+        except NotAttachedError:
+            return {}
+        return {one.endpoint: one for one in present if one.endpoint in endpoints}
+
+    def routes(self, services: Iterable[ConfiguredService]) -> dict[Endpoint, tuple[Route, ...]]:
+        """Return the ways to the backends that are checked, as the data plane has them.
+
+        Raises:
+            NotAttachedError: there is no balancer.
+        """
+        interfaces = links.all_interfaces()
+        found = {}
+        with self._opened() as balancer:
+            attached = {one.ifindex for one in balancer.interfaces()}
+            present = {one.endpoint: one for one in balancer.services()}
         for service in services:
             there = present.get(service.endpoint)
             backends = (there.backend(item.address) for item in judged(service)) if there else ()
@@ -52,32 +90,40 @@ def routes(
                 if backend is not None
             )
             found[service.endpoint] = tuple(way for way in ways if way is not None)
-    return found
+        return found
 
+    def change(self, turns: Iterable[Turn]) -> set[Key]:
+        """Bring the data plane to what has become of backends, all in one go.
 
-def change(directory: Path, turns: Iterable[Turn]) -> set[Key]:
-    """Bring the data plane to what has become of backends, all in one go.
+        Only what is as it was left is changed: what a command has done since stays.
 
-    Only what is as it was left is changed: what a command has done since stays.
+        Returns:
+            The backends that were as they were left.
 
-    Returns:
-        The backends that were as they were left.
+        Raises:
+            BusyError: another command is at it.
+            PydsrError: it could not be done.
+        """
+        by_service: defaultdict[Endpoint, dict[IPAddress, Turn]] = defaultdict(dict)
+        for turn in turns:
+            if turn.is_change:
+                by_service[turn.endpoint][turn.address] = turn
+        changed: set[Key] = set()
+        if by_service:
+            with self._opened() as balancer:
+                balancer.change_several(
+                    {endpoint: _edit(theirs, changed) for endpoint, theirs in by_service.items()}
+                )
+        return changed
 
-    Raises:
-        BusyError: another command is at it.
-        PydsrError: it could not be done.
-    """
-    by_service: defaultdict[Endpoint, dict[IPAddress, Turn]] = defaultdict(dict)
-    for turn in turns:
-        if turn.is_change:
-            by_service[turn.endpoint][turn.address] = turn
-    changed: set[Key] = set()
-    if by_service:
-        with Balancer(directory) as balancer:
-            balancer.change_several(
-                {endpoint: _edit(theirs, changed) for endpoint, theirs in by_service.items()}
-            )
-    return changed
+    def snapshot(self) -> Snapshot | None:
+        """Return the counters of this moment; None where they cannot be read."""
+        try:
+            with self._opened() as balancer:
+                return balancer.snapshot()
+        except PydsrError as error:
+            _log.debug("no counters to suspect by: %s", error)
+            return None
 
 
 def _edit(turns: Mapping[IPAddress, Turn], changed: set[Key]) -> Edit:
@@ -96,13 +142,3 @@ def _turned(present: Backend, turn: Turn | None, changed: set[Key]) -> DesiredBa
     changed.add(turn.key)
     weight = turn.after.weight if present.weight == turn.before.weight else present.weight
     return replace(item, state=turn.after.state, weight=weight)
-
-
-def snapshot(directory: Path) -> Snapshot | None:
-    """Return the counters of this moment; None where they cannot be read."""
-    try:
-        with Balancer(directory) as balancer:
-            return balancer.snapshot()
-    except PydsrError as error:
-        _log.debug("no counters to suspect by: %s", error)
-        return None

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pydsr.configuration import Configuration
-from pydsr.daemon import health_changing
 from pydsr.daemon.events import Event
+from pydsr.daemon.health_changing import DataPlane
 from pydsr.daemon.health_events import event_of, left_out, suspected, warned
 from pydsr.daemon.health_memory import HealthMemory, Key, Turn
 from pydsr.daemon.supervision import Complaints
@@ -51,7 +51,7 @@ class HealthKeeper:
         record: Callable[[Event], object],
         observe: Callable[[Verdict, Iterable[Endpoint]], object],
     ) -> None:
-        self._directory = directory
+        self._plane = DataPlane(directory)
         self._record = record
         self._observe = observe
         self._complaints = Complaints(_log)
@@ -76,13 +76,7 @@ class HealthKeeper:
         services = [service for service in wanted.services if service.health is not None]
         async with self._changing:
             endpoints = {service.endpoint for service in services}
-            present = (
-                await asyncio.to_thread(
-                    health_changing.present_services, self._directory, endpoints
-                )
-                if endpoints
-                else {}
-            )
+            present = await asyncio.to_thread(self._plane.services, endpoints) if endpoints else {}
             memory = self._memory.proposed(services, present, time.monotonic())
             yield overlaid(wanted, memory.overlay)
             for key in memory.new_failures(self._memory):
@@ -118,7 +112,10 @@ class HealthKeeper:
                     self._has_cleaned = True
         while True:
             if self._memory.services:
-                await self._check()
+                try:
+                    await self._check()
+                finally:
+                    self._plane.close()
             await self._wake.wait()
             self._wake.clear()
 
@@ -165,9 +162,7 @@ class HealthKeeper:
         if now < self._look_due:
             return
         services = self._memory.services
-        found = await asyncio.to_thread(
-            health_changing.routes, self._directory, [*services.values()]
-        )
+        found = await asyncio.to_thread(self._plane.routes, [*services.values()])
         self._look_due = now + LOOK_SECONDS
         if found == self._watched:
             return
@@ -204,7 +199,7 @@ class HealthKeeper:
             for turn in self._memory.judge(endpoint, checker.judgements, now)
         ]
         try:
-            changed = await asyncio.to_thread(health_changing.change, self._directory, turns)
+            changed = await asyncio.to_thread(self._plane.change, turns)
         except BaseException:
             self._unjudged |= judged
             raise
@@ -239,7 +234,7 @@ class HealthKeeper:
             suspecting = {one.endpoint for one in services if one.health and one.health.suspects}
             after = None
             if suspecting:
-                after = await asyncio.to_thread(health_changing.snapshot, self._directory)
+                after = await asyncio.to_thread(self._plane.snapshot)
             if before is not None and after is not None:
                 found = [one for one in suspicions(before, after) if one.endpoint in suspecting]
                 for suspicion in found:

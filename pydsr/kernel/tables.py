@@ -25,7 +25,7 @@ from pydsr.kernel.libbpf import Descriptor
 from pydsr.kernel.maps import create_table_map
 from pydsr.table import Table
 
-_TABLES_AT_FIRST, _TABLES_AT_ONCE = 8, 128
+_TABLES_AT_FIRST, _TABLES_AT_ONCE = 32, 128
 """How many are named by one call: few at first, so that these are in place early, and then more.
 
 Each is an open descriptor until it is named; a process may have 1024 by default.

@@ -15,7 +15,7 @@ from tests.netns.checked import BACKEND, VIP, Checked
 from tests.netns.command import Pydsr
 from tests.netns.daemons import Daemon
 from tests.netns.hosts import Host, eventually
-from tests.netns.test_health_tls import TLS, make_certificate
+from tests.netns.test_health_tls import make_certificate, tls
 
 PACE = "interval: 0.2, timeout: 0.15, rise: 1, fall: 2"
 AGENT_PORT = 7777
@@ -89,7 +89,7 @@ def test_the_end_of_a_certificate_is_an_event_in_advance(daemon: Daemon, checked
     make_certificate(folder, "good", 30)
     check = f"https, host: www.example, status: [200], ca-file: {folder}/good.crt"
     daemon.write(file_of(f"{VIP[4]}:443", f"{check}, certificate-days: 60"))
-    with checked.nginx(folder, TLS.format(directory=folder, name="good")), daemon.running():
+    with checked.nginx(folder, tls(folder, "good")), daemon.running():
         (event,) = daemon.until("check-warning")
         assert f"{VIP[4]}:443/tcp {BACKEND[4]}" == event["object"]
         assert "certificate" in event["cause"]
