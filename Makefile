@@ -36,8 +36,10 @@ $(READY_DEV): $(SET_UP_BY) requirements-dev.lock
 demo: setup ## balance real connections between namespaces on this machine
 	@$(AS_ROOT) $(BIN)/pydsr lab demo
 
-test: setup-dev ## run every test (asks for root)
-	@$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider
+JOBS ?= auto
+test: setup-dev ## run every test, as many at once as there are CPUs or JOBS=1 (asks for root)
+	@$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider --numprocesses $(JOBS) \
+		--dist loadfile --no-loadscope-reorder
 
 FRAMES ?= 1000000
 fuzz: setup-dev ## compare the program with its reference, FRAMES=1000000 (asks for root)
