@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -94,15 +95,29 @@ class Attempt:
         self._opened.append(made)
         return made
 
-    def symptoms(self, error: OSError) -> Symptoms:
-        """Return how it failed: by an error; one without a number says that time ran out."""
+    def symptoms(self, error: OSError, is_late: bool) -> Symptoms:
+        """Return how it failed.
+
+        Args:
+            error: that it ended with; one without a number says that time ran out.
+            is_late: whether that was seen long after.
+        """
         return Symptoms(
             error.errno or 0,
             self.is_connected,
             self._icmp(),
             self.wrong_source,
             self.is_own_address,
+            not error.errno and (is_late or self._has_unread()),
         )
+
+    def _has_unread(self) -> bool:
+        """Return whether something has come that was not looked at yet."""
+        come = select.poll()
+        for one in self._opened:
+            is_waiting = one.type == socket.SOCK_STREAM and not self.is_connected
+            come.register(one, select.POLLOUT if is_waiting else select.POLLIN)
+        return any(events & (select.POLLIN | select.POLLOUT) for _, events in come.poll(0))
 
     def _icmp(self) -> IcmpError | None:
         """Return an ICMP error that a socket got."""

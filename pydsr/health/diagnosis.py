@@ -44,7 +44,8 @@ _NO_MEANS = (
 def is_decided(symptoms: Symptoms) -> bool:
     """Return whether the symptoms alone say what is wrong."""
     return (
-        (symptoms.is_connected and symptoms.errno != 0)
+        symptoms.is_late
+        or (symptoms.is_connected and symptoms.errno != 0)
         or symptoms.errno in (errno.ECONNREFUSED, *_NO_WAY, *_NO_MEANS)
         or symptoms.icmp is not None
         or symptoms.wrong_source is not None
@@ -62,6 +63,12 @@ def diagnose(target: Target, symptoms: Symptoms, evidence: Evidence = NOTHING_KN
     backend, vip = target.route.backend, target.vip
     asked = f"{backend} (port {target.port})" if symptoms.is_own_address else str(target)
     wrong_source = symptoms.wrong_source or evidence.wrong_source
+    if symptoms.is_late:
+        return Result(
+            Outcome.UNCHECKED,
+            f"{asked} cannot be checked in time: this machine is too busy",
+            "make checks less often, or give pydsr more of a CPU (CPUWeight= of its unit, nice)",
+        )
     if symptoms.errno in _NO_MEANS:
         return _unchecked(asked, symptoms.errno)
     if evidence.is_blocked and not symptoms.is_own_address:

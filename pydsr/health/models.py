@@ -119,7 +119,10 @@ class HttpCheck(WebCheck):
 
 
 class HttpsCheck(WebCheck):
-    """The same over TLS."""
+    """The same over TLS, whose session is taken up again for a minute.
+
+    So once a minute, and where the server has none, the certificate is looked at anew.
+    """
 
     type: Literal["https"]
     """An HTTP request over TLS."""

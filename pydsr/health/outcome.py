@@ -54,7 +54,7 @@ class Outcome(StrEnum):
     """This machine's own reverse path filter drops what the VIP answers."""
 
     UNCHECKED = "unchecked"
-    """This machine could not make the check: it lacks files, memory, ports or privilege."""
+    """This machine could not make the check: it lacks files, memory, ports, time or privilege."""
 
     @property
     def tells_of_backend(self) -> bool:

@@ -52,6 +52,12 @@ _PROBES: dict[type, _Probe] = {
 PATIENCE = 0.4
 """After what part of the timeout without an answer an investigation begins."""
 
+LATE, LATE_SECONDS = 0.5, 0.1
+"""By what part of a timeout, and by how much at least, its end may be seen late.
+
+Beyond that the backend had no fair chance: the daemon, or the whole machine, stood still.
+"""
+
 
 async def check_once(job: Job, mark: int, inquiries: Inquiries) -> Result:
     """Make one check, which takes no longer than its timeout and some milliseconds.
@@ -78,7 +84,10 @@ async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry, ends: flo
     try:
         return await _answered(check, attempt, inquiry, ends)
     except OSError as error:  # TimeoutError is one
-        symptoms = attempt.symptoms(error)
+        lateness = asyncio.get_running_loop().time() - ends
+        symptoms = attempt.symptoms(
+            error, is_late=lateness > max(LATE * check.timeout, LATE_SECONDS)
+        )
     if isinstance(check, CommandCheck):
         return Result(Outcome.TIMED_OUT, f"{attempt.target}: {check.argv[0]} did not end in time")
     if symptoms.errno == errno.EACCES and await neighbour.is_given_up(attempt.target):

@@ -49,6 +49,7 @@ class Symptoms:
         icmp: the ICMP error that it got.
         wrong_source: an address that answered in place of the one that was asked.
         is_own_address: whether it was the backend's own address that was asked, not the VIP.
+        is_late: whether time ran out because this machine was too busy to look at an answer.
     """
 
     errno: int = 0
@@ -56,6 +57,7 @@ class Symptoms:
     icmp: IcmpError | None = None
     wrong_source: IPAddress | None = None
     is_own_address: bool = False
+    is_late: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -107,8 +107,10 @@ class Checked:
         """Make one check of a service at a port, and return what came of it."""
         return self.results(self.job(made_check(kind, **settings), of_port))[0]
 
-    def results(self, *jobs: Job) -> list[Result]:
-        """Make checks at once."""
+    def results(
+        self, *jobs: Job, beside: Callable[[], Awaitable[None]] | None = None
+    ) -> list[Result]:
+        """Make checks at once, and do something beside."""
 
         async def run() -> list[Result]:
             async with Steering() as steering:
@@ -116,7 +118,10 @@ class Checked:
                 marks = [steering.mark(job.target.route) for job in jobs]
                 inquiries = Inquiries()
                 checks = map(check_once, jobs, marks, repeat(inquiries))
-                return await asyncio.gather(*checks)
+                results = asyncio.gather(*checks)
+                if beside is not None:
+                    await beside()
+                return await results
 
         with entered(self.lb.name):
             return asyncio.run(run())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -164,6 +167,34 @@ def test_a_stopped_server_takes_connections_and_times_out(checked: Checked, web:
     result = checked.result("http")
     assert Outcome.TIMED_OUT == result.outcome
     assert "takes connections, but does not answer" in result.message
+
+
+@pytest.mark.parametrize(
+    ("answers_after", "stands_until", "expected"),
+    [(9.0, 0.6, Outcome.TIMED_OUT), (9.0, 1.0, Outcome.UNCHECKED), (0.3, 0.6, Outcome.UNCHECKED)],
+    ids=["no answer", "no chance to see one", "an answer that nobody looked at"],
+)
+def test_a_machine_that_stands_still_is_not_the_backends_fault(
+    checked4: Checked, answers_after: float, stands_until: float, expected: Outcome
+) -> None:
+    """For a moment from which on a check of half a second gets nothing done."""
+    is_over = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        is_over.wait(answers_after)
+        with suppress(ConnectionError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    async def stand_still() -> None:
+        began = time.monotonic()
+        await asyncio.sleep(0.2)
+        time.sleep(began + stands_until - time.monotonic())
+
+    with checked4.taking(answer):
+        result = checked4.results(checked4.job(made_check("http")), beside=stand_still)[0]
+        is_over.set()
+    assert expected == result.outcome, result
+    assert ("this machine is too busy" in result.message) == (expected is Outcome.UNCHECKED)
 
 
 def test_a_filter_that_drops_is_no_missing_vip(checked: Checked) -> None:

@@ -39,6 +39,8 @@ CASES = [
     (Outcome.UNSTEERED, Symptoms(errno.ENETUNREACH), NOTHING_KNOWN),
     (Outcome.UNCHECKED, Symptoms(errno.EMFILE), NOTHING_KNOWN),
     (Outcome.UNCHECKED, Symptoms(errno.EPERM), NOTHING_KNOWN),
+    (Outcome.UNCHECKED, Symptoms(is_late=True), NOTHING_KNOWN),
+    (Outcome.UNCHECKED, Symptoms(is_connected=True, is_late=True), Evidence(vip_answers=True)),
     (Outcome.NO_NEIGHBOUR, SILENCE, GONE),
     (Outcome.NO_NEIGHBOUR, Symptoms(errno.EHOSTUNREACH), GONE),
     (Outcome.WRONG_SOURCE, Symptoms(wrong_source=BACKEND), NOTHING_KNOWN),
