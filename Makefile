@@ -13,6 +13,8 @@ SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh) tests/vm/guest.sh
 # Namespaces and XDP take root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)
 AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
+# Root leaves nothing in a checkout; without this each command would compile its own sources.
+BYTECODE = $(BIN)/python -m compileall -q pydsr tests
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,10 +36,12 @@ $(READY_DEV): $(SET_UP_BY) requirements-dev.lock
 	@touch $(READY) $@
 
 demo: setup ## balance real connections between namespaces on this machine
+	@$(BYTECODE)
 	@$(AS_ROOT) $(BIN)/pydsr lab demo
 
 JOBS ?= auto
 test: setup-dev ## run every test, as many at once as there are CPUs or JOBS=1 (asks for root)
+	@$(BYTECODE)
 	@$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider --numprocesses $(JOBS) \
 		--dist loadfile --no-loadscope-reorder
 
