@@ -14,7 +14,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh) tests/vm/guest.sh
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)
 AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
 # Root leaves nothing in a checkout; without this each command would compile its own sources.
-BYTECODE = $(BIN)/python -m compileall -q pydsr tests
+BYTECODE = $(BIN)/python -m compileall -q pydsr
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
