@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(_NEEDS_ROOT)
         if "clean_system" in getattr(item, "fixturenames", ()):
             item.add_marker(_MAKING_A_SYSTEM)
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short name, in place of pytest's: a socket's path has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="pydsr-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
