@@ -117,7 +117,8 @@ def _split(command: str | None) -> tuple[str, ...]:
 def events(directory: Path, follow: bool, as_json: bool, runtime: Path) -> None:
     """Show what has happened: changed MACs, lost links, reloads; asks the running daemon.
 
-    It remembers the newest thousand since it started. With --json each event is one line.
+    It remembers the newest since it started, a thousand if they are short. With --json each event
+    is one line.
 
     \b
     Examples:

@@ -22,7 +22,7 @@ from pydsr.planner import DesiredBackend, Edit, as_desired
 Waiting = Mapping[Endpoint, tuple[DesiredBackend, ...]]
 """Backends that are to be in services as soon as they answer."""
 
-_SHOWN_CHANGES = 100
+_SHOWN_CHANGES = 20
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-KEPT_EVENTS = 1000
-"""How many are kept in memory: some hundred KiB."""
+KEPT_EVENTS, KEPT_BYTES = 1000, 512 * 1024
+"""How many are kept in memory, and how long they may be together as lines of JSON.
+
+A reload alone has some kilobytes, and its objects take four times as much memory.
+"""
 
 
 class EventKind(StrEnum):
@@ -115,15 +118,19 @@ class EventLog:
 
     Args:
         kept: how many are remembered.
+        kept_bytes: how long those may be together, as lines of JSON.
     """
 
-    def __init__(self, kept: int = KEPT_EVENTS) -> None:
-        self._events: deque[Event] = deque(maxlen=kept)
+    def __init__(self, kept: int = KEPT_EVENTS, kept_bytes: int = KEPT_BYTES) -> None:
+        self._kept, self._kept_bytes = kept, kept_bytes
+        self._events: deque[Event] = deque()
+        self._lengths: deque[int] = deque()
+        self._length = 0
         self._listeners: list[Listener] = []
         self._recorded = 0
 
     def record(self, event: Event) -> Event:
-        """Number an event, keep it, and tell every listener; the oldest goes where it is full."""
+        """Number an event, keep it, and tell every listener; the oldest go where it is full."""
         self._recorded += 1
         numbered = Event(
             event.kind,
@@ -134,10 +141,21 @@ class EventLog:
             event.time,
             self._recorded,
         )
-        self._events.append(numbered)
+        self._keep(numbered)
         for listener in tuple(self._listeners):
             listener(numbered)
         return numbered
+
+    def _keep(self, event: Event) -> None:
+        length = len(event.line())
+        self._events.append(event)
+        self._lengths.append(length)
+        self._length += length
+        while len(self._events) > 1 and (
+            len(self._events) > self._kept or self._length > self._kept_bytes
+        ):
+            self._events.popleft()
+            self._length -= self._lengths.popleft()
 
     def past(self) -> tuple[Event, ...]:
         """Return the events that are remembered, oldest first."""

@@ -203,6 +203,17 @@ def test_the_newest_events_are_kept_and_numbered() -> None:
     assert [1, 2, 3, 4, 5] == [event.number for event in heard]
 
 
+def test_long_events_leave_room_for_fewer() -> None:
+    (short,) = numbered(1)
+    long = replace(short, details={"changes": "x" * 1000})
+    log = EventLog(kept=100, kept_bytes=1000 + 5 * len(short.line()))
+    for event in (*[short] * 9, long, short):
+        log.record(event)
+    assert [8, 9, 10, 11] == [event.number for event in log.past()]
+    log.record(replace(short, details={"changes": "x" * 9000}))
+    assert [12] == [event.number for event in log.past()]
+
+
 def test_an_event_is_one_line_of_json() -> None:
     event = Event(EventKind.MAC_CHANGED, "10.66.0.11", "why\nso", 0.25, {"from": "a", "to": "b"})
     document = json.loads(event.line())
