@@ -44,7 +44,6 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 def start_nginx(lab: Lab, name: str, prefix: Path) -> None:
     """Serve the host's name, and a file of a megabyte, on port 8080."""
-    prefix.mkdir()
     (prefix / "file").write_bytes(bytes(1_000_000))
     (prefix / "nginx.conf").write_text(NGINX.format(prefix=prefix, name=name))
     lab.popen(name, ["nginx", "-p", str(prefix), "-c", str(prefix / "nginx.conf")])
@@ -62,12 +61,12 @@ def start_nginx(lab: Lab, name: str, prefix: Path) -> None:
     ids=["IPv4", "IPv6, of backends named by both"],
 )
 def test_nginx_serves_behind_a_vip(
-    shared_lab: Lab, tmp_path: Path, vip: str, backends: tuple[str, ...]
+    shared_lab: Lab, tmp_path_factory: pytest.TempPathFactory, vip: str, backends: tuple[str, ...]
 ) -> None:
-    """Pages and files of every nginx arrive whole."""
+    """Pages and files of every nginx arrive whole; it outlives a test, as the lab does."""
     for name in NAMES:
         if shared_lab.run(name, ["curl", "--silent", "http://127.0.0.1:8080/"]).returncode:
-            start_nginx(shared_lab, name, tmp_path / name)
+            start_nginx(shared_lab, name, tmp_path_factory.mktemp(name))
     service = f"{vip}:8080"
     shared_lab.pydsr("backends", "set", service, *backends)
     try:
