@@ -6,11 +6,15 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pydsr.daemon.health_changing import DataPlane
+from pydsr.lab.network import entered
+from pydsr.model import Endpoint
 from tests.netns.checked import BACKEND, VIP, Checked
 from tests.netns.command import Pydsr
 from tests.netns.daemons import Daemon
@@ -106,3 +110,20 @@ def test_a_name_server_that_stops_is_out_until_it_goes_on(daemon: Daemon, checke
         os.kill(pid, signal.SIGCONT)
         daemon.until("backend-healthy")
         assert "up" == backend(daemon)["state"]
+
+
+def test_health_turns_to_what_was_attached_anew(balancer: Pydsr) -> None:
+    """It keeps the maps open; those of before would show it services that are gone."""
+    services = [Endpoint.parse(f"{VIP[4]}:{port}") for port in (80, 81)]
+    plane = DataPlane(balancer.bpffs)
+    with entered(balancer.host.name), closing(plane):
+        balancer.ok("backends", "set", f"{VIP[4]}:80", BACKEND[4])
+        assert [services[0]] == [*plane.services(services)]
+        balancer.ok("detach", "--all", "--purge")
+        assert {} == plane.services(services)
+        balancer.ok("attach", "eth0")
+        balancer.ok("backends", "set", f"{VIP[4]}:81", BACKEND[4])
+        assert [services[1]] == [*plane.services(services)]
+        balancer.ok("detach", "--all", "--purge")
+        balancer.ok("attach", "eth0")
+        assert {} == plane.services(services)
