@@ -7,7 +7,7 @@ the new state, and something for the next change to tidy up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -233,17 +233,23 @@ class Balancer:
             BackendUnresolvedError: a backend's MAC cannot be found.
         """
         with self._change(plan_only=False):
+            services = self._state.services()
             targets = [
                 Target(service, service, edits[service.endpoint](service))
-                for service in self._state.services()
+                for service in services
                 if service.endpoint in edits
             ]
-            self._revise(targets, plan_only=False, counts_moves=False)
+            vips = {service.endpoint.address for service in services}
+            self._revise(targets, vips, plan_only=False, counts_moves=False)
 
     def _revise(
-        self, targets: Sequence[Target], plan_only: bool, *, counts_moves: bool = True
+        self,
+        targets: Sequence[Target],
+        vips: Collection[IPAddress],
+        plan_only: bool,
+        *,
+        counts_moves: bool = True,
     ) -> list[Revision]:
-        vips = {endpoint.address for endpoint in self._state.endpoints()}
         network = Network(self.interfaces())
         revisions = plan_revisions(self._state, targets, network, vips, counts_moves=counts_moves)
         plan = Plan([one for one in revisions if one.changes])
@@ -253,7 +259,8 @@ class Balancer:
         return revisions
 
     def _revise_one(self, target: Target, plan_only: bool) -> Impact:
-        (revision,) = self._revise([target], plan_only)
+        vips = {endpoint.address for endpoint in self._state.endpoints()}
+        (revision,) = self._revise([target], vips, plan_only)
         return Impact(
             revision.changes, revision.slots_moved, self._state.table_size, revision.flows_moved
         )
