@@ -23,6 +23,7 @@ from pydsr.daemon.exporter import Exporter
 from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.daemon.hook import Hook
 from pydsr.daemon.journal import log_event
+from pydsr.daemon.memory import share_one_arena
 from pydsr.daemon.options import Options
 from pydsr.daemon.resting import bring_to_rest
 from pydsr.daemon.runtime import Instance, prepare_runtime, socket_path
@@ -122,6 +123,7 @@ class Daemon:
             BusyError: another daemon runs for these pins.
             PydsrError: the file cannot be applied.
         """
+        share_one_arena()
         compile_apart()
         # A thread that changes tables waits for the interpreter after each call of the kernel.
         sys.setswitchinterval(_SWITCH_SECONDS)
