@@ -18,8 +18,9 @@ _NEEDS_ROOT = pytest.mark.skipif(
     os.geteuid() != 0, reason="loading programs and making namespaces takes root"
 )
 
-_MAKING_A_SYSTEM = pytest.mark.timeout(900)
-"""For tests in the clean system: the first of them may have to make it, from the network."""
+_FROM_THE_NETWORK = {"clean_system", "debian_package"}
+_MAKING_IT = pytest.mark.timeout(900)
+"""For tests with a clean system or a package: the first of them has to make it."""
 
 settings.register_profile("pydsr", deadline=None, database=None, print_blob=True)
 settings.load_profile("pydsr")
@@ -36,8 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(_TESTS).parts[0] in _ROOT_TIERS:
             item.add_marker(_NEEDS_ROOT)
-        if "clean_system" in getattr(item, "fixturenames", ()):
-            item.add_marker(_MAKING_A_SYSTEM)
+        if _FROM_THE_NETWORK.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(_MAKING_IT)
 
 
 @pytest.fixture

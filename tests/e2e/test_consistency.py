@@ -198,6 +198,7 @@ class History:
             service.command("set", [host for host in self.states if host != SPARE])
 
 
+@pytest.mark.timeout(300)
 def test_changes_break_no_connection_and_leave_no_table(lab: Lab) -> None:
     seed = secrets.randbits(32)
     services = [

@@ -200,7 +200,7 @@ def test_weights_rise_slowly_and_as_configured_in_the_end(
     lab: Lab, servers: Servers, tmp_path: Path
 ) -> None:
     weighted = ("10.77.0.11=10", "10.77.0.12=10", "10.77.0.13=10")
-    text = file_of("{slow-start: 2, on-failure: drain}", backends=weighted)
+    text = file_of("{slow-start: 6, on-failure: drain}", backends=weighted)
     with keeping(lab, tmp_path, text) as kept:
         with closed(lab, servers):
             event = kept.until("backend-unhealthy", "10.77.0.12")
