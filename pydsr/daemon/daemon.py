@@ -23,7 +23,7 @@ from pydsr.daemon.exporter import Exporter
 from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.daemon.hook import Hook
 from pydsr.daemon.journal import log_event
-from pydsr.daemon.memory import share_one_arena
+from pydsr.daemon.memory import give_back_memory, share_one_arena
 from pydsr.daemon.options import Options
 from pydsr.daemon.resting import bring_to_rest
 from pydsr.daemon.runtime import Instance, prepare_runtime, socket_path
@@ -104,6 +104,7 @@ class Daemon:
             "asking who answers for VIPs": self._claims.run,
             "following this machine's addresses": self._addresses.run,
             "bringing slots to rest": lambda: bring_to_rest(self._options.directory),
+            "giving memory back": give_back_memory,
         }
         if self._hook:
             tasks["notifying"] = self._hook.run

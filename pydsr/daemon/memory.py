@@ -1,12 +1,15 @@
-"""How the daemon takes memory from the C library."""
+"""How the daemon takes memory from the C library, and gives it back."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 from contextlib import suppress
 
 _M_ARENA_MAX = -8
 """Of malloc.h (glibc)."""
+
+_PAUSE_SECONDS = 60.0
 
 
 def share_one_arena() -> None:
@@ -19,3 +22,20 @@ def share_one_arena() -> None:
     # Other C libraries have no such function, and no arenas.
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+async def give_back_memory() -> None:
+    """Give what is free back to the system again and again, until cancelled.
+
+    Only the end of the heap goes back by itself; what is in use lies between what is free, so that
+    it would grow from one reload to the next.
+    """
+    while True:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        await asyncio.to_thread(give_back_once)
+
+
+def give_back_once() -> None:
+    """Give back whole pages that are free, wherever they are: some milliseconds."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The daemon's threads take memory from one arena of malloc."""
+"""The daemon's threads take memory from one arena of malloc, and what is free goes back."""
 
 from __future__ import annotations
 
@@ -34,10 +34,43 @@ ends = [[int(n, 16) for n in line.split()[0].split("-")] for line in Path("/proc
 print(sum(start % (64 << 20) == 0 for start, _ in ends))
 """
 
+GIVE_BACK = """
+import ctypes
+from pathlib import Path
+
+from pydsr.daemon.memory import give_back_once
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("RssAnon:")))
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [libc.malloc(8192) for _ in range(5000)]
+for block in blocks:
+    ctypes.memset(block, 1, 8192)
+for number, block in enumerate(blocks):
+    if number % 50 != 49:
+        libc.free(block)
+before = anonymous()
+give_back_once()
+print(before - anonymous())
+"""
+
+
+def run(script: str, *arguments: str) -> int:
+    """Return the number that a script prints, in an interpreter of its own."""
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return int(done.stdout)
+
 
 @pytest.mark.skipif(sys.maxsize < 2**32, reason="heaps of arenas are smaller on 32 bits")
 @pytest.mark.parametrize(("how", "arenas"), [("shared", False), ("as it is", True)])
 def test_threads_have_no_arenas_of_their_own(how: str, arenas: bool) -> None:
-    command = [sys.executable, "-c", COUNT, how]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert arenas == (int(done.stdout) > 0)
+    assert arenas == (run(COUNT, how) > 0)
+
+
+def test_what_is_free_between_what_is_in_use_goes_back() -> None:
+    """Of 40,000 KiB, a fiftieth is in use."""
+    assert run(GIVE_BACK) > 20_000
