@@ -203,6 +203,7 @@ class BackendFacts:
 
     Attributes:
         mac: where its packets go.
+        weight: its share of new flows.
         seen_macs: those that the kernel is sure of; empty where it is of none.
         result: of a check of the VIP on it; None where none was made.
         unchecked: why none was made.
@@ -211,6 +212,7 @@ class BackendFacts:
     service: Endpoint
     address: IPAddress
     mac: MacAddress | None
+    weight: int = 1
     seen_macs: frozenset[MacAddress] = frozenset()
     result: Result | None = None
     unchecked: str = ""

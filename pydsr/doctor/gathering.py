@@ -202,6 +202,7 @@ def _backend(
         service.endpoint,
         backend.address,
         backend.mac,
+        weight=backend.weight,
         seen_macs=frozenset(place.mac for place in seen.get(backend.address, ())),
         result=checked if isinstance(checked, Result) else None,
         unchecked=checked if isinstance(checked, str) else "",

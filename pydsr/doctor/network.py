@@ -116,7 +116,7 @@ def _backend(facts: BackendFacts) -> Iterator[Remark]:
             Kind.BACKEND_UNPLACED,
             name,
             f"backend {address} of {facts.service} has no MAC address",
-            f"pydsr backends remove {facts.service} {address}; then add it again",
+            _look_up(facts),
         )
         return
     if facts.seen_macs and mac not in facts.seen_macs:
@@ -125,8 +125,7 @@ def _backend(facts: BackendFacts) -> Iterator[Remark]:
             Kind.BACKEND_MOVED,
             name,
             f"packets for backend {address} go to {mac}, and it is at {seen}",
-            f"pydsr backends add {facts.service} {address} looks it up; the daemon (pydsr run) "
-            "follows it by itself",
+            f"{_look_up(facts)}; the daemon (pydsr run) follows it by itself",
         )
     if facts.result is None:
         yield Note(name, facts.unchecked, looked=False)
@@ -135,3 +134,8 @@ def _backend(facts: BackendFacts) -> Iterator[Remark]:
     else:
         result = facts.result
         yield Finding(kind_of(result.outcome), name, result.message, result.hint)
+
+
+def _look_up(facts: BackendFacts) -> str:
+    weight = "" if facts.weight == 1 else f"={facts.weight}"
+    return f"pydsr backends add {facts.service} {facts.address}{weight} looks it up"

@@ -13,11 +13,13 @@ from pydsr.errors import ExitStatus
 from pydsr.lab.lab import Lab
 from pydsr.lab.topology import Role
 from tests.netns.arms import have_vip
-from tests.netns.checked import needs
+from tests.netns.checked import Checked, needs
 from tests.netns.command import Pydsr
 from tests.netns.daemons import Daemon
 from tests.netns.examined import Examined, command_in, examine
-from tests.netns.hosts import Host, made_directory, made_host, made_wire
+from tests.netns.hosts import Host, eventually, made_directory, made_host, made_wire
+from tests.netns.kills import ends
+from tests.netns.test_health_tls import make_certificate, tls
 
 SERVICE, SERVICE6, DATAGRAMS = "10.66.0.80:80", "[fd66::80]:80", "10.66.0.80:53/udp"
 VIP, VIP6 = "10.66.0.80", "fd66::80"
@@ -187,6 +189,29 @@ def test_a_backend_that_a_filter_stands_before(served: Served, kind: str) -> Non
     assert all(one["id"] == kind or "udp" in one["subject"] for one in found.findings)
 
 
+LOSSY = """
+add table inet t
+add chain inet t out { type filter hook output priority 0; }
+add rule inet t out meta l4proto { tcp, icmp } numgen random mod 2 == 0 drop
+add rule inet t out icmpv6 type echo-reply numgen random mod 2 == 0 drop
+"""
+
+
+def test_a_backend_of_which_half_of_all_packets_are_lost(served: Served) -> None:
+    """A check may pass by chance, or meet no ping that is answered: it is asked until one tells."""
+    needs("nft")
+    served.peer.run("nft", LOSSY)
+
+    def told() -> list[str]:
+        findings = served.examine().findings
+        return [one["what"] for one in findings if one["id"] == "backend-packets-lost"]
+
+    whats = eventually(told, seconds=60)
+    served.peer.run("nft", "delete table inet t")
+    assert whats
+    assert all("packets are lost on the way" in what for what in whats)
+
+
 def test_a_filter_here_keeps_checks_from_being_made(served: Served) -> None:
     """And is not taken for a VIP that the backend lacks, though that does not answer ping."""
     needs("nft")
@@ -286,28 +311,73 @@ def test_a_balancer_that_is_detached_and_damaged(lb: Host, bpffs: Path) -> None:
     assert "records is missing" in found.first("state-unreadable")["what"]
 
 
+def test_a_backend_that_a_killed_change_has_left_without_a_mac(lb: Host, peer: Host) -> None:
+    """Killed while it gave the backend another VLAN: nothing is sent into the wrong one."""
+    peer.run("ethtool", "-K", "eth0", "txvlan", "off")
+    lb.run("ethtool", "-K", "eth0", "rxvlan", "off")
+    have_vip(peer)
+    with made_directory() as bpffs, peer.serving("backend"):
+        served = Served(Pydsr(lb, bpffs), lb, peer)
+        served.pydsr.ok("attach", "eth0", "--with", "vlan")
+        served.pydsr.ok("backends", "set", SERVICE, f"{BACKEND}=3")
+        tagged = f"{BACKEND}=3@{peer.mac()}%300"
+        change = ("backends", "set", SERVICE, tagged)
+        assert not ends(served.pydsr, *change, functions=["pack_tags"], nth=1)
+        with served.mended(lb, "backend-unplaced"):
+            pass
+        (service,) = served.pydsr.json("backends", "list", SERVICE)
+        assert [(peer.mac(), 3)] == [(one["mac"], one["weight"]) for one in service["backends"]]
+
+
+PACE = "interval: 0.2, timeout: 0.2, fall: 1"
 DAEMON = f"""
 interfaces: [eth0]
 services:
-  - endpoint: {SERVICE}
-    checks:
-      - {{type: http, path: /nowhere, status: [204], interval: 0.2, timeout: 0.2, fall: 1}}
+  - endpoint: {VIP}:80
+    checks: [{{type: http, path: /broken, status: [200], {PACE}}}]
     backends: [{BACKEND}]
-  - endpoint: 10.66.0.80:81
+  - endpoint: {VIP}:81
+    checks: [{{type: http, {PACE}}}]
+    backends: [{BACKEND}]
+  - endpoint: {VIP}:443
+    checks: [{{type: https, host: www.example, {PACE}}}]
+    backends: [{BACKEND}]
+  - endpoint: {VIP}:82
+    checks: [{{type: agent, port: 7777, {PACE}}}]
+    backends: [{BACKEND}]
+  - endpoint: {VIP}:83
     backends: [{BACKEND}]
 """
+
+HELD = {
+    "backend-wrong-answer": (80, "error", "status 503 for /broken"),
+    "backend-broken-off": (81, "error", "ended it before it had answered"),
+    "backend-bad-certificate": (443, "error", "self-signed certificate"),
+    "backend-declared-down": (82, "warning", "the disk is full"),
+}
+"""What checks of that file hold of a backend: the port it is of, how much it matters, and words."""
 
 
 def test_a_daemon_is_asked_for_what_its_checks_hold(lb: Host, peer: Host, tmp_path: Path) -> None:
     """And no check of ours is made beside them."""
     have_vip(peer)
-    with made_directory() as bpffs, peer.serving("backend"):
+    checked = Checked(lb, peer)
+    make_certificate(tmp_path, "own", 30)
+    with (
+        made_directory() as bpffs,
+        checked.nginx(tmp_path, tls(tmp_path, "own")),
+        checked.taking(lambda _: None, 81),
+        checked.taking(lambda connection: connection.sendall(b"down # the disk is full\n"), 7777),
+    ):
         daemon = Daemon(Pydsr(lb, bpffs), tmp_path)
         daemon.write(DAEMON)
         with daemon.running():
-            daemon.until("backend-unhealthy")
-            done = daemon.pydsr("doctor", "--json", *daemon.runtime)
-    found = Examined.of(done)
-    assert ["backend-wrong-answer", "service-empty"] == found.ids
-    assert "status 404 for /nowhere" in found.first("backend-wrong-answer")["what"]
+            daemon.until("backend-unhealthy", len(HELD))
+            found = Examined.of(daemon.pydsr("doctor", "--json", *daemon.runtime))
+    assert sorted([*HELD, "service-empty"]) == found.ids
+    for kind, (port, severity, words) in HELD.items():
+        finding = found.first(kind)
+        assert f"{VIP}:{port}/tcp on {BACKEND}" == finding["subject"]
+        assert severity == finding["severity"]
+        assert words in finding["what"]
     assert "another process makes health checks here" in found.unseen()

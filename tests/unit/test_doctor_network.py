@@ -90,6 +90,15 @@ def test_each_fault_of_a_backend_is_found_alone(changes: dict[str, Any], kind: K
     assert [kind] == [finding.kind for finding in findings(facts)]
 
 
+@pytest.mark.parametrize("changes", [{"mac": None}, {"seen_macs": frozenset({STRANGERS})}])
+@pytest.mark.parametrize(("weight", "spec"), [(1, "10.66.0.11"), (5, "10.66.0.11=5")])
+def test_a_backend_that_is_looked_up_again_keeps_its_weight(
+    changes: dict[str, Any], weight: int, spec: str
+) -> None:
+    (finding,) = findings(replace(WELL, backends=(replace(BACKEND, weight=weight, **changes),)))
+    assert f"pydsr backends add {SERVICE} {spec} looks it up" in finding.remedy
+
+
 def test_a_backend_that_the_kernel_knows_nothing_of_has_not_moved() -> None:
     assert [] == findings(replace(WELL, backends=(replace(BACKEND, seen_macs=frozenset()),)))
 
