@@ -150,8 +150,12 @@ def interrupts(bus: str) -> dict[int, frozenset[int]]:
     for path in (_PCI / bus / "msi_irqs").glob("*") if bus else ():
         number = int(path.name)
         with suppress(OSError, ValueError):
-            text = (_IRQ / path.name / "effective_affinity_list").read_text(encoding="ascii")
-            if cpus := parse_cpus(text):
+            taking, allowed = (
+                parse_cpus((_IRQ / path.name / name).read_text(encoding="ascii"))
+                for name in ("effective_affinity_list", "smp_affinity_list")
+            )
+            # One that was given to other CPUs goes to them only when it comes in again.
+            if cpus := taking & allowed or allowed:
                 found[number] = cpus
     return found
 
