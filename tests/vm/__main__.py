@@ -2,10 +2,11 @@
 
     python -m tests.vm -- python3 -m pytest tests/unit tests/xdp
 
-For what the kernel of this machine may lack: VLAN devices, bonds, a virtio NIC, IPVS; and to see
-the oldest kernel that is tried load the program. The machine has its own copy of the checkout, as
+For what the kernel of this machine may lack: VLAN devices, bonds, cards, IPVS; and to see the
+oldest kernel that is tried load the program. The machine has its own copy of the checkout, as
 it is now, and the command runs there as root; its output is streamed, its exit status is ours.
-Nothing comes back from the machine but that. It has no network, but three virtio NICs on one hub.
+Nothing comes back from the machine but that. It has no network, but three virtio NICs on one hub,
+and others that lead nowhere (see machine.py).
 
 The first run makes a disk with debootstrap (see image.py). Each boots it in qemu, in some ten
 seconds, and throws away what the command wrote. Processors are emulated, so that it works inside of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -11,9 +12,21 @@ from pathlib import Path
 from tests.vm.image import CHECKOUT, Image
 
 NICS = 3
-"""How many virtio NICs the machine has, all on one hub that leads nowhere else."""
+"""How many plain virtio NICs the machine has, all on one hub that leads nowhere else."""
 
-_KERNEL_OPTIONS = "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0"
+MANY_QUEUES, JOINING, VMXNET3 = (f"52:54:00:00:01:{number:02x}" for number in range(3))
+"""MACs of three more, each with something that a plain one lacks: queues, and rings that can be
+set; a device that joins packets, whether the driver wants it or not; and another driver."""
+
+QUEUES = 4
+"""Of the one that has many: two for each CPU, one to receive by and one to send by."""
+
+_QEMU = "qemu-system-x86_64"
+_KERNEL_OPTIONS = (
+    "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 "
+    # Loaded by whoever wants it, so that the plain NICs have the first names.
+    "modprobe.blacklist=vmxnet3"
+)
 
 
 class MachineError(Exception):
@@ -41,11 +54,14 @@ def run(
     Raises:
         MachineError: qemu is missing, the time is over, or the machine ended before the command.
     """
+    if shutil.which(_QEMU) is None:
+        raise MachineError(f"{_QEMU} is not here: apt install qemu-system-x86")
     with tempfile.TemporaryDirectory(prefix="pydsr-vm-") as directory:
         job, status, log = (Path(directory, name) for name in ("job", "status", "log"))
         _write_job(job, command)
         qemu = [
-            *("qemu-system-x86_64", "-accel", accelerator, "-cpu", "max", "-smp", "2"),
+            # Its taps are in a network namespace with nothing else, which ends with it.
+            *("unshare", "--net", _QEMU, "-accel", accelerator, "-cpu", "max", "-smp", "2"),
             *("-m", str(memory), "-nodefaults", "-no-user-config", "-display", "none"),
             "-no-reboot",
             *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
@@ -56,14 +72,12 @@ def run(
             *("-device", "virtio-serial-pci"),
             *_port("output", "file,path=/dev/stdout,append=on"),
             *_port("status", f"file,path={status}"),
-            *(part for number in range(NICS) for part in _nic(number)),
+            *_nics(),
         ]
         try:
             done = subprocess.run(
                 qemu, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=timeout, check=False
             )
-        except FileNotFoundError:
-            raise MachineError(f"{qemu[0]} is not here: apt install qemu-system-x86") from None
         except subprocess.TimeoutExpired:
             raise MachineError(f"ended after {timeout:.0f} seconds\n{_tail(log)}") from None
         text = status.read_text() if status.exists() else ""
@@ -80,12 +94,21 @@ def _port(name: str, backend: str) -> list[str]:
     ]
 
 
-def _nic(number: int) -> list[str]:
-    # More queues than one are refused by a hub; XDP shares the one for sending.
-    return [
-        *("-netdev", f"hubport,id=hub{number},hubid=0"),
-        *("-device", f"virtio-net-pci,netdev=hub{number},mac=52:54:00:00:00:{number + 1:02x}"),
+def _nics() -> list[str]:
+    hub, virtio, tap = "hubport,hubid=0", "virtio-net-pci", "tap,script=no,downscript=no"
+    plain = [_nic(hub, virtio, f"52:54:00:00:00:{number + 1:02x}") for number in range(NICS)]
+    # A hub refuses more queues than one, and takes no packets that are joined: a tap does both.
+    special = [
+        _nic(f"{tap},queues={QUEUES}", f"{virtio},mq=on,rx_queue_size=1024", MANY_QUEUES),
+        _nic(tap, f"{virtio},ctrl_guest_offloads=off", JOINING),
+        _nic(hub, "vmxnet3", VMXNET3),
     ]
+    return [part for nic in (*plain, *special) for part in nic]
+
+
+def _nic(network: str, device: str, mac: str) -> list[str]:
+    name = f"network-{mac.replace(':', '')}"
+    return ["-netdev", f"{network},id={name}", "-device", f"{device},netdev={name},mac={mac}"]
 
 
 def _write_job(path: Path, command: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pyroute2.netlink.exceptions import NetlinkError
 from scapy.layers.l2 import Ether
 
 from pydsr.errors import ExitStatus
 from tests.netns.arms import BACKENDS, SERVICE, VIP, Arms, made_arms
 from tests.netns.command import Pydsr
+from tests.netns.examined import examine
 from tests.netns.hosts import made_directory
 
 MAC = "02:00:00:00:00:aa"
@@ -81,13 +83,37 @@ def test_instead_of_a_part_the_bond_is_to_be_attached(arms: Arms, pydsr: Pydsr, 
 def test_a_bond_that_takes_no_program_is_told_why(arms: Arms, pydsr: Pydsr) -> None:
     """Its mode is none of those that the kernel has XDP for: the hint lists them."""
     make_bond(arms, "mode", "balance-tlb")
+    finding = examine(pydsr, "bond0").first("bond-unsuitable")
     done = pydsr("attach", "bond0", "--mode", "native")
     assert done.status == ExitStatus.CANNOT
+    assert f"{finding['what']}: {finding['remedy']}" in done.stderr
     assert "active-backup" in done.stderr
     assert "(eth1)" in done.stderr
     done = pydsr("attach", "bond0")
     assert done.status == ExitStatus.DONE
     assert "GENERIC MODE" in done.stderr
+
+
+UNSUITABLE = {
+    ("mode", "balance-tlb"): "is in mode balance-tlb",
+    ("mode", "balance-alb"): "is in mode balance-alb",
+    ("mode", "balance-xor", "xmit_hash_policy", "vlan+srcmac"): "hashes by vlan+srcmac",
+    ("mode", "802.3ad", "xmit_hash_policy", "vlan+srcmac"): "hashes by vlan+srcmac",
+}
+"""How bonds are made that take no program, and what is said of them."""
+
+
+def test_the_doctor_knows_which_bonds_the_kernel_gives_no_program(arms: Arms, pydsr: Pydsr) -> None:
+    for options, what in UNSUITABLE.items():
+        make_bond(arms, *options)
+        found = examine(pydsr, "bond0").first("bond-unsuitable")
+        assert f"the bond bond0 {what}" in found["what"]
+        with pytest.raises(NetlinkError, match="not support"):
+            arms.lb.put_program("bond0", "pass")
+        arms.lb.run("ip", "link", "delete", "bond0")
+    make_bond(arms, "mode", "802.3ad", "xmit_hash_policy", "layer2+3")
+    assert "bond-unsuitable" not in examine(pydsr, "bond0").ids
+    arms.lb.put_program("bond0", "pass")
 
 
 def test_a_detached_bond_is_let_go_with_its_parts(arms: Arms, pydsr: Pydsr) -> None:
