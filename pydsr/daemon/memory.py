@@ -9,7 +9,7 @@ from contextlib import suppress
 _M_ARENA_MAX = -8
 """Of malloc.h (glibc)."""
 
-_PAUSE_SECONDS = 60.0
+_PAUSE_SECONDS = 10.0
 
 
 def share_one_arena() -> None:

@@ -271,7 +271,8 @@ def test_memory_and_descriptors_stay_flat_over_many_reloads(started: Daemon) -> 
         descriptors, kibibytes = before
         # Threads that ask the kernel just then have some for a moment.
         assert eventually(lambda: usage(process.pid)[0] <= descriptors)
-        assert usage(process.pid)[1] < kibibytes + 4096
+        # What is free goes back every ten seconds.
+        assert eventually(lambda: usage(process.pid)[1] < kibibytes + 4096, 15)
 
 
 def reload(daemon: Daemon, process: subprocess.Popen[str]) -> None:
