@@ -53,7 +53,7 @@ EVENTS ?= 5000
 soak: setup-dev ## let weeks of a daemon's life pass, EVENTS=5000 (asks for root; some forty minutes)
 	@$(AS_ROOT) $(BIN)/python -m tests.soak --events $(EVENTS)
 
-test-vm: setup-dev ## test what takes Debian's own kernel, in qemu (asks for root; some ten minutes)
+test-vm: setup-dev ## test what takes Debian's own kernel, in qemu (asks for root; a quarter of an hour)
 	@$(AS_ROOT) $(BIN)/python -m tests.vm -- python3 -m pytest -p no:cacheprovider tests/vm/inside
 
 bench: setup-dev ## measure, each figure beside a peer (asks for root)
