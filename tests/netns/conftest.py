@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.arms import Arms, made_arms
+from tests.netns.checked import Checked
 from tests.netns.command import Pydsr
 from tests.netns.hosts import Host, made_directory, made_wire
 
@@ -86,3 +87,19 @@ def quick(lasting: tuple[Pydsr, Host]) -> Iterator[Pydsr]:
             host.run("ip", "neigh", "delete", entry["dst"], "dev", entry["dev"])
     if pydsr.modes() != {"eth0": "native"}:
         pydsr.ok("attach", "eth0")
+
+
+@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
+def checked(lb: Host, peer: Host, request: pytest.FixtureRequest) -> Checked:
+    """A backend without a server, which has the VIP."""
+    made = Checked(lb, peer, request.param)
+    made.add_vip()
+    return made
+
+
+@pytest.fixture
+def checked4(lb: Host, peer: Host) -> Checked:
+    """The same for what does not depend on the IP version."""
+    made = Checked(lb, peer)
+    made.add_vip()
+    return made
