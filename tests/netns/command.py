@@ -20,7 +20,31 @@ from pydsr.errors import ExitStatus
 from pydsr.lab.processes import PYTHON, environment
 from tests.netns.hosts import Host
 
-AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+_CHECKOUT = Path(__file__).parents[2]
+_SHOW_CHECKOUT = """\
+set -e
+mount --bind "$2" /mnt
+mount -t tmpfs -o mode=755 tmpfs "$1"
+mkdir -p "$2"
+mount --bind /mnt "$2"
+shift 2
+exec "$@"
+"""
+"""Has everybody reach the checkout below a folder that only its owner may enter."""
+
+
+def _reaching_checkout() -> tuple[str, ...]:
+    """Return what has a command see the checkout, in mounts of its own; mostly nothing."""
+    closed = [one for one in _CHECKOUT.parents if not one.stat().st_mode & 0o001]
+    if not closed:
+        return ()
+    return ("unshare", "--mount", "sh", "-c", _SHOW_CHECKOUT, "sh", str(closed[-1]), str(_CHECKOUT))
+
+
+AS_NOBODY = (
+    *_reaching_checkout(),
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+)
 """What has a command run without any privilege."""
 
 AS_ROOT_WITHOUT_CAPABILITIES = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
