@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+from collections.abc import Container
 
 from dpkt import UnpackError
 from dpkt.icmp import ICMP
@@ -46,25 +47,49 @@ async def ping(raw: WaitingSocket, address: IPAddress) -> None:
     Raises:
         OSError: it cannot be sent, or an ICMP error came back.
     """
+    await reply_to({send_request(raw, address)}, raw, address)
+
+
+def send_request(raw: WaitingSocket, address: IPAddress) -> bytes:
+    """Send an echo request, and return what its reply is known by.
+
+    Raises:
+        OSError: it cannot be sent, or an ICMP error came back to one before.
+    """
     identity, sequence = os.getpid() & 0xFFFF, next(_numbers) & 0xFFFF
-    echo = ICMP.Echo(id=identity, seq=sequence, data=_PAYLOAD)
+    echo = bytes(ICMP.Echo(id=identity, seq=sequence, data=_PAYLOAD))
     if address.version == 6:
         # The kernel completes the checksum of ICMPv6 (RFC 3542, section 3.1).
-        request = bytes(ICMP6(type=_ECHO6, sum=1, data=bytes(echo)))
+        raw.send(bytes(ICMP6(type=_ECHO6, sum=1, data=echo)))
     else:
-        request = bytes(ICMP(type=_ECHO4, data=bytes(echo)))
-    raw.send(request)
+        raw.send(bytes(ICMP(type=_ECHO4, data=echo)))
+    return echo
+
+
+async def reply_to(echoes: Container[bytes], raw: WaitingSocket, address: IPAddress) -> bytes:
+    """Wait for a reply to one of several requests, and return which it is to.
+
+    Args:
+        echoes: from :func:`send_request`; more may be added meanwhile.
+        raw: that they were sent by.
+        address: which is pinged.
+
+    Raises:
+        OSError: an ICMP error came back.
+    """
     while True:
         packet, _ = await receive(raw)
-        if _is_reply(packet, address.version, bytes(echo)):
-            return
+        echo = _echo_of_reply(packet, address.version)
+        if echo in echoes:
+            return echo
 
 
-def _is_reply(packet: bytes, version: int, echo: bytes) -> bool:
+def _echo_of_reply(packet: bytes, version: int) -> bytes:
+    """Return identity, number and payload of a reply, as they were sent; nothing of no reply."""
     try:
         message = packet if version == 6 else bytes(IP(packet).data)
     except UnpackError:
-        return False
+        return b""
     wanted = _REPLY6 if version == 6 else _REPLY4
-    # Type, code and checksum come first; identity, number and payload are sent back as they were.
-    return len(message) >= 4 and message[0] == wanted and message[4:] == echo
+    # Type, code and checksum come first.
+    return message[4:] if len(message) >= 4 and message[0] == wanted else b""

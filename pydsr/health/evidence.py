@@ -22,8 +22,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import rt_type
 
 from pydsr.health import neighbour
-from pydsr.health.echo import echo_socket, ping
-from pydsr.health.sockets import connect, marked_socket, receive, segments_for
+from pydsr.health.echo import echo_socket, reply_to, send_request
+from pydsr.health.sockets import WaitingSocket, connect, marked_socket, receive, segments_for
 from pydsr.health.steering_plan import family_of
 from pydsr.health.symptoms import Evidence
 from pydsr.health.targets import Target
@@ -34,17 +34,28 @@ _log = logging.getLogger(__name__)
 
 _Part = Callable[[], Awaitable[None]]
 
-_PINGS = 5
-"""How many each address gets: where half of all packets are lost, one of 32 loses them all."""
+_PINGS = 8
+"""How many each address gets: where half of all packets are lost, one of 256 loses them all."""
 
 
 @dataclass
 class Pings:
-    """Those to one address: how many were sent and answered, and whether this machine let them."""
+    """Those to one address.
 
-    sent: int = 0
+    Attributes:
+        answered: how many were.
+        unanswered: when each of the others was sent, by what its reply will be known by; seconds
+            of the event loop's clock.
+        is_blocked: whether this machine did not let one go.
+    """
+
     answered: int = 0
+    unanswered: dict[bytes, float] = field(default_factory=dict)
     is_blocked: bool = False
+
+    def lost(self, since: float) -> int:
+        """Return how many have waited for a reply since a moment of that clock, or longer."""
+        return sum(sent_at <= since for sent_at in self.unanswered.values())
 
 
 @dataclass
@@ -84,15 +95,18 @@ class Investigation:
     async def end(self) -> Evidence:
         """Return what was found up to now."""
         await self.cancel()
+        # One that was sent a moment ago, as this machine stood still before, may still be answered.
+        since = asyncio.get_running_loop().time() - self.seconds / 4
         answering = [pings for pings in (self._backend, self._vip) if pings and pings.answered]
+        lost = sum(pings.lost(since) for pings in answering)
         return Evidence(
             has_neighbour=await neighbour.has_neighbour(self.target),
             backend_answers=bool(self._backend.answered) if self._backend else None,
             vip_answers=bool(self._vip.answered) if self._vip else None,
             wrong_source=self._wrong_source,
             filter=self._filter,
-            pings_sent=sum(pings.sent for pings in answering),
-            pings_lost=sum(pings.sent - pings.answered for pings in answering),
+            pings_sent=lost + sum(pings.answered for pings in answering),
+            pings_lost=lost,
             is_blocked=self._vip is not None and self._vip.is_blocked,
         )
 
@@ -105,20 +119,10 @@ class Investigation:
 
     async def _ping(self, address: IPAddress, pings: Pings) -> None:
         pause = self.seconds / 2 / _PINGS
-
-        async def once(number: int) -> None:
-            await asyncio.sleep(number * pause)
-            with echo_socket(address, self.mark) as raw:
-                pings.sent += 1
-                try:
-                    await ping(raw, address)
-                except OSError as error:
-                    # No other host says so: a filter of this machine has dropped the request.
-                    pings.is_blocked |= error.errno == errno.EPERM
-                    raise
-            pings.answered += 1
-
-        await asyncio.gather(*(_quiet(partial(once, number)) for number in range(_PINGS)))
+        with echo_socket(address, self.mark) as raw:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_send_requests(raw, address, pings, pause))
+                both.create_task(_count_replies(raw, address, pings, pause))
 
     async def _ask_neighbour(self) -> None:
         await neighbour.ask_again(self.target)
@@ -141,6 +145,30 @@ class Investigation:
                     connecting.cancel()
                     await asyncio.gather(connecting, return_exceptions=True)
                 self._wrong_source = source
+
+
+async def _send_requests(
+    raw: WaitingSocket, address: IPAddress, pings: Pings, pause: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(_PINGS):
+        try:
+            pings.unanswered[send_request(raw, address)] = loop.time()
+        except OSError as error:
+            # No other host says so: a filter of this machine has dropped the request.
+            pings.is_blocked |= error.errno == errno.EPERM
+        await asyncio.sleep(pause)
+
+
+async def _count_replies(
+    raw: WaitingSocket, address: IPAddress, pings: Pings, pause: float
+) -> None:
+    while True:
+        try:
+            del pings.unanswered[await reply_to(pings.unanswered, raw, address)]
+            pings.answered += 1
+        except OSError:  # an ICMP error, which is no reply
+            await asyncio.sleep(pause)
 
 
 async def _quiet(part: _Part) -> None:

@@ -222,8 +222,8 @@ def test_half_of_the_answers_lost_is_told_from_a_missing_vip(checked: Checked) -
         failed += [outcome for outcome in outcomes if outcome is not Outcome.GOOD]
         if len(failed) >= 16:
             break
-    # Each has ten pings of its own, and all of one address may be lost, or all but one arrive.
-    assert failed.count(Outcome.PACKETS_LOST) >= len(failed) / 2, failed
+    # Each has sixteen pings of its own, and all of one address may be lost: seldom of many.
+    assert failed.count(Outcome.PACKETS_LOST) >= len(failed) - 2, failed
     assert len(failed) >= 16
 
 
