@@ -101,10 +101,10 @@ def _apply_locked(
             prepared = _prepare(state, state.heads(), wanted, attached(directory))
             _refuse_beyond(prepared, max_moved, state.table_size)
             return prepared.impact
-        follow_interfaces(state, directory)
+        here = follow_interfaces(state, directory).attached
         with state.changing() as interrupted:
             heads = tidy(state, interrupted).heads
-            prepared = _prepare(state, heads, wanted, attached(directory))
+            prepared = _prepare(state, heads, wanted, here)
             _refuse_beyond(prepared, max_moved, state.table_size)
             _attach(directory, wanted, prepared.attaching)
             if prepared.impact.changes:

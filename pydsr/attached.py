@@ -37,18 +37,37 @@ class Attached:
     upgraded: bool = False
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What there is in this network namespace, of one moment.
+
+    Attributes:
+        interfaces: all of them.
+        attached: those the balancer is on, by index; those that vanished are left out.
+    """
+
+    interfaces: Sequence[Interface]
+    attached: Sequence[Attached]
+
+
 def attached(directory: Path) -> list[Attached]:
     """Return the interfaces the balancer is on, by index; those that vanished are left out."""
-    interfaces = {interface.index: interface for interface in links.all_interfaces()}
+    return [*look_around(directory).attached]
+
+
+def look_around(directory: Path) -> Surroundings:
+    """Return the interfaces there are, and those the balancer is on."""
+    interfaces = links.all_interfaces()
+    by_index = {interface.index: interface for interface in interfaces}
     found = []
     for ifindex, info in living_links(directory).items():
-        interface = interfaces.get(ifindex)
+        interface = by_index.get(ifindex)
         # The same index in another network namespace is another interface.
         if interface is not None and interface.xdp_program == info.prog_id:
             found.append(
                 Attached(interface.name, ifindex, interface.mac, interface.xdp_mode, info.prog_id)
             )
-    return sorted(found, key=lambda one: one.ifindex)
+    return Surroundings(interfaces, sorted(found, key=lambda one: one.ifindex))
 
 
 class AttachedInterfaces:

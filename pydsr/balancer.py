@@ -7,6 +7,7 @@ the new state, and something for the next change to tidy up.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,9 @@ from pydsr.placement import Network
 from pydsr.planner import Edit
 from pydsr.revision import Revision, Target, plan_revisions, refuse_local_vips
 
+_TIDY_SECONDS = 1.0
+"""How often changes of several services tidy up all: when a host dies, dozens of them follow."""
+
 
 class Balancer:
     """A client of the pinned maps in one directory.
@@ -48,6 +52,7 @@ class Balancer:
         self.directory = directory
         self._state = State(directory)
         self._interfaces = AttachedInterfaces(directory)
+        self._tidy_due = 0.0
 
     def close(self) -> None:
         """Close what is open; the data plane goes on."""
@@ -69,6 +74,7 @@ class Balancer:
             state = State(self.directory)
             self._state.close()
             self._state = state
+            self._tidy_due = 0.0
 
     # -- asking
 
@@ -168,7 +174,7 @@ class Balancer:
         Raises:
             InputError: it exists, or its VIP is a backend's address.
         """
-        with self._change(plan_only):
+        with self._change(plan_only) as network:
             if endpoint in self._state.endpoints():
                 raise InputError(
                     f"the service {endpoint} exists",
@@ -177,7 +183,8 @@ class Balancer:
                 )
             self._check_vip(endpoint)
             planner.check_options(endpoint, options)
-            return self._revise_one(Target(None, Service(-1, endpoint, options), ()), plan_only)
+            target = Target(None, Service(-1, endpoint, options), ())
+            return self._revise_one(target, network, plan_only)
 
     def remove_service(self, endpoint: Endpoint, plan_only: bool = False) -> Impact:
         """Delete a service with its backends.
@@ -213,14 +220,14 @@ class Balancer:
             InputError: no such service, or backends that cannot be.
             BackendUnresolvedError: a backend's MAC cannot be found.
         """
-        with self._change(plan_only):
+        with self._change(plan_only) as network:
             present = self._state.service(endpoint)
             if present is None and not create:
                 present = self.service(endpoint)
             if present is None:
                 self._check_vip(endpoint)
             service = present or Service(-1, endpoint, ServiceOptions())
-            return self._revise_one(Target(present, service, edit(service)), plan_only)
+            return self._revise_one(Target(present, service, edit(service)), network, plan_only)
 
     def change_several(self, edits: Mapping[Endpoint, Edit]) -> None:
         """Change the backends of several services under one lock; those not there are left out.
@@ -232,7 +239,7 @@ class Balancer:
             InputError: backends that cannot be.
             BackendUnresolvedError: a backend's MAC cannot be found.
         """
-        with self._change(plan_only=False):
+        with self._change(plan_only=False, changed=edits) as network:
             services = self._state.services()
             targets = [
                 Target(service, service, edits[service.endpoint](service))
@@ -240,17 +247,17 @@ class Balancer:
                 if service.endpoint in edits
             ]
             vips = {service.endpoint.address for service in services}
-            self._revise(targets, vips, plan_only=False, counts_moves=False)
+            self._revise(targets, network, vips, plan_only=False, counts_moves=False)
 
     def _revise(
         self,
         targets: Sequence[Target],
+        network: Network,
         vips: Collection[IPAddress],
         plan_only: bool,
         *,
         counts_moves: bool = True,
     ) -> list[Revision]:
-        network = Network(self.interfaces())
         revisions = plan_revisions(self._state, targets, network, vips, counts_moves=counts_moves)
         plan = Plan([one for one in revisions if one.changes])
         missing_features(self._state, plan.features)
@@ -258,9 +265,9 @@ class Balancer:
             carry_out(self._state, self.directory, plan)
         return revisions
 
-    def _revise_one(self, target: Target, plan_only: bool) -> Impact:
+    def _revise_one(self, target: Target, network: Network, plan_only: bool) -> Impact:
         vips = {endpoint.address for endpoint in self._state.endpoints()}
-        (revision,) = self._revise([target], vips, plan_only)
+        (revision,) = self._revise([target], network, vips, plan_only)
         return Impact(
             revision.changes, revision.slots_moved, self._state.table_size, revision.flows_moved
         )
@@ -313,21 +320,37 @@ class Balancer:
     # -- one change at a time
 
     @contextmanager
-    def _change(self, plan_only: bool) -> Iterator[None]:
+    def _change(
+        self, plan_only: bool, changed: Collection[Endpoint] | None = None
+    ) -> Iterator[Network]:
+        """Hold the lock, and yield the network that the balancer is on meanwhile.
+
+        Args:
+            plan_only: nothing is changed.
+            changed: the services that are; None has all tidied up.
+        """
         with locked(self.directory):
             if plan_only:
-                yield
+                yield Network(self.interfaces())
                 return
             self.follow_pins()
-            follow_interfaces(self._state, self.directory)
+            found = follow_interfaces(self._state, self.directory)
             with self._state.changing() as interrupted:
-                tidying.tidy(self._state, interrupted)
-                yield
+                self._tidy_up(interrupted, changed)
+                yield Network(found.attached, found.interfaces)
+
+    def _tidy_up(self, interrupted: bool, changed: Collection[Endpoint] | None) -> None:
+        now = time.monotonic()
+        if interrupted or changed is None or now >= self._tidy_due:
+            tidying.tidy(self._state, interrupted)
+            self._tidy_due = now + _TIDY_SECONDS
+        else:
+            tidying.tidy_services(self._state, changed)
 
     def tidy(self, plan_only: bool = False) -> tidying.Tidied:
         """Bring to rest the slots whose flows have all ended or are where new ones go.
 
-        Every change begins with this.
+        Every change begins with this, for the services that it is of at least.
 
         Args:
             plan_only: change nothing; say what would be.

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from pydsr.attached import attached, living_links
+from pydsr.attached import Surroundings, attached, living_links, look_around
 from pydsr.errors import InputError
 from pydsr.features import (
     Feature,
@@ -45,19 +45,22 @@ def needs_of(state: State, here: Collection[int]) -> Needs:
     )
 
 
-def follow_interfaces(state: State, directory: Path) -> None:
+def follow_interfaces(state: State, directory: Path) -> Surroundings:
     """Tell the program the MACs its interfaces have now, and have it read VLANs made since.
 
     While it knows a MAC from before, it takes what is sent to the new one for another host's.
+
+    Returns:
+        What it is told of.
     """
-    present = attached(directory)
-    forget_killed(state, {one.program_id for one in present})
-    here = {one.ifindex for one in present}
-    everything = links.all_interfaces()
-    for ifindex, mac in find_own_macs(everything, here).items():
+    found = look_around(directory)
+    forget_killed(state, {one.program_id for one in found.attached})
+    here = {one.ifindex for one in found.attached}
+    for ifindex, mac in find_own_macs(found.interfaces, here).items():
         state.write_interface(ifindex, mac)
-    if has_vlans(everything, here) and Feature.VLAN not in state.features().refused:
+    if has_vlans(found.interfaces, here) and Feature.VLAN not in state.features().refused:
         fit(state, directory, Feature.VLAN)
+    return found
 
 
 def missing_features(state: State, needed: Feature) -> Feature:

@@ -11,7 +11,7 @@ from pydsr.errors import BackendUnresolvedError, InputError, NotAttachedError
 from pydsr.kernel import links, neighbours
 from pydsr.model import Backend, IPAddress, MacAddress, Place, Service
 from pydsr.planner import DesiredBackend
-from pydsr.segments import Segment, find_segments
+from pydsr.segments import Interface, Segment, find_segments
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,14 @@ class Network:
 
     Args:
         attached: the balancer's interfaces.
+        interfaces: all there are; None has them looked up when they are needed.
     """
 
-    def __init__(self, attached: Sequence[Attached]) -> None:
+    def __init__(
+        self, attached: Sequence[Attached], interfaces: Sequence[Interface] | None = None
+    ) -> None:
         self._attached = attached
+        self._interfaces = interfaces
         self._here = {one.ifindex for one in attached}
         self._own_macs = {one.mac: one.name for one in attached}
         self._seen: dict[IPAddress, list[Place]] = {}
@@ -109,7 +113,8 @@ class Network:
             raise NotAttachedError(
                 "the balancer is on no interface, so no backend can be found", "pydsr attach IFACE"
             )
-        return find_segments(links.all_interfaces(), self._here)
+        interfaces = links.all_interfaces() if self._interfaces is None else self._interfaces
+        return find_segments(interfaces, self._here)
 
     def resolve(self, addresses: Sequence[IPAddress]) -> dict[IPAddress, Place]:
         """Find backends by asking the networks for them.

@@ -10,7 +10,7 @@ from pydsr.flows import HANDSHAKE_SECONDS, FlowRecord, backends_by_slot
 from pydsr.kernel.codec import STATE_NUMBERS
 from pydsr.kernel.layout import StateNumber
 from pydsr.kernel.state import ServiceHead, State, monotonic_nanoseconds
-from pydsr.model import BackendState, Service
+from pydsr.model import BackendState, Endpoint, Service
 from pydsr.policies import forget_removed
 from pydsr.table import Table, rested_table
 
@@ -48,9 +48,40 @@ def tidy(state: State, interrupted: bool, plan_only: bool = False) -> Tidied:
     changing = [state.whole(head) for head in heads if head.table.tracked_slots]
     if not (retired or changing or interrupted):
         return Tidied(heads=heads)
+    done = _bring_to_rest(state, changing, state.flow_records(), state.pending_flows(), plan_only)
+    if plan_only:
+        return replace(done, heads=heads)
+    for backend_id in retired:
+        state.write_backend_state(backend_id, StateNumber.FREE)
+    return replace(done, heads=state.heads() if done.slots_rested else heads)
+
+
+def tidy_services(state: State, endpoints: Iterable[Endpoint]) -> None:
+    """Bring slots of some services to rest, and forget their records of the past.
+
+    Args:
+        state: held by the lock.
+        endpoints: of those that are to be changed.
+    """
+    heads = map(state.head, endpoints)
+    changing = [state.whole(head) for head in heads if head and head.table.tracked_slots]
+    if changing:
+        ids = {service.id for service in changing}
+        records = [one for one in state.flow_records() if one.service in ids]
+        pending = [one for one in state.pending_flows() if one.service in ids]
+        _bring_to_rest(state, changing, records, pending)
+
+
+def _bring_to_rest(
+    state: State,
+    changing: Sequence[Service],
+    records: Iterable[FlowRecord],
+    pending: Iterable[FlowRecord],
+    plan_only: bool = False,
+) -> Tidied:
     now = monotonic_nanoseconds()
-    live, dead = _sort_records(state, changing, now)
-    live_pending, dead_pending = _sort_pending(state, changing, now)
+    live, dead = _sort_records(records, changing, now)
+    live_pending, dead_pending = _sort_pending(pending, changing, now)
     rest = _Rest(state, changing, (*live, *live_pending), now)
     if plan_only:
         for _ in rest.tables():
@@ -58,7 +89,7 @@ def tidy(state: State, interrupted: bool, plan_only: bool = False) -> Tidied:
     else:
         state.write_tables(rest.tables())
     past = [record for record in live if rest.has(record)]
-    done = Tidied(rest.slots, len(dead) + len(past), heads)
+    done = Tidied(rest.slots, len(dead) + len(past))
     if plan_only:
         return done
     # Only now: until its slot is at rest, a record is what keeps its flow in place.
@@ -67,9 +98,7 @@ def tidy(state: State, interrupted: bool, plan_only: bool = False) -> Tidied:
     # Nothing in a slot at rest would ever claim or replace what is pending.
     for flow in (*dead_pending, *filter(rest.has, live_pending)):
         state.delete_pending(flow)
-    for backend_id in retired:
-        state.write_backend_state(backend_id, StateNumber.FREE)
-    return replace(done, heads=state.heads()) if rest.slots else done
+    return done
 
 
 class _Rest:
@@ -108,7 +137,7 @@ class _Rest:
 
 
 def _sort_records(
-    state: State, services: Sequence[Service], now: int
+    records: Iterable[FlowRecord], services: Sequence[Service], now: int
 ) -> tuple[list[FlowRecord], list[FlowRecord]]:
     """Return the records that still matter to services, and all others."""
     idle = {service.id: service.learn_seconds for service in services}
@@ -123,16 +152,16 @@ def _sort_records(
         is_usable = (record.service, record.backend) in usable
         return is_usable and record.is_live(now, idle[record.service])
 
-    return _sort(state.flow_records(), matters)
+    return _sort(records, matters)
 
 
 def _sort_pending(
-    state: State, services: Sequence[Service], now: int
+    flows: Iterable[FlowRecord], services: Sequence[Service], now: int
 ) -> tuple[list[FlowRecord], list[FlowRecord]]:
     """Return the flows that may still proceed after their SYN, and all others."""
     idle = {s.id: min(s.learn_seconds, HANDSHAKE_SECONDS) for s in services}
     return _sort(
-        state.pending_flows(),
+        flows,
         lambda flow: flow.service in idle and flow.is_live(now, idle[flow.service]),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ _MAKING_IT = pytest.mark.timeout(900)
 
 settings.register_profile("pydsr", deadline=None, database=None, print_blob=True)
 settings.load_profile("pydsr")
+
+
+for _number in (signal.SIGINT, signal.SIGHUP):
+    # In the background of a script they are ignored, as they would be by every command of a test.
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 
 def skips_are_failures() -> bool:

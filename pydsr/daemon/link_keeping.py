@@ -57,8 +57,7 @@ def tell_program(directory: Path) -> None:
         BusyError: another command is changing the state, and did not end.
     """
     with locked(directory), closing(State(directory)) as state:
-        follow_interfaces(state, directory)
-        write_egress(state, attached(directory))
+        write_egress(state, follow_interfaces(state, directory).attached)
 
 
 def bring_back(directory: Path, lost: Mapping[str, Attached]) -> list[Returned]:

@@ -107,10 +107,23 @@ _FUNCTIONS = (
 
 @cache
 def _library() -> Any:
+    return _opened(ctypes.CDLL)
+
+
+@cache
+def _brief() -> Any:
+    """Return the library for calls that never wait, and keep the interpreter's lock.
+
+    To let go of it for so short a time may cost milliseconds, where another thread is busy.
+    """
+    return _opened(ctypes.PyDLL)
+
+
+def _opened(kind: type[ctypes.CDLL]) -> Any:
     # Some distributions link libbpf into libbcc.
     for name in ("libbpf.so.1", "libbcc.so.0"):
         with suppress(OSError):
-            return ctypes.CDLL(name, use_errno=True)
+            return kind(name, use_errno=True)
     raise _missing("all of it")
 
 
@@ -164,7 +177,7 @@ def map_create(
 
 def map_lookup(fd: Descriptor, key: Any, value: Any) -> bool:
     """Read the value of a key into a buffer; False where there is none."""
-    result = _library().bpf_map_lookup_elem(fd.number, byref(key), byref(value))
+    result = _brief().bpf_map_lookup_elem(fd.number, byref(key), byref(value))
     if result < 0 and ctypes.get_errno() == errno.ENOENT:
         return False
     _checked(result)
@@ -244,7 +257,7 @@ def map_update_batch(fd: Descriptor, keys: Any, values: Any, number: int) -> Non
 
 def map_by_id(number: int) -> Descriptor:
     """Open a map by its id."""
-    return Descriptor(_checked(_library().bpf_map_get_fd_by_id(c_uint32(number))))
+    return Descriptor(_checked(_brief().bpf_map_get_fd_by_id(c_uint32(number))))
 
 
 def program_by_id(number: int) -> Descriptor:

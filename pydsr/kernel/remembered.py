@@ -61,7 +61,7 @@ class RememberedServices:
             found[key] = self._read_one(key, config)
         if found != self._known:
             services = (known.service for known in found.values())
-            self._in_order = tuple(sorted(services, key=lambda service: service.endpoint))
+            self._in_order = tuple(sorted(services, key=lambda service: service.endpoint.order))
         self._known = found
         return self._in_order
 

@@ -68,9 +68,9 @@ _FLOW_SERVICE = struct.Struct("=I")
 
 @dataclass(frozen=True)
 class ServiceHead:
-    """A service without its backends, and the head of its table.
+    """A service without what its table says, and the head of that.
 
-    That is read at once, where backends as values of the model cost time for each.
+    Both are read at once, where backends as values of the model cost time for each.
     """
 
     service: Service
@@ -110,6 +110,7 @@ class State:
         self._backends: BackendEntries | None = None
         self._remembered: RememberedServices | None = None
         self._record_counts: dict[str, RecordCount] = {}
+        self._configs: tuple[list[tuple[bytes, bytes]], tuple[Service, ...]] = [], ()
 
     def _read_settings(self) -> Settings:
         directory = self.pins.directory
@@ -241,15 +242,19 @@ class State:
 
     def configs(self) -> tuple[Service, ...]:
         """Return every service without its backends, in the order of the endpoints."""
-        found = []
-        for key, value in read_all(self.pins["services"], layout.ServiceKey, layout.ServiceConfig):
-            found.append(
+        read = [*read_all(self.pins["services"], layout.ServiceKey, layout.ServiceConfig)]
+        before, configs = self._configs
+        if read != before:
+            found = (
                 self._config(
                     layout.ServiceKey.from_buffer_copy(key),
                     layout.ServiceConfig.from_buffer_copy(value),
                 )
+                for key, value in read
             )
-        return tuple(sorted(found, key=lambda service: service.endpoint))
+            configs = tuple(sorted(found, key=lambda service: service.endpoint.order))
+            self._configs = read, configs
+        return configs
 
     def _config(self, key: layout.ServiceKey, value: layout.ServiceConfig) -> Service:
         endpoint = unpack_endpoint(key)
@@ -261,7 +266,7 @@ class State:
         return tuple(map(self._head, self.configs()))
 
     def _head(self, config: Service) -> ServiceHead:
-        return _with_head(config, self._tables.head(config.id))
+        return ServiceHead(config, self._tables.head(config.id))
 
     def services(self) -> tuple[Service, ...]:
         """Return every service with its backends, in the order of the endpoints.
@@ -280,7 +285,7 @@ class State:
     def _make(
         self, key: layout.ServiceKey, value: layout.ServiceConfig, head: TableHead
     ) -> Service:
-        return self.whole(_with_head(self._config(key, value), head))
+        return self.whole(ServiceHead(self._config(key, value), head))
 
     def counted_services(self) -> tuple[tuple[Service, ...], dict[int, Counters]]:
         """Return every service, and the totals of its backends by id, of one moment.
@@ -296,14 +301,23 @@ class State:
 
     def service(self, endpoint: Endpoint) -> Service | None:
         """Return one service with its backends."""
+        head = self.head(endpoint)
+        return None if head is None else self.whole(head)
+
+    def head(self, endpoint: Endpoint) -> ServiceHead | None:
+        """Return one service with the head of its table."""
         key = pack_endpoint(endpoint)
         value = self._services.get(key)
-        return None if value is None else self.whole(self._head(self._config(key, value)))
+        return None if value is None else self._head(self._config(key, value))
 
     def whole(self, head: ServiceHead) -> Service:
         """Return a service with its backends."""
-        backends = tuple(self._backend(*row) for row in head.table.rows())
-        return replace(head.service, backends=backends)
+        return replace(
+            head.service,
+            backends=tuple(self._backend(*row) for row in head.table.rows()),
+            slots_changing=head.table.tracked_slots,
+            learn_until=head.table.learn_until,
+        )
 
     def _backend(self, weight: int, slots: int, backend_id: int, state: int) -> Backend:
         entry = self.read_backend(backend_id)
@@ -519,11 +533,6 @@ class State:
         """Forget an interface."""
         libbpf.map_update(self.pins["interfaces"], c_uint32(ifindex), layout.InterfaceValue())
         self.delete_egress(ifindex)
-
-
-def _with_head(config: Service, table: TableHead) -> ServiceHead:
-    service = replace(config, slots_changing=table.tracked_slots, learn_until=table.learn_until)
-    return ServiceHead(service, table)
 
 
 def fill_settings(fd: Descriptor, settings: Settings) -> None:
