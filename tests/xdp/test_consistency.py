@@ -10,10 +10,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from pydsr.balancer import Balancer
 from pydsr.frames import question
 from pydsr.kernel import layout
 from pydsr.kernel.layout import StateNumber
 from pydsr.model import Affinity, BackendState, Endpoint, Service, ServiceOptions
+from pydsr.planner import Edit, as_desired
 from pydsr.table import Table
 from tests.consistency import BACKENDS, FLOWS, Model, Packet, Step, Witness, run, steps
 from tests.xdp.rig import Rig, mac_of
@@ -182,3 +184,27 @@ def test_tables_hold_their_slots_in_order(rig: Rig) -> None:
     read = rig.state.read_table(service.id)
     assert read is not None
     assert (read.current, read.previous, read.learn_until) == (current, previous, 7)
+
+
+def test_what_went_elsewhere_while_a_backend_was_down_stays_there(rig: Rig) -> None:
+    """Also where all of that happens within a moment: a flow's record of before is forgotten."""
+    service = rig.serve("198.51.100.10:53/udp", [1, 2])
+    frames = (frame_of(service.endpoint, port, "udp") for port in range(1000, 2000))
+    frame = next(one for one in frames if rig.send(one).frame[:6] == mac_of(2).octets)
+
+    def edit(state: BackendState) -> Edit:
+        return lambda present: tuple(
+            replace(as_desired(one), state=state if one.id == 2 else one.state)
+            for one in present.backends
+        )
+
+    story = (
+        (BackendState.DRAIN, 2, "forwarded_previous"),
+        (BackendState.DOWN, 1, "forwarded_current"),
+        (BackendState.UP, 1, "forwarded_previous"),
+    )
+    with Balancer(rig.directory) as balancer:
+        for state, expected, reason in story:
+            balancer.change_several({service.endpoint: edit(state)})
+            outcome = rig.send(frame)
+            assert (mac_of(expected).octets, reason) == (outcome.frame[:6], outcome.reason), state
