@@ -13,11 +13,13 @@ import errno
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,8 @@ from pydsr.sources import xdp_directory
 LICENCE = "Dual MIT/GPL"
 _UAPI = Path("/usr/include")
 _COMPILER = (*PYTHON, "pydsr.kernel.compiler")
+_SHIM_PREFIX, _SHIM_SECONDS = "pydsr-headers-", 3600.0
+"""How the folders of :func:`_kernel_shim` are named, and after what time none is in use."""
 
 Compiled = Mapping[str, bytes]
 """The instructions of a source, by function."""
@@ -237,7 +241,8 @@ def _kernel_shim() -> Iterator[None]:
     architecture = find_headers()
     shim = xdp_directory() / "shim" / "include"
     before = os.environ.get("BCC_KERNEL_SOURCE")
-    with tempfile.TemporaryDirectory(prefix="pydsr-headers-") as directory:
+    _remove_left_shims()
+    with tempfile.TemporaryDirectory(prefix=_SHIM_PREFIX) as directory:
         include = Path(directory) / "include"
         uapi = include / "uapi"
         uapi.mkdir(parents=True)
@@ -254,3 +259,13 @@ def _kernel_shim() -> Iterator[None]:
                 del os.environ["BCC_KERNEL_SOURCE"]
             else:
                 os.environ["BCC_KERNEL_SOURCE"] = before
+
+
+def _remove_left_shims() -> None:
+    """Remove what was left by processes that were killed while they compiled."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SHIM_PREFIX}*"):
+        with suppress(OSError):
+            found = left.lstat()
+            is_ours = found.st_uid == os.geteuid()
+            if is_ours and time.time() - found.st_mtime > _SHIM_SECONDS:
+                shutil.rmtree(left)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,16 @@ def test_a_function_that_is_not_there_is_said(source: Path) -> None:
     compiled = program.compile_source(source, ["-DNUMBER=2"])
     with pytest.raises(InternalError, match="no function three"):
         program.load_function(compiled, "three")
+
+
+def test_what_killed_compilers_left_goes(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, in_use, other = (tmp_path / name for name in ("pydsr-headers-1", "pydsr-headers-2", "x"))
+    for folder in (left, in_use, other):
+        (folder / "include").mkdir(parents=True)
+    for folder in (left, other):
+        os.utime(folder, (0, 0))
+    program.compile_source(source, ["-DNUMBER=2"])
+    assert {in_use, other, source} == {*tmp_path.iterdir()}
