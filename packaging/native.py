@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = (Path("pydsr/maglev.c"), Path("pydsr/slots.c"))
 LIBRARY = Path("pydsr/_native.so")
-OPTIONS = ("-O2", "-shared", "-fPIC", "-ffreestanding", "-nostdlib", "-Wall", "-Wextra")
+OPTIONS = ("-O3", "-shared", "-fPIC", "-ffreestanding", "-nostdlib", "-Wall", "-Wextra")
 
 
 class NativeBuildHook(BuildHookInterface[Any]):

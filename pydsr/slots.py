@@ -22,7 +22,7 @@ _OCTETS = 2
 
 def at_rest(size: int) -> array[int]:
     """Return the previous owners of slots of which every one is at rest."""
-    return array("H", bytes(_OCTETS * size))
+    return array("H", [NO_BACKEND]) * size
 
 
 def part(slots: Any, size: int) -> tuple[array[int], array[int]]:
