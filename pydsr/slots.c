@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The loops of pydsr/slots.py, which says what they do and does the same where
- * this is not built. Freestanding: there is nothing to link with.
+ * this is not built. Freestanding: there is nothing to link with. Without
+ * branches: what is in a slot cannot be foretold from the one before.
  */
 
 #include <stdint.h>
@@ -14,6 +15,14 @@ struct slot {
 	uint16_t current;
 	uint16_t previous;
 };
+
+/* One value or the other, by a condition of 1 or 0; a ternary may branch. */
+static inline uint16_t either(uint32_t condition, uint16_t one, uint16_t other)
+{
+	uint16_t mask = -condition;
+
+	return (one & mask) | (other & ~mask);
+}
 
 void pydsr_slots_part(uint32_t size, const struct slot *slots,
 		      uint16_t *current, uint16_t *previous)
@@ -81,16 +90,14 @@ uint32_t pydsr_slots_follow(uint32_t size, const uint16_t *owners,
 
 	for (uint32_t slot = 0; slot < size; slot++) {
 		uint16_t old = previous[slot];
-		uint16_t oldest = old_owners[slot];
+		uint32_t tracked = old != NO_BACKEND;
+		uint32_t learns_on = tracked & (old != LOOK_UP_ONLY) & learning;
+		uint16_t oldest = either(learns_on, old, old_owners[slot]);
+		uint32_t keeps = keeping[oldest] & (oldest != owners[slot]);
+		uint16_t none = either(tracked, LOOK_UP_ONLY, NO_BACKEND);
 
-		if (learning && old != NO_BACKEND && old != LOOK_UP_ONLY)
-			oldest = old;
-		if (keeping[oldest] && oldest != owners[slot]) {
-			previous[slot] = oldest;
-			learns = 1;
-		} else if (old != NO_BACKEND) {
-			previous[slot] = LOOK_UP_ONLY;
-		}
+		previous[slot] = either(keeps, oldest, none);
+		learns |= keeps;
 	}
 	return learns;
 }
@@ -110,11 +117,12 @@ uint32_t pydsr_slots_rest(uint32_t size, uint16_t *previous,
 	uint32_t rested = 0;
 
 	for (uint32_t slot = 0; slot < size; slot++) {
-		if (previous[slot] == NO_BACKEND || held[slot] ||
-		    (learning && previous[slot] != LOOK_UP_ONLY))
-			continue;
-		previous[slot] = NO_BACKEND;
-		rested++;
+		uint16_t old = previous[slot];
+		uint32_t rests = (old != NO_BACKEND) & !held[slot] &
+				 (!learning | (old == LOOK_UP_ONLY));
+
+		previous[slot] = either(rests, NO_BACKEND, old);
+		rested += rests;
 	}
 	return rested;
 }
