@@ -50,7 +50,7 @@ fuzz: setup-dev ## compare the program with its reference, FRAMES=1000000 (asks 
 	@$(AS_ROOT) $(BIN)/python -m tests.fuzz --frames $(FRAMES)
 
 EVENTS ?= 5000
-soak: setup-dev ## let weeks of a daemon's life pass, EVENTS=5000 (asks for root; some forty minutes)
+soak: setup-dev ## let weeks of a daemon's life pass, EVENTS=5000 (asks for root; over an hour)
 	@$(AS_ROOT) $(BIN)/python -m tests.soak --events $(EVENTS)
 
 test-vm: setup-dev ## test what takes Debian's own kernel, in qemu (asks for root; a quarter of an hour)
