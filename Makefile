@@ -8,7 +8,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 BIN := .venv/bin
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
-C_SOURCES := $(wildcard xdp/*.[ch] bench/*.[ch] pydsr/*.c)
+C_SOURCES := $(wildcard xdp/*.[ch] bench/*.[ch] pydsr/hashing/*.c)
 SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh) tests/vm/guest.sh
 # Namespaces and XDP take root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)
@@ -25,7 +25,7 @@ setup: $(READY) ## install what is missing on Debian or Ubuntu, and make .venv/b
 setup-dev: $(READY_DEV) ## the same with what tests, linters and benchmarks take
 	@:
 
-SET_UP_BY := packaging/setup.sh requirements.lock pyproject.toml packaging/native.py $(wildcard pydsr/*.c)
+SET_UP_BY := packaging/setup.sh requirements.lock pyproject.toml packaging/native.py $(wildcard pydsr/hashing/*.c)
 
 $(READY): $(SET_UP_BY)
 	@packaging/setup.sh

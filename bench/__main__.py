@@ -15,7 +15,7 @@ from bench.forwarder import Forwarder
 from bench.harness import BALANCER, FULL, Harness, programs_for
 from bench.kinds import FLOOR_SERVICES, Kind, all_kinds, serve_all
 from bench.report import Result, as_json, as_table, machine, plot
-from tests.xdp.rig import EVERY_FEATURE, Rig
+from tests.support.packets.data_plane import EVERY_FEATURE, Rig
 
 FLOWS = (1, 1_000, 100_000)
 TABLE_SIZE = 65537

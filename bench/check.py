@@ -23,7 +23,7 @@ from bench.forwarder import Forwarder
 from bench.harness import BALANCER, EMPTY, FORWARDER, FULL, Harness
 from bench.kinds import FLOOR_SERVICES, Kind, all_kinds, serve_all
 from bench.report import machine
-from tests.xdp.rig import EVERY_FEATURE, Rig
+from tests.support.packets.data_plane import EVERY_FEATURE, Rig
 
 BASELINE = Path(__file__).parents[1] / "docs" / "benchmarks" / "baseline.json"
 MARGIN_PERCENT = 25.0

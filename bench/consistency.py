@@ -23,7 +23,7 @@ from bench.contestants import LEARN_SECONDS, SERVICE, SYSTEMS, Balancing, WrongA
 from bench.report import machine
 from pydsr.lab.lab import Lab
 from pydsr.lab.topology import Role
-from tests.e2e.connections import Connections, broken, start_servers
+from tests.support.lab.connections import Connections, broken, start_servers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.report import machine
-from pydsr.kernel import libbpf
+from pydsr.kernel.bpf import libbpf
 from pydsr.lab.processes import PYTHON, environment
-from tests.netns.hosts import Host, made_directory, made_wire
+from tests.support.netns.namespaces import Host, made_directory, made_wire
 
 SERVICE = "10.66.0.80:80"
 _MEBI = 1 << 20

@@ -8,9 +8,9 @@ from collections.abc import Collection
 from ctypes import c_ubyte, c_uint8, c_uint16, c_uint32, c_uint64, sizeof
 from pathlib import Path
 
-from pydsr.kernel import libbpf, program
-from pydsr.kernel.libbpf import Descriptor
-from pydsr.sources import xdp_directory
+from pydsr.kernel.bpf import libbpf, program
+from pydsr.kernel.bpf.libbpf import Descriptor
+from pydsr.model.sources import xdp_directory
 
 SLOTS = 65537
 BACKENDS = 16

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from bench.forwarder import MAC_PREFIX, Forwarder, load_swap
 from bench.kinds import Kind
-from pydsr.kernel import libbpf, program
-from pydsr.kernel.libbpf import Descriptor
-from pydsr.reasons import all_reasons
-from pydsr.sources import xdp_directory
-from tests.xdp.rig import ELSEWHERE_MAC, Rig, mac_of
+from pydsr.kernel.bpf import libbpf, program
+from pydsr.kernel.bpf.libbpf import Descriptor
+from pydsr.model.reasons import all_reasons
+from pydsr.model.sources import xdp_directory
+from tests.support.packets.data_plane import ELSEWHERE_MAC, Rig, mac_of
 
 BALANCER = "pydsr"
 FULL = "pydsr, every feature"

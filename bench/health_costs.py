@@ -17,12 +17,12 @@ from typing import Any
 from bench.cores import measured_core, on_one_core, undisturbed
 from bench.health_server import web_server
 from pydsr.health.checker import Checker, Wanted
-from pydsr.health.outcome import Outcome
 from pydsr.health.targets import Route
 from pydsr.lab.network import entered
-from pydsr.model import Endpoint
-from tests.netns.checked import VIP, Checked, made_check
-from tests.netns.hosts import eventually, made_wire
+from pydsr.model.check_result import Outcome
+from pydsr.model.service import Endpoint
+from tests.support.netns.checked_host import VIP, Checked, made_check
+from tests.support.netns.namespaces import eventually, made_wire
 
 CHECKS, BACKENDS = 1000, 10
 """How many checks there are, and on how many backends."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.health_server import web_server
-from pydsr.kernel import libbpf
-from tests.netns.checked import VIP
-from tests.netns.command import Pydsr
-from tests.netns.daemons import Daemon
-from tests.netns.hosts import Host, connect, made_directory, made_host, made_wire
+from pydsr.kernel.bpf import libbpf
+from tests.support.netns.checked_host import VIP
+from tests.support.netns.command import Pydsr
+from tests.support.netns.daemon_process import Daemon
+from tests.support.netns.namespaces import Host, connect, made_directory, made_host, made_wire
 
 SERVICES, FIRST_PORT = 500, 2000
 INTERVAL, TIMEOUT, FALL = 1.0, 0.5, 3

@@ -15,7 +15,7 @@ from functools import partial
 from bench.wire_contestants import BACKEND_MACS, CONTESTANTS, FORWARDER, PYDSR, Contestant
 from bench.wire_flows import BACKENDS, PORT, VIP4
 from bench.wire_network import INTERFACE, take_frames_as_buffers
-from tests.netns.hosts import Host, eventually
+from tests.support.netns.namespaces import Host, eventually
 
 SCHEDULERS = {"IPVS, sh": "sh", "IPVS, mh": "mh"}
 """Source hashing, and Maglev hashing with 4,093 slots."""

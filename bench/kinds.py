@@ -10,9 +10,9 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
-from pydsr.acl import Action
-from pydsr.model import MAX_NEW_FLOWS, Service, ServiceOptions
-from tests.xdp.rig import BALANCER_MAC, ELSEWHERE, EVERY_FEATURE, Rig
+from pydsr.model.service import MAX_NEW_FLOWS, Service, ServiceOptions
+from pydsr.model.source_rules import Action
+from tests.support.packets.data_plane import BALANCER_MAC, ELSEWHERE, EVERY_FEATURE, Rig
 
 _CLIENT_MAC = "02:00:00:00:00:c1"
 _CLIENT4, _CLIENT6 = "10.1.0.0", "2001:db8:1::"

@@ -25,7 +25,7 @@ from bench.forwarder import Forwarder
 from bench.harness import BALANCER, EMPTY, FORWARDER, Harness
 from bench.kinds import Kind, kind_of
 from bench.report import machine
-from tests.xdp.rig import Rig
+from tests.support.packets.data_plane import Rig
 
 PROGRAMS = (EMPTY, FORWARDER, BALANCER)
 LARGE_TABLE, SMALL_TABLE = 65537, 1009

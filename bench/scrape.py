@@ -29,10 +29,10 @@ from bench.control import file_of
 from bench.report import machine
 from pydsr.daemon.runtime import socket_path
 from pydsr.daemon.server import PAST
+from pydsr.http.sharing import FRESH_SECONDS
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON, environment
-from pydsr.serving.sharing import FRESH_SECONDS
-from tests.netns.hosts import eventually, made_directory, made_wire
+from tests.support.netns.namespaces import eventually, made_directory, made_wire
 
 ADDRESS = "127.0.0.1:9477"
 _CHECKS = "    checks: [{type: tcp, interval: 10, timeout: 1}]\n    backends:\n"

@@ -19,11 +19,11 @@ from bench.forwarder import Forwarder
 from bench.harness import BALANCER, EMPTY, FORWARDER, Harness
 from bench.kinds import FLOOR_SERVICES, Kind, all_kinds, serve_plain
 from bench.report import machine
-from pydsr.kernel import program
-from pydsr.kernel.libbpf import Descriptor
-from pydsr.kernel.maps import TAP_PROGRAM_MAP, create_program_map, map_specs
-from pydsr.sources import xdp_directory
-from tests.xdp.rig import Rig
+from pydsr.kernel.bpf import program
+from pydsr.kernel.bpf.libbpf import Descriptor
+from pydsr.kernel.bpf.maps import TAP_PROGRAM_MAP, create_program_map, map_specs
+from pydsr.model.sources import xdp_directory
+from tests.support.packets.data_plane import Rig
 
 FLOWS = (1, 100_000)
 TABLE_SIZE = 65537

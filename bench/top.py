@@ -31,13 +31,13 @@ from rich.table import Table
 
 from bench.control import file_of, made_balancer
 from bench.report import machine
-from pydsr.balancer import Balancer
-from pydsr.frames import question
-from pydsr.kernel import libbpf
+from pydsr.control.balancer import Balancer
+from pydsr.control.trace_frames import question
+from pydsr.kernel.bpf import libbpf
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON, environment
-from pydsr.model import Endpoint
-from tests.netns.hosts import Host
+from pydsr.model.service import Endpoint
+from tests.support.netns.namespaces import Host
 
 _ROWS, _COLUMNS = 50, 160
 _WARM_UP_SECONDS = 3.0

@@ -40,8 +40,8 @@ from bench.wire_flows import (
 from bench.wire_load import Load
 from bench.wire_network import Wire, made_outside, made_wire
 from bench.wire_report import Changes, Result, as_json, as_table, describe_changes, plot
-from pydsr.kernel.state import State
-from tests.netns.hosts import Host
+from pydsr.kernel.bpf.store import State
+from tests.support.netns.namespaces import Host
 
 _CHANGE_FLOWS = max(NUMBERS)
 _CHANGE_LENGTH = 8

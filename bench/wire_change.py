@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from bench.cores import undisturbed
 from bench.wire_contestants import ENDPOINTS
-from pydsr.kernel import libbpf
-from pydsr.kernel.libbpf import Descriptor
-from pydsr.kernel.state import State, monotonic_nanoseconds
-from pydsr.model import BackendState
-from pydsr.table import Table, following_table
+from pydsr.hashing.table import Table, following_table
+from pydsr.kernel.bpf import libbpf
+from pydsr.kernel.bpf.libbpf import Descriptor
+from pydsr.kernel.bpf.store import State, monotonic_nanoseconds
+from pydsr.model.service import BackendState
 
 SWITCHES_PER_SECOND = 100
 _DAY_NANOSECONDS = 86400 * 1_000_000_000

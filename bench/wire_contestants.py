@@ -22,11 +22,11 @@ from bench.wire_network import (
     index_of,
     take_frames_as_buffers,
 )
-from pydsr.features import Feature, join_names
 from pydsr.lab.network import entered
-from pydsr.model import Endpoint, MacAddress
-from tests.netns.command import Pydsr
-from tests.netns.hosts import Host, made_directory
+from pydsr.model.features import Feature, join_names
+from pydsr.model.service import Endpoint, MacAddress
+from tests.support.netns.command import Pydsr
+from tests.support.netns.namespaces import Host, made_directory
 
 ENDPOINTS = (Endpoint.parse(f"{VIP4}:{PORT}"), Endpoint.parse(f"[{VIP6}]:{PORT}"))
 BACKEND_MACS = tuple(str(MacAddress(MAC_PREFIX + bytes([number]))) for number in range(BACKENDS))

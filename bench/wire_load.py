@@ -14,12 +14,12 @@ from pathlib import Path
 
 from bench.wire_flows import BACKENDS, Flows, Run
 from bench.wire_network import BALANCER_MAC, CLIENT_MAC, Wire, attached
-from pydsr.kernel import libbpf, program
-from pydsr.kernel.percpu import PerCpuArray
+from pydsr.kernel.bpf import libbpf, program
+from pydsr.kernel.bpf.percpu import PerCpuArray
 from pydsr.lab.network import entered
-from pydsr.model import MacAddress
-from pydsr.sources import xdp_directory
-from tests.netns.hosts import Host, eventually
+from pydsr.model.service import MacAddress
+from pydsr.model.sources import xdp_directory
+from tests.support.netns.namespaces import Host, eventually
 
 _KINDS = BACKENDS + 1
 _QUIET_SECONDS = 0.2

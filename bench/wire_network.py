@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from pyroute2 import IPRoute
 
-from pydsr.kernel import libbpf
-from pydsr.kernel.libbpf import Descriptor
+from pydsr.kernel.bpf import libbpf
+from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.lab.network import entered
-from tests.netns.hosts import Host, made_host
+from tests.support.netns.namespaces import Host, made_host
 
 INTERFACE = "eth0"
 """A balancer's one interface."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydsr.view.schemas import KINDS, document_schema
+from pydsr.views.json.schemas import KINDS, document_schema
 
 DOCUMENT = Path(__file__).with_name("json.md")
 _HEAD = """\
 # JSON
 
-<!-- made from pydsr/view/document_types.py by `python -m docs.documents`; a test compares -->
+<!-- made from pydsr/views/json/document_types.py by `python -m docs.documents`; a test compares -->
 
 What commands print with `--json`. Keys may be added; those that are here stay.
 `pydsr schema --of NAME` prints the JSON Schema of each, for programs that check what they read.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from docs.tables import with_table
-from pydsr.doctor.drivers import DRIVERS, Driver
-from pydsr.doctor.facts import Version
-from pydsr.doctor.kinds import Kind
+from pydsr.kernel.machine.drivers import DRIVERS, Driver
+from pydsr.kernel.machine.facts import Version
+from pydsr.kernel.machine.finding_kinds import Kind
 
 DOCUMENT = Path(__file__).with_name("doctor.md")
 

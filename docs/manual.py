@@ -17,7 +17,7 @@ from docs.manual_file import file_page
 from docs.roff import Page
 from pydsr import __version__
 from pydsr.cli.main import cli
-from pydsr.errors import ExitStatus
+from pydsr.model.errors import ExitStatus
 
 SOURCE = f"pydsr {__version__}"
 STATUSES = {

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 
 from bench.plots import COLOURS
-from pydsr.kernel.layout import pack_address
-from pydsr.maglev import Member, build_table
+from pydsr.hashing.maglev import Member, build_table
+from pydsr.kernel.bpf.layout import pack_address
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from docs.tables import with_table
-from pydsr.reasons import all_reasons
+from pydsr.model.reasons import all_reasons
 
 DOCUMENT = Path(__file__).with_name("architecture.md")
 

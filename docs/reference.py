@@ -8,8 +8,8 @@ from typing import Any
 
 from docs.manual_file import EXAMPLE, described, shapes_of
 from pydsr.config.schema import json_schema
-from pydsr.metrics.catalogue import METRICS
-from pydsr.reasons import all_reasons
+from pydsr.http.metrics.catalogue import METRICS
+from pydsr.model.reasons import all_reasons
 
 _COMMANDS = """\
 # Commands

@@ -14,20 +14,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pydsr.balancer import Balancer
+from pydsr.control.balancer import Balancer
 from pydsr.daemon.runtime import socket_path
 from pydsr.daemon.server import read_health
-from pydsr.kernel.neighbours import mac_ages
+from pydsr.kernel.net.neighbours import mac_ages
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.topology import Role
-from pydsr.model import BackendState, Endpoint
-from pydsr.stats import History, rates_between
-from pydsr.view.choices import Choices, Page
-from pydsr.view.lines import Lines
-from pydsr.view.moment import Moment, health_by_backend
-from pydsr.view.top import frame
+from pydsr.model.rates import History, rates_between
+from pydsr.model.service import BackendState, Endpoint
+from pydsr.views.top.choices import Choices, Page
+from pydsr.views.top.lines import Lines
+from pydsr.views.top.moment import Moment, health_by_backend
+from pydsr.views.top.top import frame
 
 IMAGES = Path(__file__).with_name("images")
 _WEB = Endpoint.parse("10.77.0.80:80")

@@ -13,8 +13,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = (Path("pydsr/maglev.c"), Path("pydsr/slots.c"))
-LIBRARY = Path("pydsr/_native.so")
+SOURCES = (Path("pydsr/hashing/maglev.c"), Path("pydsr/hashing/slots.c"))
+LIBRARY = Path("pydsr/hashing/_native.so")
 OPTIONS = ("-O3", "-shared", "-fPIC", "-ffreestanding", "-nostdlib", "-Wall", "-Wextra")
 
 

@@ -11,7 +11,7 @@ packages=(
 	python3-bpfcc  # compiles the XDP program; it is not on PyPI
 	python3-venv   # makes .venv
 	linux-libc-dev # the headers that the program includes
-	gcc            # builds pydsr/*.c
+	gcc            # builds pydsr/hashing/*.c
 	curl iproute2 procps # for people in the lab
 )
 lock=requirements.lock

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.clean_root import CleanRoot, kept_system, made_root
+from tests.support.clean_root import CleanRoot, kept_system, made_root
 
 _TESTS = Path(__file__).parent
 _ROOT_TIERS = ("xdp", "netns", "e2e")

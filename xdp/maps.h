@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Access to the maps. pydsr/kernel/maps.py creates them, says what each is
+ * Access to the maps. pydsr/kernel/bpf/maps.py creates them, says what each is
  * keyed by and who writes it, and gives their descriptors to the compiler as
  * PYDSR_FD_name; so these look-ups work from any header.
  */

@@ -2,7 +2,7 @@
 /*
  * Every way out of the program: REASON(name, verdict, text). The one place
  * they are defined: the counters, `pydsr stats` and the documentation are made
- * from these calls (pydsr/reasons.py reads them).
+ * from these calls (pydsr/model/reasons.py reads them).
  */
 REASON(FORWARDED, TX, "sent to the backend of its slot; no flow was looked up")
 REASON(FORWARDED_RECORDED, TX,

@@ -50,7 +50,7 @@ static __always_inline bool index_may_have(const struct service_index *index,
 }
 
 /*
- * pydsr/service_index.py puts a service where this looks for it. The key of an
+ * pydsr/hashing/service_index.py puts a service where this looks for it. The key of an
  * empty place is zero, and never sought: a VIP's own has a bit set, and that of
  * a service is sought where its address is a VIP, or it has a protocol.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What the maps hold. This file is the truth: pydsr/kernel/layout.py mirrors
+ * What the maps hold. This file is the truth: pydsr/kernel/bpf/layout.py mirrors
  * it, and its mirror is compared with these structs by the compiler each time
  * the program is loaded.
  *

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import click
 
-from pydsr.acl import (
+from pydsr.cli.arguments import SCOPE
+from pydsr.cli.output import json_option, plan_option, show, show_impact
+from pydsr.model.service import Endpoint
+from pydsr.model.source_rules import (
     Action,
     IPNetwork,
     Rules,
@@ -16,9 +19,6 @@ from pydsr.acl import (
     with_rules,
     without_rules,
 )
-from pydsr.cli.arguments import SCOPE
-from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.model import Endpoint
 
 Edit = Callable[[tuple[IPNetwork, ...], Endpoint | None], Callable[[Rules], Rules]]
 """From sources and their scope to the change of its rules."""
@@ -48,7 +48,7 @@ def _change(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    from pydsr.balancer import Balancer
+    from pydsr.control.balancer import Balancer
 
     endpoint = parse_scope(scope)
     networks = parse_networks(prefixes, endpoint)
@@ -130,8 +130,9 @@ def list_(directory: Path, scope: str | None, as_json: bool) -> None:
       pydsr acl list
       pydsr acl list 198.51.100.10:22 --json
     """
-    from pydsr.balancer import Balancer
-    from pydsr.view import documents, tables
+    from pydsr.control.balancer import Balancer
+    from pydsr.views.json import documents
+    from pydsr.views.text import tables
 
     wanted = parse_scope(scope) if scope else None
     with Balancer(directory) as balancer:

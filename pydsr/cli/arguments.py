@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pydsr.cli import known
-from pydsr.model import BackendSpec, Endpoint, parse_address
+from pydsr.model.service import BackendSpec, Endpoint, parse_address
 
 if TYPE_CHECKING:
-    from pydsr.serving.listening import Listen
+    from pydsr.model.listen import Listen
 
 _RUNTIME = Path("/run/pydsr")
 _Value = TypeVar("_Value")
@@ -57,7 +57,7 @@ class Parsed(click.ParamType[_Value]):
 
 def _parse_listen(text: str) -> Listen:
     # Imported when it is used: no command waits for an HTTP server that it does not have.
-    from pydsr.serving.listening import Listen
+    from pydsr.model.listen import Listen
 
     return Listen.parse(text)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from pydsr.changes import Change, Impact
 from pydsr.cli.arguments import ATTACHED, INTERFACE
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.errors import ExitStatus
-from pydsr.model import parse_seed
+from pydsr.model.change import Change, Impact
+from pydsr.model.errors import ExitStatus
+from pydsr.model.service import parse_seed
 
 
 @click.command()
@@ -69,9 +69,9 @@ def attach(
       pydsr attach eth0 --with vlan,acl --without tap
       pydsr attach --all
     """
-    from pydsr import attachment
-    from pydsr.attached import attached
-    from pydsr.features import parse_features
+    from pydsr.control import attach as attachment
+    from pydsr.control.attached_interfaces import attached
+    from pydsr.model.features import parse_features
 
     if everything == bool(interfaces):
         raise click.UsageError("Name interfaces, or --all.")
@@ -121,7 +121,7 @@ def detach(
       pydsr detach eth0
       pydsr detach --all --purge
     """
-    from pydsr import detachment
+    from pydsr.control import detach as detachment
 
     if everything == bool(interfaces):
         raise click.UsageError("Name interfaces, or --all.")
@@ -152,10 +152,11 @@ def status(directory: Path, check: bool, as_json: bool) -> None:
       pydsr status --json
       pydsr status --check
     """
-    from pydsr.balancer import Balancer
-    from pydsr.kernel.layout import LAYOUT_VERSION
-    from pydsr.observation import find_problems
-    from pydsr.view import documents, tables
+    from pydsr.control.balancer import Balancer
+    from pydsr.control.snapshot import find_problems
+    from pydsr.kernel.bpf.layout import LAYOUT_VERSION
+    from pydsr.views.json import documents
+    from pydsr.views.text import tables
 
     with Balancer(directory) as balancer:
         services = balancer.services()

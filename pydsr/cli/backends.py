@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydsr import planner
 from pydsr.cli.arguments import BACKEND, BACKEND_ADDRESS, ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.errors import PydsrError
-from pydsr.model import BackendSpec, BackendState, Endpoint, IPAddress
+from pydsr.control import edits
+from pydsr.model.desired import Edit
+from pydsr.model.errors import PydsrError
+from pydsr.model.service import BackendSpec, BackendState, Endpoint, IPAddress
 
 if TYPE_CHECKING:
-    from pydsr.observation import RemainingFlows
+    from pydsr.control.snapshot import RemainingFlows
 
 _WAIT_POLL_SECONDS = 0.5
 
@@ -45,12 +46,12 @@ def _of(kind: click.ParamType[Any], name: str) -> Callable[[Callable[..., None]]
 def _change(
     directory: Path,
     endpoint: Endpoint,
-    edit: planner.Edit,
+    edit: Edit,
     plan_only: bool,
     as_json: bool,
     create: bool = False,
 ) -> None:
-    from pydsr.balancer import Balancer
+    from pydsr.control.balancer import Balancer
 
     with Balancer(directory) as balancer:
         impact = balancer.change_backends(endpoint, edit, plan_only, create)
@@ -74,7 +75,7 @@ def set_(
       pydsr backends set 198.51.100.10:80 198.51.100.21=3 198.51.100.22=1
       pydsr backends set [2001:db8::10]:80 198.51.100.21@02:00:00:00:00:21
     """
-    edit = planner.set_backends(endpoint, specs)
+    edit = edits.set_backends(endpoint, specs)
     _change(directory, endpoint, edit, plan_only, as_json, create=True)
 
 
@@ -94,7 +95,7 @@ def add(
       pydsr backends add 198.51.100.10:80 198.51.100.23
       pydsr backends add 198.51.100.10:80 198.51.100.23=5
     """
-    edit = planner.add_backends(endpoint, specs)
+    edit = edits.add_backends(endpoint, specs)
     _change(directory, endpoint, edit, plan_only, as_json)
 
 
@@ -116,7 +117,7 @@ def remove(
       pydsr backends remove 198.51.100.10:80 198.51.100.23 --plan
       pydsr backends remove 198.51.100.10:80 198.51.100.23
     """
-    edit = planner.remove_backends(addresses)
+    edit = edits.remove_backends(addresses)
     _change(directory, endpoint, edit, plan_only, as_json)
 
 
@@ -132,7 +133,7 @@ def _wait_until_empty(
     directory: Path, endpoint: Endpoint, addresses: tuple[IPAddress, ...], timeout: float | None
 ) -> None:
     """Wait until drained backends have no flow left, and say what is."""
-    from pydsr.balancer import Balancer
+    from pydsr.control.balancer import Balancer
 
     deadline = None if timeout is None else time.monotonic() + timeout
     shown = None
@@ -177,7 +178,7 @@ def drain(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    edit = planner.change_state(addresses, BackendState.DRAIN)
+    edit = edits.change_state(addresses, BackendState.DRAIN)
     _change(directory, endpoint, edit, plan_only, as_json)
     if wait and not plan_only:
         _wait_until_empty(directory, endpoint, addresses, timeout)
@@ -198,7 +199,7 @@ def undrain(
     Examples:
       pydsr backends undrain 198.51.100.10:80 198.51.100.23
     """
-    edit = planner.change_state(addresses, BackendState.UP)
+    edit = edits.change_state(addresses, BackendState.UP)
     _change(directory, endpoint, edit, plan_only, as_json)
 
 
@@ -217,7 +218,7 @@ def down(
     Examples:
       pydsr backends down 198.51.100.10:80 198.51.100.23
     """
-    edit = planner.change_state(addresses, BackendState.DOWN)
+    edit = edits.change_state(addresses, BackendState.DOWN)
     _change(directory, endpoint, edit, plan_only, as_json)
 
 
@@ -233,9 +234,10 @@ def list_(directory: Path, endpoint: Endpoint | None, as_json: bool) -> None:
       pydsr backends list
       pydsr backends list 198.51.100.10:80 --json
     """
-    from pydsr.balancer import Balancer
-    from pydsr.kernel.links import interface_names
-    from pydsr.view import documents, tables
+    from pydsr.control.balancer import Balancer
+    from pydsr.kernel.net.links import interface_names
+    from pydsr.views.json import documents
+    from pydsr.views.text import tables
 
     with Balancer(directory) as balancer:
         found = balancer.services() if endpoint is None else (balancer.service(endpoint),)

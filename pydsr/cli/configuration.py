@@ -12,18 +12,18 @@ import click
 from pydsr.cli import known
 from pydsr.cli.arguments import Parsed, runtime_option
 from pydsr.cli.output import json_option, plan_option, show_impact
-from pydsr.errors import ExitStatus, InputError
+from pydsr.model.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
-    from pydsr.changes import Impact
-    from pydsr.configuration import Configuration
+    from pydsr.model.change import Impact
+    from pydsr.model.desired_state import Configuration
 
 
 def _apply(
     directory: Path, file: str, runtime: Path, plan_only: bool, max_moved: float | None = None
 ) -> Impact:
-    from pydsr.applying import apply as apply_configuration
     from pydsr.config.loading import load_file
+    from pydsr.control.apply import apply as apply_configuration
 
     # What a file is made into lives as long as the command: looking for cycles in it again and
     # again would take a sixth of the time that a large one takes.
@@ -131,8 +131,8 @@ def export(directory: Path) -> None:
     Examples:
       pydsr export > balancer.yaml
     """
-    from pydsr.comparing import read_configuration
     from pydsr.config.writing import write_text
+    from pydsr.control.diff import read_configuration
 
     click.echo(write_text(read_configuration(directory)), nl=False)
 
@@ -170,7 +170,7 @@ def _schema_of(name: str) -> dict[str, Any]:
         from pydsr.config.schema import json_schema
 
         return json_schema()
-    from pydsr.view.schemas import KINDS, document_schema
+    from pydsr.views.json.schemas import KINDS, document_schema
 
     if name not in KINDS:
         raise InputError(

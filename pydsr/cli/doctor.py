@@ -8,7 +8,7 @@ import click
 
 from pydsr.cli.arguments import runtime_option
 from pydsr.cli.output import json_option, show
-from pydsr.errors import ExitStatus
+from pydsr.model.errors import ExitStatus
 
 
 @click.command()
@@ -36,7 +36,7 @@ def doctor(directory: Path, interfaces: tuple[str, ...], as_json: bool, runtime:
     from pydsr.daemon.runtime import socket_path
     from pydsr.daemon.server import read_health
     from pydsr.doctor.examination import examine
-    from pydsr.view.doctor import doctor_document, doctor_report
+    from pydsr.views.text.doctor import doctor_document, doctor_report
 
     socket = socket_path(runtime.absolute(), directory)
     report = examine(directory, interfaces, lambda: read_health(socket))

@@ -15,14 +15,14 @@ import click
 
 from pydsr.cli.arguments import ATTACHED, ENDPOINT, SOURCE
 from pydsr.cli.output import console, json_option, show
-from pydsr.errors import InputError
-from pydsr.model import Endpoint
+from pydsr.model.errors import InputError
+from pydsr.model.service import Endpoint
 
 if TYPE_CHECKING:
-    from pydsr.balancer import Balancer
-    from pydsr.captures import CapturedFrame
-    from pydsr.explaining import Explainer
-    from pydsr.view.explained import ExplainedFrame
+    from pydsr.captures.pcap import CapturedFrame
+    from pydsr.control.balancer import Balancer
+    from pydsr.control.trace import Explainer
+    from pydsr.views.text.explained import ExplainedFrame
 
 
 @click.command()
@@ -83,7 +83,7 @@ def explain(
       tcpdump -i eth0 -c 100 -w - | pydsr explain --pcap - --json
       pydsr explain --hex '02 00 00 00 00 01 02 00 00 00 00 02 08 00 45 00 …'
     """
-    from pydsr.balancer import Balancer
+    from pydsr.control.balancer import Balancer
 
     if [endpoint, pcap, text].count(None) != 2:
         raise click.UsageError("Name an ENDPOINT, or --pcap, or --hex.")
@@ -112,7 +112,8 @@ def _explain_flow(
     ingress: str | None,
     as_json: bool,
 ) -> None:
-    from pydsr.view import documents, tables
+    from pydsr.views.json import documents
+    from pydsr.views.text import tables
 
     found = balancer.explain(endpoint, source.address, source.port, syn, ingress)
     names = {one.ifindex: one.name for one in balancer.interfaces()}
@@ -135,8 +136,8 @@ class _Asking:
     reasons: Counter[str | None] = field(default_factory=Counter)
 
     def ask(self, captured: CapturedFrame) -> ExplainedFrame:
-        from pydsr.explaining import UnanswerableError
-        from pydsr.view.explained import ExplainedFrame
+        from pydsr.control.trace import UnanswerableError
+        from pydsr.views.text.explained import ExplainedFrame
 
         answer, note = None, ""
         try:
@@ -160,9 +161,9 @@ class _Asking:
 
 
 def _explain_hex(asking: _Asking, text: str, as_json: bool) -> None:
-    from pydsr.captures import CapturedFrame
-    from pydsr.hexdump import parse_frame
-    from pydsr.view import explained
+    from pydsr.captures.hexdump import parse_frame
+    from pydsr.captures.pcap import CapturedFrame
+    from pydsr.views.text import explained
 
     frame = parse_frame(sys.stdin.read() if text == "-" else text)
     answer = asking.ask(CapturedFrame(1, None, frame, len(frame)))
@@ -171,8 +172,8 @@ def _explain_hex(asking: _Asking, text: str, as_json: bool) -> None:
 
 
 def _explain_capture(asking: _Asking, path: str, as_json: bool) -> None:
-    from pydsr.captures import read_capture
-    from pydsr.view import explained, tables
+    from pydsr.captures.pcap import read_capture
+    from pydsr.views.text import explained, tables
 
     with _opened(path) as file:
         try:

@@ -32,7 +32,7 @@ def health(directory: Path, as_json: bool, runtime: Path) -> None:
     document = read_health(socket_path(runtime.absolute(), directory))
 
     def table() -> RenderableType:
-        from pydsr.view.health import health_table
+        from pydsr.views.text.health import health_table
 
         return health_table(document)
 

@@ -16,8 +16,8 @@ import click
 from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
-    from pydsr.kernel.state import State
-    from pydsr.model import Backend, Service
+    from pydsr.kernel.bpf.store import State
+    from pydsr.model.service import Backend, Service
 
 Items = list[CompletionItem[str]]
 
@@ -79,14 +79,14 @@ def scopes(context: click.Context) -> list[tuple[str, str]]:
 
 def reasons(_: click.Context) -> list[tuple[str, str]]:
     """Return the ways out of the program."""
-    from pydsr.reasons import all_reasons
+    from pydsr.model.reasons import all_reasons
 
     return [(reason.name, reason.text) for reason in all_reasons()]
 
 
 def documents(_: click.Context) -> list[tuple[str, str]]:
     """Return what there are JSON Schemas of."""
-    from pydsr.view.schemas import KINDS
+    from pydsr.views.json.schemas import KINDS
 
     described = [(name, kind.commands) for name, kind in KINDS.items()]
     return [("config", "the configuration file"), *described]
@@ -94,7 +94,7 @@ def documents(_: click.Context) -> list[tuple[str, str]]:
 
 @contextmanager
 def _state(context: click.Context) -> Iterator[State]:
-    from pydsr.kernel.state import State
+    from pydsr.kernel.bpf.store import State
 
     with closing(State(_directory(context))) as state:
         yield state

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pydsr.errors import ExitStatus
 from pydsr.lab.findings import Commands, Finding, Step
 from pydsr.lab.interrupts import interruptible
 from pydsr.lab.topology import SERVICES, VIP4, VIP6, Role, Topology, check_name
+from pydsr.model.errors import ExitStatus
 
 if TYPE_CHECKING:
     from pydsr.lab.lab import Lab
@@ -125,7 +125,7 @@ def _interrupted_exits() -> Iterator[None]:
 
 def _report(finding: Finding) -> None:
     """Write a finding to stdout; click strips the colours where stdout is no terminal."""
-    from pydsr.view.demo import to_text
+    from pydsr.lab.demo_report import to_text
 
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else _WIDTH_NOT_ON_A_TERMINAL

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from pydsr import __version__
-from pydsr.errors import ExitStatus, PydsrError
+from pydsr.model.errors import ExitStatus, PydsrError
 
 DEFAULT_BPFFS = Path("/sys/fs/bpf/pydsr")
 

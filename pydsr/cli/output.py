@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from pydsr.changes import Impact
+    from pydsr.model.change import Impact
 
 _WIDTH_NOT_ON_A_TERMINAL = 200
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -44,7 +44,7 @@ def show(as_json: bool, document: Callable[[], Any], table: Callable[[], Rendera
     if as_json:
         click.echo(json.dumps(document(), indent=2))
         return
-    from pydsr.view.large import is_large, plain_lines
+    from pydsr.views.text.large import is_large, plain_lines
 
     shown = table()
     if is_large(shown):
@@ -59,7 +59,8 @@ def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
         click.echo(f"pydsr: note: {note}", err=True)
     parts = (impact.changes, impact.slots_moved, impact.slots, impact.flows_moved)
     if plan_only or as_json:
-        from pydsr.view import documents, tables
+        from pydsr.views.json import documents
+        from pydsr.views.text import tables
 
         show(
             as_json,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pydsr.cli.output import json_option, plan_option
-from pydsr.errors import InputError
+from pydsr.model.errors import InputError
 from pydsr.realserver import answers
 from pydsr.realserver.answers import Answer
 from pydsr.realserver.files import FLAVOURS

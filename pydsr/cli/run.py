@@ -12,10 +12,10 @@ import click
 
 from pydsr.cli.arguments import LISTEN, runtime_option
 from pydsr.cli.output import json_option
-from pydsr.errors import InputError, PydsrError
+from pydsr.model.errors import InputError, PydsrError
 
 if TYPE_CHECKING:
-    from pydsr.serving.listening import Listen
+    from pydsr.model.listen import Listen
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def events(directory: Path, follow: bool, as_json: bool, runtime: Path) -> None:
     """
     from pydsr.daemon.runtime import socket_path
     from pydsr.daemon.server import read_events
-    from pydsr.view.events import event_line
+    from pydsr.views.text.events import event_line
 
     for line in read_events(socket_path(runtime.absolute(), directory), follow):
         click.echo(line if as_json else event_line(json.loads(line)))

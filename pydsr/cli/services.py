@@ -8,7 +8,7 @@ import click
 
 from pydsr.cli.arguments import ENDPOINT, NEW_ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.model import Affinity, Endpoint, ServiceOptions
+from pydsr.model.service import Affinity, Endpoint, ServiceOptions
 
 
 @click.group()
@@ -89,7 +89,7 @@ def add(
       pydsr services add 198.51.100.53:53/udp --one-packet
       pydsr services add '198.51.100.10:*' --max-new-flows 100
     """
-    from pydsr.balancer import Balancer
+    from pydsr.control.balancer import Balancer
 
     options = ServiceOptions(
         name=name,
@@ -120,7 +120,7 @@ def remove(directory: Path, endpoint: Endpoint, plan_only: bool, as_json: bool) 
       pydsr services remove 198.51.100.10:80 --plan
       pydsr services remove 198.51.100.10:80
     """
-    from pydsr.balancer import Balancer
+    from pydsr.control.balancer import Balancer
 
     with Balancer(directory) as balancer:
         impact = balancer.remove_service(endpoint, plan_only)
@@ -138,8 +138,9 @@ def list_(directory: Path, as_json: bool) -> None:
       pydsr services list
       pydsr services list --json
     """
-    from pydsr.balancer import Balancer
-    from pydsr.view import documents, tables
+    from pydsr.control.balancer import Balancer
+    from pydsr.views.json import documents
+    from pydsr.views.text import tables
 
     with Balancer(directory) as balancer:
         found = balancer.services()

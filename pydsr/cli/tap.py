@@ -13,10 +13,10 @@ import click
 
 from pydsr.cli.arguments import REASON
 from pydsr.cli.output import json_option
-from pydsr.errors import InputError
+from pydsr.model.errors import InputError
 
 if TYPE_CHECKING:
-    from pydsr.tapped import TappedPacket
+    from pydsr.model.captured_packet import TappedPacket
 
 
 @click.command()
@@ -65,7 +65,7 @@ def tap(
     """
     if as_json and path is not None:
         raise click.UsageError("-w writes pcapng: leave --json out.")
-    from pydsr.tap import Tap, TapOptions, interface_names
+    from pydsr.control.capture import Tap, TapOptions, interface_names
 
     # `timeout 60 pydsr tap` ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -90,7 +90,7 @@ def _taker(
     path: Path | None, interfaces: list[str], as_json: bool
 ) -> Iterator[Callable[[TappedPacket], None]]:
     """Have what shows packets on the terminal, or writes them to a file."""
-    from pydsr.view.capture import CaptureFile, line, packet_document
+    from pydsr.views.text.capture import CaptureFile, line, packet_document
 
     if path is None:
         shown = (lambda packet: json.dumps(packet_document(packet))) if as_json else line

@@ -10,8 +10,8 @@ import click
 
 from pydsr.cli.arguments import ENDPOINT, runtime_option
 from pydsr.cli.output import json_option
-from pydsr.model import Endpoint
-from pydsr.view.choices import Choices, Page, Sort
+from pydsr.model.service import Endpoint
+from pydsr.views.top.choices import Choices, Page, Sort
 
 
 @click.command()
@@ -58,9 +58,9 @@ def top(
     """
     from rich.console import Console
 
-    from pydsr.balancer import Balancer
-    from pydsr.kernel.neighbours import mac_ages
-    from pydsr.view import screen
+    from pydsr.control.balancer import Balancer
+    from pydsr.kernel.net.neighbours import mac_ages
+    from pydsr.views.top import screen
 
     def health() -> dict[str, Any]:
         # Asked in a thread, so that no frame waits for a daemon, nor for these imports.
@@ -76,7 +76,7 @@ def top(
             balancer.service(service)
         sources = screen.Sources(balancer.snapshot, health, mac_ages)
         if as_json:
-            from pydsr.view.top_document import top_document
+            from pydsr.views.json.top import top_document
 
             document = top_document(screen.take_moment(sources, choices), choices)
             click.echo(json.dumps(document, indent=2))

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.errors import InputError
-from pydsr.reasons import all_reasons
+from pydsr.model.errors import InputError
+from pydsr.model.reasons import all_reasons
 
 
 @click.command()
@@ -27,8 +27,9 @@ def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -
       pydsr stats --watch 5
       pydsr stats --explain
     """
-    from pydsr.balancer import Balancer
-    from pydsr.view import documents, tables
+    from pydsr.control.balancer import Balancer
+    from pydsr.views.json import documents
+    from pydsr.views.text import tables
 
     if meanings:
         reasons = all_reasons()
@@ -69,7 +70,7 @@ def tidy(directory: Path, plan_only: bool, as_json: bool) -> None:
       pydsr tidy
       pydsr tidy --plan
     """
-    from pydsr.balancer import Balancer
+    from pydsr.control.balancer import Balancer
 
     with Balancer(directory) as balancer:
         done = balancer.tidy(plan_only)

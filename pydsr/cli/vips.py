@@ -8,7 +8,7 @@ import click
 
 from pydsr.cli.arguments import VIP
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.model import IPAddress, Unserved
+from pydsr.model.service import IPAddress, Unserved
 
 
 @click.group()
@@ -39,7 +39,7 @@ def set_(directory: Path, vip: IPAddress, unserved: str, plan_only: bool, as_jso
       pydsr vips set 198.51.100.10 --unserved drop
       pydsr vips set 198.51.100.10 --unserved pass --plan
     """
-    from pydsr.balancer import Balancer
+    from pydsr.control.balancer import Balancer
 
     with Balancer(directory) as balancer:
         impact = balancer.set_policy(vip, Unserved(unserved), plan_only)
@@ -57,8 +57,9 @@ def list_(directory: Path, as_json: bool) -> None:
       pydsr vips list
       pydsr vips list --json
     """
-    from pydsr.balancer import Balancer
-    from pydsr.view import documents, tables
+    from pydsr.control.balancer import Balancer
+    from pydsr.views.json import documents
+    from pydsr.views.text import tables
 
     with Balancer(directory) as balancer:
         found = balancer.vips()

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydsr.acl import Action, IPNetwork, Rules, parse_networks
 from pydsr.config.problems import Path, Problem, in_words
 from pydsr.config.schema import InterfaceShape, RulesShape, ServiceShape, VipShape
-from pydsr.configuration import ConfiguredInterface, ConfiguredService
-from pydsr.errors import InputError
-from pydsr.health.policy import HealthPolicy
-from pydsr.model import (
+from pydsr.model.desired import check_options
+from pydsr.model.desired_state import ConfiguredInterface, ConfiguredService
+from pydsr.model.errors import InputError
+from pydsr.model.health_policy import HealthPolicy
+from pydsr.model.service import (
     DEFAULT_LEARN_SECONDS,
     BackendState,
     Endpoint,
@@ -21,7 +21,7 @@ from pydsr.model import (
     Unserved,
     parse_address,
 )
-from pydsr.planner import check_options
+from pydsr.model.source_rules import Action, IPNetwork, Rules, parse_networks
 
 Problems = list[Problem]
 
@@ -122,7 +122,7 @@ def _health_of(shape: ServiceShape, path: Path, problems: Problems) -> HealthPol
         if given.model_fields_set:
             problems.append(Problem((*path, "health"), "says nothing without checks"))
         return None
-    from pydsr.health.targets import port_of
+    from pydsr.model.checks import port_of
 
     for number, check in enumerate(shape.checks):
         if check.needs_port and not port_of(check, shape.endpoint):

@@ -18,8 +18,8 @@ from pydsr.config.problems import (
 )
 from pydsr.config.schema import FileShape, ServiceShape, in_file, keys_at
 from pydsr.config.source import Source, read
-from pydsr.configuration import Configuration, ConfiguredService
-from pydsr.errors import InputError
+from pydsr.model.desired_state import Configuration, ConfiguredService
+from pydsr.model.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

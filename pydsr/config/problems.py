@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from pydsr.errors import InputError
+from pydsr.model.errors import InputError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

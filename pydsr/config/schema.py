@@ -2,7 +2,7 @@
 
 Values of one key are checked here, by the parsers of the command line; what several say together
 is checked in :mod:`pydsr.config.conversion`. To add a key is to add a field: its description is
-what editors show. The shapes of checks are :mod:`pydsr.health.models`.
+what editors show. The shapes of checks are :mod:`pydsr.model.checks`.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from pydsr.config.values import (
     checked_table_size,
     refused,
 )
-from pydsr.errors import InputError
-from pydsr.health.membership import Minimum
-from pydsr.health.validation import number_of
-from pydsr.model import MAX_WEIGHT, Affinity, BackendSpec, BackendState, Unserved
-from pydsr.planner import DesiredBackend, from_spec
-from pydsr.shapes import Shape
+from pydsr.model.check_values import number_of
+from pydsr.model.desired import DesiredBackend, from_spec
+from pydsr.model.errors import InputError
+from pydsr.model.health_policy import Minimum
+from pydsr.model.pydantic_base import Shape
+from pydsr.model.service import MAX_WEIGHT, Affinity, BackendSpec, BackendState, Unserved
 
 if TYPE_CHECKING:
-    from pydsr.health.models import Check
+    from pydsr.model.checks import Check
 
 
 class RulesShape(Shape):
@@ -149,7 +149,7 @@ BackendEntry = Annotated[BackendShape, WrapValidator(_desired), _BackendSchema()
 @cache
 def _checks() -> TypeAdapter[Check]:
     """Return what reads checks; made for files that have some, as it takes time."""
-    from pydsr.health.models import Check
+    from pydsr.model.checks import Check
 
     return TypeAdapter(Check)
 
@@ -157,7 +157,7 @@ def _checks() -> TypeAdapter[Check]:
 @cache
 def _check_shapes() -> dict[str, type[BaseModel]]:
     """Return the shape of each type of check."""
-    from pydsr.health.models import Check
+    from pydsr.model.checks import Check
 
     return {
         name: model

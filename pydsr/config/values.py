@@ -8,11 +8,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from pydsr.acl import parse_networks
 from pydsr.config.problems import in_words
-from pydsr.errors import InputError
-from pydsr.health.membership import Minimum
-from pydsr.model import (
+from pydsr.hashing.table import check_table_size
+from pydsr.model.errors import InputError
+from pydsr.model.health_policy import Minimum
+from pydsr.model.service import (
     Endpoint,
     IPAddress,
     MacAddress,
@@ -21,7 +21,7 @@ from pydsr.model import (
     parse_seed,
     parse_tags,
 )
-from pydsr.table import check_table_size
+from pydsr.model.source_rules import parse_networks
 
 _T = TypeVar("_T")
 

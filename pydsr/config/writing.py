@@ -8,12 +8,11 @@ from typing import Any
 
 import yaml
 
-from pydsr.acl import Action, Rules, sort_key
-from pydsr.configuration import AUTO, Configuration, ConfiguredInterface, ConfiguredService
-from pydsr.health.membership import Minimum
-from pydsr.health.policy import HealthPolicy
-from pydsr.model import BackendState, ServiceOptions, format_tags
-from pydsr.planner import DesiredBackend
+from pydsr.model.desired import DesiredBackend
+from pydsr.model.desired_state import AUTO, Configuration, ConfiguredInterface, ConfiguredService
+from pydsr.model.health_policy import HealthPolicy, Minimum
+from pydsr.model.service import BackendState, ServiceOptions, format_tags
+from pydsr.model.source_rules import Action, Rules, sort_key
 
 _DEFAULTS = ServiceOptions()
 _LINE_CHARACTERS = 100

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pydsr.answering import announce_again, follow_address
-from pydsr.configuration import Configuration
-from pydsr.daemon.events import Event, EventKind
+from pydsr.control.vip_ownership import announce_again, follow_address
 from pydsr.daemon.supervision import Complaints
-from pydsr.errors import BusyError, NotAttachedError
-from pydsr.kernel.monitor import ADDRESSES, Monitor, NewsLostError
+from pydsr.kernel.net.monitor import ADDRESSES, Monitor, NewsLostError
+from pydsr.model.desired_state import Configuration
+from pydsr.model.errors import BusyError, NotAttachedError
+from pydsr.model.events import Event, EventKind
 
 _RETRY_SECONDS = 0.1
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from pydsr.daemon import following
-from pydsr.daemon.events import Event, EventKind
 from pydsr.daemon.following import Move, Sighting
 from pydsr.daemon.reactions import (
     MacChange,
@@ -19,9 +18,10 @@ from pydsr.daemon.reactions import (
     remembered,
 )
 from pydsr.daemon.supervision import Complaints
-from pydsr.kernel import monitor
-from pydsr.model import IPAddress, MacAddress
-from pydsr.news import Confidence, Neighbour
+from pydsr.kernel.net import monitor
+from pydsr.model.events import Event, EventKind
+from pydsr.model.netlink_events import Confidence, Neighbour
+from pydsr.model.service import IPAddress, MacAddress
 
 SURVEY_SECONDS = 60.0
 """How often everything is looked up although nothing seems to have been missed."""

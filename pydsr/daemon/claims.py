@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pydsr.daemon.events import Event, EventKind
-from pydsr.doctor.findings import Finding
 from pydsr.doctor.gathering import gather_vips
-from pydsr.doctor.kinds import Kind
 from pydsr.doctor.network import judge_network
 from pydsr.doctor.present import opened
-from pydsr.kernel import links
+from pydsr.kernel.machine.finding import Finding
+from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.net import links
+from pydsr.model.events import Event, EventKind
 
 FIRST_SECONDS, NEXT_SECONDS = 5.0, 60.0
 """When the network is asked, after the start and then again and again."""

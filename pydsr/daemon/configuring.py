@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydsr.applying import apply
-from pydsr.attached import attached
-from pydsr.balancer import Balancer
-from pydsr.changes import Change, Impact
-from pydsr.configuration import Configuration
-from pydsr.errors import BackendUnresolvedError, InputError
-from pydsr.model import Endpoint, IPAddress, Service
-from pydsr.placement import Network
-from pydsr.planner import DesiredBackend, Edit, as_desired
+from pydsr.control.apply import apply
+from pydsr.control.attached_interfaces import attached
+from pydsr.control.balancer import Balancer
+from pydsr.control.resolve import Network
+from pydsr.model.change import Change, Impact
+from pydsr.model.desired import DesiredBackend, Edit, as_desired
+from pydsr.model.desired_state import Configuration
+from pydsr.model.errors import BackendUnresolvedError, InputError
+from pydsr.model.service import Endpoint, IPAddress, Service
 
 Waiting = Mapping[Endpoint, tuple[DesiredBackend, ...]]
 """Backends that are to be in services as soon as they answer."""
@@ -50,7 +50,7 @@ def apply_to_answering(directory: Path, wanted: Configuration) -> Applied:
     One backend that is down must not keep all others out of service when everything starts.
 
     Raises:
-        PydsrError: as :func:`pydsr.applying.apply`.
+        PydsrError: as :func:`pydsr.control.apply.apply`.
     """
     silent: frozenset[IPAddress] = frozenset()
     while True:

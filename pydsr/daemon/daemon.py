@@ -13,12 +13,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pydsr import __version__
-from pydsr.configuration import Configuration
+from pydsr.control.detach import detach
 from pydsr.daemon import configuring, watching
 from pydsr.daemon.answering import AddressFollower
 from pydsr.daemon.claims import ClaimWatcher
 from pydsr.daemon.configuring import Applied, Waiting
-from pydsr.daemon.events import Event, EventKind, EventLog
 from pydsr.daemon.exporter import Exporter
 from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.daemon.hook import Hook
@@ -32,12 +31,13 @@ from pydsr.daemon.service_manager import ServiceManager
 from pydsr.daemon.statistics import Statistics
 from pydsr.daemon.supervision import Complaints, keep_running
 from pydsr.daemon.tracking import Tracker
-from pydsr.detachment import detach
-from pydsr.errors import BusyError, PydsrError
-from pydsr.kernel.program import compile_apart
+from pydsr.kernel.bpf.program import compile_apart
+from pydsr.model.desired_state import Configuration
+from pydsr.model.errors import BusyError, PydsrError
+from pydsr.model.events import Event, EventKind, EventLog
 
 if TYPE_CHECKING:
-    from pydsr.web.page import StatusPage
+    from pydsr.http.page.page import StatusPage
 
 _SWITCH_SECONDS = 0.0005
 """How long one thread may keep the interpreter from another: a tenth of what is usual."""
@@ -85,7 +85,7 @@ class Daemon:
         if self._options.web is None:
             return None
         # Imported when it is used: a daemon that serves nothing does without a server in memory.
-        from pydsr.web.page import StatusPage
+        from pydsr.http.page.page import StatusPage
 
         directory, listen = self._options.directory, self._options.web
         return StatusPage(directory, listen, self._events, self._health.document)

@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from pydsr.daemon.options import Options
 from pydsr.daemon.supervision import Complaints
-from pydsr.errors import PydsrError
-from pydsr.interpreter import PYTHON, environment
+from pydsr.kernel.bpf.python_process import PYTHON, environment
+from pydsr.model.errors import PydsrError
 
 _END_SECONDS = 3.0
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "TERM")

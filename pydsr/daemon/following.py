@@ -10,17 +10,18 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydsr.attached import attached
-from pydsr.errors import BackendUnresolvedError, InputError, NotAttachedError
-from pydsr.kernel import layout, monitor
-from pydsr.kernel.backends import BackendEntry
-from pydsr.kernel.codec import unpack_tags
-from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.lock import locked
-from pydsr.kernel.state import State
-from pydsr.model import IPAddress, MacAddress, Place
-from pydsr.news import Confidence, Neighbour
-from pydsr.placement import Network, newer_place
+from pydsr.control.attached_interfaces import attached
+from pydsr.control.resolve import Network, newer_place
+from pydsr.kernel.bpf import layout
+from pydsr.kernel.bpf.backends import BackendEntry
+from pydsr.kernel.bpf.codec import unpack_tags
+from pydsr.kernel.bpf.layout import StateNumber
+from pydsr.kernel.bpf.lock import locked
+from pydsr.kernel.bpf.store import State
+from pydsr.kernel.net import monitor
+from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedError
+from pydsr.model.netlink_events import Confidence, Neighbour
+from pydsr.model.service import IPAddress, MacAddress, Place
 
 FOUND = "found in the kernel's neighbour table"
 

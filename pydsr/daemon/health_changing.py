@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pydsr.balancer import Balancer
-from pydsr.configuration import ConfiguredService
+from pydsr.control.balancer import Balancer
 from pydsr.daemon.health_memory import Key, Turn
-from pydsr.errors import NotAttachedError, PydsrError
 from pydsr.health.standing import judged
 from pydsr.health.targets import Route, route_to
-from pydsr.kernel import links
-from pydsr.model import Backend, Endpoint, IPAddress, Service, Snapshot
-from pydsr.planner import DesiredBackend, Edit, as_desired
+from pydsr.kernel.net import links
+from pydsr.model.desired import DesiredBackend, Edit, as_desired
+from pydsr.model.desired_state import ConfiguredService
+from pydsr.model.errors import NotAttachedError, PydsrError
+from pydsr.model.service import Backend, Endpoint, IPAddress, Service, Snapshot
 
 _log = logging.getLogger(__name__)
 

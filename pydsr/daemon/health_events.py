@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from pydsr.daemon.events import Event, EventKind
 from pydsr.daemon.health_memory import Key, Turn
-from pydsr.health.outcome import Result
 from pydsr.health.passive import Suspicion
-from pydsr.model import BackendState
+from pydsr.model.check_result import Result
+from pydsr.model.events import Event, EventKind
+from pydsr.model.service import BackendState
 
 _BY_HAND = "; its state was changed by hand, and stays so until the file is loaded again"
 

@@ -10,20 +10,20 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pydsr.configuration import Configuration
-from pydsr.daemon.events import Event
 from pydsr.daemon.health_changing import DataPlane
 from pydsr.daemon.health_events import event_of, left_out, suspected, warned
 from pydsr.daemon.health_memory import HealthMemory, Key, Turn
 from pydsr.daemon.supervision import Complaints
-from pydsr.errors import BusyError, NotAttachedError, PydsrError
 from pydsr.health.checker import Checker
 from pydsr.health.passive import suspicions
 from pydsr.health.schedule import Verdict
 from pydsr.health.standing import next_change, overlaid
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Route
-from pydsr.model import Endpoint
+from pydsr.model.desired_state import Configuration
+from pydsr.model.errors import BusyError, NotAttachedError, PydsrError
+from pydsr.model.events import Event
+from pydsr.model.service import Endpoint
 
 LOOK_SECONDS = 5.0
 """How often it is looked whether commands have brought or moved backends."""

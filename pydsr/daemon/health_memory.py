@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydsr.configuration import ConfiguredService
 from pydsr.health.judgement import Judgement, enough
-from pydsr.health.models import Check
-from pydsr.health.outcome import Result
 from pydsr.health.schedule import Verdict
 from pydsr.health.standing import (
     Condition,
@@ -19,7 +16,10 @@ from pydsr.health.standing import (
     judged,
     standings,
 )
-from pydsr.model import BackendState, Endpoint, IPAddress, Service
+from pydsr.model.check_result import Result
+from pydsr.model.checks import Check
+from pydsr.model.desired_state import ConfiguredService
+from pydsr.model.service import BackendState, Endpoint, IPAddress, Service
 
 Key = tuple[Endpoint, IPAddress]
 Judgements = Callable[[Endpoint, IPAddress], list[Judgement]]

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
-from pydsr.daemon.events import Event
+from pydsr.model.events import Event
 
 _log = logging.getLogger(__name__)
 

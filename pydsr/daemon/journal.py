@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from pydsr.daemon.events import TROUBLES, Event, EventKind
+from pydsr.model.events import TROUBLES, Event, EventKind
 
 _log = logging.getLogger(__name__)
 

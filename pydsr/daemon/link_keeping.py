@@ -10,14 +10,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydsr.attached import Attached, attached, link_path, write_egress
-from pydsr.attachment import AttachOptions, attach_locked
+from pydsr.control.attach import AttachOptions, attach_locked
+from pydsr.control.attached_interfaces import Attached, attached, link_path, write_egress
+from pydsr.control.program_upgrade import follow_interfaces
 from pydsr.daemon.following import move_to_interface
-from pydsr.errors import InputError, NotAttachedError, PydsrError
-from pydsr.fitting import follow_interfaces
-from pydsr.kernel import links
-from pydsr.kernel.lock import locked
-from pydsr.kernel.state import State
+from pydsr.kernel.bpf.lock import locked
+from pydsr.kernel.bpf.store import State
+from pydsr.kernel.net import links
+from pydsr.model.errors import InputError, NotAttachedError, PydsrError
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pydsr.attached import Attached
+from pydsr.control.attached_interfaces import Attached
 from pydsr.daemon import link_keeping
-from pydsr.daemon.events import Event, EventKind
 from pydsr.daemon.reactions import LinkReaction, Shape, react_to_link, shape_of, why_down
 from pydsr.daemon.supervision import Complaints
-from pydsr.kernel import monitor
-from pydsr.news import Link, LinkGone
+from pydsr.kernel.net import monitor
+from pydsr.model.events import Event, EventKind
+from pydsr.model.netlink_events import Link, LinkGone
 
 _log = logging.getLogger(__name__)
 

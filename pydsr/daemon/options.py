@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pydsr.serving.listening import Listen
+    from pydsr.model.listen import Listen
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from pathlib import Path
 
-from pydsr.balancer import Balancer
-from pydsr.errors import BusyError, NotAttachedError
-from pydsr.kernel.state import monotonic_nanoseconds
+from pydsr.control.balancer import Balancer
+from pydsr.kernel.bpf.store import monotonic_nanoseconds
+from pydsr.model.errors import BusyError, NotAttachedError
 
 FIRST_SECONDS, LONGEST_SECONDS = 60.0, 960.0
 """How often it is looked; less often while flows keep the same slots from resting."""

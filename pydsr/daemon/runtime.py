@@ -7,10 +7,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from pydsr.errors import BusyError, InputError, NotAttachedError, PermissionDeniedError
-from pydsr.kernel import bpffs
-from pydsr.kernel.libbpf import Descriptor
-from pydsr.kernel.lock import locked, not_permitted
+from pydsr.kernel.bpf import bpffs
+from pydsr.kernel.bpf.libbpf import Descriptor
+from pydsr.kernel.bpf.lock import locked, not_permitted
+from pydsr.model.errors import BusyError, InputError, NotAttachedError, PermissionDeniedError
 
 _LONGEST_SOCKET = 107
 """sun_path of unix(7) has 108 bytes, one for the end."""

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydsr.daemon.events import Event, EventLog
-from pydsr.errors import PermissionDeniedError, PydsrError
+from pydsr.model.errors import PermissionDeniedError, PydsrError
+from pydsr.model.events import Event, EventLog
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydsr.daemon.events import Event, EventKind
 from pydsr.health.schedule import Verdict
-from pydsr.model import Endpoint
+from pydsr.model.events import Event, EventKind
+from pydsr.model.service import Endpoint
 
 DURATION_BOUNDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from pydsr.errors import PydsrError
+from pydsr.model.errors import PydsrError
 
 _log = logging.getLogger(__name__)
 

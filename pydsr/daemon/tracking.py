@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from pydsr.daemon.backend_tracking import BackendTracker
-from pydsr.daemon.events import Event, EventKind
 from pydsr.daemon.link_tracking import LinkTracker
 from pydsr.daemon.supervision import Complaints
-from pydsr.errors import BusyError, NotAttachedError
-from pydsr.kernel.monitor import Monitor, NewsLostError
-from pydsr.news import Link, LinkGone, Neighbour, NeighbourGone, News, PortLearned
+from pydsr.kernel.net.monitor import Monitor, NewsLostError
+from pydsr.model.errors import BusyError, NotAttachedError
+from pydsr.model.events import Event, EventKind
+from pydsr.model.netlink_events import Link, LinkGone, Neighbour, NeighbourGone, News, PortLearned
 
 CHECK_SECONDS = 2.0
 """How often it is looked whether commands have brought backends or interfaces."""

@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from pydsr.errors import BusyError, PydsrError
 from pydsr.health.inquiries import Inquiries
-from pydsr.health.models import TcpCheck, VipPingCheck
-from pydsr.health.outcome import Outcome, Result
 from pydsr.health.probing import check_once
 from pydsr.health.steering import Steering
-from pydsr.health.targets import Job, Target, port_of, route_to
-from pydsr.model import Backend, Endpoint, IPAddress, Protocol, Service, parse_address
-from pydsr.segments import Interface
+from pydsr.health.targets import Job, Target, route_to
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import TcpCheck, VipPingCheck, port_of
+from pydsr.model.errors import BusyError, PydsrError
+from pydsr.model.interfaces import Interface
+from pydsr.model.service import Backend, Endpoint, IPAddress, Protocol, Service, parse_address
 
 Key = tuple[Endpoint, IPAddress]
 Checked = Result | str

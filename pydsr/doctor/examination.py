@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pydsr.doctor.checking import results_of_daemon
-from pydsr.doctor.findings import Note, Report
 from pydsr.doctor.gathering import candidates, gather_network, gather_nics
 from pydsr.doctor.host import judge_host
 from pydsr.doctor.network import judge_network
 from pydsr.doctor.nic import judge_nics
 from pydsr.doctor.present import opened
-from pydsr.errors import PydsrError
-from pydsr.kernel import links
-from pydsr.kernel.host import read_host
-from pydsr.kernel.nics import this_machine
+from pydsr.kernel.machine.finding import Note, Report
+from pydsr.kernel.machine.read_host import read_host
+from pydsr.kernel.machine.read_nic import this_machine
+from pydsr.kernel.net import links
+from pydsr.model.errors import PydsrError
 
 _log = logging.getLogger(__name__)
 

@@ -6,18 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pydsr.attached import refuse_foreign_program
+from pydsr.control.attached_interfaces import refuse_foreign_program
+from pydsr.control.interface_checks import check_highest_index, check_kind
 from pydsr.doctor.checking import Checked, Key, check_backends
-from pydsr.doctor.facts import BackendFacts, NetworkFacts, NicFacts, Trouble, VipFacts
 from pydsr.doctor.present import Present
-from pydsr.features import Feature
-from pydsr.health.outcome import Result
-from pydsr.kernel import announce, claims, layout, links, neighbours
-from pydsr.kernel.nics import read_nics
-from pydsr.kernel.state import State
-from pydsr.model import Backend, BackendState, IPAddress, MacAddress, Place, Service
-from pydsr.segments import Interface, find_segments, has_vlans
-from pydsr.suitability import check_highest_index, check_kind
+from pydsr.kernel.bpf import layout
+from pydsr.kernel.bpf.store import State
+from pydsr.kernel.machine.facts import BackendFacts, NetworkFacts, NicFacts, Trouble, VipFacts
+from pydsr.kernel.machine.read_nic import read_nics
+from pydsr.kernel.net import announce, arp_query, links, neighbours
+from pydsr.model.check_result import Result
+from pydsr.model.features import Feature
+from pydsr.model.interfaces import Interface, find_segments, has_vlans
+from pydsr.model.service import Backend, BackendState, IPAddress, MacAddress, Place, Service
 
 _LIKE_CARDS = ("", "bond", "team", "veth")
 """Kinds of interfaces; hardware has none."""
@@ -136,10 +137,10 @@ def _vips(
     for service in services:
         vip = service.endpoint.address
         answering[vip] = answering.get(vip, False) or service.options.arp
-    answers = claims.Answers()
+    answers = arp_query.Answers()
     reason = "hosts were not asked for it: "
     try:
-        answers = claims.ask(_devices(present), answering)
+        answers = arp_query.ask(_devices(present), answering)
     except PermissionError:
         answers.refused[4] = answers.refused[6] = ["not privileged"]
     for vip, is_answered in answering.items():

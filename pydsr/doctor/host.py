@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydsr.doctor.facts import HostFacts, Trouble
-from pydsr.doctor.findings import Finding, Note, Remark
-from pydsr.doctor.kinds import Kind
+from pydsr.kernel.machine.facts import HostFacts, Trouble
+from pydsr.kernel.machine.finding import Finding, Note, Remark
+from pydsr.kernel.machine.finding_kinds import Kind
 
 OLDEST_KERNEL = (5, 18)
 """The first with XDP programs for frames in several buffers."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pydsr.doctor.facts import BackendFacts, NetworkFacts, VipFacts
-from pydsr.doctor.findings import Finding, Note, Remark
-from pydsr.doctor.kinds import Kind, kind_of
-from pydsr.model import MacAddress
+from pydsr.kernel.machine.facts import BackendFacts, NetworkFacts, VipFacts
+from pydsr.kernel.machine.finding import Finding, Note, Remark
+from pydsr.kernel.machine.finding_kinds import Kind, kind_of
+from pydsr.model.service import MacAddress
 
 _BALANCER = "balancer"
 

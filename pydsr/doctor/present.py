@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydsr.attached import attached, living_links
-from pydsr.doctor.findings import Finding, Note, Remark
-from pydsr.doctor.kinds import Kind
-from pydsr.errors import NotAttachedError, PermissionDeniedError, PydsrError
-from pydsr.kernel import links
-from pydsr.kernel.bpf_structs import LinkInfo
-from pydsr.kernel.state import State
-from pydsr.segments import Interface
+from pydsr.control.attached_interfaces import attached, living_links
+from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.uapi_structs import LinkInfo
+from pydsr.kernel.machine.finding import Finding, Note, Remark
+from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.net import links
+from pydsr.model.errors import NotAttachedError, PermissionDeniedError, PydsrError
+from pydsr.model.interfaces import Interface
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Self
 
-from pydsr.errors import PydsrError
 from pydsr.health.inquiries import Inquiries
 from pydsr.health.judgement import Judgement
-from pydsr.health.models import Check
-from pydsr.health.outcome import Outcome, Result
 from pydsr.health.probing import check_once
 from pydsr.health.schedule import Scheduler, Verdict
 from pydsr.health.steering import Steering
 from pydsr.health.steering_netlink import RuleNews
 from pydsr.health.targets import Job, Route, jobs_for
-from pydsr.model import Endpoint, IPAddress
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import Check
+from pydsr.model.errors import PydsrError
+from pydsr.model.service import Endpoint, IPAddress
 
 _log = logging.getLogger(__name__)
 

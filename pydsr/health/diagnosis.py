@@ -1,6 +1,6 @@
 """From what was seen of a failed check to what is wrong. Pure.
 
-What the signs look like was tried with real hosts (``tests/netns/test_health.py``):
+What the signs look like was tried with real hosts (``tests/netns/health/test_health.py``):
 
 ===========================  =================================================================
 the backend                  what its balancer sees
@@ -21,9 +21,9 @@ from __future__ import annotations
 import errno
 import os
 
-from pydsr.health.outcome import Outcome, Result
 from pydsr.health.symptoms import NOTHING_KNOWN, Evidence, IcmpError, Symptoms
 from pydsr.health.targets import Target
+from pydsr.model.check_result import Outcome, Result
 
 _NO_WAY = (errno.EACCES, errno.ENETUNREACH, errno.ENETDOWN, errno.ENODEV)
 """This machine has no way there; EACCES is what a prohibited route gives."""

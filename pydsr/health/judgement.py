@@ -9,33 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-
-@dataclass(frozen=True)
-class Pace:
-    """How often a check is made, and how many results change a judgement.
-
-    Attributes:
-        interval: seconds from the start of one check to the start of the next.
-        fast: the same while in doubt: after a failure of a backend that is up, or a pass of one
-            that is down.
-        jitter: by what part of itself an interval may be shorter, 0 to 1. It never is longer,
-            which keeps the bound of :attr:`detection_seconds`.
-        timeout: seconds after which a check without an answer has failed.
-        rise: how many passes in a row make a backend up.
-        fall: how many failures in a row make it down.
-    """
-
-    interval: float = 2.0
-    fast: float = 1.0
-    jitter: float = 0.1
-    timeout: float = 1.0
-    rise: int = 2
-    fall: int = 3
-
-    @property
-    def detection_seconds(self) -> float:
-        """The most that passes from a backend's death to its being down."""
-        return self.interval + (self.fall - 1) * max(self.fast, self.timeout) + self.timeout
+from pydsr.model.checks import Pace
 
 
 @dataclass(frozen=True)

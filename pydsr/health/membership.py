@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pydsr.errors import InputError
-from pydsr.model import IPAddress
+from pydsr.model.health_policy import NO_MINIMUM, Minimum
+from pydsr.model.service import IPAddress
 
 
 @dataclass(frozen=True)
@@ -43,37 +42,8 @@ class Membership:
     is_sorry: bool = False
 
 
-@dataclass(frozen=True)
-class Minimum:
-    """How many backends must stay in service: a number, or a percentage of those there are."""
-
-    number: int = 0
-    is_percentage: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Minimum:
-        """Parse ``2`` or ``50%``.
-
-        Raises:
-            InputError: it is neither.
-        """
-        if re.fullmatch(r"[0-9]{1,5}", text):
-            return cls(int(text))
-        if re.fullmatch(r"[0-9]{1,3}%", text) and int(text[:-1]) <= 100:
-            return cls(int(text[:-1]), is_percentage=True)
-        raise InputError(
-            f"{text!r} is no minimum of healthy backends", "write a number, or 0% to 100%"
-        )
-
-    def of(self, backends: int) -> int:
-        """Return the number that is meant, for so many backends."""
-        if self.is_percentage:
-            return math.ceil(backends * self.number / 100)
-        return min(self.number, backends)
-
-
 def choose(
-    candidates: Iterable[Candidate], minimum: Minimum = Minimum(), has_sorry: bool = False
+    candidates: Iterable[Candidate], minimum: Minimum = NO_MINIMUM, has_sorry: bool = False
 ) -> Membership:
     """Decide which backends take flows.
 

@@ -25,7 +25,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydsr.model import (
+from pydsr.model.rates import backend_counters
+from pydsr.model.service import (
     Backend,
     BackendState,
     Counters,
@@ -35,7 +36,6 @@ from pydsr.model import (
     Service,
     Snapshot,
 )
-from pydsr.stats import backend_counters
 
 MIN_NEW_FLOWS = 20
 """How many SYNs must have come between the snapshots before they mean anything."""

@@ -17,7 +17,12 @@ from pydsr.health.attempt import Attempt
 from pydsr.health.diagnosis import diagnose, is_decided
 from pydsr.health.evidence import Investigation
 from pydsr.health.inquiries import Inquiries, Inquiry
-from pydsr.health.models import (
+from pydsr.health.probes import agent, command, dns, icmp, tcp, udp, web
+from pydsr.health.symptoms import NOTHING_KNOWN, Evidence
+from pydsr.health.targets import Job
+from pydsr.health.waiting import waiting
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import (
     AgentCheck,
     Check,
     CommandCheck,
@@ -29,11 +34,6 @@ from pydsr.health.models import (
     UdpCheck,
     VipPingCheck,
 )
-from pydsr.health.outcome import Outcome, Result
-from pydsr.health.probes import agent, command, dns, icmp, tcp, udp, web
-from pydsr.health.symptoms import NOTHING_KNOWN, Evidence
-from pydsr.health.targets import Job
-from pydsr.health.waiting import waiting
 
 _Probe = Callable[[Any, Attempt], Awaitable[Result]]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from pydsr.health.judgement import Judgement, first_start, judge, next_start
-from pydsr.health.outcome import Result
 from pydsr.health.targets import Job
 from pydsr.health.waiting import waiting
+from pydsr.model.check_result import Result
 
 SPARE_FILES = 1024
 """How many open files are left to everything but checks."""

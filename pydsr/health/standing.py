@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydsr.configuration import Configuration, ConfiguredService
-from pydsr.health.agent import Admission, AgentReport
 from pydsr.health.membership import Candidate, choose, next_step, ramped
-from pydsr.health.policy import HealthPolicy
-from pydsr.model import BackendState, Endpoint, IPAddress, parse_address
-from pydsr.planner import DesiredBackend
+from pydsr.model.agent_report import Admission, AgentReport
+from pydsr.model.desired import DesiredBackend
+from pydsr.model.desired_state import Configuration, ConfiguredService
+from pydsr.model.health_policy import HealthPolicy
+from pydsr.model.service import BackendState, Endpoint, IPAddress, parse_address
 
 
 @dataclass(frozen=True)

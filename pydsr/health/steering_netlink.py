@@ -16,7 +16,6 @@ from pyroute2.netlink import rtnl
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import ndmsg, rt_type
 
-from pydsr.errors import EnvironmentCannotError, PermissionDeniedError
 from pydsr.health.steering_plan import (
     LAST_METRIC,
     MARK_MASK,
@@ -30,7 +29,8 @@ from pydsr.health.steering_plan import (
     RuleKind,
     family_of,
 )
-from pydsr.model import MacAddress
+from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
+from pydsr.model.service import MacAddress
 
 _log = logging.getLogger(__name__)
 

@@ -31,9 +31,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from pydsr.errors import InputError
 from pydsr.health.targets import Route
-from pydsr.model import IPAddress, MacAddress
+from pydsr.model.errors import InputError
+from pydsr.model.service import IPAddress, MacAddress
 
 PROTOCOL = 68
 """What marks rules, routes and neighbours as made here; free in iproute2's ``rt_protos``."""

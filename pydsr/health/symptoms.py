@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydsr.model import IPAddress
+from pydsr.model.service import IPAddress
 
 
 @dataclass(frozen=True)

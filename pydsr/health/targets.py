@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydsr.health.models import Check
-from pydsr.model import EVERY_PORT, Backend, Endpoint, IPAddress, MacAddress
-from pydsr.segments import Interface, find_segments
+from pydsr.model.checks import Check, port_of
+from pydsr.model.interfaces import Interface, find_segments
+from pydsr.model.service import Backend, Endpoint, IPAddress, MacAddress
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,6 @@ def route_to(
     # The kernel has no route for an IPv6 VIP by an IPv4 address.
     takes_mac = backend.mac_by_hand or vip.version > backend.address.version
     return Route(backend.address, devices[0], backend.mac if takes_mac else None)
-
-
-def port_of(check: Check, endpoint: Endpoint) -> int:
-    """Return which port a check asks: its own, or else the service's.
-
-    Returns:
-        0 for a check that needs none, and where a service of every port does not say which.
-    """
-    if not check.needs_port:
-        return 0
-    return check.port or (0 if endpoint.port == EVERY_PORT else endpoint.port)
 
 
 def jobs_for(

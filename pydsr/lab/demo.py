@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydsr.errors import InputError, PydsrError
 from pydsr.lab import network
 from pydsr.lab.client import Answer
 from pydsr.lab.findings import (
@@ -30,6 +29,7 @@ from pydsr.lab.findings import (
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.topology import SERVICES, VIP4, VIP6, Role, records_of
+from pydsr.model.errors import InputError, PydsrError
 
 _REQUESTS_PER_BACKEND = 30
 _REQUESTS_AT_LEAST = 300

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
 
-from pydsr.errors import InputError, PydsrError
 from pydsr.lab import network
 from pydsr.lab.interrupts import held
 from pydsr.lab.processes import PYTHON, ProcessRecords, environment
 from pydsr.lab.removal import remove
 from pydsr.lab.server import READY
 from pydsr.lab.topology import RECORDS, SERVICES, Role, Topology, bpffs_of, records_of
+from pydsr.model.errors import InputError, PydsrError
 
 _SERVERS_DEADLINE_SECONDS = 60.0
 

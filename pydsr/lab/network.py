@@ -14,8 +14,7 @@ from pathlib import Path
 from pyroute2 import Ethtool, IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
-from pydsr.errors import EnvironmentCannotError, PermissionDeniedError, PydsrError
-from pydsr.kernel import libbpf
+from pydsr.kernel.bpf import libbpf
 from pydsr.lab.findings import Traffic
 from pydsr.lab.interrupts import held
 from pydsr.lab.topology import (
@@ -29,6 +28,7 @@ from pydsr.lab.topology import (
     belongs_to,
     namespace_of,
 )
+from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError, PydsrError
 from pydsr.realserver.arp import ARP_RULES
 from pydsr.realserver.values import EVERY_INTERFACE
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydsr.interpreter import PYTHON, environment
+from pydsr.kernel.bpf.python_process import PYTHON, environment
 
 __all__ = ["PYTHON", "ProcessRecords", "environment", "start_time"]
 

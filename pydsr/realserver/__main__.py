@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydsr import __version__
-from pydsr.errors import ExitStatus, InputError, PydsrError
+from pydsr.model.errors import ExitStatus, InputError, PydsrError
 from pydsr.realserver import answers
 from pydsr.realserver.answers import Answer
 from pydsr.realserver.files import FLAVOURS

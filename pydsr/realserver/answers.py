@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydsr.errors import ExitStatus, InputError
+from pydsr.model.errors import ExitStatus, InputError
 from pydsr.realserver import changing
 from pydsr.realserver.checking import Finding, check
 from pydsr.realserver.facts import read_facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydsr.errors import PydsrError
+from pydsr.model.errors import PydsrError
 from pydsr.realserver.execution import execute
 from pydsr.realserver.facts import read_facts
 from pydsr.realserver.planning import Plan, plan_setup, plan_undo

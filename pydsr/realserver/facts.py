@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydsr.errors import EnvironmentCannotError, PermissionDeniedError
+from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 from pydsr.realserver.arp import ARP_RULES, REVERSE_PATH
 from pydsr.realserver.values import EVERY_INTERFACE, Address, Assigned, Facts, Interface, Setting
 

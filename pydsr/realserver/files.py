@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydsr import __version__
-from pydsr.errors import InputError
+from pydsr.model.errors import InputError
 from pydsr.realserver.arp import ARP_RULES, REVERSE_PATH
 from pydsr.realserver.steps import SetSysctl, add_address, make_dummy, set_link
 from pydsr.realserver.values import EVERY_INTERFACE, LOOPBACK, Assigned, Wish

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from pydsr.errors import EnvironmentCannotError, InputError
+from pydsr.model.errors import EnvironmentCannotError, InputError
 from pydsr.realserver.arp import ARP_RULES, REVERSE_PATH, remedies
 from pydsr.realserver.record import Changed, Record
 from pydsr.realserver.steps import (

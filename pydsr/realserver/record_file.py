@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydsr.errors import BusyError, EnvironmentCannotError, PermissionDeniedError, PydsrError
+from pydsr.model.errors import BusyError, EnvironmentCannotError, PermissionDeniedError, PydsrError
 from pydsr.realserver.record import Record
 
 DIRECTORY = Path("/run/pydsr-realserver")

@@ -17,7 +17,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 def sources() -> dict[str, str]:
     """Return what is in the file: sources by their paths in it."""
-    modules = [_PACKAGE / "__init__.py", _PACKAGE / "errors.py"]
+    modules = [_PACKAGE / name for name in ("__init__.py", "model/__init__.py", "model/errors.py")]
     modules += sorted((_PACKAGE / "realserver").glob("*.py"))
     found = {
         str(module.relative_to(_PACKAGE.parent)): module.read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Union
 
-from pydsr.errors import InputError
+from pydsr.model.errors import InputError
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 

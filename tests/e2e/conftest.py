@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pydsr.lab.lab import Lab
-from tests.clean_root import made_root
-from tests.e2e.packages import built, install
-from tests.e2e.requests import running_lab
+from tests.support.clean_root import made_root
+from tests.support.lab.requests import running_lab
+from tests.support.packages import built, install
 
 
 @pytest.fixture(scope="session")

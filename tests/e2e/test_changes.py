@@ -14,11 +14,12 @@ import pytest
 from pydsr.lab.client import Answer
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
-from tests.e2e.requests import SERVICES, VIP4, answers, document, eventually, running
+from tests.support.lab.requests import SERVICES, VIP4, answers, document, eventually, running
+from tests.support.paths import SUPPORT
 
 SERVICE = SERVICES["IPv4"]
 ONE, TWO, THREE = "10.77.0.11", "10.77.0.12", "10.77.0.13"
-DOWNLOAD = Path(__file__).with_name("download.py")
+DOWNLOAD = SUPPORT / "lab" / "download.py"
 DOWNLOAD_BYTES = 40_000_000
 
 

@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.clean_root import CACHE, CleanRoot, made_root
-from tests.netns.hosts import eventually, made_host
-
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.clean_root import CACHE, CleanRoot, made_root
+from tests.support.netns.namespaces import eventually, made_host
+from tests.support.paths import CHECKOUT
 
 
 def test_a_copy_is_written_to_and_the_system_stays_as_it_was(
@@ -55,7 +54,7 @@ def test_a_copy_ends_with_the_process_that_made_it(clean_system: Path) -> None:
     script = f"""
 import os, signal
 from pathlib import Path
-from tests.clean_root import made_root
+from tests.support.clean_root import made_root
 with made_root(Path({str(clean_system)!r})) as root:
     print(root.holder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

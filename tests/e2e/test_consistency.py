@@ -16,16 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from pydsr import planner
-from pydsr.balancer import Balancer
-from pydsr.errors import ExitStatus
+from pydsr.control import edits
+from pydsr.control.balancer import Balancer
 from pydsr.lab import network
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.topology import VIP4, VIP6, Role
-from pydsr.model import BackendSpec, BackendState, Endpoint, Protocol
-from tests.e2e.connections import Connections, broken, start_servers
-from tests.e2e.talkers import Connection
+from pydsr.model.desired import Edit
+from pydsr.model.errors import ExitStatus
+from pydsr.model.service import BackendSpec, BackendState, Endpoint, Protocol
+from tests.support.lab.connections import Connections, broken, start_servers
+from tests.support.lab.long_connections import Connection
 
 LEARN_SECONDS = 4
 """Of every service here; connections are silent for a second at most."""
@@ -63,7 +64,7 @@ class Service:
         addresses = [str(self.address(host)) for host in hosts]
         self.lab.pydsr("backends", verb, str(self.endpoint), *addresses)
 
-    def change(self, edit: planner.Edit) -> None:
+    def change(self, edit: Edit) -> None:
         """Change the backends from this process, in the balancer's namespace."""
         namespace = self.lab.topology.namespace(Role.BALANCER)
         with network.entered(namespace), Balancer(self.lab.bpffs) as balancer:
@@ -171,22 +172,22 @@ class History:
                         yield "down", host
                         yield "remove", host
 
-    def _edit(self, service: Service, verb: str, host: str) -> planner.Edit:
+    def _edit(self, service: Service, verb: str, host: str) -> Edit:
         address = service.address(host)
         match verb:
             case "add":
-                return planner.add_backends(service.endpoint, [BackendSpec(address, 1)])
+                return edits.add_backends(service.endpoint, [BackendSpec(address, 1)])
             case "reweight":
                 weight = self.random.randint(1, 4)
-                return planner.add_backends(service.endpoint, [BackendSpec(address, weight)])
+                return edits.add_backends(service.endpoint, [BackendSpec(address, weight)])
             case "remove":
-                return planner.remove_backends([address])
+                return edits.remove_backends([address])
         states = {
             "drain": BackendState.DRAIN,
             "down": BackendState.DOWN,
             "undrain": BackendState.UP,
         }
-        return planner.change_state([address], states[verb])
+        return edits.change_state([address], states[verb])
 
     def return_to_the_beginning(self) -> None:
         """Give the services the backends they began with; ends the spare one's connections."""
@@ -266,7 +267,7 @@ def test_a_flood_of_opening_packets_evicts_no_connection(lab: Lab) -> None:
     with Connections(lab, interval=0.5) as connections:
         connections.open(service.endpoint, 200, "old")
         service.change(
-            planner.set_backends(
+            edits.set_backends(
                 service.endpoint,
                 [BackendSpec(service.address(host), 1) for host in ("backend1", SPARE)]
                 + [BackendSpec(service.address(f"backend{n}"), 0) for n in (2, 3, 4, 5)],

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pydsr.lab.lab import Lab
-from pydsr.model import Endpoint
-from tests.e2e.connections import Connections, broken, start_servers
-from tests.e2e.kept import (
+from pydsr.model.service import Endpoint
+from tests.support.lab.connections import Connections, broken, start_servers
+from tests.support.lab.daemon_lab import (
     Kept,
     Servers,
     closed,
@@ -25,7 +25,7 @@ from tests.e2e.kept import (
     unplugged,
     without_vip,
 )
-from tests.e2e.requests import VIP4, VIP6, answers, eventually, running_lab
+from tests.support.lab.requests import VIP4, VIP6, answers, eventually, running_lab
 
 SEED = int(os.environ.get("PYDSR_TEST_SEED", str(time.time_ns())))
 KILLS = 10

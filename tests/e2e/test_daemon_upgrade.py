@@ -13,11 +13,11 @@ import pytest
 
 import pydsr
 from pydsr.lab.lab import Lab
-from pydsr.model import Endpoint
-from pydsr.sources import xdp_directory
-from tests.e2e.connections import Connections, broken, start_servers
-from tests.e2e.kept import INTERVAL, PORT, Kept, Servers, closed, keeping, service_of
-from tests.e2e.requests import VIP4, answers, document, eventually, running, running_lab
+from pydsr.model.service import Endpoint
+from pydsr.model.sources import xdp_directory
+from tests.support.lab.connections import Connections, broken, start_servers
+from tests.support.lab.daemon_lab import INTERVAL, PORT, Kept, Servers, closed, keeping, service_of
+from tests.support.lab.requests import VIP4, answers, document, eventually, running, running_lab
 
 TALKERS = Endpoint(ip_address(VIP4), 7007)
 NEW_VERSION = "9.9.9"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import pydsr
-from tests.clean_root import CleanRoot, made_root
-from tests.e2e.packages import install
-from tests.netns.hosts import made_wire
+from tests.support.clean_root import CleanRoot, made_root
+from tests.support.netns.namespaces import made_wire
+from tests.support.packages import install
 
 SERVICE, BACKENDS = "10.66.0.80:80", ("10.66.0.11", "10.66.0.12")
 PINS = "/sys/fs/bpf/pydsr"

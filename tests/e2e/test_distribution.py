@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.packages import CHECKOUT, built
-from tests.netns.hosts import made_directory, made_wire
+from tests.support.netns.namespaces import made_directory, made_wire
+from tests.support.packages import built
+from tests.support.paths import CHECKOUT
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_the_sdist_is_the_checkout(distribution: Path) -> None:
 def test_the_wheel_has_the_package_and_the_data_plane(distribution: Path) -> None:
     wheel = content(only(distribution, "*.whl"))
     expected = {name.replace("xdp/", "pydsr/xdp/", 1) for name in files_of_checkout("xdp")}
-    expected |= files_of_checkout("pydsr") | {"pydsr/_native.so"}
+    expected |= files_of_checkout("pydsr") | {"pydsr/hashing/_native.so"}
     assert expected == {name for name in wheel if ".dist-info/" not in name}
 
 

@@ -16,11 +16,11 @@ import pytest
 
 from pydsr.lab.lab import Lab
 from pydsr.lab.topology import SERVICES
-from tests.e2e.balancers import Machine, agree, balancing, file_in, program
-from tests.e2e.connections import Connections, broken, start_servers
-from tests.e2e.talkers import Connection
-from tests.netns.checked import needs
-from tests.netns.hosts import Host, eventually
+from tests.support.lab.connections import Connections, broken, start_servers
+from tests.support.lab.long_connections import Connection
+from tests.support.lab.two_balancers import Machine, agree, balancing, file_in, program
+from tests.support.netns.checked_host import needs
+from tests.support.netns.namespaces import Host, eventually
 
 CONNECTIONS = 40
 """How many are opened to each service at a time."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pydsr.lab.lab import Lab
-from tests.e2e.requests import VIP4, VIP6, document, eventually
+from tests.support.lab.requests import VIP4, VIP6, document, eventually
 
 PORT = 5201
 DATAGRAM_BYTES = 8192

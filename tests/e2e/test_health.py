@@ -10,18 +10,18 @@ from itertools import repeat
 
 import pytest
 
-from pydsr.balancer import Balancer
+from pydsr.control.balancer import Balancer
 from pydsr.health.inquiries import Inquiries
-from pydsr.health.outcome import Outcome
 from pydsr.health.passive import Suspicion, suspicions
 from pydsr.health.probing import check_once
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Job, Route, Target
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
-from pydsr.model import Endpoint, Service, Snapshot
-from tests.e2e.requests import VIP4, VIP6, answers, running
-from tests.netns.checked import made_check
+from pydsr.model.check_result import Outcome
+from pydsr.model.service import Endpoint, Service, Snapshot
+from tests.support.lab.requests import VIP4, VIP6, answers, running
+from tests.support.netns.checked_host import made_check
 
 ADDRESSES = {
     VIP4: ("10.77.0.11", "10.77.0.12", "10.77.0.13"),

@@ -13,14 +13,14 @@ import pytest
 
 from pydsr.config.loading import load_file
 from pydsr.daemon import health_keeping
-from pydsr.daemon.events import Event, EventKind
 from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON
-from pydsr.model import Endpoint
-from tests.e2e.connections import Connections, broken, start_servers
-from tests.e2e.kept import (
+from pydsr.model.events import Event, EventKind
+from pydsr.model.service import Endpoint
+from tests.support.lab.connections import Connections, broken, start_servers
+from tests.support.lab.daemon_lab import (
     ADDRESSES,
     CHECK,
     FALL,
@@ -38,7 +38,7 @@ from tests.e2e.kept import (
     unplugged,
     without_vip,
 )
-from tests.e2e.requests import VIP4, VIP6, answers, eventually, running, running_lab
+from tests.support.lab.requests import VIP4, VIP6, answers, eventually, running, running_lab
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydsr.errors import ExitStatus
 from pydsr.lab import network
 from pydsr.lab.demo import Demo
 from pydsr.lab.findings import Finding
 from pydsr.lab.lab import Lab
 from pydsr.lab.removal import remove
 from pydsr.lab.topology import bpffs_of, records_of
+from pydsr.model.errors import ExitStatus
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and XDP take root")
 

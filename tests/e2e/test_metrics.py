@@ -10,12 +10,12 @@ from typing import IO, Any, cast
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from pydsr.http.metrics.catalogue import CERTIFICATE_EXPIRY, METRICS
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
-from pydsr.metrics.catalogue import CERTIFICATE_EXPIRY, METRICS
-from tests.e2e.kept import ADDRESSES, PORT, Kept, Servers, file_of, keeping
-from tests.e2e.requests import VIP4, answers, eventually, running, running_lab
-from tests.scraping import Scrape, promtool
+from tests.support.lab.daemon_lab import ADDRESSES, PORT, Kept, Servers, file_of, keeping
+from tests.support.lab.requests import VIP4, answers, eventually, running, running_lab
+from tests.support.scraping import Scrape, promtool
 
 ADDRESS = "127.0.0.1:9477"
 URL = f"http://{ADDRESS}/metrics"

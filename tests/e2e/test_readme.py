@@ -6,13 +6,13 @@ import os
 import re
 import shlex
 import sys
-from pathlib import Path
 
 import pytest
 
 from pydsr.lab.lab import Lab
+from tests.support.paths import CHECKOUT
 
-README = Path(__file__).parents[2] / "README.md"
+README = CHECKOUT / "README.md"
 
 
 def quickstart() -> list[list[str]]:

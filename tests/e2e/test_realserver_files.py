@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 
 from pydsr.realserver.standalone import archive
-from tests.clean_root import CleanRoot, made_root
-from tests.netns.backends import VIP4, VIPS, Backend, made_backend
-from tests.netns.checked import needs
-from tests.netns.hosts import eventually
+from tests.support.clean_root import CleanRoot, made_root
+from tests.support.netns.checked_host import needs
+from tests.support.netns.namespaces import eventually
+from tests.support.netns.realserver_host import VIP4, VIPS, Backend, made_backend
 
 UNIT = "/etc/systemd/system/pydsr-realserver.service"
 SCRIPT = "/usr/local/sbin/pydsr-realserver"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pydsr.lab.lab import Lab
-from tests.e2e.requests import VIP4, VIP6, answers, eventually
+from tests.support.lab.requests import VIP4, VIP6, answers, eventually
 
 NAMES = {"backend1", "backend2", "backend3"}
 NGINX = """

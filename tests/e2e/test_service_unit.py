@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.clean_root import CleanRoot, made_root
-from tests.e2e.packages import another_version, install
-from tests.netns.hosts import Host, eventually, made_wire
+from tests.support.clean_root import CleanRoot, made_root
+from tests.support.netns.namespaces import Host, eventually, made_wire
+from tests.support.packages import another_version, install
 
 VIP = "10.66.0.80"
 BACKENDS = ("10.66.0.11", "10.66.0.12")

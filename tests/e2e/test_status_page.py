@@ -15,11 +15,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from docs.browser import browsing, is_installed
+from pydsr.http.page.page import MOST_STREAMS
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
-from pydsr.web.page import MOST_STREAMS
-from tests.e2e.kept import CHECK, PORT, Kept, Servers, closed, keeping
-from tests.e2e.requests import VIP4, answers, eventually, running_lab
+from tests.support.lab.daemon_lab import CHECK, PORT, Kept, Servers, closed, keeping
+from tests.support.lab.requests import VIP4, answers, eventually, running_lab
 
 WEB_PORT = 8081
 URL = f"http://127.0.0.1:{WEB_PORT}/"

@@ -10,7 +10,7 @@ import pytest
 
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
-from tests.e2e.requests import document, running, running_lab
+from tests.support.lab.requests import document, running, running_lab
 
 CLIENT_VLAN, BACKEND_VLAN = 100, 200
 VIP, SERVICE = "10.77.0.80", "10.77.0.80:80"
@@ -27,7 +27,9 @@ def ip(lab: Lab, host: str, *arguments: str) -> None:
 @contextmanager
 def in_vlan(lab: Lab, host: str, vlan: int, mac: str, address: str) -> Iterator[None]:
     """Have a host in a VLAN, with an address there, for the length of the block."""
-    with running(lab, host, [*PYTHON, "tests.e2e.vlan_port", "eth0", str(vlan), "vlan"]) as port:
+    with running(
+        lab, host, [*PYTHON, "tests.support.lab.vlan_port", "eth0", str(vlan), "vlan"]
+    ) as port:
         assert port.stdout is not None
         assert port.stdout.readline() == "ready\n"
         ip(lab, host, "link", "set", "vlan", "address", mac, "up")

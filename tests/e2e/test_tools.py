@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from pydsr.lab.lab import Lab
-from tests.e2e.requests import VIP4, VIP6
+from tests.support.lab.requests import VIP4, VIP6
 
 VIPS = pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["IPv4", "IPv6"])
 

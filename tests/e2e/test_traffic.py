@@ -10,7 +10,7 @@ import pytest
 from pydsr.lab import network
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
-from tests.e2e.requests import (
+from tests.support.lab.requests import (
     SERVICES,
     VIP4,
     VIP6,

@@ -1,4 +1,4 @@
-"""Frames by the million through the loaded program and through tests/reference.py.
+"""Frames by the million through the loaded program and through tests/support/packets/reference.py.
 
 ``make fuzz`` runs it; tests/xdp/test_reference.py runs a bounded part with every test run.
 """

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.fuzz.compare import Comparison, Disagreement, shrunk
-from tests.fuzz.frames import Mutator, seeds
-from tests.fuzz.world import build
-from tests.reference import Reference
+from tests.support.packets.fuzz_compare import Comparison, Disagreement, shrunk
+from tests.support.packets.fuzz_frames import Mutator, seeds
+from tests.support.packets.fuzz_services import build
+from tests.support.packets.reference import Reference
 
 _MOST_SHOWN = 5
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.arms import Arms, made_arms
-from tests.netns.checked import Checked
-from tests.netns.command import Pydsr
-from tests.netns.hosts import Host, made_directory, made_wire
+from tests.support.netns.checked_host import Checked
+from tests.support.netns.command import Pydsr
+from tests.support.netns.namespaces import Host, made_directory, made_wire
+from tests.support.netns.two_arms import Arms, made_arms
 
 
 @pytest.fixture

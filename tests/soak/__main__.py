@@ -15,11 +15,11 @@ from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
-from pydsr.model import Endpoint
-from tests.e2e.connections import Connections, broken, start_servers
-from tests.e2e.kept import Kept, Servers, keeping
-from tests.e2e.requests import VIP4, eventually, running_lab
+from pydsr.model.service import Endpoint
 from tests.soak.life import PORTS, Life, Usage, file_of, usage
+from tests.support.lab.connections import Connections, broken, start_servers
+from tests.support.lab.daemon_lab import Kept, Servers, keeping
+from tests.support.lab.requests import VIP4, eventually, running_lab
 
 _SAMPLES = 40
 _GROWTH_KIB = 3072

@@ -11,8 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydsr.lab.lab import Lab
-from tests.e2e.kept import PORT, TCP_CHECK, Kept, Servers, closed, unplugged, without_vip
-from tests.e2e.requests import VIP4, eventually
+from tests.support.lab.daemon_lab import (
+    PORT,
+    TCP_CHECK,
+    Kept,
+    Servers,
+    closed,
+    unplugged,
+    without_vip,
+)
+from tests.support.lab.requests import VIP4, eventually
 
 PORTS = tuple(range(8100, 8120))
 """Of services beside that of the servers; each is checked there, so that a failure is of all."""

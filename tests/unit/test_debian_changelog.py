@@ -5,11 +5,12 @@ from __future__ import annotations
 import runpy
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "packaging" / "debian_changelog.py"
+from tests.support.paths import CHECKOUT
+
+SCRIPT = CHECKOUT / "packaging" / "debian_changelog.py"
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 CHANGELOG = """\
 # Changelog

@@ -11,9 +11,9 @@ import click
 import pytest
 
 from pydsr.cli.main import cli
+from tests.support.paths import CHECKOUT
 
-ROOT = Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(CHECKOUT.glob("*.md")), *sorted((CHECKOUT / "docs").rglob("*.md"))]
 STANDS_FOR = {
     "VIP": "198.51.100.10",
     "IFACE": "eth0",
@@ -62,7 +62,7 @@ def _parse(
         _parse(found, name_found or "", left, context)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_commands_in_documents_can_be_typed(page: Path) -> None:
     for command in commands_in(page.read_text(encoding="utf-8")):
         try:
@@ -77,7 +77,7 @@ def test_commands_in_documents_can_be_typed(page: Path) -> None:
             continue
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_documents_point_to_what_is_there(page: Path) -> None:
     links = _LINK.findall(page.read_text(encoding="utf-8"))
     # Pages of the reference are made with the site, which checks these.

@@ -12,7 +12,7 @@ from docs.manual import STATUSES, context_of, inner, pages, parse_help
 from docs.roff import Page, literal, prose
 from pydsr.cli.main import cli
 from pydsr.config.schema import json_schema
-from pydsr.errors import ExitStatus
+from pydsr.model.errors import ExitStatus
 
 PAGES = pages()
 ROOT = context_of(cli, "pydsr", None)

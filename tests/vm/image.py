@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
+from tests.support.paths import CHECKOUT
+
 CACHE = CHECKOUT / ".cache" / "vm"
 
 _MIRROR = "http://deb.debian.org/debian"

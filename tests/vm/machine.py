@@ -9,7 +9,8 @@ import tempfile
 from io import BytesIO
 from pathlib import Path
 
-from tests.vm.image import CHECKOUT, Image
+from tests.support.paths import CHECKOUT
+from tests.vm.image import Image
 
 NICS = 3
 """How many plain virtio NICs the machine has, all on one hub that leads nowhere else."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydsr.features import Feature
-from tests.xdp import world as worlds
-from tests.xdp.rig import EVERY_FEATURE, Rig
+from pydsr.model.features import Feature
+from tests.support.packets import case_services as worlds
+from tests.support.packets.data_plane import EVERY_FEATURE, Rig
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pydsr.acl import Action, IPNetwork, is_denied
-from pydsr.features import Feature
-from pydsr.model import Affinity, IPAddress, ServiceOptions
-from tests.xdp.featured import sctp
-from tests.xdp.rig import Rig
-from tests.xdp.world import CLIENT4, CLIENT6, VIP4, VIP6, ip4, ip6, tcp
+from pydsr.model.features import Feature
+from pydsr.model.service import Affinity, IPAddress, ServiceOptions
+from pydsr.model.source_rules import Action, IPNetwork, is_denied
+from tests.support.packets.case_services import CLIENT4, CLIENT6, VIP4, VIP6, ip4, ip6, tcp
+from tests.support.packets.data_plane import Rig
+from tests.support.packets.feature_cases import sctp
 
 ALLOW, DENY = Action.ALLOW, Action.DENY
 

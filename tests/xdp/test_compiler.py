@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pydsr.errors import InternalError
-from pydsr.kernel import program
+from pydsr.kernel.bpf import program
+from pydsr.model.errors import InternalError
 
 
 @pytest.fixture

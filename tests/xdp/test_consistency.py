@@ -10,15 +10,24 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from pydsr.balancer import Balancer
-from pydsr.frames import question
-from pydsr.kernel import layout
-from pydsr.kernel.layout import StateNumber
-from pydsr.model import Affinity, BackendState, Endpoint, Service, ServiceOptions
-from pydsr.planner import Edit, as_desired
-from pydsr.table import Table
-from tests.consistency import BACKENDS, FLOWS, Model, Packet, Step, Witness, run, steps
-from tests.xdp.rig import Rig, mac_of
+from pydsr.control.balancer import Balancer
+from pydsr.control.trace_frames import question
+from pydsr.hashing.table import Table
+from pydsr.kernel.bpf import layout
+from pydsr.kernel.bpf.layout import StateNumber
+from pydsr.model.desired import Edit, as_desired
+from pydsr.model.service import Affinity, BackendState, Endpoint, Service, ServiceOptions
+from tests.support.consistency_model import (
+    BACKENDS,
+    FLOWS,
+    Model,
+    Packet,
+    Step,
+    Witness,
+    run,
+    steps,
+)
+from tests.support.packets.data_plane import Rig, mac_of
 
 ENDPOINTS = {
     True: Endpoint.parse("198.51.100.10:80"),

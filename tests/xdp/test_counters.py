@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 from scapy.layers.l2 import Ether
 
-from pydsr.kernel.percpu import PerCpuArray
-from pydsr.model import Counters
-from tests.xdp.cases import CHANGING, DROPPED, ERRORS, FORWARDED, PASSED
-from tests.xdp.rig import Rig
-from tests.xdp.world import (
+from pydsr.kernel.bpf.percpu import PerCpuArray
+from pydsr.model.service import Counters
+from tests.support.packets.case_services import (
     AWAY,
     DISTANT,
     DNS4,
@@ -25,6 +23,8 @@ from tests.xdp.world import (
     tcp4,
     udp,
 )
+from tests.support.packets.cases import CHANGING, DROPPED, ERRORS, FORWARDED, PASSED
+from tests.support.packets.data_plane import Rig
 
 COUNTED: tuple[tuple[str, Packet, int, Counters], ...] = (
     ("TCP", tcp4() / b"12345", WEB4, Counters(1, 14 + 45, 0)),

@@ -8,14 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydsr.frames import FRAME_BYTES_MIN, question
-from pydsr.kernel import layout, libbpf
-from pydsr.model import Endpoint, IPAddress, MacAddress
-from pydsr.reasons import all_reasons
-from tests.fuzz.frames import Mutator, seeds
-from tests.fuzz.world import build
-from tests.xdp.rig import BALANCER_MAC, ELSEWHERE, INGRESS, Rig, mac_of
-from tests.xdp.world import (
+from pydsr.control.trace_frames import FRAME_BYTES_MIN, question
+from pydsr.kernel.bpf import layout, libbpf
+from pydsr.model.reasons import all_reasons
+from pydsr.model.service import Endpoint, IPAddress, MacAddress
+from tests.support.packets.case_services import (
     AWAY,
     DNS,
     EMPTY,
@@ -31,6 +28,9 @@ from tests.xdp.world import (
     VIP4,
     VIP6,
 )
+from tests.support.packets.data_plane import BALANCER_MAC, ELSEWHERE, INGRESS, Rig, mac_of
+from tests.support.packets.fuzz_frames import Mutator, seeds
+from tests.support.packets.fuzz_services import build
 
 ENDPOINTS = [
     Endpoint.parse(text)

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from pydsr.kernel.layout import StateNumber
-from pydsr.slots import LOOK_UP_ONLY
-from tests.xdp.rig import Rig
-from tests.xdp.stories import CURRENT, PREVIOUS, RECORDED, STORIES, Story
-from tests.xdp.world import HOUR, VIP4, forwarded, tcp4
+from pydsr.hashing.slots import LOOK_UP_ONLY
+from pydsr.kernel.bpf.layout import StateNumber
+from tests.support.packets.case_services import HOUR, VIP4, forwarded, tcp4
+from tests.support.packets.data_plane import Rig
+from tests.support.packets.flow_cases import CURRENT, PREVIOUS, RECORDED, STORIES, Story
 
 OLD, NEW, OTHER = 30, 31, 32
 PORT = 8080

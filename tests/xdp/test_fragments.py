@@ -10,13 +10,13 @@ from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, fragment6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from pydsr.acl import Action
-from pydsr.kernel import layout
-from pydsr.kernel.layout import StateNumber
-from pydsr.kernel.maps import HashMap
-from tests.xdp.rig import ELSEWHERE, Rig, mac_of
-from tests.xdp.tagged import delivered, tag
-from tests.xdp.world import CLIENT4, VIP4, VIP6, Packet, ip4, ip6
+from pydsr.kernel.bpf import layout
+from pydsr.kernel.bpf.layout import StateNumber
+from pydsr.kernel.bpf.maps import HashMap
+from pydsr.model.source_rules import Action
+from tests.support.packets.case_services import CLIENT4, VIP4, VIP6, Packet, ip4, ip6
+from tests.support.packets.data_plane import ELSEWHERE, Rig, mac_of
+from tests.support.packets.vlan_cases import delivered, tag
 
 _DATA = Raw(bytes(range(256)) * 16)
 _PORT = 5001

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from tests.xdp.rig import NOWHERE, Rig
-from tests.xdp.world import forwarded, tcp4
+from tests.support.packets.case_services import forwarded, tcp4
+from tests.support.packets.data_plane import NOWHERE, Rig
 
 BACKEND = 70
 ENDPOINT = "198.51.100.10:80"
@@ -50,7 +50,7 @@ def test_a_backend_that_moves_to_another_interface_gets_nothing_by_this_one(rig:
 
 
 def test_a_balancer_without_interfaces_answers_nobody(rig: Rig) -> None:
-    from tests.xdp.cases import arp, solicitation
+    from tests.support.packets.cases import arp, solicitation
 
     rig.serve(ENDPOINT, [BACKEND])
     rig.serve("[2001:db8::10]:80", [BACKEND + 1])

@@ -12,9 +12,10 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
-from pydsr.reasons import all_reasons
-from tests.xdp import featured, tagged
-from tests.xdp.cases import (
+from pydsr.model.reasons import all_reasons
+from tests.support.packets import feature_cases, vlan_cases
+from tests.support.packets.case_services import VIP6, WEB4, Packet, forwarded, tcp4
+from tests.support.packets.cases import (
     CHANGING,
     FORWARDED,
     LEAN,
@@ -27,15 +28,14 @@ from tests.xdp.cases import (
     pong6,
     solicitation,
 )
-from tests.xdp.rig import Rig
-from tests.xdp.stories import STORIES
-from tests.xdp.world import VIP6, WEB4, Packet, forwarded, tcp4
+from tests.support.packets.data_plane import Rig
+from tests.support.packets.flow_cases import STORIES
 
 FEATURED: dict[str, tuple[Case, ...]] = {
-    **featured.TABLES,
-    "tagged": tagged.BALANCED,
-    "tagged questions": tagged.ANSWERED,
-    "tagged, not balanced": tagged.NOT_BALANCED,
+    **feature_cases.TABLES,
+    "tagged": vlan_cases.BALANCED,
+    "tagged questions": vlan_cases.ANSWERED,
+    "tagged, not balanced": vlan_cases.NOT_BALANCED,
 }
 _VERDICTS = {reason.name: reason.verdict for reason in all_reasons()}
 _BALANCED = [case for table in (FORWARDED, CHANGING) for case in table]

@@ -1,4 +1,4 @@
-"""The program and tests/reference.py see frames alike; ``make fuzz`` asks for millions more."""
+"""The program and the reference treat frames alike; ``make fuzz`` compares millions more."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.compare import Comparison
-from tests.fuzz.frames import Mutator, datagrams, seeds
-from tests.fuzz.world import build
-from tests.reference import Reference
+from tests.support.packets.fuzz_compare import Comparison
+from tests.support.packets.fuzz_frames import Mutator, datagrams, seeds
+from tests.support.packets.fuzz_services import build
+from tests.support.packets.reference import Reference
 
 _SEEDS = seeds()
 _FRAMES = 12_000

@@ -9,9 +9,9 @@ from math import sqrt
 
 import pytest
 
-from pydsr.frames import question
-from pydsr.model import Affinity, Endpoint, IPAddress, ServiceOptions
-from tests.xdp.rig import TABLE_SIZE, Rig, mac_of
+from pydsr.control.trace_frames import question
+from pydsr.model.service import Affinity, Endpoint, IPAddress, ServiceOptions
+from tests.support.packets.data_plane import TABLE_SIZE, Rig, mac_of
 
 VIP = Endpoint.parse("198.51.100.10:80")
 VIP_UDP = Endpoint.parse("198.51.100.10:53/udp")

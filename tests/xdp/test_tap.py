@@ -8,16 +8,16 @@ from contextlib import contextmanager
 import pytest
 from scapy.packet import Raw
 
-from pydsr.features import Feature
-from pydsr.kernel import libbpf
-from pydsr.kernel.layout import TapEvent
-from pydsr.kernel.tapping import Sampling, Tapping, forget_killed
-from pydsr.reasons import all_reasons
-from tests.xdp import world as worlds
-from tests.xdp.cases import TABLES, Case
-from tests.xdp.rig import EVERY_FEATURE, Rig
+from pydsr.kernel.bpf import libbpf
+from pydsr.kernel.bpf.layout import TapEvent
+from pydsr.kernel.bpf.tap import Sampling, Tapping, forget_killed
+from pydsr.model.features import Feature
+from pydsr.model.reasons import all_reasons
+from tests.support.packets import case_services as worlds
+from tests.support.packets.case_services import ip4, tcp4, udp
+from tests.support.packets.cases import TABLES, Case
+from tests.support.packets.data_plane import EVERY_FEATURE, Rig
 from tests.xdp.test_packets import FEATURED, check
-from tests.xdp.world import ip4, tcp4, udp
 
 REASONS = tuple(reason.name for reason in all_reasons())
 ALL = frozenset(range(len(REASONS)))

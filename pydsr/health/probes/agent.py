@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pydsr.errors import InputError
-from pydsr.health.agent import parse_agent
 from pydsr.health.attempt import Attempt
-from pydsr.health.models import AgentCheck
-from pydsr.health.outcome import Outcome, Result
 from pydsr.health.streams import PlainStream
+from pydsr.model.agent_report import parse_agent
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import AgentCheck
+from pydsr.model.errors import InputError
 
 _MAX_LINE = 4096
 

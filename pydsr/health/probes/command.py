@@ -9,8 +9,8 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from contextlib import suppress
 
 from pydsr.health.attempt import Attempt
-from pydsr.health.models import CommandCheck
-from pydsr.health.outcome import Outcome, Result
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import CommandCheck
 
 _SHOWN = 200
 

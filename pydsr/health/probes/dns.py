@@ -13,9 +13,9 @@ import dns.rcode
 import dns.rdatatype
 
 from pydsr.health.attempt import Attempt
-from pydsr.health.models import DnsCheck
-from pydsr.health.outcome import Outcome, Result
 from pydsr.health.streams import PlainStream
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import DnsCheck
 
 _LENGTH = struct.Struct("!H")
 """What comes before a message over TCP (RFC 1035, section 4.2.2), and as long as its number."""

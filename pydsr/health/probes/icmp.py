@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydsr.health.attempt import Attempt
 from pydsr.health.echo import echo_socket, ping
-from pydsr.health.models import IcmpCheck, VipPingCheck
-from pydsr.health.outcome import Result
+from pydsr.model.check_result import Result
+from pydsr.model.checks import IcmpCheck, VipPingCheck
 
 
 async def probe(_: IcmpCheck, attempt: Attempt) -> Result:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pydsr.health.attempt import Attempt
-from pydsr.health.models import TcpCheck
-from pydsr.health.outcome import Result
+from pydsr.model.check_result import Result
+from pydsr.model.checks import TcpCheck
 
 
 async def probe(_: TcpCheck, attempt: Attempt) -> Result:

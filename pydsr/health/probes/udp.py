@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from pydsr.health.attempt import Attempt
-from pydsr.health.models import UdpCheck
-from pydsr.health.outcome import Outcome, Result
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import UdpCheck
 
 _SHOWN = 40
 

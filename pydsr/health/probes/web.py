@@ -10,11 +10,11 @@ from typing import Any
 
 from pydsr.health.attempt import Attempt
 from pydsr.health.http import Answer, NoHttpError, request
-from pydsr.health.models import HttpCheck, HttpsCheck, WebCheck
-from pydsr.health.outcome import Outcome, Result
 from pydsr.health.streams import PlainStream, Stream, TlsStream, ended
 from pydsr.health.tls import Session, tls_client
-from pydsr.health.validation import host_name
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_values import host_name
+from pydsr.model.checks import HttpCheck, HttpsCheck, WebCheck
 
 _DAY = 24 * 3600
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.hosts import made_directory
+from tests.support.netns.namespaces import made_directory
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from tests.netns.hosts import Host, connect, made_host
+from tests.support.netns.namespaces import Host, connect, made_host
 
 LB, CLIENT, BACKEND, VIP, GATEWAY = 1, 2, 11, 80, 254
 TAGS_IN_THE_FRAME = (

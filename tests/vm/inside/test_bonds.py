@@ -8,11 +8,11 @@ import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 from scapy.layers.l2 import Ether
 
-from pydsr.errors import ExitStatus
-from tests.netns.arms import BACKENDS, SERVICE, VIP, Arms, made_arms
-from tests.netns.command import Pydsr
-from tests.netns.examined import examine
-from tests.netns.hosts import made_directory
+from pydsr.model.errors import ExitStatus
+from tests.support.netns.command import Pydsr
+from tests.support.netns.doctor_report import examine
+from tests.support.netns.namespaces import made_directory
+from tests.support.netns.two_arms import BACKENDS, SERVICE, VIP, Arms, made_arms
 
 MAC = "02:00:00:00:00:aa"
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from pydsr.errors import ExitStatus
-from tests.netns.command import Pydsr
-from tests.netns.examined import command_in, examine
-from tests.netns.hosts import Host, eventually, made_directory, made_host
+from pydsr.model.errors import ExitStatus
+from tests.support.netns.command import Pydsr
+from tests.support.netns.doctor_report import command_in, examine
+from tests.support.netns.namespaces import Host, eventually, made_directory, made_host
 from tests.vm.machine import JOINING, MANY_QUEUES, QUEUES, VMXNET3
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.backends import VIPS, Backend, made_backend
+from tests.support.netns.realserver_host import VIPS, Backend, made_backend
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.command import Pydsr
-from tests.netns.hosts import made_directory
+from tests.support.netns.command import Pydsr
+from tests.support.netns.namespaces import made_directory
 from tests.vm.inside.switched import (
     BACKEND,
     BLUE,

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import pytest
 from scapy.layers.l2 import ARP, Ether
 
-from pydsr.errors import ExitStatus
-from tests.netns.arms import SERVICE, VIP, have_vip
-from tests.netns.command import Pydsr
-from tests.netns.hosts import Host, connect, made_directory, made_host
+from pydsr.model.errors import ExitStatus
+from tests.support.netns.command import Pydsr
+from tests.support.netns.namespaces import Host, connect, made_directory, made_host
+from tests.support.netns.two_arms import SERVICE, VIP, have_vip
 
 BACKEND = "10.67.0.11"
 

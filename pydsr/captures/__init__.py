@@ -1,0 +1,1 @@
+"""Frames from pcap and pcapng files and from hex text."""

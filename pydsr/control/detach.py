@@ -1,0 +1,88 @@
+"""Take the data plane off interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydsr.control.attached_interfaces import Attached, attached, link_path, write_egress
+from pydsr.control.resolve import Network
+from pydsr.kernel.bpf import bpffs
+from pydsr.kernel.bpf.lock import locked
+from pydsr.kernel.bpf.store import State
+from pydsr.kernel.net import links, monitor
+from pydsr.kernel.net.announce import stop_receiving
+from pydsr.model.change import Change, Impact
+from pydsr.model.errors import EnvironmentCannotError, InputError, NotAttachedError
+from pydsr.model.interfaces import find_own_macs
+
+
+def plan_detach(directory: Path, names: Sequence[str], purge: bool = False) -> Impact:
+    """Return what detach would do.
+
+    Raises:
+        InputError: an interface is not attached.
+        NotAttachedError: there is no state at all.
+    """
+    leaving = _leaving(directory, names)
+    changes = [Change("detach", one.name, f"{one.mode} mode") for one in leaving]
+    if purge:
+        changes.append(Change("purge", str(directory), "all services and counters"))
+    return Impact(tuple(changes))
+
+
+def _leaving(directory: Path, names: Sequence[str]) -> list[Attached]:
+    by_name = {one.name: one for one in attached(directory)}
+    for name in names:
+        if name not in by_name:
+            raise InputError(
+                f"pydsr is not attached to {name}",
+                "attached: " + (", ".join(by_name) or "none"),
+            )
+    return [by_name[name] for name in names] if names else list(by_name.values())
+
+
+def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[str]:
+    """Take the data plane off interfaces; with no names, off all of them.
+
+    Args:
+        directory: where the pins are.
+        names: the interfaces; empty for all, including those that vanished.
+        purge: remove the maps with all services as well; for all interfaces only.
+
+    Returns:
+        The names that were detached.
+
+    Raises:
+        InputError: an interface is not attached.
+        NotAttachedError: there is no state at all.
+    """
+    with locked(directory):
+        leaving = _leaving(directory, names)
+        _withdraw(directory, leaving)
+        if not names:
+            for path in (directory / "links").iterdir():
+                path.unlink()
+        if purge:
+            bpffs.remove_directory(directory)
+    return [one.name for one in leaving]
+
+
+def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
+    """Unpin links, which detaches them, and what goes with an attached interface."""
+    kept = monitor.find_neighbours(Network(leaving).devices) if leaving else []
+    monitor.let_go((one.address, one.device) for one in kept if one.is_ours)
+    try:
+        state = State(directory)
+    except (NotAttachedError, EnvironmentCannotError):
+        # Of another version, or damaged: detaching must still work.
+        state = None
+    vips = [s.endpoint.address for s in state.services()] if state else []
+    for one in leaving:
+        link_path(directory, one.ifindex).unlink(missing_ok=True)
+        stop_receiving(links.find_interface(one.name), vips)
+    if state is not None:
+        for ifindex in find_own_macs(links.all_interfaces(), {one.ifindex for one in leaving}):
+            state.delete_interface(ifindex)
+        write_egress(state, attached(directory))
+        state.close()

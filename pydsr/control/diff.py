@@ -1,0 +1,127 @@
+"""The state of a balancer beside a configuration: which services differ, and as one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from pydsr.control.attached_interfaces import attached
+from pydsr.control.resolve import Network, newer_place
+from pydsr.kernel.bpf import layout
+from pydsr.kernel.bpf.backends import BackendEntry
+from pydsr.kernel.bpf.codec import STATE_NUMBERS, pack_tags, unpack_tags
+from pydsr.kernel.bpf.store import ServiceHead, State
+from pydsr.model.desired import DesiredBackend, as_desired
+from pydsr.model.desired_state import Configuration, ConfiguredInterface, ConfiguredService
+from pydsr.model.service import Endpoint, IPAddress, MacAddress, Place, Unserved
+from pydsr.model.source_rules import Rules
+
+
+def differing(
+    state: State,
+    present: Mapping[Endpoint, ServiceHead],
+    wanted: Sequence[ConfiguredService],
+    network: Network,
+) -> list[tuple[ConfiguredService, ServiceHead | None]]:
+    """Return the services that are not as wanted, without making values of all that are."""
+    looked_up = {
+        item.address: None
+        for service in wanted
+        if service.endpoint in present
+        for item in service.backends
+        if item.mac is None
+    }
+    seen = network.seen([*looked_up])
+    return [
+        (service, head)
+        for service in wanted
+        for head in [present.get(service.endpoint)]
+        if head is None or not _is_as_wanted(state, head, service, seen)
+    ]
+
+
+def _is_as_wanted(
+    state: State,
+    head: ServiceHead,
+    wanted: ConfiguredService,
+    seen: Mapping[IPAddress, Sequence[Place]],
+) -> bool:
+    if head.service.options != wanted.options:
+        return False
+    found = {}
+    for weight, _, backend_id, number in head.table.rows():
+        entry = state.read_backend(backend_id)
+        found[entry.address] = weight, number, entry
+    if len(found) != len(wanted.backends):
+        return False
+    for item in wanted.backends:
+        row = found.get(layout.pack_address(item.address))
+        if row is None or row[:2] != (item.weight, STATE_NUMBERS[item.state]):
+            return False
+        if not _is_in_place(row[2], item, seen):
+            return False
+    return True
+
+
+def _is_in_place(
+    entry: BackendEntry, item: DesiredBackend, seen: Mapping[IPAddress, Sequence[Place]]
+) -> bool:
+    if item.mac is not None:
+        tags = bytes(pack_tags(item.tags)) if item.tags else entry.tags
+        return bool(entry.mac_by_hand) and (entry.mac, entry.tags) == (item.mac.octets, tags)
+    if entry.mac_by_hand or not any(entry.mac):
+        return False
+    places = seen.get(item.address)
+    if not places:
+        return True
+    kept = Place(MacAddress(entry.mac), entry.ifindex, unpack_tags(entry.tags))
+    return newer_place(kept, places) is None
+
+
+def present_rules(state: State, heads: Sequence[ServiceHead]) -> dict[Endpoint | None, Rules]:
+    """Return the source rules of each scope that has any; None is that of all services."""
+    scopes: dict[int | None, Endpoint | None] = {None: None}
+    scopes |= {head.service.id: head.service.endpoint for head in heads}
+    return {scopes[scope]: rules for scope, rules in state.rules().items() if scope in scopes}
+
+
+def policies_to_set(
+    present: Mapping[IPAddress, Unserved], wanted: Mapping[IPAddress, Unserved]
+) -> dict[IPAddress, Unserved]:
+    """Return the policies that are to be written, those back to the default included."""
+    return {
+        vip: wanted.get(vip, Unserved.COUNT)
+        for vip in {*present, *wanted}
+        if present.get(vip, Unserved.COUNT) is not wanted.get(vip, Unserved.COUNT)
+    }
+
+
+def read_configuration(directory: Path) -> Configuration:
+    """Return the whole state of a balancer, as a file would have it.
+
+    Raises:
+        NotAttachedError: there is none.
+    """
+    with closing(State(directory)) as state:
+        heads = state.heads()
+        rules = present_rules(state, heads)
+        services = [state.whole(head) for head in heads]
+        return Configuration(
+            interfaces=tuple(
+                ConfiguredInterface(one.name, one.mode) for one in attached(directory)
+            ),
+            table_size=state.table_size,
+            seed=state.settings.seed,
+            policies=state.policies(),
+            services=tuple(
+                ConfiguredService(
+                    service.endpoint,
+                    service.options,
+                    tuple(map(as_desired, service.backends)),
+                    rules.get(service.endpoint, {}),
+                )
+                for service in services
+            ),
+            rules=rules.get(None, {}),
+        )

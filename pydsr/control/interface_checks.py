@@ -1,0 +1,85 @@
+"""Whether the balancer can be put on an interface, and what to do where it cannot. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydsr.model.errors import EnvironmentCannotError, InputError
+from pydsr.model.interfaces import Interface, lowest_parent, parts_of
+
+_AGGREGATES = ("bond", "team")
+_BY_ADDRESS = ("ipvlan", "ipvtap")
+
+
+def check_kind(interface: Interface, interfaces: Iterable[Interface], mode: str) -> None:
+    """Refuse devices that the balancer has no place on, naming the one it has.
+
+    Args:
+        interface: which the balancer is not on yet.
+        interfaces: all of this network namespace.
+        mode: auto, native or generic.
+
+    Raises:
+        EnvironmentCannotError: part of a bond, an ipvlan; but for generic mode also a VLAN device
+            and a bridge.
+    """
+    by_index = {one.index: one for one in interfaces}
+    name = interface.name
+    master = by_index.get(interface.master)
+    if master is not None and master.kind in _AGGREGATES:
+        raise EnvironmentCannotError(
+            f"{name} is part of the {master.kind} {master.name}",
+            f"attach that: pydsr attach {master.name}",
+        )
+    if interface.kind in _BY_ADDRESS:
+        raise EnvironmentCannotError(
+            f"{name} is an {interface.kind}, which gets packets by their IP address: none for a "
+            "VIP would ever come",
+            f"attach {_name_below(interface, by_index)}",
+        )
+    if mode != "generic" and interface.kind == "vlan":
+        raise EnvironmentCannotError(
+            f"{name} is a VLAN device, and those have no native XDP",
+            f"pydsr attach {lowest_parent(interface, by_index).name}, which balances the packets "
+            "of all VLANs on it; or --mode generic, slowly",
+        )
+    if mode != "generic" and interface.kind == "bridge":
+        ports = ", ".join(parts_of(interface, by_index)) or "it has none yet"
+        raise EnvironmentCannotError(
+            f"{name} is a bridge, and those have no native XDP",
+            f"attach the ports that clients and backends are behind ({ports}); or --mode "
+            "generic, slowly",
+        )
+
+
+def _name_below(interface: Interface, by_index: Mapping[int, Interface]) -> str:
+    below = by_index.get(interface.parent)
+    return below.name if below else "the device below it, in that one's network namespace"
+
+
+def check_mode(interface: Interface, is_ours: bool, mode: str) -> None:
+    """Refuse another mode for an interface that is upgraded in place.
+
+    Raises:
+        InputError: it is attached in that other mode.
+    """
+    if is_ours and mode not in ("auto", interface.xdp_mode):
+        raise InputError(
+            f"{interface.name} is attached in {interface.xdp_mode} mode, which an upgrade in "
+            "place cannot change",
+            f"pydsr detach {interface.name}, then attach it with --mode {mode}",
+        )
+
+
+def check_highest_index(interface: Interface, end: int) -> None:
+    """Refuse an interface whose index is beyond what the map of interfaces holds.
+
+    Raises:
+        EnvironmentCannotError: it is `end` or more.
+    """
+    if interface.index >= end:
+        raise EnvironmentCannotError(
+            f"{interface.name} has the index {interface.index}, and those of pydsr end at "
+            f"{end - 1}",
+            "make the interface anew with a lower one: ip link add … index N",
+        )

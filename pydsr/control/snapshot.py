@@ -1,0 +1,115 @@
+"""What can be seen of a balancer: counters, remaining flows, where packets would go."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydsr.control.attached_interfaces import Attached
+from pydsr.kernel.bpf import program_stats
+from pydsr.kernel.bpf.store import State, monotonic_nanoseconds
+from pydsr.model.flow_records import HANDSHAKE_SECONDS, count_on
+from pydsr.model.reasons import all_reasons
+from pydsr.model.service import BackendState, ProgramRun, Service, Snapshot
+
+_NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class RemainingFlows:
+    """What is left on drained backends.
+
+    Attributes:
+        recorded: flows that have been seen since the drain and have not ended.
+        learning_seconds: for how long flows from before the drain that were silent since may
+            still show up; 0 when that is over.
+    """
+
+    recorded: int
+    learning_seconds: float
+
+    @property
+    def is_none(self) -> bool:
+        """Whether removing the backends would break nothing."""
+        return not self.recorded and not self.learning_seconds
+
+
+def take_snapshot(state: State, interfaces: Sequence[Attached]) -> Snapshot:
+    """Return all counters of this moment; interfaces are those the balancer is on."""
+    services, counters = state.counted_services()
+    reasons = all_reasons()
+    counts = state.verdict_counts(len(reasons))
+    return Snapshot(
+        time=time.monotonic(),
+        services=services,
+        counters=counters,
+        verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
+        interfaces=tuple((one.name, one.mode) for one in interfaces),
+        records=_count_by_service(state.records_by_service, services),
+        pending=_count_by_service(state.pending_by_service, services),
+        programs=_program_runs(interfaces),
+        programs_timed=program_stats.is_on(),
+    )
+
+
+def _program_runs(interfaces: Sequence[Attached]) -> tuple[ProgramRun, ...]:
+    names: defaultdict[int, list[str]] = defaultdict(list)
+    for one in interfaces:
+        names[one.program_id].append(one.name)
+    found = ((number, program_stats.program_cost(number)) for number in sorted(names))
+    return tuple(
+        ProgramRun(number, tuple(names[number]), cost.nanoseconds / _NANOSECONDS, cost.runs)
+        for number, cost in found
+        if cost is not None
+    )
+
+
+def _count_by_service(
+    count: Callable[[], Mapping[int, int]], services: Sequence[Service]
+) -> dict[int, int]:
+    if not any(service.slots_changing for service in services):
+        return {service.id: 0 for service in services}
+    counts = count()
+    return {service.id: counts.get(service.id, 0) for service in services}
+
+
+def count_recorded(state: State, service: Service, backends: Collection[int]) -> int:
+    """Return how many recorded flows of a service are on some of its backends, given by id."""
+    now, idle = monotonic_nanoseconds(), service.learn_seconds
+    # Ids are of one service each, so the records of other services name none of these.
+    return count_on((flow for flow in state.flow_records() if flow.is_live(now, idle)), backends)
+
+
+def count_remaining(state: State, service: Service, backends: Collection[int]) -> RemainingFlows:
+    """Return what is left on drained backends of a service, given by id."""
+    now = monotonic_nanoseconds()
+    table = state.read_table(service.id)
+    learning = 0.0
+    if table is not None and any(table.previous.count(number) for number in backends):
+        learning = max(0, table.learn_until - now) / _NANOSECONDS
+    handshake = min(service.learn_seconds, HANDSHAKE_SECONDS)
+    pending = (flow for flow in state.pending_flows() if flow.is_live(now, handshake))
+    recorded = count_recorded(state, service, backends) + count_on(pending, backends)
+    return RemainingFlows(recorded, learning)
+
+
+def find_problems(interfaces: Sequence[Attached], services: Sequence[Service]) -> list[str]:
+    """Say what keeps a balancer from its work; nothing where it does it."""
+    problems = [] if interfaces else ["no interface is attached"]
+    problems += [
+        f"{one.name} is attached in {one.mode} mode, at a fraction of the native speed"
+        for one in interfaces
+        if one.mode != "native"
+    ]
+    for service in services:
+        taking = [b for b in service.backends if b.state is BackendState.UP]
+        if not taking:
+            problems.append(f"{service.endpoint} has no backend that takes new flows")
+        problems += [
+            f"backend {backend.address} of {service.endpoint} has no MAC address"
+            for backend in taking
+            if backend.mac is None
+        ]
+    return problems

@@ -1,0 +1,154 @@
+"""A service's table, and the rules by which one table follows another. Pure.
+
+A slot names its current backend and, while flows from before a change may still be about,
+the previous one. What the program makes of both is in ``xdp/consistency.h``; why, in
+``docs/decisions/0002-no-table-at-rest.md``.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from pydsr.hashing import maglev, slots
+from pydsr.hashing.maglev import NO_BACKEND
+from pydsr.model.errors import InputError
+from pydsr.model.service import BackendState
+
+MIN_TABLE_SIZE = 251
+
+
+@dataclass(frozen=True)
+class TableMember:
+    """A backend as its service's table has it; ``key`` is its packed address."""
+
+    id: int
+    key: bytes
+    weight: int
+    state: BackendState
+
+    @property
+    def keeps_flows(self) -> bool:
+        """Whether flows it already has may stay: a backend that is down keeps none."""
+        return self.state is not BackendState.DOWN
+
+
+@dataclass(frozen=True)
+class Table:
+    """The slots of a service and the members they were built from.
+
+    Attributes:
+        members: the backends, drained and down ones included.
+        current: slot to the backend of new flows.
+        previous: slot to the backend of flows older than the last change; LOOK_UP_ONLY where
+            there are none, and NO_BACKEND at rest.
+        learn_until: nanoseconds of CLOCK_MONOTONIC.
+        owned: how many slots each member owns, by id, where that is known without counting.
+    """
+
+    members: tuple[TableMember, ...]
+    current: array[int]
+    previous: array[int]
+    learn_until: int = 0
+    owned: Mapping[int, int] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Return the number of slots."""
+        return len(self.current)
+
+    @property
+    def tracked_slots(self) -> int:
+        """Return how many slots are not at rest."""
+        if self.is_at_rest:
+            return 0
+        return self.size - slots.count(self.previous, NO_BACKEND)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether every slot is."""
+        return self.previous.tobytes() == bytes(2 * self.size)
+
+    def slots_by_backend(self) -> dict[int, int]:
+        """Return how many slots each member owns."""
+        counts = Counter(self.current) if self.owned is None else self.owned
+        return {member.id: counts.get(member.id, 0) for member in self.members}
+
+
+def check_table_size(size: int) -> None:
+    """Refuse a number of slots that no table can have.
+
+    Raises:
+        InputError: it is no prime, or too small or large; the hint names the nearest.
+    """
+    if not MIN_TABLE_SIZE <= size <= maglev.MAX_TABLE_SIZE or not maglev.is_prime(size):
+        nearest = maglev.next_prime(min(max(size, MIN_TABLE_SIZE), maglev.MAX_TABLE_SIZE))
+        raise InputError(
+            f"table size {size} is not a prime from {MIN_TABLE_SIZE} to {maglev.MAX_TABLE_SIZE}",
+            f"try {nearest}; a hundred slots or more for each backend balance well",
+        )
+
+
+def empty_table(size: int) -> Table:
+    """Return the table of a service without backends."""
+    return Table((), slots.at_rest(size), slots.at_rest(size))
+
+
+def following_table(
+    table: Table,
+    members: Collection[TableMember],
+    now: int,
+    learn_nanoseconds: int,
+    keeps_connections: bool = True,
+) -> Table:
+    """Return the table after a change of members.
+
+    Args:
+        table: the table before, with slots that came to rest already put to rest.
+        members: the members after.
+        now: nanoseconds of CLOCK_MONOTONIC.
+        learn_nanoseconds: how long flows older than the change may show up.
+        keeps_connections: False for a service whose packets are flows of their own: every
+            slot goes to rest on its new backend at once.
+    """
+    takes_flows = [
+        maglev.Member(key=m.key, weight=m.weight, id=m.id)
+        for m in members
+        if m.state is BackendState.UP
+    ]
+    current = maglev.build_table(takes_flows, table.size)
+    owned = maglev.shares_of(takes_flows, table.size)
+    previous = slots.at_rest(table.size)
+    if not keeps_connections:
+        return Table(tuple(members), current, previous, owned=owned)
+    if not table.members and table.is_at_rest:
+        # There were no flows.
+        return Table(tuple(members), current, previous, table.learn_until, owned)
+
+    keeping = {member.id for member in members if member.keeps_flows}
+    learning = now < table.learn_until
+    previous, learns_anew = slots.follow(current, table.current, table.previous, keeping, learning)
+    # Never earlier than before: slots that still learn from an earlier change go on.
+    learn_until = max(now + learn_nanoseconds if learns_anew else 0, table.learn_until)
+    return Table(tuple(members), current, previous, learn_until, owned)
+
+
+def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int) -> Table:
+    """Return the table with every slot at rest that has no reason left to be tracked.
+
+    Args:
+        table: the table.
+        recorded: slot to the backends that live flow records of it name.
+        now: nanoseconds of CLOCK_MONOTONIC.
+
+    Returns:
+        The same object where nothing changes.
+    """
+    keeping = {member.id for member in table.members if member.keeps_flows}
+    learning = now < table.learn_until
+    previous, rested = slots.rest(table.current, table.previous, recorded, keeping, learning)
+    if not rested:
+        return table
+    return Table(table.members, table.current, previous, table.learn_until, table.owned)

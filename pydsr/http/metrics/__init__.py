@@ -1,0 +1,1 @@
+"""Metrics for Prometheus, the Grafana dashboard and the alert rules."""

@@ -1,0 +1,100 @@
+"""The BPF file system that pins live in."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from pathlib import Path
+
+from pydsr.model.errors import EnvironmentCannotError, InputError, PermissionDeniedError
+
+STANDARD_MOUNT = Path("/sys/fs/bpf")
+_MOUNTS = Path("/proc/self/mounts")
+
+
+def check_name(directory: Path) -> None:
+    """Refuse what a BPF file system answers with "not permitted", whoever asks.
+
+    Raises:
+        InputError: a part of the path has a dot.
+    """
+    if any("." in part for part in directory.parts):
+        raise InputError(
+            f"{directory} cannot hold pins: the BPF file system takes no dots in names",
+            "choose another name for --bpffs",
+        )
+
+
+def check_place(directory: Path) -> None:
+    """Refuse a directory that pins cannot be in.
+
+    Raises:
+        InputError: its name cannot be, or it is on another kind of file system.
+    """
+    check_name(directory)
+    if _file_system(directory) != "bpf":
+        raise InputError(
+            f"{directory} is not on a BPF file system",
+            f"choose one below {STANDARD_MOUNT}, or mount one: mount -t bpf bpf {directory.parent}",
+        )
+
+
+def prepare_directory(directory: Path) -> None:
+    """Make sure a directory for pins exists, for root alone, on a BPF file system.
+
+    Mounts one at its standard place where none is.
+
+    Raises:
+        InputError: the directory is on another kind of file system, or its name cannot be.
+        PermissionDeniedError: not privileged.
+        EnvironmentCannotError: the kernel has no BPF file system.
+    """
+    check_name(directory)
+    if directory.is_relative_to(STANDARD_MOUNT) and _file_system(STANDARD_MOUNT) != "bpf":
+        _mount(STANDARD_MOUNT)
+    check_place(directory)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / "links").mkdir(mode=0o700, exist_ok=True)
+    except PermissionError:
+        raise PermissionDeniedError(
+            f"creating {directory} is not permitted", "run as root (sudo)"
+        ) from None
+    except OSError as error:
+        raise EnvironmentCannotError(
+            f"{directory} cannot be created: {error.strerror}",
+            f"see how it is mounted, and for a service its sandbox: findmnt --target {directory}",
+        ) from None
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove a directory of pins with what is in it."""
+    shutil.rmtree(directory)
+
+
+def _file_system(path: Path) -> str:
+    """Return the kind of file system a path is on, whether or not it exists yet."""
+    found, kind = Path("/"), ""
+    for line in _MOUNTS.read_text(encoding="utf-8").splitlines():
+        _, mount, mounted_kind, *_ = line.split(" ")
+        point = Path(mount.encode().decode("unicode_escape"))
+        if path.is_relative_to(point) and len(point.parts) >= len(found.parts):
+            found, kind = point, mounted_kind
+    return kind
+
+
+def _mount(point: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", str(point).encode(), b"bpf", 0, b"mode=0700") == 0:
+        return
+    number = ctypes.get_errno()
+    if number == 1:
+        raise PermissionDeniedError(
+            f"no BPF file system is mounted at {point}, and mounting one is not permitted",
+            "run as root (sudo)",
+        )
+    raise EnvironmentCannotError(
+        f"no BPF file system can be mounted at {point}: {os.strerror(number)}",
+        "the kernel needs CONFIG_BPF_SYSCALL, and /sys must be mounted",
+    )

@@ -1,0 +1,163 @@
+"""Between values of the model and what the maps hold."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from pydsr.kernel.bpf import layout
+from pydsr.kernel.bpf.layout import ServiceFlag, StateNumber
+from pydsr.model.service import (
+    DEFAULT_LEARN_SECONDS,
+    EVERY_PORT,
+    Affinity,
+    BackendState,
+    Endpoint,
+    IPAddress,
+    Protocol,
+    Service,
+    ServiceOptions,
+    Tag,
+    Unserved,
+)
+
+_IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+_PROTOCOLS = {number: protocol for protocol, number in _IP_PROTOCOLS.items()}
+STATE_NUMBERS = {
+    BackendState.UP: StateNumber.UP,
+    BackendState.DRAIN: StateNumber.DRAIN,
+    BackendState.DOWN: StateNumber.DOWN,
+}
+_UNSERVED_FLAGS = {
+    Unserved.COUNT: ServiceFlag(0),
+    Unserved.PASS: ServiceFlag.UNSERVED_PASS,
+    Unserved.DROP: ServiceFlag.UNSERVED_DROP,
+}
+STATES = {number: state for state, number in STATE_NUMBERS.items()}
+
+
+# The end of struct service, after its key.
+_INDEX_VALUE = struct.Struct("=IBBBx")
+_TAG = struct.Struct(">HH")
+
+
+def pack_endpoint(endpoint: Endpoint) -> layout.ServiceKey:
+    """Return the key of an endpoint in the services map."""
+    return layout.ServiceKey(
+        vip=layout.Address(*layout.pack_address(endpoint.address)),
+        port=(ctypes.c_ubyte * 2)(*endpoint.port.to_bytes(2, "big")),
+        ip_proto=_IP_PROTOCOLS[endpoint.protocol],
+    )
+
+
+def unpack_endpoint(key: Any) -> Endpoint:
+    """Return the endpoint of a key of the services map."""
+    return Endpoint(
+        layout.unpack_address(bytes(key.vip)),
+        int.from_bytes(bytes(key.port), "big"),
+        _PROTOCOLS[key.ip_proto],
+    )
+
+
+def unpack_options(value: Any, protocol: Protocol) -> ServiceOptions:
+    """Return the options of a value of the services map."""
+    learn = value.learn_seconds
+    return ServiceOptions(
+        name=value.name.decode(),
+        affinity=tuple(Affinity)[value.affinity],
+        netmask4=value.netmask4,
+        netmask6=value.netmask6,
+        one_packet=bool(value.flags & ServiceFlag.ONE_PACKET),
+        learn=None if learn == DEFAULT_LEARN_SECONDS[protocol] else learn,
+        arp=bool(value.flags & ServiceFlag.ARP),
+        max_new_flows=value.max_new_flows,
+        guard_netmask4=value.guard_netmask4,
+        guard_netmask6=value.guard_netmask6,
+    )
+
+
+def pack_config(service: Service) -> layout.ServiceConfig:
+    """Return a service as the services map holds it."""
+    options = service.options
+    return layout.ServiceConfig(
+        id=service.id,
+        learn_seconds=service.learn_seconds,
+        affinity=tuple(Affinity).index(options.affinity),
+        flags=_flags(options),
+        netmask4=options.netmask4,
+        netmask6=options.netmask6,
+        max_new_flows=options.max_new_flows,
+        guard_netmask4=options.guard_netmask4,
+        guard_netmask6=options.guard_netmask6,
+        name=options.name.encode(),
+    )
+
+
+def pack_index(
+    services: Iterable[Service],
+    ruled: Collection[int | None] = (),
+    policies: Mapping[IPAddress, Unserved] | None = None,
+) -> dict[bytes, bytes]:
+    """Return the entries of the index of services: each service, and each VIP.
+
+    A VIP answers ARP/ND if any of its services wants it to.
+
+    Args:
+        services: all of them.
+        ruled: ids of services with source rules; None among them for rules of all services.
+        policies: what VIPs do with ports without a service, where not the default.
+    """
+    entries: dict[bytes, bytes] = {}
+    vips: dict[IPAddress, ServiceFlag] = {}
+    policies = policies or {}
+    for service in services:
+        options, vip = service.options, service.endpoint.address
+        flags = _flags(options)
+        if service.endpoint.port == EVERY_PORT:
+            flags |= ServiceFlag.EVERY_PORT
+        vips[vip] = vips.get(vip, _UNSERVED_FLAGS[policies.get(vip, Unserved.COUNT)]) | (
+            flags & (ServiceFlag.ARP | ServiceFlag.EVERY_PORT)
+        )
+        if service.id in ruled:
+            flags |= ServiceFlag.ACL
+        if None in ruled:
+            flags |= ServiceFlag.ACL_ALL
+        prefix = 96 + options.netmask4 if vip.version == 4 else options.netmask6
+        affinity = tuple(Affinity).index(options.affinity)
+        value = _INDEX_VALUE.pack(service.id, affinity, flags, prefix)
+        entries[bytes(pack_endpoint(service.endpoint))] = value
+    for vip, flags in vips.items():
+        key = layout.ServiceKey(vip=layout.Address(*layout.pack_address(vip)), is_vip=1)
+        entries[bytes(key)] = _INDEX_VALUE.pack(0, 0, flags, 0)
+    return entries
+
+
+def pack_tags(tags: Sequence[Tag]) -> Any:
+    """Return the tags of a backend as its entry holds them."""
+    packed = (layout.TagValue * layout.TAGS_MAX)()
+    for position, tag in enumerate(tags):
+        packed[position].protocol[:] = tag.protocol.to_bytes(2, "big")
+        packed[position].vlan[:] = tag.vlan.to_bytes(2, "big")
+    return packed
+
+
+def unpack_tags(packed: Any) -> tuple[Tag, ...]:
+    """Return the tags of a backend's entry, whose bytes or mirror it takes."""
+    octets = bytes(packed)
+    if not any(octets):
+        return ()
+    tags = (Tag(*numbers) for numbers in _TAG.iter_unpack(octets))
+    return tuple(tag for tag in tags if tag.protocol)
+
+
+def _flags(options: ServiceOptions) -> ServiceFlag:
+    flags = ServiceFlag(0)
+    if options.one_packet:
+        flags |= ServiceFlag.ONE_PACKET
+    if options.arp:
+        flags |= ServiceFlag.ARP
+    if options.max_new_flows:
+        flags |= ServiceFlag.GUARD
+    return flags

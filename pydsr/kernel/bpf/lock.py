@@ -1,0 +1,61 @@
+"""The lock on a directory of pins, and what is said where there is none to be had."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydsr.kernel.bpf.libbpf import Descriptor
+from pydsr.model.errors import BusyError, NotAttachedError, PermissionDeniedError
+
+LOCK_SECONDS = 10.0
+_LOCK_POLL_SECONDS = 0.02
+
+
+@contextmanager
+def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock on a directory of pins: one change at a time.
+
+    Raises:
+        BusyError: another command held it until the deadline.
+        NotAttachedError: there is no such directory.
+    """
+    try:
+        lock = Descriptor(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise not_attached(directory) from None
+    except PermissionError:
+        raise not_permitted(directory) from None
+    with lock:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(lock.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise BusyError(
+                        f"another pydsr command is changing {directory}",
+                        "wait for it to end, and try again",
+                    ) from None
+                time.sleep(_LOCK_POLL_SECONDS)
+        yield
+
+
+def not_attached(directory: Path) -> NotAttachedError:
+    """Return the error for a directory without a balancer's state."""
+    return NotAttachedError(
+        f"no balancer is attached here (no state in {directory})",
+        "pydsr attach IFACE starts one; --bpffs names another directory",
+    )
+
+
+def not_permitted(directory: Path) -> PermissionDeniedError:
+    """Return the error for state that this user may not open."""
+    return PermissionDeniedError(
+        f"opening the balancer's state in {directory} is not permitted", "run as root (sudo)"
+    )

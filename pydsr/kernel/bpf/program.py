@@ -1,0 +1,271 @@
+"""Compile the data plane with bcc, and load it.
+
+bcc is used for its compiler only. Maps are given to the program as descriptors, and the
+instructions are loaded by libbpf, since bcc cannot set program flags.
+
+A process that has had bcc compile keeps 100 MB and more for as long as it lives. That is nothing to
+a command; a daemon has it done by :func:`compile_apart`.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydsr.kernel.bpf import compiler, libbpf
+from pydsr.kernel.bpf.layout_check import static_assertions
+from pydsr.kernel.bpf.libbpf import Descriptor
+from pydsr.kernel.bpf.maps import TAP_PROGRAM_MAP, create_program_map
+from pydsr.kernel.bpf.python_process import PYTHON, environment
+from pydsr.model.errors import EnvironmentCannotError, InternalError, PermissionDeniedError
+from pydsr.model.features import Feature
+from pydsr.model.sources import xdp_directory
+
+LICENCE = "Dual MIT/GPL"
+_UAPI = Path("/usr/include")
+_COMPILER = (*PYTHON, "pydsr.kernel.bpf.compiler")
+_SHIM_PREFIX, _SHIM_SECONDS = "pydsr-headers-", 3600.0
+"""How the folders of :func:`_kernel_shim` are named, and after what time none is in use."""
+
+Compiled = Mapping[str, bytes]
+"""The instructions of a source, by function."""
+
+_is_apart = False
+
+
+def compile_apart() -> None:
+    """From now on, compile in processes of their own, which takes a tenth of a second more."""
+    global _is_apart
+    _is_apart = True
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The loaded programs: the one for interfaces, and its twin that only answers questions."""
+
+    balance: Descriptor
+    explain: Descriptor
+
+
+def load_programs(
+    maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
+) -> Programs:
+    """Compile and load both programs.
+
+    Args:
+        maps: every map of :func:`pydsr.kernel.bpf.maps.map_specs` by name.
+        table_size: slots of a table.
+        seed: the 64-bit key of the hash.
+        features: the parts to compile in.
+
+    Raises:
+        EnvironmentCannotError: bcc or the kernel cannot; says what to install.
+        PermissionDeniedError: not privileged.
+    """
+    # It is no pin: once only the program holds it, nobody can put a program into it any more,
+    # and the kernel empties it when whoever did is gone.
+    with create_program_map() as tap_program:
+        compiled = compile_balancer(
+            {**maps, TAP_PROGRAM_MAP: tap_program}, table_size, seed, features
+        )
+        return Programs(
+            load_function(compiled, "pydsr_balance"), load_function(compiled, "pydsr_explain")
+        )
+
+
+def compile_balancer(
+    maps: Mapping[str, Descriptor],
+    table_size: int,
+    seed: int,
+    features: Feature,
+    constants: Mapping[str, str] | None = None,
+) -> Compiled:
+    """Compile the data plane.
+
+    Args:
+        maps: by name, beside those of map_specs() ``tap_program``.
+        table_size: slots of a table.
+        seed: the 64-bit key of the hash.
+        features: the parts to compile in.
+        constants: more definitions.
+    """
+    return compile_source(
+        xdp_directory() / "pydsr.c",
+        [
+            *balancer_definitions(maps, table_size, seed, features),
+            *(f"-D{name}={value}" for name, value in (constants or {}).items()),
+        ],
+        static_assertions(table_size),
+    )
+
+
+def balancer_definitions(
+    maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
+) -> list[str]:
+    """Return the compiler flags that the sources in ``xdp/`` ask for."""
+    return [
+        f"-DPYDSR_TABLE_SIZE={table_size}",
+        f"-DPYDSR_SEED={seed:#x}ULL",
+        *(f"-DPYDSR_FD_{name}={fd.number}" for name, fd in maps.items()),
+        *(f"-DPYDSR_WITH_{feature.name}" for feature in Feature if feature in features),
+    ]
+
+
+def compile_source(source: Path, definitions: list[str], appended: str = "") -> Compiled:
+    """Compile a C file with bcc.
+
+    Args:
+        source: the file; its folder is searched for headers.
+        definitions: compiler flags.
+        appended: C text compiled after it.
+    """
+    check_bcc()
+    _raise_memlock_limit()
+    flags = [
+        # bcc brings its own copy of this header; the shim tree has no other.
+        "-D__LINUX_BPF_H__",
+        f"-I{source.parent}",
+        "-Wall",
+        "-Wno-unused-function",
+        "-Wno-address-of-packed-member",
+        "-Werror=implicit-function-declaration",
+        # Only instructions are taken out of it; making debug information takes a fifth of the time.
+        "-g0",
+        *definitions,
+    ]
+    with _kernel_shim():
+        try:
+            text = f"{source.read_text(encoding='utf-8')}\n{appended}"
+            return (
+                _instructions_apart(text, flags)
+                if _is_apart
+                else compiler.instructions_of(text, flags)
+            )
+        except Exception as error:  # noqa: BLE001 - bcc raises nothing narrower
+            raise InternalError(
+                f"{source.name} does not compile with this bcc: {error}",
+                "the compiler's messages are above; please report them with `pydsr --version`",
+            ) from None
+
+
+def _instructions_apart(text: str, flags: list[str]) -> Compiled:
+    done = subprocess.run(
+        _COMPILER,
+        input=json.dumps({"text": text, "flags": flags}),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    return {name: bytes.fromhex(octets) for name, octets in json.loads(done.stdout).items()}
+
+
+def load_function(compiled: Compiled, name: str) -> Descriptor:
+    """Load one function as a program, fit for frames in several buffers (jumbo MTUs)."""
+    instructions = compiled.get(name)
+    if not instructions:
+        raise InternalError(f"the compiled program has no function {name}")
+    try:
+        return libbpf.program_load(name, instructions, libbpf.PROG_FLAG_XDP_HAS_FRAGS, LICENCE)
+    except libbpf.VerifierError as error:
+        if error.errno == errno.EPERM:
+            raise PermissionDeniedError(
+                "loading a BPF program is not permitted", "run as root (sudo)"
+            ) from None
+        raise EnvironmentCannotError(
+            f"the kernel refused the program {name}: {error.strerror}\n{error.log[-2000:]}",
+            f"this is kernel {os.uname().release}; pydsr needs 5.18 or later",
+        ) from None
+
+
+def check_bcc() -> None:
+    """Refuse to go on without bcc, which is looked for, but not imported.
+
+    Raises:
+        EnvironmentCannotError: it is not here; says what to install.
+    """
+    spec = importlib.util.find_spec("bcc")
+    # A folder of that name without a module is found as well.
+    if spec is None or spec.origin is None:
+        raise EnvironmentCannotError(
+            "the Python package bcc is not here",
+            "apt install python3-bpfcc, and use the system's python3 or a venv of it made "
+            "with --system-site-packages",
+        )
+
+
+def _raise_memlock_limit() -> None:
+    """Lift the limit that kernels before 5.11 count map memory against."""
+    import resource
+
+    try:
+        resource.setrlimit(
+            resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        )
+    except (ValueError, OSError):
+        return
+
+
+def find_headers() -> Path:
+    """Return where the user-space headers of this processor's kernel are (``asm``).
+
+    Raises:
+        EnvironmentCannotError: they are not here; says what to install.
+    """
+    architecture = _UAPI / (sysconfig.get_config_var("MULTIARCH") or "") / "asm"
+    if not architecture.is_dir():
+        architecture = _UAPI / "asm"
+    for needed in (_UAPI / "linux" / "if_ether.h", architecture / "types.h"):
+        if not needed.exists():
+            raise EnvironmentCannotError(
+                f"the kernel's user-space headers are missing ({needed})",
+                "apt install linux-libc-dev",
+            )
+    return architecture
+
+
+@contextmanager
+def _kernel_shim() -> Iterator[None]:
+    """Have bcc take ``xdp/shim`` for the kernel's source tree."""
+    architecture = find_headers()
+    shim = xdp_directory() / "shim" / "include"
+    before = os.environ.get("BCC_KERNEL_SOURCE")
+    _remove_left_shims()
+    with tempfile.TemporaryDirectory(prefix=_SHIM_PREFIX) as directory:
+        include = Path(directory) / "include"
+        uapi = include / "uapi"
+        uapi.mkdir(parents=True)
+        (uapi / "linux").symlink_to(_UAPI / "linux")
+        (uapi / "asm").symlink_to(architecture)
+        (uapi / "asm-generic").symlink_to(_UAPI / "asm-generic")
+        for folder in shim.iterdir():
+            (include / folder.name).symlink_to(folder)
+        os.environ["BCC_KERNEL_SOURCE"] = directory
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["BCC_KERNEL_SOURCE"]
+            else:
+                os.environ["BCC_KERNEL_SOURCE"] = before
+
+
+def _remove_left_shims() -> None:
+    """Remove what was left by processes that were killed while they compiled."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_SHIM_PREFIX}*"):
+        with suppress(OSError):
+            found = left.lstat()
+            is_ours = found.st_uid == os.geteuid()
+            if is_ours and time.time() - found.st_mtime > _SHIM_SECONDS:
+                shutil.rmtree(left)

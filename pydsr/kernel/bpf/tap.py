@@ -1,0 +1,156 @@
+"""The program that copies packets into a ring buffer, and the switch that it takes.
+
+All of it lives with the process that taps. When that is gone, however it went, the kernel takes
+the program out of the map it was jumped to by, and packets go on as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import c_uint32, c_uint64, sizeof
+from dataclasses import dataclass
+from types import TracebackType
+
+from pydsr.kernel.bpf import layout, libbpf
+from pydsr.kernel.bpf.libbpf import Descriptor, RingBuffer
+from pydsr.kernel.bpf.maps import TAP_PROGRAM_MAP, map_specs
+from pydsr.kernel.bpf.program import compile_balancer, load_function
+from pydsr.kernel.bpf.store import State
+from pydsr.model.errors import BusyError, EnvironmentCannotError
+from pydsr.model.features import Feature
+
+RING_BYTES = 1 << 23
+"""Room for about four thousand packets that were not read yet."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which packets are tapped: one of `every`, if it leaves for one of some reasons by number."""
+
+    every: int
+    reasons: frozenset[int]
+
+
+class Tapping:
+    """Packets being tapped, from the start to ``close`` or the end of ``with``.
+
+    Args:
+        state: of the balancer.
+        program_id: of the attached program.
+        sampling: which packets.
+        take: called for each.
+
+    Raises:
+        BusyError: somebody taps already.
+        EnvironmentCannotError: the program was attached without this.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        program_id: int,
+        sampling: Sampling,
+        take: Callable[[layout.TapEvent], None],
+    ) -> None:
+        features = state.features().compiled
+        programs = _program_map(program_id)
+        if Feature.TAP not in features or programs is None:
+            raise EnvironmentCannotError(
+                "the program was attached without tap",
+                "pydsr attach --with tap IFACE compiles it in; no packet is lost by that",
+            )
+        if _is_taken(programs):
+            raise BusyError("somebody taps packets here already", "end that `pydsr tap` first")
+        self._state = state
+        self._programs = programs
+        self._ring = libbpf.map_create(libbpf.MAP_TYPE_RINGBUF, "tap_ring", 0, 0, RING_BYTES)
+        self._lost = libbpf.map_create(
+            libbpf.MAP_TYPE_ARRAY, "tap_lost", sizeof(c_uint32), sizeof(c_uint64), 1
+        )
+        self._scratch = libbpf.map_create(
+            libbpf.MAP_TYPE_PERCPU_ARRAY,
+            "tap_scratch",
+            sizeof(c_uint32),
+            sizeof(layout.TapEvent),
+            1,
+        )
+        self._reader = RingBuffer(self._ring, lambda octets: take(_event(octets)))
+        self._program = self._load(features, sampling)
+        libbpf.map_update(programs, c_uint32(0), c_uint32(self._program.number))
+        state.write_tapped(True)
+
+    def _load(self, features: Feature, sampling: Sampling) -> Descriptor:
+        maps = {spec.name: self._state.pins[spec.name] for spec in map_specs()}
+        mask = sum(1 << number for number in sampling.reasons)
+        compiled = compile_balancer(
+            {
+                **maps,
+                TAP_PROGRAM_MAP: self._programs,
+                "tap_ring": self._ring,
+                "tap_lost": self._lost,
+                "tap_scratch": self._scratch,
+            },
+            self._state.table_size,
+            self._state.settings.seed,
+            features,
+            {"PYDSR_TAP_EVERY": str(sampling.every), "PYDSR_TAP_REASONS": f"{mask:#x}ULL"},
+        )
+        return load_function(compiled, "pydsr_tap")
+
+    def __enter__(self) -> Tapping:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def poll(self, seconds: float) -> int:
+        """Wait for packets, take those that are there, and return how many they were."""
+        return self._reader.poll(seconds)
+
+    def lost(self) -> int:
+        """Return how many packets found no room."""
+        number = c_uint64()
+        libbpf.map_lookup(self._lost, c_uint32(0), number)
+        return number.value
+
+    def close(self) -> None:
+        """End it; closing twice does nothing."""
+        if self._programs.number >= 0:
+            self._state.write_tapped(False)
+            libbpf.map_delete(self._programs, c_uint32(0))
+        for held in (self._programs, self._program, self._ring, self._lost, self._scratch):
+            held.close()
+        self._reader.close()
+
+
+def _event(octets: bytes) -> layout.TapEvent:
+    """Return an event of which only the captured bytes were sent."""
+    return layout.TapEvent.from_buffer_copy(octets.ljust(sizeof(layout.TapEvent), b"\0"))
+
+
+def forget_killed(state: State, program_ids: set[int]) -> None:
+    """Clear the switch that a killed process left on: it costs packets a jump to nowhere."""
+    if not state.is_tapped():
+        return
+    maps = [found for number in program_ids if (found := _program_map(number)) is not None]
+    if not any(map(_is_taken, maps)):
+        state.write_tapped(False)
+
+
+def _program_map(program_id: int) -> Descriptor | None:
+    """Return the map that the program jumps through, which is not pinned."""
+    with libbpf.program_by_id(program_id) as program:
+        for number in libbpf.program_map_ids(program):
+            found = libbpf.map_by_id(number)
+            if libbpf.map_info(found).name.decode() == TAP_PROGRAM_MAP:
+                return found
+    return None
+
+
+def _is_taken(programs: Descriptor) -> bool:
+    return libbpf.map_lookup(programs, c_uint32(0), c_uint32())

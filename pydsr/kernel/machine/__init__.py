@@ -1,0 +1,1 @@
+"""What the host, its NICs and their drivers can do."""

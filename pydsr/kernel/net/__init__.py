@@ -1,0 +1,1 @@
+"""Links, neighbours and announcements, through netlink and packet sockets."""

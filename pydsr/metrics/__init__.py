@@ -1,1 +1,0 @@
-"""What Prometheus is told of a balancer, and what it is asked: metrics, a dashboard, alerts."""

@@ -1,1 +1,0 @@
-"""What is shown: rich renderables and JSON, pure functions of data."""

@@ -1,0 +1,1 @@
+"""What users see: rich renderables and JSON, as pure functions of the model."""

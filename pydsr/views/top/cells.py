@@ -1,0 +1,109 @@
+"""The cells of the live view that all its pages have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydsr.model.rates import BackendRate, Rate, ServiceRate
+from pydsr.model.service import BackendState, Endpoint
+from pydsr.views.text import figures
+from pydsr.views.top import lines
+from pydsr.views.top.columns import INDENT, LONG_BITS, Columns
+from pydsr.views.top.lines import Line, line
+from pydsr.views.top.moment import Moment
+
+_LEAST_NAME_CELLS = 5
+_LEAST_CAUSE_CELLS = 16
+_MESSAGE_CELLS = 40
+"""From this width on what is wrong is told by a sentence, else by a word."""
+
+_FAR_OFF = 0.25
+"""From this deviation on it is coloured."""
+
+
+def service_title(service: ServiceRate, width: int | None = None) -> Line:
+    """Return a service's endpoint, and its name if it has one and there is room for some of it.
+
+    Args:
+        service: the service.
+        width: the room there is; None for as much as it takes.
+    """
+    endpoint = str(service.service.endpoint)
+    name = service.service.options.name
+    # A name cut to nothing would still cost the endpoint its last character for the ellipsis.
+    if name and (width is None or width >= len(endpoint) + _LEAST_NAME_CELLS):
+        return line((endpoint, "bold"), (f"  {name}", "not bold cyan"))
+    return line((endpoint, "bold"))
+
+
+def rate_cells(rate: Rate, columns: Columns) -> dict[str, Line]:
+    """Return the rates of a service or backend."""
+    is_long = columns.widths.get("bits", 0) >= LONG_BITS
+    return {
+        "packets": line(figures.count(rate.packets)),
+        "bits": line(figures.bit_rate(rate.bits) if is_long else figures.count(rate.bits)),
+        "flows": line(figures.count(rate.new_flows)),
+    }
+
+
+def largest_share(backends: Sequence[BackendRate]) -> float:
+    """Return what fills a bar of shares."""
+    return max((max(each.share or 0.0, each.weight_share) for each in backends), default=0.0)
+
+
+def deviation(part: float | None) -> Line:
+    """Return how far a share is from what the weight asks for."""
+    far = part is not None and abs(part) >= _FAR_OFF
+    return line((figures.signed_percent(part), "yellow" if far else "dim"))
+
+
+def backend_cells(
+    moment: Moment, endpoint: Endpoint, each: BackendRate, largest: float, columns: Columns
+) -> dict[str, Line]:
+    """Return the cells of a backend that both pages have.
+
+    Args:
+        moment: what there is.
+        endpoint: of its service.
+        each: the backend.
+        largest: the share that fills a bar.
+        columns: those that fit.
+    """
+    widths = columns.widths
+    past = moment.history.packets(endpoint, each.backend.address, widths.get("history", 0))
+    return {
+        "name": line(f"{INDENT}{each.backend.address}"),
+        **rate_cells(each.rate, columns),
+        "share": line(figures.percent(each.share)),
+        "weight": line((figures.percent(each.weight_share), "dim")),
+        "off": deviation(each.deviation),
+        "bar": figures.share_bar(each.share, each.weight_share, largest, widths.get("bar", 0)),
+        "state": figures.state(each.backend),
+        "mac": figures.mac(each.backend),
+        "history": line((figures.sparkline(past, widths.get("history", 0)), "cyan")),
+        **_cause(moment.health_of(endpoint, each.backend), widths),
+    }
+
+
+def _cause(held: Mapping[str, Any] | None, widths: Mapping[str, int]) -> dict[str, Line]:
+    """Return what is wrong with an unhealthy backend, where the history of nothing would be.
+
+    Where that column is narrow, the MAC gives way.
+    """
+    if held is None or held["healthy"] is not False:
+        return {}
+    place = "history" if widths.get("history", 0) >= _LEAST_CAUSE_CELLS else "mac"
+    failure = next(iter(held["failures"]), {"outcome": "unhealthy", "message": "unhealthy"})
+    width = widths.get(place, 0)
+    text = f"✘ {failure['message' if width >= _MESSAGE_CELLS else 'outcome']}"
+    lasting = f" {figures.duration(held['seconds'])}"
+    if len(text + lasting) <= width and held["seconds"] is not None:
+        text += lasting
+    return {place: line((text, "not dim red"))}
+
+
+def backend_row(each: BackendRate, cells: Mapping[str, Line], columns: Columns) -> Line:
+    """Draw the row of a backend, dimmed where it is down."""
+    row = columns.row(cells)
+    return lines.styled(row, "dim") if each.backend.state is BackendState.DOWN else row

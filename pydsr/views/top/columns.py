@@ -1,0 +1,155 @@
+"""The columns of the live view: which ones a width has room for, and rows drawn in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydsr.views.top import lines
+from pydsr.views.top.lines import Line
+
+INDENT = "  "
+"""Before a backend's address, under its service."""
+
+LONG_BITS = 11
+"""From this width on bits per second carry their unit: ``12.3 Mbit/s``, else ``12.3M``."""
+
+_NUMBERS = {
+    "packets", "bits", "flows", "share", "weight", "off", "slots", "set", "since", "seen",
+    "total", "bytes",
+}  # fmt: skip
+"""Columns whose cells stand at the right."""
+
+_NAME_CELLS = 20
+_HISTORY_CELLS = 60
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns that there may be.
+
+    Attributes:
+        headings: of all columns, from left to right.
+        core: columns with their widths, those that are given up last first.
+        extras: what is added where there is room, in this order; a column named again is widened.
+    """
+
+    headings: Mapping[str, str]
+    core: Mapping[str, int]
+    extras: tuple[tuple[str, int], ...]
+
+
+_CORE = {"packets": 5, "share": 5, "state": 6, "bits": 6, "flows": 5, "weight": 6}
+
+OVERVIEW = Layout(
+    {
+        "name": "",
+        "packets": "pkt/s",
+        "bits": "bit/s",
+        "flows": "new/s",
+        "share": "share",
+        "weight": "weight",
+        "off": "off",
+        "bar": "",
+        "state": "state",
+        "mac": "mac",
+        "history": "history",
+    },
+    _CORE,
+    (("history", 8), ("bits", LONG_BITS), ("off", 5), ("mac", 17), ("bar", 16)),
+)
+"""All services, each with its backends."""
+
+SERVICE = Layout(
+    {
+        "name": "backend",
+        "packets": "pkt/s",
+        "bits": "bit/s",
+        "flows": "new/s",
+        "share": "share",
+        "weight": "weight",
+        "off": "off",
+        "bar": "",
+        "slots": "slots",
+        "set": "set to",
+        "state": "state",
+        "since": "for",
+        "mac": "mac",
+        "seen": "confirmed",
+        "total": "packets",
+        "bytes": "bytes",
+        "history": "history",
+    },
+    _CORE,
+    (
+        ("since", 6),
+        ("off", 5),
+        ("history", 8),
+        ("set", 7),
+        ("mac", 17),
+        ("seen", 9),
+        ("bits", LONG_BITS),
+        ("slots", 6),
+        ("total", 7),
+        ("bytes", 7),
+        ("bar", 16),
+    ),
+)
+"""One service."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that fit: their widths by name, and the blanks between them."""
+
+    layout: Layout
+    widths: Mapping[str, int]
+    gap: int
+
+    def headings(self) -> Line:
+        """Draw the row of headings."""
+        return self.row({name: ((text, "dim"),) for name, text in self.layout.headings.items()})
+
+    def row(self, cells: Mapping[str, Line]) -> Line:
+        """Draw one row; a column without a cell is left blank, a cell without one is left out."""
+        return lines.joined(
+            (
+                lines.fitted(cells.get(name, lines.EMPTY), width, right=name in _NUMBERS)
+                for name, width in self.widths.items()
+            ),
+            " " * self.gap,
+        )
+
+
+def fit(layout: Layout, least: int, whole: int, width: int) -> Columns:
+    """Choose the columns for a width.
+
+    Endpoints and addresses stay whole as long as the packets, the share and the state fit beside
+    them; before the other rates go, first the blanks and then the names of services are shortened.
+
+    Args:
+        layout: those there may be.
+        least: cells of the longest endpoint or address.
+        whole: cells of the longest title, names of services included.
+        width: characters a row may have.
+    """
+    named = min(whole, least + _NAME_CELLS)
+    for name_cells, gap in ((named, 2), (named, 1), (least, 1)):
+        columns = _fill(layout, name_cells, whole, gap, width)
+        if layout.core.keys() <= columns.widths.keys():
+            break
+    return columns
+
+
+def _fill(layout: Layout, name_cells: int, whole: int, gap: int, width: int) -> Columns:
+    least_beside = sum(gap + layout.core[name] for name in ("packets", "share", "state"))
+    widths = {"name": max(1, min(name_cells, width - least_beside))}
+    left = width - widths["name"]
+    for name, cells in (*layout.core.items(), *layout.extras, ("name", whole)):
+        more = cells - widths.get(name, -gap)
+        if 0 <= more <= left:
+            widths[name] = cells
+            left -= more
+    if "history" in widths:
+        widths["history"] += min(left, _HISTORY_CELLS - widths["history"])
+    return Columns(layout, {name: widths[name] for name in layout.headings if name in widths}, gap)

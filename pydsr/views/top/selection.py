@@ -1,0 +1,138 @@
+"""Which services and backends the live view shows, in which order. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pydsr.model.rates import BackendRate, ServiceRate
+from pydsr.model.service import BackendState, Endpoint
+from pydsr.views.top.choices import Sort
+from pydsr.views.top.moment import Moment
+
+_STATE_TROUBLE = {BackendState.UP: 0, BackendState.DRAIN: 1, BackendState.DOWN: 2}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A service with those of its backends that are to be shown, not yet in order.
+
+    Attributes:
+        found: those that a filter has found; None for all.
+    """
+
+    service: ServiceRate
+    found: Sequence[BackendRate] | None = None
+
+    @property
+    def backends(self) -> Sequence[BackendRate]:
+        """Those to show. Their rates are made when they are asked for."""
+        return self.service.backends if self.found is None else self.found
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return len(self.service.totals if self.found is None else self.found)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Which service it is."""
+        return self.service.service.endpoint
+
+
+def select(moment: Moment, words: str = "", sort: Sort = Sort.NAME) -> list[Selected]:
+    """Return the services to show, in order.
+
+    Args:
+        moment: what there is.
+        words: each has to be in the service's endpoint or name, or in the backend's address,
+            state or health; where the service has all of them, all its backends are shown.
+        sort: what the largest comes first of.
+    """
+    wanted = words.casefold().split()
+    found = [_matching(moment, service, wanted) for service in moment.rates.services]
+    # The order by name stays among equals, so that rows at rest stand still.
+    by_name = sorted((one for one in found if one is not None), key=lambda one: one.endpoint)
+    size = _service_size(moment, sort)
+    return by_name if size is None else sorted(by_name, key=size, reverse=True)
+
+
+def _matching(moment: Moment, service: ServiceRate, wanted: Sequence[str]) -> Selected | None:
+    if not wanted:
+        return Selected(service)
+    endpoint = service.service.endpoint
+    text = f"{endpoint} {service.service.options.name}".casefold()
+    left = [word for word in wanted if word not in text]
+    if not left:
+        return Selected(service)
+    backends = [
+        each
+        for each in service.backends
+        if all(word in _backend_text(moment, endpoint, each) for word in left)
+    ]
+    return Selected(service, backends) if backends else None
+
+
+def _backend_text(moment: Moment, endpoint: Endpoint, each: BackendRate) -> str:
+    backend = each.backend
+    health = "unhealthy" if moment.is_unhealthy(endpoint, backend) else ""
+    mac = "no mac" if backend.mac is None else str(backend.mac)
+    return f"{backend.address} {backend.state} {mac} {health}"
+
+
+def in_order(moment: Moment, selected: Selected, sort: Sort) -> list[BackendRate]:
+    """Return the backends to show of a service, in order."""
+    by_name = sorted(
+        selected.backends,
+        key=lambda each: (each.backend.address.version, int(each.backend.address)),
+    )
+    size = _backend_size(moment, selected.endpoint, sort)
+    return by_name if size is None else sorted(by_name, key=size, reverse=True)
+
+
+def _service_size(moment: Moment, sort: Sort) -> Callable[[Selected], float] | None:
+    match sort:
+        case Sort.PACKETS:
+            return lambda one: one.service.rate.packets
+        case Sort.BITS:
+            return lambda one: one.service.rate.bits
+        case Sort.FLOWS:
+            return lambda one: one.service.rate.new_flows or 0.0
+        case Sort.IMBALANCE:
+            return lambda one: abs(one.service.imbalance or 0.0)
+        case Sort.TROUBLE:
+            return lambda one: _service_trouble(moment, one)
+    return None
+
+
+def _backend_size(
+    moment: Moment, endpoint: Endpoint, sort: Sort
+) -> Callable[[BackendRate], float] | None:
+    match sort:
+        case Sort.PACKETS:
+            return lambda each: each.rate.packets
+        case Sort.BITS:
+            return lambda each: each.rate.bits
+        case Sort.FLOWS:
+            return lambda each: each.rate.new_flows or 0.0
+        case Sort.SHARE:
+            return lambda each: each.share or 0.0
+        case Sort.IMBALANCE:
+            return lambda each: abs(each.deviation or 0.0)
+        case Sort.TROUBLE:
+            return lambda each: _trouble(moment, endpoint, each)
+    return None
+
+
+def _service_trouble(moment: Moment, one: Selected) -> float:
+    """Return how much of a service does not work: first of all that nothing takes new flows."""
+    backends = one.service.backends
+    troubles = [_trouble(moment, one.endpoint, each) for each in backends]
+    nothing_left = all(troubles)
+    return sum(troubles) / max(1, len(troubles)) + (10 if nothing_left else 0)
+
+
+def _trouble(moment: Moment, endpoint: Endpoint, each: BackendRate) -> int:
+    if each.backend.mac is None or moment.is_unhealthy(endpoint, each.backend):
+        return 2
+    return _STATE_TROUBLE[each.backend.state]

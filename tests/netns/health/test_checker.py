@@ -1,0 +1,177 @@
+"""The whole: a backend that dies is out in time, and a thousand checks a second cost little."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+from pydsr.health.checker import Checker
+from pydsr.health.schedule import Verdict
+from pydsr.health.targets import Route
+from pydsr.lab.network import entered
+from pydsr.model.check_result import Outcome
+from pydsr.model.checks import Check
+from pydsr.model.service import Endpoint, IPAddress
+from tests.support.netns.checked_host import Checked, made_check
+from tests.support.netns.namespaces import BACKENDS, Host
+
+VIP = ip_address("10.66.0.80")
+WEB = Endpoint(VIP, 80)
+
+Reports = list[tuple[Verdict, frozenset[Endpoint]]]
+
+
+def run(lb: Host, main: Callable[[Checker, Reports], Awaitable[None]]) -> Reports:
+    """Have a checker on the balancer's host for the length of a coroutine; return its reports."""
+    reports: Reports = []
+
+    async def bounded() -> None:
+        async with asyncio.timeout(30), Checker(lambda *told: reports.append(told)) as checker:
+            await main(checker, reports)
+
+    with entered(lb.name):
+        asyncio.run(bounded())
+    return reports
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something; the test's own timeout ends it."""
+    while not is_so():
+        await asyncio.sleep(0.005)
+
+
+def routes(lb: Host, *backends: str) -> list[Route]:
+    """Return the ways to backends."""
+    ifindex = int(lb.link("eth0")["ifindex"])
+    return [Route(ip_address(address), ifindex) for address in backends or BACKENDS[:3]]
+
+
+def quick(kind: str, **settings: float | str) -> Check:
+    """Return a check of short intervals."""
+    return made_check(kind, **{"interval": 0.3, "timeout": 0.1, "fall": 3, **settings})
+
+
+def states(checker: Checker, endpoint: Endpoint, backends: list[Route]) -> list[bool]:
+    """Return the health of backends by their only check."""
+    return [checker.judgements(endpoint, one.backend)[0].is_up for one in backends]
+
+
+def test_a_server_that_stops_answering_is_down_in_time(
+    lb: Host, peer: Host, tmp_path: Path
+) -> None:
+    checked = Checked(lb, peer)
+    checked.add_vip()
+    backends, check = routes(lb), quick("http")
+    changed: list[float] = []
+
+    async def main(checker: Checker, reports: Reports) -> None:
+        await checker.watch([(WEB, [check], backends)])
+        await until(lambda: len(reports) >= 6)
+        assert [True] * 3 == states(checker, WEB, backends)
+        os.kill(pid, signal.SIGSTOP)
+        stopped = time.monotonic()
+        await until(lambda: states(checker, WEB, backends) == [False] * 3)
+        changed.append(time.monotonic() - stopped)
+        os.kill(pid, signal.SIGCONT)
+        await until(lambda: states(checker, WEB, backends) == [True] * 3)
+
+    with checked.nginx(tmp_path) as pid:
+        reports = run(lb, main)
+    # A noisy machine may be late by a moment at each of the checks.
+    assert changed[0] <= check.pace.fall * check.interval + check.timeout + 0.3
+    assert {Outcome.GOOD, Outcome.TIMED_OUT} == {verdict.result.outcome for verdict, _ in reports}
+    assert 6 == sum(verdict.is_change for verdict, _ in reports)
+
+
+def test_services_that_name_a_check_share_its_connections(lb: Host, peer: Host) -> None:
+    checked = Checked(lb, peer)
+    checked.add_vip()
+    backends = routes(lb, "10.66.0.11")
+    services = [Endpoint(VIP, port) for port in (80, 443, 8080)]
+    connections: list[socket.socket] = []
+
+    async def main(checker: Checker, reports: Reports) -> None:
+        check = quick("tcp", port=80)
+        await checker.watch([(one, [check], backends) for one in services])
+        await until(lambda: len(reports) >= 3)
+        assert [[True]] * 3 == [states(checker, one, backends) for one in services]
+
+    with checked.taking(connections.append):
+        reports = run(lb, main)
+    assert {frozenset(services)} == {endpoints for _, endpoints in reports}
+    assert len(connections) <= len(reports) + 1
+
+
+def test_a_change_of_what_is_checked_keeps_what_is_known(
+    lb: Host, peer: Host, tmp_path: Path
+) -> None:
+    checked = Checked(lb, peer)
+    checked.add_vip()
+    good, bad = routes(lb, "10.66.0.11", "10.66.0.12")
+    closed, other = Endpoint(VIP, 81), Endpoint(VIP, 82)
+    check = quick("tcp")
+
+    def is_up(endpoint: Endpoint, address: IPAddress) -> bool:
+        return (endpoint, address) != (other, bad.backend)
+
+    async def main(checker: Checker, reports: Reports) -> None:
+        await checker.watch([(WEB, [check], [good, bad]), (closed, [check], [good])])
+        await until(lambda: states(checker, closed, [good]) == [False])
+        await checker.watch([(closed, [check], [good]), (other, [check], [bad])], is_up)
+        assert [] == checker.judgements(WEB, good.backend)
+        assert [False] == states(checker, closed, [good])
+        assert [False] == states(checker, other, [bad])
+        before = len(reports)
+        await until(lambda: len(reports) >= before + 6)
+        assert {81, 82} == {verdict.job.target.port for verdict, _ in reports[before:]}
+
+    with checked.nginx(tmp_path):
+        run(lb, main)
+
+
+def test_a_thousand_checks_a_second_leave_most_of_a_core(
+    lb: Host, peer: Host, tmp_path: Path
+) -> None:
+    """About a fifth of a core; here with some room, for a machine that does other things.
+
+    In a namespace that includes what the kernel does for both ends of each connection.
+    """
+    checked = Checked(lb, peer)
+    checked.add_vip()
+    addresses = [f"10.66.0.{low}" for low in range(150, 160)]
+    for address in addresses:
+        peer.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+    backends = routes(lb, *addresses)
+    services = [Endpoint(VIP, 1000 + number) for number in range(100)]
+    # The jitter tells them apart, or else all services would share ten checks.
+    checks = [
+        made_check("tcp", interval=1.0, timeout=0.9, port=80, jitter=0.001 * number)
+        for number in range(len(services))
+    ]
+    figures: list[float] = []
+
+    async def main(checker: Checker, reports: Reports) -> None:
+        await checker.watch(
+            (service, [check], backends) for service, check in zip(services, checks, strict=True)
+        )
+        await until(lambda: len(reports) >= 1000)
+        counted, began, used = len(reports), time.monotonic(), time.process_time()
+        await asyncio.sleep(2)
+        elapsed = time.monotonic() - began
+        figures.append((len(reports) - counted) / elapsed)
+        figures.append((time.process_time() - used) / elapsed)
+
+    with checked.nginx(tmp_path):
+        reports = run(lb, main)
+    rate, load = figures
+    outcomes = Counter(verdict.result.outcome for verdict, _ in reports)
+    assert {Outcome.GOOD} == outcomes.keys(), outcomes
+    assert rate >= 700
+    assert load * 1000 / rate <= 0.4

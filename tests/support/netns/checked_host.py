@@ -1,0 +1,212 @@
+"""A backend's host to be checked: its servers, and one check of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from pydsr.health.inquiries import Inquiries
+from pydsr.health.probing import check_once
+from pydsr.health.steering import Steering
+from pydsr.health.targets import Job, Route, Target
+from pydsr.lab.network import entered
+from pydsr.model.check_result import Result
+from pydsr.model.checks import Check, port_of
+from pydsr.model.service import Endpoint, MacAddress
+from tests.support.netns.namespaces import Host, eventually
+
+BACKEND = {4: "10.66.0.11", 6: "fd66::11"}
+VIP = {4: "10.66.0.80", 6: "fd66::80"}
+
+_CHECKS: TypeAdapter[Check] = TypeAdapter(Check)
+
+_NGINX = """
+daemon off;
+master_process off;
+user root;
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{
+        listen 80;
+        listen [::]:80;
+        {tls}
+        location / {{ return 200 "hello $host\\n"; }}
+        location /broken {{ return 503; }}
+        location /session {{ return 200 "$ssl_session_reused\\n"; }}
+    }}
+}}
+"""
+
+
+def made_check(kind: str, **settings: Any) -> Check:
+    """Return a check as a file would have it, of a second's timeout."""
+    settings = {key.replace("_", "-"): value for key, value in settings.items()}
+    return _CHECKS.validate_python({"type": kind, "timeout": 0.5, **settings})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A balancer's host and a backend's, with the VIP of one IP version."""
+
+    lb: Host
+    backend: Host
+    version: int = 4
+
+    @property
+    def vip(self) -> str:
+        """The virtual IP."""
+        return VIP[self.version]
+
+    @property
+    def address(self) -> str:
+        """The backend's own address."""
+        return BACKEND[self.version]
+
+    def add_vip(self) -> None:
+        """Have the VIP on the backend's loopback, as it must be."""
+        length = "/32" if self.version == 4 else "/128"
+        nodad = ["nodad"] if self.version == 6 else []
+        self.backend.run("ip", "address", "add", self.vip + length, "dev", "lo", *nodad)
+
+    def remove_vip(self) -> None:
+        """Take it away."""
+        length = "/32" if self.version == 4 else "/128"
+        self.backend.run("ip", "address", "delete", self.vip + length, "dev", "lo")
+
+    def job(self, check: Check, port: int = 80, mac: str | None = None, backend: str = "") -> Job:
+        """Return a check of the backend."""
+        vip = ip_address(self.vip)
+        route = Route(
+            ip_address(backend or self.address),
+            int(self.lb.link("eth0")["ifindex"]),
+            MacAddress.parse(mac) if mac else None,
+        )
+        return Job(check, Target(vip, port_of(check, Endpoint(vip, port)), route))
+
+    def result(self, kind: str, of_port: int = 80, /, **settings: Any) -> Result:
+        """Make one check of a service at a port, and return what came of it."""
+        return self.results(self.job(made_check(kind, **settings), of_port))[0]
+
+    def results(
+        self, *jobs: Job, beside: Callable[[], Awaitable[None]] | None = None
+    ) -> list[Result]:
+        """Make checks at once, and do something beside."""
+
+        async def run() -> list[Result]:
+            async with Steering() as steering:
+                await steering.steer(job.target for job in jobs)
+                marks = [steering.mark(job.target.route) for job in jobs]
+                inquiries = Inquiries()
+                checks = map(check_once, jobs, marks, repeat(inquiries))
+                results = asyncio.gather(*checks)
+                if beside is not None:
+                    await beside()
+                return await results
+
+        with entered(self.lb.name):
+            return asyncio.run(run())
+
+    @contextmanager
+    def nginx(self, directory: Path, tls: str = "") -> Iterator[int]:
+        """Have nginx at port 80, and where there are lines for TLS at 443; yield its pid."""
+        needs("nginx", "curl")
+        (directory / "nginx.conf").write_text(_NGINX.format(directory=directory, tls=tls))
+        command = ["nginx", "-p", str(directory), "-c", str(directory / "nginx.conf")]
+        with self.backend.running(*command) as process:
+            assert eventually(lambda: self.backend.asks_for_page("127.0.0.1") is not None)
+            yield process.pid
+
+    @contextmanager
+    def dnsmasq(self) -> Iterator[int]:
+        """Have dnsmasq know ``www.test`` and ``text.test``; yield its pid."""
+        needs("dnsmasq", "dig")
+        command = [
+            *("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--pid-file="),
+            *("--no-resolv", "--no-hosts", "--user=root"),
+            *("--address=/www.test/192.0.2.7", "--txt-record=text.test,hello"),
+        ]
+        dig = ["dig", "+short", "+tries=1", "+time=1", "@127.0.0.1", "www.test"]
+        with self.backend.running(*command) as process:
+            assert eventually(lambda: self.backend.attempt(*dig).stdout == "192.0.2.7\n")
+            yield process.pid
+
+    @contextmanager
+    def taking(self, answer: Callable[[socket.socket], None], port: int = 80) -> Iterator[None]:
+        """Have a TCP server at every address that does something with each connection."""
+        family = socket.AF_INET6 if self.version == 6 else socket.AF_INET
+        with entered(self.backend.name):
+            server = socket.create_server(("", port), family=family)
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    answer(connection)
+
+        with _in_thread(serve, server):
+            yield
+
+    @contextmanager
+    def echoing(self, address: str, port: int = 5353) -> Iterator[None]:
+        """Have a UDP server at an address, which sends back what it gets."""
+        family = socket.AF_INET6 if self.version == 6 else socket.AF_INET
+        with entered(self.backend.name):
+            server = socket.socket(family, socket.SOCK_DGRAM)
+            server.bind((address, port))
+
+        def serve() -> None:
+            while True:
+                try:
+                    data, source = server.recvfrom(1000)
+                    if not source:
+                        return
+                    server.sendto(data, source)
+                except OSError:
+                    return
+
+        with _in_thread(serve, server):
+            yield
+
+
+@contextmanager
+def _in_thread(serve: Callable[[], None], server: socket.socket) -> Iterator[None]:
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # A blocked call returns by shutdown, not by close; on a UDP socket it also raises.
+        with suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+        server.close()
+
+
+def needs(*programs: str) -> None:
+    """Skip the test where a program is not installed."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")

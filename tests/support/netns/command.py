@@ -1,0 +1,195 @@
+"""The command as a user runs it in a namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import netns
+
+from pydsr.cli.main import main
+from pydsr.lab.processes import PYTHON, environment
+from pydsr.model.errors import ExitStatus
+from tests.support.netns.namespaces import Host
+from tests.support.paths import CHECKOUT
+
+_SHOW_CHECKOUT = """\
+set -e
+mount --bind "$2" /mnt
+mount -t tmpfs -o mode=755 tmpfs "$1"
+mkdir -p "$2"
+mount --bind /mnt "$2"
+shift 2
+exec "$@"
+"""
+"""Has everybody reach the checkout below a folder that only its owner may enter."""
+
+
+def _reaching_checkout() -> tuple[str, ...]:
+    """Return what has a command see the checkout, in mounts of its own; mostly nothing."""
+    closed = [one for one in CHECKOUT.parents if not one.stat().st_mode & 0o001]
+    if not closed:
+        return ()
+    return ("unshare", "--mount", "sh", "-c", _SHOW_CHECKOUT, "sh", str(closed[-1]), str(CHECKOUT))
+
+
+AS_NOBODY = (
+    *_reaching_checkout(),
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+)
+"""What has a command run without any privilege."""
+
+AS_ROOT_WITHOUT_CAPABILITIES = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
+"""What has a command run as root in a container that may do nothing."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Pydsr:
+    """Runs the command on a host with a directory of pins.
+
+    Attributes:
+        host: whose network namespace.
+        bpffs: the directory of pins.
+        wrapper: a command that runs the command, such as AS_NOBODY.
+        forked: without a wrapper, a command is a fork of this process, which saves starting
+            Python and its imports; everything from the command line on is the same.
+    """
+
+    host: Host
+    bpffs: Path
+    wrapper: Sequence[str] = ()
+    forked: bool = True
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the whole command line, without entering the namespace."""
+        return [*self.wrapper, *PYTHON, "pydsr", "--bpffs", str(self.bpffs), *arguments]
+
+    def __call__(self, *arguments: str) -> Done:
+        """Run to the end; a traceback is never an answer."""
+        by_fork = self.forked and not self.wrapper
+        done = self._forked(*arguments) if by_fork else self._started(*arguments)
+        assert "Traceback" not in done.stderr, (arguments, done.stderr)
+        return done
+
+    def _started(self, *arguments: str) -> Done:
+        process = self.start(*arguments)
+        output, errors = process.communicate(timeout=60)
+        return Done(process.returncode, output, errors)
+
+    def _forked(self, *arguments: str) -> Done:
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            pid = self.fork(*arguments, output=output.fileno(), errors=errors.fileno())
+            _, status = os.waitpid(pid, 0)
+            texts = []
+            for stream in (output, errors):
+                stream.seek(0)
+                texts.append(stream.read().decode())
+        return Done(os.waitstatus_to_exitcode(status), *texts)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start it, and do not wait."""
+        return subprocess.Popen(
+            [*self.host.prefix, *self.command(*arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+
+    def fork(
+        self,
+        *arguments: str,
+        output: int | None = None,
+        errors: int | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> int:
+        """Start it in a fork of this process; return the process id.
+
+        Args:
+            arguments: the command line.
+            output: the descriptor of its stdout; None is nowhere.
+            errors: the same of its stderr.
+            prepare: called in the fork before anything else.
+        """
+        pid = os.fork()
+        if pid:
+            return pid
+        status: Any = ExitStatus.FAILED
+        try:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            for number, wanted in ((0, nowhere), (1, output), (2, errors)):
+                os.dup2(nowhere if wanted is None else wanted, number)
+            with os.fdopen(1, "w") as sys.stdout, os.fdopen(2, "w") as sys.stderr:
+                netns.setns(self.host.name)
+                sys.argv = ["pydsr", "--bpffs", str(self.bpffs), *arguments]
+                if prepare is not None:
+                    prepare()
+                status = _exit_status()
+        finally:
+            os._exit(status)
+
+    def shell(self, script: str) -> str:
+        """Run a script of the shell, in the wrapper; every command of it must succeed."""
+        done = subprocess.run(
+            [*self.host.prefix, *self.wrapper, "sh", "-e", "-c", script],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment(),
+            check=False,
+        )
+        assert done.returncode == 0, (script, done.stdout, done.stderr)
+        return done.stdout
+
+    def ok(self, *arguments: str) -> str:
+        """Run what must succeed, and return its output."""
+        done = self(*arguments)
+        assert done.status == ExitStatus.DONE, (arguments, done.stdout, done.stderr)
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        """Run what must succeed, and return the document it prints."""
+        return json.loads(self.ok(*arguments, "--json"))
+
+    def state(self) -> tuple[Any, Any]:
+        """Return all services and all backends."""
+        return self.json("services", "list"), self.json("backends", "list")
+
+    def addresses(self, endpoint: str) -> set[str]:
+        """Return the addresses of a service's backends."""
+        (service,) = self.json("backends", "list", endpoint)
+        return {backend["address"] for backend in service["backends"]}
+
+    def modes(self) -> dict[str, str]:
+        """Return the mode of each attached interface."""
+        return {each["name"]: each["mode"] for each in self.json("status")["interfaces"]}
+
+
+def _exit_status() -> Any:
+    """Run the command in this process, and return what it would exit with."""
+    try:
+        main()
+    except SystemExit as end:
+        return end.code
+    except BaseException:  # noqa: BLE001 - as the interpreter does
+        traceback.print_exc()
+    return ExitStatus.FAILED

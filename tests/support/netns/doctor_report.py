@@ -1,0 +1,56 @@
+"""What ``pydsr doctor`` says, as its JSON has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+# Imported here, once for all forks of this process that run it.
+from pydsr.doctor import examination as _examination  # noqa: F401
+from tests.support.netns.command import Done, Pydsr
+
+
+@dataclass(frozen=True)
+class Examined:
+    """An examination that ended.
+
+    Attributes:
+        status: what the command exited with.
+        findings, checks: as its JSON has them.
+    """
+
+    status: int
+    findings: tuple[dict[str, Any], ...]
+    checks: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(cls, done: Done) -> Examined:
+        """Return what a command has printed."""
+        document = json.loads(done.stdout)
+        return cls(done.status, tuple(document["findings"]), tuple(document["checks"]))
+
+    @property
+    def ids(self) -> list[str]:
+        """The kinds of its findings, each once."""
+        return sorted({finding["id"] for finding in self.findings})
+
+    def first(self, kind: str) -> dict[str, Any]:
+        """Return the first finding of a kind; there must be one."""
+        return next(finding for finding in self.findings if finding["id"] == kind)
+
+    def unseen(self) -> str:
+        """Return what was not looked at, and why."""
+        return "; ".join(check["text"] for check in self.checks if not check["looked"])
+
+
+def examine(pydsr: Pydsr, *interfaces: str) -> Examined:
+    """Have everything looked at."""
+    return Examined.of(pydsr("doctor", *interfaces, "--json"))
+
+
+def command_in(remedy: str) -> list[str]:
+    """Return the command of a remedy, without what is said about it."""
+    command = re.sub(r"^(on the backend|at its other end|then here): ", "", remedy)
+    return re.split(r"[;,]", command, maxsplit=1)[0].replace(" looks it up", "").split()

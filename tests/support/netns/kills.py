@@ -1,0 +1,54 @@
+"""kill -9 at a chosen step of a command that runs in a fork."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection
+from types import FrameType
+from typing import Any
+
+from tests.support.netns.command import Pydsr
+
+
+def killed_before(
+    functions: Collection[str], nth: int, within: str = "/pydsr/kernel/"
+) -> Callable[[], None]:
+    """Return what has this process killed before its Nth call of functions of a package.
+
+    Args:
+        functions: their names.
+        nth: counted from 1, over all of them.
+        within: the package, as it is in the paths of its modules.
+    """
+    passed = 0
+
+    def watch(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal passed
+        code = frame.f_code
+        if event != "call" or code.co_name not in functions:
+            return
+        if within in code.co_filename:
+            passed += 1
+            if passed == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return lambda: sys.setprofile(watch)
+
+
+def ends(
+    pydsr: Pydsr,
+    *command: str,
+    functions: Collection[str],
+    nth: int,
+    within: str = "/pydsr/kernel/",
+) -> bool:
+    """Run a command with a kill in it; return whether it ended before that, with success."""
+    kill = killed_before(functions, nth, within)
+    _, status = os.waitpid(pydsr.fork(*command, prepare=kill), 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return False
+    assert os.WEXITSTATUS(status) == 0
+    return True

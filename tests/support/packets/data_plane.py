@@ -1,0 +1,316 @@
+"""The data plane on no interface: its maps and programs, and packets through them.
+
+BPF_PROG_TEST_RUN lets packets come in by the loopback, so a backend with that interface's index
+is where packets come from, and one with another index is not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from array import array
+from collections.abc import Mapping, Sequence
+from ctypes import c_uint32
+from dataclasses import dataclass
+from itertools import count
+from types import TracebackType
+
+from pydsr.hashing import maglev
+from pydsr.hashing.maglev import NO_BACKEND
+from pydsr.hashing.slots import LOOK_UP_ONLY
+from pydsr.hashing.table import Table, TableMember
+from pydsr.kernel.bpf import bpffs, layout, libbpf, program
+from pydsr.kernel.bpf.backends import NewBackend
+from pydsr.kernel.bpf.layout import StateNumber
+from pydsr.kernel.bpf.maps import HashMap, Pins, map_specs
+from pydsr.kernel.bpf.percpu import PerCpuArray
+from pydsr.kernel.bpf.store import Settings, State, fill_settings
+from pydsr.model.features import DEFAULT_FEATURES, Feature, Features
+from pydsr.model.flow_records import FlowRecord
+from pydsr.model.reasons import all_reasons
+from pydsr.model.service import (
+    BackendState,
+    Counters,
+    Endpoint,
+    MacAddress,
+    Place,
+    Service,
+    ServiceOptions,
+    Tag,
+    Unserved,
+    parse_address,
+)
+from pydsr.model.source_rules import Action, parse_networks
+
+TABLE_SIZE = 1009
+SEED = 0x0123456789ABCDEF
+INGRESS = 1
+ELSEWHERE = 2
+NOWHERE = 3
+BALANCER_MAC = MacAddress.parse("02:00:00:00:00:01")
+ELSEWHERE_MAC = MacAddress.parse("02:00:00:00:00:02")
+
+EVERY_FEATURE = ~Feature(0)
+
+_VERDICTS = {0: "aborted", 1: "drop", 2: "pass", 3: "tx", 4: "redirect"}
+_numbers = count()
+
+
+def mac_of(backend: int) -> MacAddress:
+    """Return the MAC that the rig gives to a backend."""
+    return MacAddress(bytes.fromhex("02000000") + (0x8000 | backend).to_bytes(2, "big"))
+
+
+def address_of(backend: int) -> ipaddress.IPv4Address:
+    """Return the address that the rig gives to a backend."""
+    return ipaddress.IPv4Address("10.0.0.0") + backend
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a packet: what the program returned, counted, and left in the buffer.
+
+    Attributes:
+        verdict: tx, redirect, pass, drop or aborted.
+        reasons: every reason whose counter went up, as often as it did.
+        frame: the frame afterwards.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+    frame: bytes
+
+    @property
+    def reason(self) -> str:
+        """Return the one reason the packet was counted under."""
+        (reason,) = self.reasons
+        return reason
+
+
+class Rig:
+    """A data plane with maps of its own; use it with ``with``, which removes them.
+
+    Args:
+        table_size: slots of every service's table, a prime.
+        seed: the 64-bit key of the hash.
+        features: the parts that the program is compiled with.
+    """
+
+    def __init__(
+        self,
+        table_size: int = TABLE_SIZE,
+        seed: int = SEED,
+        features: Feature = DEFAULT_FEATURES,
+    ) -> None:
+        self.features = features
+        name = f"pydsr-test-{os.getpid()}-xdp-{next(_numbers)}"
+        self.directory = bpffs.STANDARD_MOUNT / name
+        bpffs.prepare_directory(self.directory)
+        try:
+            self._load(Settings(table_size, seed))
+        except BaseException:
+            bpffs.remove_directory(self.directory)
+            raise
+        self.services: list[Service] = []
+        self._backends: set[int] = set()
+        self.state.write_interface(INGRESS, BALANCER_MAC)
+        if Feature.REDIRECT in features:
+            self.state.write_interface(ELSEWHERE, ELSEWHERE_MAC)
+            # No frame is sent by BPF_PROG_TEST_RUN: any interface may stand for the other one.
+            libbpf.map_update(self.state.pins["egress"], c_uint32(ELSEWHERE), c_uint32(INGRESS))
+
+    def _load(self, settings: Settings) -> None:
+        pins = Pins(self.directory)
+        pins.ensure(settings.table_size, lambda fd: fill_settings(fd, settings))
+        self.state = State(self.directory)
+        maps = {spec.name: self.state.pins[spec.name] for spec in map_specs()}
+        self.programs = program.load_programs(
+            maps, settings.table_size, settings.seed, self.features
+        )
+        self.state.write_features(Features(self.features))
+        self._counters = PerCpuArray(maps["counters"], 3)
+        self._verdicts = PerCpuArray(maps["verdicts"], 1)
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unload the programs and remove the maps."""
+        self.programs.balance.close()
+        self.programs.explain.close()
+        self.state.close()
+        bpffs.remove_directory(self.directory)
+
+    def clear(self) -> None:
+        """Leave nothing in the maps but the interface's MAC."""
+        for service in self.services:
+            self.state.delete_service(service.endpoint)
+            self.state.delete_table(service.id)
+        for backend in self._backends:
+            self.state.write_backend_state(backend, StateNumber.FREE)
+        self.forget_flows()
+        self.state.write_rules({})
+        for vip in self.state.policies():
+            self.state.write_policy(vip, Unserved.COUNT)
+        self.services.clear()
+        self._backends.clear()
+        self.state.write_index([])
+        self.state.write_interface(INGRESS, BALANCER_MAC)
+
+    def forget_flows(self) -> None:
+        """Delete every flow record, pending SYN, remembered fragment and count of new flows."""
+        for record in list(self.state.flow_records()):
+            self.state.delete_record(record)
+        for record in list(self.state.pending_flows()):
+            self.state.delete_pending(record)
+        for name, key_type in (("fragments", layout.FragmentKey), ("guards", layout.GuardKey)):
+            flows = HashMap(self.state.pins[name], key_type, key_type)
+            for key in flows.all_keys():
+                flows.delete(key)
+
+    # -- what is balanced
+
+    def serve(
+        self,
+        endpoint: str,
+        current: Sequence[int],
+        previous: int = NO_BACKEND,
+        learn_until: int = 0,
+        options: ServiceOptions | None = None,
+        publish: bool = True,
+    ) -> Service:
+        """Create a service with backends that can be reached.
+
+        Args:
+            endpoint: its VIP, port and protocol.
+            current: ids of the backends that share its slots.
+            previous: what every slot names as its backend of before, or LOOK_UP_ONLY.
+            learn_until: nanoseconds of CLOCK_MONOTONIC.
+            options: how it behaves.
+            publish: whether packets find it, and those before it, from now on.
+        """
+        service = Service(len(self.services), Endpoint.parse(endpoint), options or ServiceOptions())
+        self.services.append(service)
+        for backend in sorted({*current, previous} - {NO_BACKEND, LOOK_UP_ONLY}):
+            address = layout.pack_address(address_of(backend))
+            self.state.write_backends([NewBackend(backend, service.id, address, StateNumber.UP)])
+            self.place(backend)
+            self._backends.add(backend)
+        self.write_table(service, current, previous, learn_until)
+        self.state.write_service(service)
+        if publish:
+            self.state.write_index(self.services)
+        return service
+
+    def write_table(
+        self,
+        service: Service,
+        current: Sequence[int],
+        previous: int = NO_BACKEND,
+        learn_until: int = 0,
+    ) -> None:
+        """Replace a service's table by one with the same ``previous`` in every slot."""
+        members = tuple(
+            TableMember(backend, layout.pack_address(address_of(backend)), 1, BackendState.UP)
+            for backend in current
+        )
+        owners = maglev.build_table(
+            [maglev.Member(member.key, member.weight, member.id) for member in members],
+            self.state.table_size,
+        )
+        before = array("H", [previous]) * self.state.table_size
+        self.state.write_table(service.id, Table(members, owners, before, learn_until))
+
+    def place(
+        self,
+        backend: int,
+        mac: bytes | None = None,
+        ifindex: int = INGRESS,
+        tags: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Say where a backend is; the MAC is the rig's own where none is given.
+
+        Args:
+            backend: its id.
+            mac: six octets.
+            ifindex: the interface it is behind.
+            tags: EtherType and VLAN of each tag on its frames, outermost first.
+        """
+        where = mac_of(backend) if mac is None else MacAddress(mac)
+        place = Place(where, ifindex, tuple(Tag(*tag) for tag in tags))
+        self.state.write_backend_place(backend, place, by_hand=False)
+
+    def set_rules(self, service: Service | None, rules: Mapping[str, Action]) -> None:
+        """Replace the source rules of a service, or of all; sources are as on the command line."""
+        scope = service.endpoint if service else None
+        networks = {parse_networks([text], scope): action for text, action in rules.items()}
+        scoped = self.state.rules()
+        scoped[service.id if service else None] = {
+            network: action for found, action in networks.items() for network in found
+        }
+        self.state.write_rules({scope: rules for scope, rules in scoped.items() if rules})
+        self.state.write_index(self.services)
+
+    def set_policy(self, vip: str, policy: Unserved) -> None:
+        """Say what becomes of a VIP's ports without a service."""
+        self.state.write_policy(parse_address(vip), policy)
+        self.state.write_index(self.services)
+
+    # -- packets
+
+    def run(self, frame: bytes) -> bytes:
+        """Run a frame through the program for interfaces, without a look at the counters."""
+        return libbpf.run_program(self.programs.balance, frame)[1]
+
+    def send(self, frame: bytes) -> Outcome:
+        """Run a frame through the program for interfaces."""
+        before = self.verdict_counts()
+        action, after, _ = libbpf.run_program(self.programs.balance, frame)
+        counted = [new - old for new, old in zip(self.verdict_counts(), before, strict=True)]
+        reasons = [
+            reason.name
+            for reason, packets in zip(all_reasons(), counted, strict=True)
+            for _ in range(packets)
+        ]
+        return Outcome(_VERDICTS[action], tuple(reasons), after)
+
+    def send_only(self, frame: bytes) -> None:
+        """Run a frame through the program where only its effect on maps matters."""
+        libbpf.run_program(self.programs.balance, frame)
+
+    def explain(self, frame: bytes, ifindex: int = 0) -> layout.Explanation:
+        """Ask the explaining program about a frame."""
+        action, answer, _ = libbpf.run_program(self.programs.explain, frame, ifindex=ifindex)
+        if _VERDICTS[action] != "pass":
+            raise ValueError(f"explain answered {_VERDICTS[action]}")
+        return layout.Explanation.from_buffer_copy(answer)
+
+    # -- what the program keeps
+
+    def counters(self, backend: int) -> Counters:
+        """Return a backend's counters."""
+        return Counters(*self._counters.read(backend))
+
+    def verdict_counts(self) -> list[int]:
+        """Return how many packets left for each reason."""
+        return [self._verdicts.read(number)[0] for number in range(len(all_reasons()))]
+
+    def records(self) -> list[FlowRecord]:
+        """Return the flow records."""
+        return list(self.state.flow_records())
+
+    def recorded(self) -> list[int]:
+        """Return the backends that flow records name."""
+        return sorted(record.backend for record in self.records())
+
+    def waiting(self) -> list[int]:
+        """Return the backends that pending SYNs went to."""
+        return sorted(record.backend for record in self.state.pending_flows())

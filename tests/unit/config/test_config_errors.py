@@ -1,0 +1,376 @@
+"""Files that are no configuration: each with the message that it gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pydsr.config.loading import load_file, load_text
+from pydsr.config.problems import ConfigurationError
+from pydsr.model.errors import ExitStatus, InputError
+
+SERVICE = """\
+services:
+  - endpoint: 198.51.100.10:80
+"""
+
+ERRORS = {
+    "nothing in it": ("", "f:1: services: is missing"),
+    "only comments": ("# nothing\n", "f:1: services: is missing"),
+    "no mapping": ("- a\n", "f:1: must be a mapping, not a list"),
+    "no YAML": (
+        "services: [\n",
+        "f:2: is no YAML: while parsing a flow node, did not find expected node content",
+    ),
+    "a tab": (
+        "services:\n\t- a\n",
+        "f:2: is no YAML: while scanning for the next token, "
+        "found character that cannot start any token",
+    ),
+    "two documents": (
+        "services: []\n---\nservices: []\n",
+        "f:2: has a second document: one is all there can be",
+    ),
+    "a key twice": ("services: []\nservices: []\n", "f:2: services: is there twice"),
+    "a key twice, deep down": (
+        SERVICE + "    name: a\n    name: b\n",
+        "f:4: services[0].name: is there twice",
+    ),
+    "a key that is no text": (
+        "services: []\n? [a]\n: b\n",
+        "f:2: a key must be a plain text",
+    ),
+    "an alias of nothing": ("services: *pool\n", "f:1: is no YAML: there is no &pool before this"),
+    "an alias of what it is in": (
+        "services: &all\n  - *all\n",
+        "f:2: is no YAML: there is no &all before this",
+    ),
+    "an unknown key": (
+        "services: []\nservies: []\n",
+        "f:2: servies: there is no such key; did you mean 'services'?",
+    ),
+    "an unknown key like none": (
+        SERVICE + "    backends:\n      - {address: 198.51.100.21, xyz: 1}\n",
+        "f:4: services[0].backends[0].xyz: there is no such key; "
+        "there are: address, mac, state, vlan, weight",
+    ),
+    "an underscore for a dash": (
+        SERVICE + "    one_packet: true\n",
+        "f:3: services[0].one_packet: there is no such key; did you mean 'one-packet'?",
+    ),
+    "a check of no type": (
+        SERVICE + "    checks:\n      - {interval: 1}\n",
+        "f:4: services[0].checks[0].type: is missing",
+    ),
+    "a check of a type there is none of": (
+        SERVICE + "    checks:\n      - interval: 1\n        type: htp\n",
+        "f:5: services[0].checks[0].type: there is no 'htp'; did you mean 'http'?",
+    ),
+    "a check by a name there is none of": (
+        SERVICE + "    checks: [tpc]\n",
+        "f:3: services[0].checks[0].type: there is no 'tpc'; did you mean 'tcp'?",
+    ),
+    "an unknown key of a check": (
+        SERVICE + "    checks:\n      - type: http\n        pth: /\n",
+        "f:5: services[0].checks[0].pth: there is no such key; did you mean 'path'?",
+    ),
+    "a check that takes longer than its interval": (
+        SERVICE + "    checks:\n      - {type: tcp, interval: 0.5}\n",
+        "f:4: services[0].checks[0]: timeout 1 is above interval 0.5",
+    ),
+    "an interval that is none": (
+        SERVICE + "    checks:\n      - type: tcp\n        interval: 2s\n",
+        "f:5: services[0].checks[0].interval: must be a number, not '2s'",
+    ),
+    "an interval of no length": (
+        SERVICE + "    checks:\n      - type: tcp\n        interval: 0\n",
+        "f:5: services[0].checks[0].interval: must be above 0, not 0",
+    ),
+    "a status that is none": (
+        SERVICE + "    checks:\n      - {type: http, status: [200, true]}\n",
+        "f has 2 errors\n"
+        "f:4: services[0].checks[0].status[1]: must be a whole number, not true\n"
+        "f:4: services[0].checks[0].status[1]: must be text, not true",
+    ),
+    "a check without a port of a service of all": (
+        "services:\n  - endpoint: 198.51.100.10:*\n    checks: [icmp, tcp]\n",
+        "f:3: services[0].checks[1]: needs a port: 198.51.100.10:*/tcp is a service of every port",
+    ),
+    "health without checks": (
+        SERVICE + "    health: {slow-start: 5}\n",
+        "f:3: services[0].health: says nothing without checks",
+    ),
+    "an unknown key of health": (
+        SERVICE + "    checks: [tcp]\n    health: {slowstart: 5}\n",
+        "f:4: services[0].health.slowstart: there is no such key; did you mean 'slow-start'?",
+    ),
+    "more checks needed than there are": (
+        SERVICE + "    checks: [tcp]\n    health:\n      needed: 2\n",
+        "f:5: services[0].health.needed: is 2, but there are 1 checks",
+    ),
+    "a number of checks that is none": (
+        SERVICE + "    checks: [tcp]\n    health: {needed: some}\n",
+        "f:4: services[0].health.needed: 'some' is no number of checks "
+        "(write all, any, or a number)",
+    ),
+    "a minimum that is none": (
+        SERVICE + "    checks: [tcp]\n    health: {minimum-healthy: half}\n",
+        "f:4: services[0].health.minimum-healthy: 'half' is no minimum of healthy backends "
+        "(write a number, or 0% to 100%)",
+    ),
+    "a sorry backend that is another already": (
+        SERVICE
+        + "    checks: [tcp]\n    health:\n      sorry: 198.51.100.21\n"
+        + "    backends: [198.51.100.21]\n",
+        "f:5: services[0].health.sorry: backend 198.51.100.21 is named twice",
+    ),
+    "a sorry backend of no weight": (
+        SERVICE + "    checks: [tcp]\n    health: {sorry: 198.51.100.29=0}\n",
+        "f:4: services[0].health.sorry: must have a weight, and no state: "
+        "it is up when it is needed",
+    ),
+    "an unknown key of an interface": (
+        "interfaces:\n  - {name: eth0, mod: native}\nservices: []\n",
+        "f:2: interfaces[0].mod: there is no such key; did you mean 'mode'?",
+    ),
+    "an unknown key of rules": (
+        "rules: {alow: []}\nservices: []\n",
+        "f:1: rules.alow: there is no such key; did you mean 'allow'?",
+    ),
+    "an unknown key of a VIP": (
+        "vips:\n  198.51.100.10: {unservd: drop}\n" + SERVICE,
+        "f:2: vips[198.51.100.10].unservd: there is no such key; did you mean 'unserved'?",
+    ),
+    "an interface twice": (
+        "interfaces: [eth0, eth1, eth0]\nservices: []\n",
+        "f:1: interfaces[2]: eth0 is named twice",
+    ),
+    "an interface without a name": (
+        "interfaces:\n  - mode: native\nservices: []\n",
+        "f:2: interfaces[0].name: is missing",
+    ),
+    "a mode there is none of": (
+        "interfaces:\n  - {name: eth0, mode: fast}\nservices: []\n",
+        "f:2: interfaces[0].mode: must be 'auto', 'native' or 'generic', not 'fast'",
+    ),
+    "a table size that is no prime": (
+        "table-size: 65536\nservices: []\n",
+        "f:1: table-size: table size 65536 is not a prime from 251 to 1048573 "
+        "(try 65537; a hundred slots or more for each backend balance well)",
+    ),
+    "a seed that is none": (
+        "seed: xyz\nservices: []\n",
+        "f:1: seed: the seed 'xyz' is not a hexadecimal number of up to 16 digits "
+        "(make one: openssl rand -hex 8)",
+    ),
+    "an address that is none": (
+        "answer-while: eth0\n" + SERVICE,
+        "f:1: answer-while: 'eth0' is not an IP address (write it as 192.0.2.10 or 2001:db8::10)",
+    ),
+    "a VIP that is to move": (
+        "answer-while: 198.51.100.10\n" + SERVICE,
+        "f:1: answer-while: 198.51.100.10 is a VIP, which no balancer has: name an address "
+        "beside it",
+    ),
+    "a VIP of no service": (
+        "vips:\n  198.51.100.99: {unserved: drop}\n" + SERVICE,
+        "f:2: vips[198.51.100.99]: 198.51.100.99 is the VIP of no service",
+    ),
+    "a VIP twice": (
+        "vips:\n  2001:db8::10: {}\n  2001:0db8::10: {}\n"
+        "services:\n  - endpoint: '[2001:db8::10]:80'\n",
+        "f:3: vips[2001:0db8::10]: 2001:db8::10 is there twice",
+    ),
+    "a VIP that is no address": (
+        "vips:\n  web: {}\nservices: []\n",
+        "f:2: vips.web: 'web' is not an IP address (write it as 192.0.2.10 or 2001:db8::10)",
+    ),
+    "a policy there is none of": (
+        "vips:\n  198.51.100.10: {unserved: dorp}\n" + SERVICE,
+        "f:2: vips[198.51.100.10].unserved: must be 'count', 'pass' or 'drop', not 'dorp'",
+    ),
+    "services that are no list": ("services: 7\n", "f:1: services: must be a list, not 7"),
+    "a service that is no mapping": (
+        "services:\n  - web\n",
+        "f:2: services[0]: must be a mapping, not 'web'",
+    ),
+    "a service without an endpoint": (
+        "services:\n  - name: web\n",
+        "f:2: services[0].endpoint: is missing",
+    ),
+    "an endpoint without a port": (
+        "services:\n  - endpoint: 198.51.100.10\n",
+        "f:2: services[0].endpoint: '198.51.100.10' is not an endpoint: no port (write it as "
+        "198.51.100.10:80, 198.51.100.10:53/udp or [2001:db8::10]:80)",
+    ),
+    "an endpoint that is a list": (
+        "services:\n  - endpoint: []\n",
+        "f:2: services[0].endpoint: must be an endpoint, as text",
+    ),
+    "two services of one endpoint": (
+        SERVICE + "  - name: again\n    endpoint: 198.51.100.10:80/tcp\n",
+        "f:4: services[1].endpoint: 198.51.100.10:80/tcp is the endpoint of services[0] already",
+    ),
+    "an affinity there is none of": (
+        SERVICE + "    affinity: sauce\n",
+        "f:3: services[0].affinity: must be 'flow', 'source' or 'destination', not 'sauce'",
+    ),
+    "a netmask that is none": (
+        SERVICE + "    affinity: source\n    netmask4: 33\n",
+        "f:4: services[0].netmask4: netmask4 33 is no prefix length (use 1 to 32)",
+    ),
+    "a netmask without a meaning": (
+        SERVICE + "    netmask6: 64\n",
+        "f:3: services[0].netmask6: a netmask has no meaning with affinity by flow "
+        "(add --affinity source)",
+    ),
+    "a number that is text": (
+        SERVICE + "    learn: soon\n",
+        "f:3: services[0].learn: must be a whole number, not 'soon'",
+    ),
+    "a number out of range": (
+        SERVICE + "    learn: 9999999\n",
+        "f:3: services[0].learn: learn 9999999 is out of range (0 to 604800 seconds)",
+    ),
+    "a number where true or false belongs": (
+        SERVICE + "    arp: 1\n",
+        "f:3: services[0].arp: must be true or false, not 1",
+    ),
+    "yes for true": (
+        SERVICE + "    one-packet: yes\n",
+        "f:3: services[0].one-packet: must be true or false, not 'yes'",
+    ),
+    "a limit of what cannot be counted": (
+        "services:\n  - endpoint: 198.51.100.10:53/udp\n    max-new-flows: 5\n",
+        "f:3: services[0].max-new-flows: new flows of 198.51.100.10:53/udp cannot be limited: a "
+        "datagram does not say that it opens one (leave max-new-flows out, or limit sources with "
+        "pydsr acl)",
+    ),
+    "a name that is too long": (
+        SERVICE + f"    name: {'x' * 64}\n",
+        f"f:3: services[0].name: the name '{'x' * 64}' cannot be used "
+        "(at most 63 bytes of printable text)",
+    ),
+    "a source that is none": (
+        SERVICE + "    rules:\n      deny:\n        - 192.0.2.0/33\n",
+        "f:5: services[0].rules.deny[0]: '192.0.2.0/33' is no source "
+        "(write it as 192.0.2.0/24, 192.0.2.7, 2001:db8::/32 or any)",
+    ),
+    "a source of the other IP version": (
+        SERVICE + "    rules: {deny: [any, '2001:db8::/32']}\n",
+        "f:3: services[0].rules.deny[1]: '2001:db8::/32' cannot send to 198.51.100.10:80/tcp "
+        "(name sources of IPv4, or any)",
+    ),
+    "a source allowed and denied": (
+        "rules:\n  allow: [192.0.2.0/24]\n  deny: [192.0.2.0/24]\nservices: []\n",
+        "f:3: rules.deny[0]: 192.0.2.0/24 is allowed as well",
+    ),
+    "a weight that is none": (
+        SERVICE + "    backends:\n      - 198.51.100.21=x\n",
+        "f:4: services[0].backends[0]: '198.51.100.21=x': the weight must be a whole number from "
+        "0 to 65535 (weight 2 gets twice the flows of weight 1; 0 drains)",
+    ),
+    "a weight that is too large": (
+        SERVICE + "    backends:\n      - address: 198.51.100.21\n        weight: 65536\n",
+        "f:5: services[0].backends[0].weight: must be at most 65535, not 65536",
+    ),
+    "a weight below nothing": (
+        SERVICE + "    backends:\n      - {address: 198.51.100.21, weight: -1}\n",
+        "f:4: services[0].backends[0].weight: must be at least 0, not -1",
+    ),
+    "a backend that is a number": (
+        SERVICE + "    backends: [7]\n",
+        "f:3: services[0].backends[0]: must be ADDRESS[=WEIGHT][@MAC[%VLAN]] or a mapping",
+    ),
+    "a backend without an address": (
+        SERVICE + "    backends:\n      - weight: 3\n",
+        "f:4: services[0].backends[0].address: is missing",
+    ),
+    "a MAC that no host has": (
+        SERVICE + "    backends:\n      - {address: 198.51.100.21, mac: '01:00:00:00:00:01'}\n",
+        "f:4: services[0].backends[0].mac: '01:00:00:00:00:01' is a multicast MAC address "
+        "(a backend has a unicast one; `ip link` on the backend shows it)",
+    ),
+    "a VLAN there is none of": (
+        SERVICE
+        + "    backends:\n      - {address: 198.51.100.21, mac: '02:00:00:00:00:01', vlan: 5000}\n",
+        "f:4: services[0].backends[0].vlan: '5000' names no VLAN "
+        "(write it as 200, or as 100.200; each from 1 to 4094)",
+    ),
+    "a VLAN without a MAC": (
+        SERVICE + "    backends:\n      - {address: 198.51.100.21, vlan: 100}\n",
+        "f:4: services[0].backends[0]: a vlan takes a mac "
+        "(name both, or neither: ARP/ND finds them)",
+    ),
+    "a state there is none of": (
+        SERVICE + "    backends:\n      - {address: 198.51.100.21, state: drained}\n",
+        "f:4: services[0].backends[0].state: must be 'up', 'drain' or 'down', not 'drained'",
+    ),
+    "up without a weight": (
+        SERVICE + "    backends:\n      - {address: 198.51.100.21, weight: 0, state: up}\n",
+        "f:4: services[0].backends[0]: weight 0 takes no new flows, so state cannot be up "
+        "(use drain)",
+    ),
+    "a backend twice": (
+        SERVICE + "    backends:\n      - 198.51.100.21\n      - 198.51.100.21=2\n",
+        "f:5: services[0].backends[1]: backend 198.51.100.21 is named twice",
+    ),
+    "a backend that is a VIP": (
+        SERVICE + "  - endpoint: 198.51.100.11:80\n    backends: [198.51.100.10]\n",
+        "f:4: services[1].backends[0]: backend 198.51.100.10 is a VIP: "
+        "name it by an address of its own",
+    ),
+    "a backend no host can be": (
+        SERVICE + "    backends: [127.0.0.1]\n",
+        "f:3: services[0].backends[0]: '127.0.0.1' is a loopback address "
+        "(a host's own unicast address is needed)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), list(ERRORS.values()), ids=list(ERRORS))
+def test_a_wrong_file_is_told_what_is_wrong_where(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load_text("f", text)
+    assert message == raised.value.message
+    assert ExitStatus.BAD_INPUT == raised.value.status
+
+
+def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:
+    text = """\
+services:
+  - endpoint: 198.51.100.10:80
+    nam: web
+    learn: -1
+    backends:
+      - 198.51.100.21=x
+      - {address: 198.51.100.22, weight: many}
+  - endpoint: 198.51.100.10:80
+    name: a
+    name: b
+interfaces: eth0
+"""
+    with pytest.raises(ConfigurationError) as raised:
+        load_text("balancer.yaml", text)
+    assert [
+        "balancer.yaml has 7 errors",
+        "balancer.yaml:3: services[0].nam: there is no such key; did you mean 'name'?",
+        "balancer.yaml:4: services[0].learn: learn -1 is out of range (0 to 604800 seconds)",
+        "balancer.yaml:6: services[0].backends[0]: '198.51.100.21=x': the weight must be a whole "
+        "number from 0 to 65535 (weight 2 gets twice the flows of weight 1; 0 drains)",
+        "balancer.yaml:7: services[0].backends[1].weight: must be a whole number, not 'many'",
+        "balancer.yaml:8: services[1].endpoint: 198.51.100.10:80/tcp is the endpoint of "
+        "services[0] already",
+        "balancer.yaml:10: services[1].name: is there twice",
+        "balancer.yaml:11: interfaces: must be a list, not 'eth0'",
+    ] == raised.value.message.splitlines()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.yaml cannot be read: No such file"):
+        load_file(str(tmp_path / "nowhere.yaml"))
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"services: \xff")
+    with pytest.raises(InputError, match=r"is no text in UTF-8: invalid start byte at byte 10"):
+        load_file(str(binary))

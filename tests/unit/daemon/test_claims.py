@@ -1,0 +1,41 @@
+"""Who else answers for a VIP is told once, until that changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from pathlib import Path
+
+import pytest
+
+from pydsr.daemon import claims
+from pydsr.kernel.machine.finding import Finding
+from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.model.events import Event
+
+LEAK = Finding(Kind.ARP_LEAK, "192.0.2.80", "a backend answers", "mend it")
+OTHER = Finding(Kind.VIP_CONTESTED, "192.0.2.81", "a stranger answers", "find it")
+
+
+def test_a_claim_that_lasts_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that could not be made says nothing of it."""
+    looks = deque([{LEAK}, {LEAK}, None, {LEAK, OTHER}, {OTHER}, {LEAK, OTHER}])
+    happened: list[Event] = []
+
+    def find(_: Path) -> set[Finding] | None:
+        if not looks:
+            raise asyncio.CancelledError
+        return looks.popleft()
+
+    for seconds in ("FIRST_SECONDS", "NEXT_SECONDS"):
+        monkeypatch.setattr(claims, seconds, 0)
+    monkeypatch.setattr(claims, "find_claims", find)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(claims.ClaimWatcher(Path("/nowhere"), happened.append).run())
+    expected = [
+        ("vip-claimed", "192.0.2.80"),
+        ("vip-claimed", "192.0.2.81"),
+        ("vip-released", "192.0.2.80"),
+        ("vip-claimed", "192.0.2.80"),
+    ]
+    assert expected == [(event.kind, event.object) for event in happened]

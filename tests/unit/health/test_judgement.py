@@ -1,0 +1,116 @@
+"""Thresholds, intervals, combinations: when a backend counts as up, and when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pydsr.health.judgement import Judgement, enough, first_start, judge, next_start
+from pydsr.model.checks import Pace
+
+PASS, FAIL = True, False
+PACES = st.builds(
+    Pace,
+    interval=st.floats(1, 60),
+    fast=st.floats(0.5, 1),
+    jitter=st.floats(0, 0.9),
+    timeout=st.floats(0.1, 1),
+    rise=st.integers(1, 5),
+    fall=st.integers(1, 5),
+)
+
+
+def after(results: Sequence[bool], start: bool, pace: Pace) -> Judgement:
+    """Return what is held after results, one a second."""
+    held = Judgement(start)
+    for second, passed in enumerate(results, 1):
+        held = judge(held, passed, pace, float(second))
+    return held
+
+
+@pytest.mark.parametrize(
+    ("start", "results", "expected"),
+    [
+        (True, [FAIL, FAIL], True),
+        (True, [FAIL, FAIL, FAIL], False),
+        (True, [FAIL, FAIL, PASS, FAIL, FAIL], True),
+        (True, [FAIL, FAIL, FAIL, PASS], False),
+        (True, [FAIL, FAIL, FAIL, PASS, FAIL, PASS], False),
+        (True, [FAIL, FAIL, FAIL, PASS, PASS], True),
+        (False, [PASS], False),
+        (False, [PASS, PASS], True),
+    ],
+)
+def test_only_results_in_a_row_count(start: bool, results: list[bool], expected: bool) -> None:
+    assert expected == after(results, start, Pace(rise=2, fall=3)).is_up
+
+
+@given(PACES, st.booleans(), st.lists(st.booleans(), max_size=30))
+def test_health_is_what_the_latest_run_that_was_long_enough_says(
+    pace: Pace, start: bool, results: list[bool]
+) -> None:
+    expected, run, since = start, 0, 0.0
+    previous: bool | None = None
+    for second, passed in enumerate(results, 1):
+        run = run + 1 if passed == previous else 1
+        previous = passed
+        if passed != expected and run >= (pace.rise if passed else pace.fall):
+            expected, since = passed, float(second)
+    held = after(results, start, pace)
+    assert (expected, since) == (held.is_up, held.since)
+    assert held.is_in_doubt == (bool(results) and results[-1] != held.is_up)
+
+
+@given(PACES, st.floats(0, 1e6), st.lists(st.floats(0, 1), min_size=10, max_size=10))
+def test_a_dead_backend_is_down_in_time(pace: Pace, began: float, fractions: list[float]) -> None:
+    """It dies just after a check has passed, and each check then takes its whole timeout."""
+    held, now = Judgement(True), next_start(began, began, Judgement(True), pace, fractions[0])
+    for fraction in fractions[1:]:
+        ended = now + pace.timeout
+        held = judge(held, FAIL, pace, ended)
+        if not held.is_up:
+            break
+        now = next_start(now, ended, held, pace, fraction)
+    assert not held.is_up
+    assert held.since - began <= pace.detection_seconds + 1e-6
+    assert pace.detection_seconds <= pace.fall * pace.interval + pace.timeout
+
+
+@given(PACES, st.booleans(), st.integers(0, 3), st.floats(0, 1), st.floats(0, 2))
+def test_the_next_check_is_jittered_down_only(
+    pace: Pace, is_up: bool, against: int, fraction: float, took: float
+) -> None:
+    started = next_start(0, took, Judgement(is_up, against), pace, fraction)
+    interval = pace.fast if against else pace.interval
+    assert max(took, interval * (1 - pace.jitter)) - 1e-9 <= started <= max(took, interval)
+
+
+@pytest.mark.parametrize("number", [1, 2, 10, 1000])
+def test_first_checks_are_spread_over_an_interval(number: int) -> None:
+    pace = Pace(interval=10)
+    starts = sorted(first_start(100, place, pace) for place in range(number))
+    assert 100 <= starts[0] <= starts[-1] < 110
+    for second in range(100, 110):
+        in_second = sum(second <= start < second + 1 for start in starts)
+        assert abs(in_second - number / 10) <= 3
+
+
+@pytest.mark.parametrize(
+    ("held", "needed", "expected"),
+    [
+        ([], None, True),
+        ([True, True], None, True),
+        ([True, False], None, False),
+        ([True, False], 1, True),
+        ([False, False, True], 2, False),
+        ([True], 3, True),
+        ([False], 1, False),
+    ],
+)
+def test_all_checks_or_some_of_them_must_hold(
+    held: list[bool], needed: int | None, expected: bool
+) -> None:
+    assert expected == enough(map(Judgement, held), needed)

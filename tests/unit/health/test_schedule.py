@@ -1,0 +1,266 @@
+"""When checks are made: spread, in time, once for all who want them, and not after the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Iterable
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from pydsr.health.judgement import Judgement
+from pydsr.health.schedule import Scheduler, Verdict
+from pydsr.health.targets import Job, Route, Target, jobs_for
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import Check
+from pydsr.model.service import Endpoint
+
+_CHECKS: TypeAdapter[Check] = TypeAdapter(Check)
+VIP = ip_address("192.0.2.80")
+BAD = Result(Outcome.TIMED_OUT)
+
+
+def made_check(kind: str = "tcp", **settings: Any) -> Check:
+    return _CHECKS.validate_python({"type": kind, **settings})
+
+
+def routes(number: int) -> list[Route]:
+    return [Route(ip_address("198.51.100.0") + n, 2) for n in range(number)]
+
+
+def jobs(number: int, **settings: Any) -> list[Job]:
+    check = made_check(**settings)
+    return [Job(check, Target(VIP, 80, route)) for route in routes(number)]
+
+
+async def good(_: Job) -> Result:
+    return Result.good()
+
+
+async def silent(job: Job) -> Result:
+    await asyncio.sleep(job.check.timeout)
+    return BAD
+
+
+def ignore(_: Verdict) -> None:
+    pass
+
+
+def run(awaitable: Awaitable[None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await awaitable
+
+    asyncio.run(bounded())
+
+
+def test_checks_are_made_once_an_interval_and_never_in_a_burst() -> None:
+    starts: list[float] = []
+
+    async def probe(_: Job) -> Result:
+        starts.append(asyncio.get_running_loop().time())
+        return Result.good()
+
+    async def main() -> None:
+        async with Scheduler(probe, ignore) as scheduler:
+            wanted = jobs(200, interval=0.5, timeout=0.1, jitter=0)
+            scheduler.add(dict.fromkeys(wanted, True))
+            await asyncio.sleep(1.0)
+
+    run(main())
+    assert 300 <= len(starts) <= 450
+    in_tenth = Counter(int((start - starts[0]) * 10) for start in starts)
+    # Evenly, it is 40 in each; a machine that stands still for a moment makes up for it later.
+    assert max(in_tenth.values()) <= 100
+
+
+def test_a_dead_backend_is_down_in_time() -> None:
+    down: list[float] = []
+    (job,) = jobs(1, interval=0.4, timeout=0.2, fall=3)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def report(verdict: Verdict) -> None:
+            if verdict.is_change:
+                down.append(loop.time() - began)
+                assert Judgement(True, 2) == Judgement(verdict.before.is_up, verdict.before.against)
+                ended.set()
+
+        async with Scheduler(silent, report) as scheduler:
+            began = loop.time()
+            scheduler.add({job: True})
+            await ended.wait()
+
+    run(main())
+    assert 3 * job.check.timeout <= down[0] <= job.check.pace.detection_seconds + 0.4
+
+
+def test_nothing_goes_on_after_the_end() -> None:
+    under_way: set[Job] = set()
+    wanted = jobs(20, interval=0.1, timeout=0.1)
+
+    async def probe(job: Job) -> Result:
+        under_way.add(job)
+        try:
+            return await silent(job)
+        finally:
+            under_way.remove(job)
+
+    async def main() -> None:
+        async with Scheduler(probe, ignore) as scheduler:
+            scheduler.add(dict.fromkeys(wanted, True))
+            while len(under_way) < 5:
+                await asyncio.sleep(0.01)
+        assert set() == under_way
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+    run(main())
+
+
+def test_a_defect_of_a_probe_ends_it_all() -> None:
+    async def probe(_: Job) -> Result:
+        raise RuntimeError("a defect")
+
+    async def main() -> None:
+        async with Scheduler(probe, ignore) as scheduler:
+            scheduler.add(dict.fromkeys(jobs(3, interval=0.1, timeout=0.1), True))
+            await asyncio.sleep(10)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        run(main())
+    assert raised.group_contains(RuntimeError, match="a defect")
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_what_this_machine_lacks_takes_no_backend_out(outcome: Outcome) -> None:
+    (job,) = jobs(1, interval=0.01, timeout=0.01, fall=1)
+    told: list[Verdict] = []
+
+    async def probe(_: Job) -> Result:
+        return Result(outcome)
+
+    async def main() -> None:
+        async with Scheduler(probe, told.append) as scheduler:
+            scheduler.add({job: True})
+            while len(told) < 3:
+                await asyncio.sleep(0.005)
+
+    run(main())
+    stays_up = outcome in (Outcome.GOOD, Outcome.UNCHECKED, Outcome.FILTERED_HERE)
+    assert stays_up == told[-1].judgement.is_up
+
+
+def test_a_job_that_stays_keeps_what_is_held_of_it() -> None:
+    stays, goes = jobs(2, interval=0.02, timeout=0.01, fall=1)
+
+    async def main() -> None:
+        async with Scheduler(silent, ignore) as scheduler:
+            scheduler.add({stays: True, goes: True})
+            assert Judgement(True) == Judgement(held(scheduler, goes).is_up)
+            while held(scheduler, stays).is_up or held(scheduler, goes).is_up:
+                await asyncio.sleep(0.01)
+            scheduler.keep({stays: None})
+            assert scheduler.judgement(goes) is None
+            scheduler.add({stays: True, goes: True})
+            assert not held(scheduler, stays).is_up
+            assert held(scheduler, goes).is_up
+
+    run(main())
+
+
+def held(scheduler: Scheduler, job: Job) -> Judgement:
+    judgement = scheduler.judgement(job)
+    assert judgement is not None
+    return judgement
+
+
+_Wanted = list[tuple[Endpoint, Iterable[Check], Iterable[Route]]]
+
+
+def endpoint(text: str) -> Endpoint:
+    return Endpoint.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("services", "settings", "expected"),
+    [
+        (["192.0.2.80:80", "192.0.2.80:443"], {"port": 80}, 3),
+        (["192.0.2.80:80", "192.0.2.80:443"], {}, 6),
+        (["192.0.2.80:80", "192.0.2.81:80"], {}, 6),
+        (["192.0.2.80:80", "192.0.2.80:80/udp"], {}, 3),
+        (["192.0.2.80:80", "192.0.2.80:443"], {"kind": "icmp"}, 3),
+    ],
+)
+def test_services_share_the_work_of_a_check(
+    services: list[str], settings: dict[str, Any], expected: int
+) -> None:
+    wanted: _Wanted = [(endpoint(text), [made_check(**settings)], routes(3)) for text in services]
+    shared = jobs_for(wanted)
+    assert expected == len(shared)
+    for text in services:
+        assert 3 == sum(endpoint(text) in endpoints for endpoints in shared.values())
+
+
+@pytest.mark.parametrize(
+    ("check", "service", "expected"),
+    [
+        (made_check(), "192.0.2.80:80", 80),
+        (made_check(port=8080), "192.0.2.80:80", 8080),
+        (made_check(port=8080), "192.0.2.80:*", 8080),
+        (made_check("icmp"), "192.0.2.80:80", 0),
+        (made_check("command", argv=["true"]), "192.0.2.80:80", 80),
+    ],
+)
+def test_a_check_asks_its_own_port_or_that_of_the_service(
+    check: Check, service: str, expected: int
+) -> None:
+    (job,) = jobs_for([(endpoint(service), [check], routes(1))])
+    assert expected == job.target.port
+
+
+def test_a_check_that_is_hurried_is_made_at_once() -> None:
+    job, other = jobs(2, interval=600)
+    made: list[Job] = []
+
+    async def main() -> None:
+        async with Scheduler(good, lambda verdict: made.append(verdict.job)) as scheduler:
+            scheduler.add({job: True, other: True})
+            while job not in made:
+                await asyncio.sleep(0)
+            assert [job] == made
+            scheduler.hurry([other])
+            while other not in made:
+                await asyncio.sleep(0)
+            assert [job, other] == made
+
+    run(main())
+
+
+def test_a_check_under_way_is_not_made_twice_for_hurry() -> None:
+    (job,) = jobs(1, interval=600)
+    began: list[Job] = []
+    answered = asyncio.Event()
+
+    async def slow(job: Job) -> Result:
+        began.append(job)
+        await answered.wait()
+        return Result.good()
+
+    async def main() -> None:
+        reports: list[Verdict] = []
+        async with Scheduler(slow, reports.append) as scheduler:
+            scheduler.add({job: True})
+            for _ in range(5):
+                scheduler.hurry([job])
+                await asyncio.sleep(0.01)
+            answered.set()
+            while not reports:
+                await asyncio.sleep(0)
+
+    run(main())
+    assert [job] == began

@@ -1,0 +1,80 @@
+"""Where servers listen, and whom they answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from pydsr.http.listening import names_this_machine
+from pydsr.model.errors import InputError
+from pydsr.model.listen import Listen
+
+
+@pytest.mark.parametrize(
+    ("text", "is_local"),
+    [
+        ("127.0.0.1:9477", True),
+        ("127.8.9.1:1", True),
+        ("[::1]:65535", True),
+        ("0.0.0.0:80", False),
+        ("[::]:9477", False),
+        ("192.0.2.1:9477", False),
+        ("[2001:db8::1]:9477", False),
+    ],
+)
+def test_an_address_with_a_port_is_parsed_and_written_alike(text: str, is_local: bool) -> None:
+    """And it is known whether others than this machine can connect."""
+    listen = Listen.parse(text)
+    assert (text, is_local) == (str(listen), listen.is_local)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        ":9477",
+        "9477",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "127.0.0.1:http",
+        "127.0.0.1:+80",
+        "127.0.0.1:٣",
+        "localhost:9477",
+        "[127.0.0.1]:9477",
+        "::1:9477",
+        "[::1]",
+        "[::1:9477",
+        "127.0.0.1:9477/tcp",
+        " 127.0.0.1:9477",
+        "*:9477",
+    ],
+)
+def test_what_is_no_address_with_a_port_is_refused(text: str) -> None:
+    """The message quotes it, and the hint says how to write one."""
+    with pytest.raises(InputError, match=r"is no address|must be a number") as raised:
+        Listen.parse(text)
+    assert (True, True) == (repr(text) in raised.value.message, "write it as" in raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.1:9477", True),
+        ("localhost:9477", True),
+        ("LOCALHOST", True),
+        ("[::1]:9477", True),
+        ("", False),
+        ("evil.example:9477", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example:9477", False),
+        ("192.0.2.1:9477", False),
+        ("[2001:db8::1]", False),
+        ("127.0.0.1:9477:9477", False),
+    ],
+)
+def test_a_host_header_names_this_machine_or_not(host: str, expected: bool) -> None:
+    """Only loopback addresses and localhost do, with any port."""
+    assert expected == names_this_machine(host)

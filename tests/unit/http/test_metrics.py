@@ -1,0 +1,299 @@
+"""Metrics made of what was read, and what the daemon counts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from pydsr import __version__
+from pydsr.daemon.statistics import DURATION_BOUNDS, Statistics
+from pydsr.health.judgement import Judgement
+from pydsr.health.schedule import Verdict
+from pydsr.health.targets import Job, Route, Target
+from pydsr.http.metrics.catalogue import METRICS, Kind
+from pydsr.http.metrics.families import View, families
+from pydsr.model.check_result import Outcome, Result
+from pydsr.model.checks import IcmpCheck, TcpCheck
+from pydsr.model.events import Event, EventKind
+from pydsr.model.reasons import Reason, all_reasons
+from pydsr.model.service import (
+    Backend,
+    BackendState,
+    Counters,
+    Endpoint,
+    MacAddress,
+    ProgramRun,
+    Service,
+    ServiceOptions,
+    Snapshot,
+)
+from tests.support.scraping import Scrape
+
+WEB, DNS = Endpoint.parse("198.51.100.10:80"), Endpoint.parse("[2001:db8::53]:53/udp")
+A, B, C = map(ip_address, ("198.51.100.21", "198.51.100.22", "2001:db8::21"))
+MAC = MacAddress.parse("02:00:00:00:00:01")
+UP, DOWN = BackendState.UP, BackendState.DOWN
+SERVICE = {"service": "198.51.100.10:80/tcp"}
+OF_A, OF_B = ({**SERVICE, "backend": str(address)} for address in (A, B))
+OF_C = {"service": "[2001:db8::53]:53/udp", "backend": "2001:db8::21"}
+
+SNAPSHOT = Snapshot(
+    time=1.0,
+    services=(
+        Service(
+            1,
+            WEB,
+            ServiceOptions(name="shop"),
+            (
+                Backend(7, A, 3, MAC, False, UP, 2, slots=150),
+                Backend(8, B, 1, None, False, DOWN, 2),
+            ),
+            table_size=251,
+            slots_changing=40,
+        ),
+        Service(2, DNS, ServiceOptions(), (Backend(9, C, 1, MAC, True, UP, 2),)),
+    ),
+    counters={7: Counters(100, 6400, 10), 8: Counters(5, 320, 5), 9: Counters(50, 4000, None)},
+    verdicts={"forwarded": 155, "no_service": 3},
+    interfaces=(("eth0", "native"), ("eth1", "generic")),
+    records={1: 12, 2: 0},
+    pending={1: 4, 2: 0},
+    programs=(ProgramRun(33, ("eth0", "eth1"), 0.25, 1000),),
+    programs_timed=True,
+)
+REASONS = (Reason("forwarded", "tx", "sent"), Reason("no_service", "drop", "not served"))
+
+
+def verdict(result: Result, check: TcpCheck | IcmpCheck | None = None) -> Verdict:
+    job = Job(check or TcpCheck(type="tcp"), Target(WEB.address, 80, Route(A, 1)))
+    return Verdict(job, result, Judgement(True), Judgement(True))
+
+
+def event(kind: EventKind, second: int = 0) -> Event:
+    return Event(kind, "it", "so", time=datetime.fromtimestamp(second, UTC))
+
+
+def backend_document(**found: Any) -> dict[str, Any]:
+    return {
+        "address": str(A),
+        "healthy": True,
+        "configured_weight": 3,
+        "held": False,
+        "certificate_ends": None,
+        "failures": [],
+    } | found
+
+
+def daemon_document(*backends: dict[str, Any], statistics: Statistics | None = None) -> Any:
+    """Return what a daemon says, after it went through its socket."""
+    document = {
+        "pid": 1,
+        "health": {"services": [{"service": str(WEB), "backends": list(backends)}]},
+        "waiting": 2,
+        **(statistics or Statistics()).document({WEB}),
+    }
+    return json.loads(json.dumps(document))
+
+
+class Page(Collector):
+    def __init__(self, found: list[Family]) -> None:
+        self.found = found
+
+    def collect(self) -> list[Family]:
+        return self.found
+
+
+def scrape(snapshot: Snapshot | None = SNAPSHOT, daemon: Any = None) -> Scrape:
+    view = View(snapshot, daemon, REASONS, layout_version=3)
+    return Scrape.of(generate_latest(Page(list(families(view)))).decode())
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "value"),
+    [
+        ("build_info", {"version": __version__}, 1),
+        ("up", {}, 1),
+        ("daemon_up", {}, 0),
+        ("layout_version", {}, 3),
+        ("interface_mode", {"interface": "eth0", "mode": "native"}, 1),
+        ("interface_mode", {"interface": "eth0", "mode": "generic"}, 0),
+        ("interface_mode", {"interface": "eth1", "mode": "generic"}, 1),
+        ("packets_total", {"reason": "forwarded", "verdict": "tx"}, 155),
+        ("packets_total", {"reason": "no_service", "verdict": "drop"}, 3),
+        ("program_seconds_total", {"interfaces": "eth0,eth1"}, 0.25),
+        ("program_runs_total", {"interfaces": "eth0,eth1"}, 1000),
+        ("program_timed", {}, 1),
+        ("service_info", {**SERVICE, "name": "shop", "affinity": "flow"}, 1),
+        ("service_slots", SERVICE, 251),
+        ("service_slots_changing", SERVICE, 40),
+        ("service_flow_records", SERVICE, 12),
+        ("service_pending_flows", SERVICE, 4),
+        ("backend_packets_total", OF_A, 100),
+        ("backend_bytes_total", OF_A, 6400),
+        ("backend_new_flows_total", OF_A, 10),
+        ("backend_packets_total", OF_C, 50),
+        ("backend_new_flows_total", OF_C, None),
+        ("backend_weight", OF_A, 3),
+        ("backend_slots_ratio", OF_A, 150 / 251),
+        ("backend_slots_ratio", OF_B, 0),
+        ("backend_slots_ratio", OF_C, 0),
+        ("backend_state", {**OF_A, "state": "up"}, 1),
+        ("backend_state", {**OF_B, "state": "up"}, 0),
+        ("backend_state", {**OF_B, "state": "drain"}, 0),
+        ("backend_state", {**OF_B, "state": "down"}, 1),
+        ("backend_resolved", OF_A, 1),
+        ("backend_resolved", OF_B, 0),
+        ("backend_healthy", OF_A, None),
+        ("waiting_backends", {}, None),
+    ],
+)
+def test_what_the_maps_hold_is_told(name: str, labels: dict[str, str], value: float | None) -> None:
+    """Where no daemon runs, nothing is said of what only it knows."""
+    assert value == scrape().value(f"pydsr_{name}", **labels)
+
+
+def test_where_there_is_no_balancer_that_is_what_is_told() -> None:
+    """With zero, and without any series of services."""
+    found = scrape(snapshot=None)
+    assert (0, {"pydsr_up", "pydsr_daemon_up", "pydsr_build_info", "pydsr_layout_version"}) == (
+        found.value("pydsr_up"),
+        found.names,
+    )
+
+
+def test_health_is_told_as_the_daemon_holds_it() -> None:
+    """Failures of two checks of a kind that end alike are one series; the sorry one has none."""
+    failure = {"check": "tcp", "outcome": "port-closed", "message": "no", "hint": ""}
+    other = failure | {"check": "http", "outcome": "timed-out"}
+    found = scrape(
+        daemon=daemon_document(
+            backend_document(healthy=False, held=True, failures=[failure, failure, other]),
+            backend_document(address=str(B), healthy=None, certificate_ends=1_900_000_000),
+        )
+    )
+    assert (1, 0, 1, 3, 2) == (
+        found.value("pydsr_daemon_up"),
+        found.value("pydsr_backend_healthy", **OF_A),
+        found.value("pydsr_backend_held", **OF_A),
+        found.value("pydsr_backend_configured_weight", **OF_A),
+        found.value("pydsr_waiting_backends"),
+    )
+    assert {("tcp", "port-closed"): 1, ("http", "timed-out"): 1} == {
+        (dict(labels)["check"], dict(labels)["outcome"]): value
+        for labels, value in found.series("pydsr_backend_failing_check").items()
+    }
+    expiry = "pydsr_backend_certificate_expiry_timestamp_seconds"
+    assert (None, None, 1_900_000_000) == (
+        found.value("pydsr_backend_healthy", **OF_B),
+        found.value(expiry, **OF_A),
+        found.value(expiry, **OF_B),
+    )
+
+
+def test_checks_are_counted_by_outcome_and_by_how_long_they_took() -> None:
+    """For each service that a check matters to; a bucket holds those below it as well."""
+    statistics = Statistics()
+    for seconds in (0.0005, 0.0006, 0.2, 60.0):
+        statistics.hear_check(verdict(Result(Outcome.GOOD, seconds=seconds)), {WEB, DNS})
+    statistics.hear_check(verdict(Result(Outcome.TIMED_OUT, seconds=1.0)), {WEB})
+    statistics.hear_check(verdict(Result.good(), IcmpCheck(type="icmp")), {WEB})
+    found = scrape(daemon=daemon_document(statistics=statistics))
+    labels = {**SERVICE, "check": "tcp"}
+    name = "pydsr_check_duration_seconds"
+    assert {"0.0005": 1, "0.001": 2, "0.25": 3, "1.0": 4, "10.0": 4, "+Inf": 5} == {
+        bound: found.value(f"{name}_bucket", **labels, le=bound)
+        for bound in ("0.0005", "0.001", "0.25", "1.0", "10.0", "+Inf")
+    }
+    assert len(DURATION_BOUNDS) + 1 == sum(
+        {*labels.items()} < set(one) for one in found.series(f"{name}_bucket")
+    )
+    assert (5, 61.2011) == (
+        found.value(f"{name}_count", **labels),
+        found.value(f"{name}_sum", **labels),
+    )
+    assert (4, 1, 1) == (
+        found.value("pydsr_checks_total", **labels, outcome="good"),
+        found.value("pydsr_checks_total", **labels, outcome="timed-out"),
+        found.value("pydsr_checks_total", **SERVICE, check="icmp", outcome="good"),
+    )
+
+
+def test_a_service_that_is_checked_no_more_is_forgotten() -> None:
+    """So that what a daemon remembers does not grow with its age."""
+    statistics = Statistics()
+    statistics.hear_check(verdict(Result.good()), {WEB, DNS})
+    assert [str(WEB)] == [one["service"] for one in statistics.document({WEB})["checks"]]
+    assert [] == statistics.document({DNS})["checks"]
+
+
+def test_events_are_counted_from_zero_on() -> None:
+    """Every kind has its series before it happens, as ``increase`` needs it."""
+    statistics = Statistics()
+    before = scrape(daemon=daemon_document(statistics=statistics)).series("pydsr_events_total")
+    statistics.hear_event(event(EventKind.LINK_LOST))
+    statistics.hear_event(event(EventKind.LINK_LOST))
+    after = scrape(daemon=daemon_document(statistics=statistics))
+    assert ({0}, len(EventKind)) == (set(before.values()), len(before))
+    assert 2 == after.value("pydsr_events_total", event="link-lost")
+
+
+@pytest.mark.parametrize(
+    ("happened", "successful", "when"),
+    [
+        ((), 0, None),
+        ((EventKind.APPLIED,), 1, 100),
+        ((EventKind.APPLIED, EventKind.RELOADED), 1, 101),
+        ((EventKind.APPLIED, EventKind.RELOAD_FAILED), 0, 100),
+        ((EventKind.APPLIED, EventKind.RELOAD_FAILED, EventKind.RELOADED), 1, 102),
+        ((EventKind.APPLIED, EventKind.MAC_CHANGED), 1, 100),
+    ],
+)
+def test_a_reload_that_fails_is_seen_until_one_succeeds(
+    happened: tuple[EventKind, ...], successful: int, when: int | None
+) -> None:
+    """The time stays that of the last success."""
+    statistics = Statistics()
+    for second, kind in enumerate(happened, 100):
+        statistics.hear_event(event(kind, second))
+    found = scrape(daemon=daemon_document(statistics=statistics))
+    name = "pydsr_configuration_last_reload"
+    assert (successful, when) == (
+        found.value(f"{name}_successful"),
+        found.value(f"{name}_success_timestamp_seconds"),
+    )
+
+
+@pytest.mark.parametrize("name", ['a "quoted" one', "back\\slash", "Straße 東京", "{a=b},c"])
+def test_any_name_of_a_service_arrives_as_it_is(name: str) -> None:
+    """Whatever it holds that means something in the format."""
+    service = replace(SNAPSHOT.services[0], options=ServiceOptions(name=name))
+    found = scrape(replace(SNAPSHOT, services=(service,)))
+    assert 1 == found.value("pydsr_service_info", **SERVICE, name=name, affinity="flow")
+
+
+def test_no_series_is_there_twice_and_none_is_not_in_the_catalogue() -> None:
+    """With the labels that the catalogue says, and in its order."""
+    statistics = Statistics()
+    statistics.hear_check(verdict(Result.good()), {WEB})
+    daemon = daemon_document(backend_document(), statistics=statistics)
+    found = list(families(View(SNAPSHOT, daemon, all_reasons(), 3)))
+    series = [(one.name, *sorted(one.labels.items())) for each in found for one in each.samples]
+    assert len(series) == len(set(series))
+    by_name = {
+        metric.name.removesuffix("_total") if metric.kind is Kind.COUNTER else metric.name: metric
+        for metric in METRICS
+    }
+    assert [name for name in by_name if name in {one.name for one in found}] == [
+        one.name for one in found
+    ]
+    for family in found:
+        for sample in family.samples:
+            assert set(by_name[family.name].labels) == sample.labels.keys() - {"le"}

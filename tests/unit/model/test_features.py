@@ -1,0 +1,145 @@
+"""Which parts of the program are compiled in: what is used, asked for and refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from pydsr.model.errors import InputError
+from pydsr.model.features import (
+    DEFAULT_FEATURES,
+    NO_FEATURES,
+    Feature,
+    Features,
+    FeatureUse,
+    Needs,
+    choose_features,
+    find_needs,
+    names,
+    parse_features,
+    report_use,
+)
+from pydsr.model.service import (
+    VLAN_8021Q,
+    Backend,
+    BackendState,
+    Endpoint,
+    MacAddress,
+    Service,
+    ServiceOptions,
+    Tag,
+)
+
+PLAIN = Service(0, Endpoint.parse("192.0.2.1:80"), ServiceOptions())
+MAC = MacAddress.parse("02:00:00:00:00:01")
+BACKEND = Backend(1, ip_address("192.0.2.11"), 1, MAC, False, BackendState.UP, 2)
+TAGGED = replace(BACKEND, tags=(Tag(VLAN_8021Q, 200),))
+
+
+def used(
+    *services: Service, has_rules: bool = False, ways_in: int = 1, has_vlans: bool = False
+) -> Needs:
+    """Return what a configuration takes, of which little is out of the ordinary."""
+    return find_needs(services, has_rules=has_rules, ways_in=ways_in, has_vlans=has_vlans)
+
+
+def test_a_plain_configuration_uses_none() -> None:
+    assert used() == Needs()
+    assert used(PLAIN, replace(PLAIN, backends=(BACKEND,))) == Needs()
+
+
+@pytest.mark.parametrize(
+    ("service", "feature"),
+    [
+        (replace(PLAIN, endpoint=Endpoint.parse("192.0.2.1:*")), Feature.EVERY_PORT),
+        (replace(PLAIN, options=ServiceOptions(max_new_flows=100)), Feature.GUARD),
+        (replace(PLAIN, backends=(BACKEND, TAGGED)), Feature.VLAN),
+    ],
+    ids=["every port", "guard", "tagged backend"],
+)
+def test_one_service_among_many_is_enough_to_use_a_feature(
+    service: Service, feature: Feature
+) -> None:
+    assert used(PLAIN, service, PLAIN) == Needs(feature)
+
+
+def test_rules_and_a_second_interface_are_used_without_any_service() -> None:
+    assert used(has_rules=True) == Needs(Feature.ACL)
+    assert used(ways_in=2) == Needs(Feature.REDIRECT)
+    assert used(ways_in=0) == Needs()
+
+
+def test_vlan_devices_make_their_feature_useful_only() -> None:
+    """They may be there for something else."""
+    assert used(has_vlans=True) == Needs(useful=Feature.VLAN)
+
+
+def test_attach_compiles_what_is_used_and_what_no_configuration_shows() -> None:
+    chosen = choose_features(Features(), Needs(Feature.ACL, Feature.VLAN))
+    assert chosen.compiled == DEFAULT_FEATURES | Feature.ACL | Feature.VLAN
+    assert (chosen.asked, chosen.refused) == (NO_FEATURES, NO_FEATURES)
+
+
+def test_attach_leaves_out_what_is_no_longer_used() -> None:
+    before = Features(compiled=~NO_FEATURES)
+    assert choose_features(before, Needs()).compiled == DEFAULT_FEATURES
+
+
+def test_what_was_asked_for_or_refused_stays_so() -> None:
+    told = choose_features(Features(), Needs(), asked=Feature.GUARD, refused=Feature.TAP)
+    assert told.compiled == Feature.GUARD | Feature.FRAGMENTS
+    assert choose_features(told, Needs()) == told
+
+
+def test_the_last_word_on_a_feature_counts() -> None:
+    told = choose_features(Features(), Needs(), asked=Feature.GUARD, refused=Feature.TAP)
+    turned = choose_features(told, Needs(), asked=Feature.TAP, refused=Feature.GUARD)
+    assert (turned.asked, turned.refused) == (Feature.TAP, Feature.GUARD)
+    assert turned.compiled == DEFAULT_FEATURES
+
+
+def test_vlan_devices_do_not_stand_against_leaving_vlans_out() -> None:
+    chosen = choose_features(Features(), Needs(useful=Feature.VLAN), refused=Feature.VLAN)
+    assert chosen.compiled == DEFAULT_FEATURES
+
+
+@pytest.mark.parametrize("earlier", [True, False], ids=["refused before", "refused now"])
+def test_what_is_used_cannot_be_left_out(earlier: bool) -> None:
+    before = Features(refused=Feature.ACL if earlier else NO_FEATURES)
+    refused = NO_FEATURES if earlier else Feature.ACL
+    with pytest.raises(InputError, match="cannot be without acl") as caught:
+        choose_features(before, Needs(Feature.ACL), refused=refused)
+    assert "--with acl" in caught.value.hint
+
+
+def test_asking_for_and_refusing_one_feature_is_refused() -> None:
+    both = Feature.TAP | Feature.ACL
+    with pytest.raises(InputError, match="acl is both"):
+        choose_features(Features(), Needs(), asked=both, refused=Feature.ACL)
+
+
+def test_a_user_is_told_what_is_no_longer_used() -> None:
+    """Neither what was asked for nor what no configuration shows is called unused."""
+    present = Features(
+        compiled=DEFAULT_FEATURES | Feature.ACL | Feature.VLAN | Feature.REDIRECT | Feature.GUARD,
+        asked=Feature.GUARD,
+        refused=Feature.EVERY_PORT,
+    )
+    use = report_use(present, Needs(Feature.ACL, Feature.VLAN))
+    assert use == FeatureUse(present.compiled, Feature.REDIRECT, Feature.EVERY_PORT)
+
+
+def test_features_are_named_as_they_are_parsed() -> None:
+    assert names(Feature.EVERY_PORT | Feature.VLAN) == ["vlan", "every-port"]
+    assert parse_features([",".join(names(~NO_FEATURES))]) == ~NO_FEATURES
+    assert parse_features(["acl, tap", "vlan"]) == Feature.ACL | Feature.TAP | Feature.VLAN
+    assert parse_features([]) == NO_FEATURES
+
+
+@pytest.mark.parametrize("text", ["", "acl,", "ACL", "every_port", "vlans"])
+def test_what_is_no_feature_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="there is no feature") as caught:
+        parse_features([text])
+    assert "every-port" in caught.value.hint

@@ -1,0 +1,32 @@
+"""Every kind of document has a schema that says what its keys mean."""
+
+from __future__ import annotations
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from docs.documents import DOCUMENT, reference
+from pydsr.config.schema import json_schema
+from pydsr.model.events import Event, EventKind
+from pydsr.views.json.schemas import KINDS, document_schema
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_schema_is_one(name: str) -> None:
+    schema = document_schema(name)
+    Draft202012Validator.check_schema(schema)
+    assert f"pydsr {name}" == schema["title"]
+
+
+def test_the_schema_of_the_file_is_named_after_it() -> None:
+    assert "pydsr configuration" == json_schema()["title"]
+
+
+@pytest.mark.parametrize("kind", EventKind)
+def test_every_event_is_as_its_schema_says(kind: EventKind) -> None:
+    event = Event(kind, "eth0", "because", seconds=0.25, details={"mac": "02:00:00:00:00:01"})
+    Draft202012Validator(document_schema("event")).validate(event.document())
+
+
+def test_the_documentation_has_the_documents_of_today() -> None:
+    assert reference() == DOCUMENT.read_text(encoding="utf-8"), "run: python -m docs.documents"
