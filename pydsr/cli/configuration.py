@@ -16,7 +16,7 @@ from pydsr.model.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
     from pydsr.model.change import Impact
-    from pydsr.model.desired_state import Configuration
+    from pydsr.model.desired_state import DesiredState
 
 
 def _apply(
@@ -34,8 +34,8 @@ def _apply(
 
 
 def _by_health(
-    wanted: Configuration, directory: Path, runtime: Path
-) -> tuple[Configuration, tuple[str, ...]]:
+    wanted: DesiredState, directory: Path, runtime: Path
+) -> tuple[DesiredState, tuple[str, ...]]:
     """Return what a file comes to by the health that the daemon knows of, and what to note."""
     checked = [service for service in wanted.services if service.health is not None]
     if not checked:
@@ -132,9 +132,9 @@ def export(directory: Path) -> None:
       pydsr export > balancer.yaml
     """
     from pydsr.config.writing import write_text
-    from pydsr.control.diff import read_configuration
+    from pydsr.control.diff import read_desired_state
 
-    click.echo(write_text(read_configuration(directory)), nl=False)
+    click.echo(write_text(read_desired_state(directory)), nl=False)
 
 
 @click.command()

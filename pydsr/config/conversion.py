@@ -9,7 +9,7 @@ from typing import Any
 from pydsr.config.problems import Path, Problem, in_words
 from pydsr.config.schema import InterfaceShape, RulesShape, ServiceShape, VipShape
 from pydsr.model.desired import check_options
-from pydsr.model.desired_state import ConfiguredInterface, ConfiguredService
+from pydsr.model.desired_state import DesiredInterface, DesiredService
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import HealthPolicy
 from pydsr.model.service import (
@@ -41,13 +41,13 @@ _OPTIONS = (
 
 def interfaces_of(
     shapes: Iterable[InterfaceShape], problems: Problems
-) -> tuple[ConfiguredInterface, ...]:
+) -> tuple[DesiredInterface, ...]:
     """Return the interfaces; one that is named twice is a problem."""
-    found: dict[str, ConfiguredInterface] = {}
+    found: dict[str, DesiredInterface] = {}
     for number, shape in enumerate(shapes):
         if shape.name in found:
             problems.append(Problem(("interfaces", number), f"{shape.name} is named twice"))
-        found[shape.name] = ConfiguredInterface(shape.name, shape.mode)
+        found[shape.name] = DesiredInterface(shape.name, shape.mode)
     return tuple(found.values())
 
 
@@ -72,7 +72,7 @@ def policies_of(
 
 
 def answer_while_of(
-    address: IPAddress | None, services: Iterable[ConfiguredService], problems: Problems
+    address: IPAddress | None, services: Iterable[DesiredService], problems: Problems
 ) -> IPAddress | None:
     """Return the address with which VIPs are answered for; one that is a VIP is a problem."""
     for service in services:
@@ -101,12 +101,12 @@ def rules_of(shape: RulesShape, scope: Endpoint | None, path: Path, problems: Pr
     return found
 
 
-def service_of(shape: ServiceShape, path: Path, problems: Problems) -> ConfiguredService:
+def service_of(shape: ServiceShape, path: Path, problems: Problems) -> DesiredService:
     """Return a service, as far as it can be."""
     backends: list[Any] = shape.backends
     health = _health_of(shape, path, problems)
     sorry = (replace(health.sorry, state=BackendState.DOWN),) if health and health.sorry else ()
-    return ConfiguredService(
+    return DesiredService(
         shape.endpoint,
         _options_of(shape, path, problems),
         (*backends, *sorry),
@@ -173,7 +173,7 @@ def _option_problems(given: dict[str, Any], path: Path) -> list[Problem]:
     return problems
 
 
-def check_together(services: Sequence[tuple[int, ConfiguredService]], problems: Problems) -> None:
+def check_together(services: Sequence[tuple[int, DesiredService]], problems: Problems) -> None:
     """Find services and backends that cannot be together; services come with their numbers."""
     first: dict[Endpoint, int] = {}
     vips = {service.endpoint.address for _, service in services}
@@ -187,7 +187,7 @@ def check_together(services: Sequence[tuple[int, ConfiguredService]], problems: 
 
 
 def _check_backends(
-    service: ConfiguredService, vips: set[IPAddress], path: Path, problems: Problems
+    service: DesiredService, vips: set[IPAddress], path: Path, problems: Problems
 ) -> None:
     backends = service.backends
     addresses = {item.address for item in backends}

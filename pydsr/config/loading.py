@@ -18,7 +18,7 @@ from pydsr.config.problems import (
 )
 from pydsr.config.schema import FileShape, ServiceShape, in_file, keys_at
 from pydsr.config.source import Source, read
-from pydsr.model.desired_state import Configuration, ConfiguredService
+from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
-def load_file(name: str) -> Configuration:
+def load_file(name: str) -> DesiredState:
     """Load a file, or what stdin has where its name is ``-``.
 
     Raises:
@@ -46,7 +46,7 @@ def load_file(name: str) -> Configuration:
         ) from None
 
 
-def load_text(name: str, text: str) -> Configuration:
+def load_text(name: str, text: str) -> DesiredState:
     """Load the text of a file.
 
     Args:
@@ -69,7 +69,7 @@ def load_text(name: str, text: str) -> Configuration:
         _convert_services(_valid_services(value), problems)
         raise _error(source, problems) from None
     services = _convert_services(list(enumerate(shape.services)), problems)
-    configuration = Configuration(
+    configuration = DesiredState(
         interfaces=conversion.interfaces_of(shape.interfaces, problems),
         table_size=shape.table_size,
         seed=shape.seed,
@@ -99,7 +99,7 @@ def _details_of(error: ValidationError) -> Iterator[ErrorDetails]:
 
 def _convert_services(
     shapes: list[tuple[int, ServiceShape]], problems: list[Problem]
-) -> tuple[ConfiguredService, ...]:
+) -> tuple[DesiredService, ...]:
     services = [
         (number, conversion.service_of(shape, ("services", number), problems))
         for number, shape in shapes

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from pydsr.model.desired import DesiredBackend
-from pydsr.model.desired_state import AUTO, Configuration, ConfiguredInterface, ConfiguredService
+from pydsr.model.desired_state import AUTO, DesiredInterface, DesiredService, DesiredState
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.service import BackendState, ServiceOptions, format_tags
 from pydsr.model.source_rules import Action, Rules, sort_key
@@ -27,7 +27,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def write_text(configuration: Configuration) -> str:
+def write_text(configuration: DesiredState) -> str:
     """Return the file of a configuration; what it says by default is left out."""
     return yaml.dump(
         _document(configuration),
@@ -38,7 +38,7 @@ def write_text(configuration: Configuration) -> str:
     )
 
 
-def _document(configuration: Configuration) -> dict[str, Any]:
+def _document(configuration: DesiredState) -> dict[str, Any]:
     document: dict[str, Any] = {}
     if configuration.interfaces:
         document["interfaces"] = [_interface(one) for one in configuration.interfaces]
@@ -57,7 +57,7 @@ def _document(configuration: Configuration) -> dict[str, Any]:
     return document
 
 
-def _interface(interface: ConfiguredInterface) -> Any:
+def _interface(interface: DesiredInterface) -> Any:
     if interface.mode == AUTO:
         return interface.name
     return {"name": interface.name, "mode": interface.mode}
@@ -72,7 +72,7 @@ def _rules(rules: Rules) -> dict[str, Any]:
     return {"rules": written} if written else {}
 
 
-def _service(service: ConfiguredService) -> dict[str, Any]:
+def _service(service: DesiredService) -> dict[str, Any]:
     document: dict[str, Any] = {"endpoint": str(service.endpoint)}
     for field in fields(ServiceOptions):
         value = getattr(service.options, field.name)

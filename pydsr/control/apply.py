@@ -24,8 +24,8 @@ from pydsr.kernel.net import links
 from pydsr.model.change import Impact
 from pydsr.model.desired import removal_changes
 from pydsr.model.desired_state import (
-    Configuration,
-    ConfiguredInterface,
+    DesiredInterface,
+    DesiredState,
     all_rule_changes,
     attach_change,
     policy_changes,
@@ -40,7 +40,7 @@ _SHOWN_LIMITS = 5
 class _Prepared:
     """What is to be done, and what it means."""
 
-    attaching: tuple[ConfiguredInterface, ...]
+    attaching: tuple[DesiredInterface, ...]
     plan: Plan
     impact: Impact
     moved: Mapping[Endpoint, int]
@@ -48,7 +48,7 @@ class _Prepared:
 
 def apply(
     directory: Path,
-    wanted: Configuration,
+    wanted: DesiredState,
     plan_only: bool = False,
     max_moved: float | None = None,
 ) -> Impact:
@@ -95,7 +95,7 @@ def _has_state(directory: Path) -> bool:
 
 
 def _apply_locked(
-    directory: Path, wanted: Configuration, plan_only: bool, max_moved: float | None
+    directory: Path, wanted: DesiredState, plan_only: bool, max_moved: float | None
 ) -> Impact:
     wanted = wanted.at(links.local_addresses())
     with closing(State(directory)) as state:
@@ -114,9 +114,7 @@ def _apply_locked(
     return prepared.impact
 
 
-def _attach(
-    directory: Path, wanted: Configuration, interfaces: Sequence[ConfiguredInterface]
-) -> None:
+def _attach(directory: Path, wanted: DesiredState, interfaces: Sequence[DesiredInterface]) -> None:
     by_mode = sorted(interfaces, key=lambda one: one.mode)
     for mode, group in groupby(by_mode, key=lambda one: one.mode):
         options = attach.AttachOptions(mode, wanted.table_size, wanted.seed)
@@ -125,7 +123,7 @@ def _attach(
 
 
 def _prepare(
-    state: State, heads: Sequence[ServiceHead], wanted: Configuration, here: Sequence[Attached]
+    state: State, heads: Sequence[ServiceHead], wanted: DesiredState, here: Sequence[Attached]
 ) -> _Prepared:
     """Find out what is to be done; nothing is changed."""
     attach.check_settings(state, wanted.table_size, wanted.seed)
@@ -174,8 +172,8 @@ def _prepare(
 
 
 def _check_interfaces(
-    state: State, wanted: Configuration, here: Sequence[Attached]
-) -> tuple[list[ConfiguredInterface], list[Attached]]:
+    state: State, wanted: DesiredState, here: Sequence[Attached]
+) -> tuple[list[DesiredInterface], list[Attached]]:
     """Return the interfaces to attach, and the same as they will be, after attach's own checks."""
     by_name = {one.name: one for one in here}
     attaching, named = [], []
@@ -218,7 +216,7 @@ def _refuse_beyond(prepared: _Prepared, max_moved: float | None, table_size: int
         )
 
 
-def _notes(wanted: Configuration, here: Sequence[Attached]) -> tuple[str, ...]:
+def _notes(wanted: DesiredState, here: Sequence[Attached]) -> tuple[str, ...]:
     """Say which interfaces the file does not name, if it names any: they stay attached."""
     named = {one.name for one in wanted.interfaces}
     return tuple(

@@ -13,7 +13,7 @@ from pydsr.kernel.bpf.backends import BackendEntry
 from pydsr.kernel.bpf.codec import STATE_NUMBERS, pack_tags, unpack_tags
 from pydsr.kernel.bpf.store import ServiceHead, State
 from pydsr.model.desired import DesiredBackend, as_desired
-from pydsr.model.desired_state import Configuration, ConfiguredInterface, ConfiguredService
+from pydsr.model.desired_state import DesiredInterface, DesiredService, DesiredState
 from pydsr.model.service import Endpoint, IPAddress, MacAddress, Place, Unserved
 from pydsr.model.source_rules import Rules
 
@@ -21,9 +21,9 @@ from pydsr.model.source_rules import Rules
 def differing(
     state: State,
     present: Mapping[Endpoint, ServiceHead],
-    wanted: Sequence[ConfiguredService],
+    wanted: Sequence[DesiredService],
     network: Network,
-) -> list[tuple[ConfiguredService, ServiceHead | None]]:
+) -> list[tuple[DesiredService, ServiceHead | None]]:
     """Return the services that are not as wanted, without making values of all that are."""
     looked_up = {
         item.address: None
@@ -44,7 +44,7 @@ def differing(
 def _is_as_wanted(
     state: State,
     head: ServiceHead,
-    wanted: ConfiguredService,
+    wanted: DesiredService,
     seen: Mapping[IPAddress, Sequence[Place]],
 ) -> bool:
     if head.service.options != wanted.options:
@@ -97,7 +97,7 @@ def policies_to_set(
     }
 
 
-def read_configuration(directory: Path) -> Configuration:
+def read_desired_state(directory: Path) -> DesiredState:
     """Return the whole state of a balancer, as a file would have it.
 
     Raises:
@@ -107,15 +107,13 @@ def read_configuration(directory: Path) -> Configuration:
         heads = state.heads()
         rules = present_rules(state, heads)
         services = [state.whole(head) for head in heads]
-        return Configuration(
-            interfaces=tuple(
-                ConfiguredInterface(one.name, one.mode) for one in attached(directory)
-            ),
+        return DesiredState(
+            interfaces=tuple(DesiredInterface(one.name, one.mode) for one in attached(directory)),
             table_size=state.table_size,
             seed=state.settings.seed,
             policies=state.policies(),
             services=tuple(
-                ConfiguredService(
+                DesiredService(
                     service.endpoint,
                     service.options,
                     tuple(map(as_desired, service.backends)),

@@ -13,11 +13,11 @@ from pydsr.control.program_upgrade import follow_interfaces
 from pydsr.kernel.bpf.lock import locked
 from pydsr.kernel.bpf.store import State
 from pydsr.kernel.net import links
-from pydsr.model.desired_state import Configuration
+from pydsr.model.desired_state import DesiredState
 from pydsr.model.service import Service
 
 
-def follow_address(directory: Path, wanted: Configuration) -> list[Service]:
+def follow_address(directory: Path, wanted: DesiredState) -> list[Service]:
     """Have VIPs answered for and announced, or not any more, as by this machine's addresses.
 
     Of a configuration that was applied nothing else is brought about: what commands have changed

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydsr.control.vip_ownership import announce_again, follow_address
 from pydsr.daemon.supervision import Complaints
 from pydsr.kernel.net.monitor import ADDRESSES, Monitor, NewsLostError
-from pydsr.model.desired_state import Configuration
+from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BusyError, NotAttachedError
 from pydsr.model.events import Event, EventKind
 
@@ -39,10 +39,10 @@ class AddressFollower:
         self._directory = directory
         self._record = record
         self._complaints = Complaints(_log)
-        self._wanted = Configuration()
+        self._wanted = DesiredState()
         self._wake = asyncio.Event()
 
-    def follow(self, wanted: Configuration) -> None:
+    def follow(self, wanted: DesiredState) -> None:
         """Go by a configuration that was applied; an address may have moved meanwhile."""
         self._wanted = wanted
         self._wake.set()

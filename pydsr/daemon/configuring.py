@@ -15,7 +15,7 @@ from pydsr.control.balancer import Balancer
 from pydsr.control.resolve import Network
 from pydsr.model.change import Change, Impact
 from pydsr.model.desired import DesiredBackend, Edit, as_desired
-from pydsr.model.desired_state import Configuration
+from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BackendUnresolvedError, InputError
 from pydsr.model.service import Endpoint, IPAddress, Service
 
@@ -33,7 +33,7 @@ class Applied:
     waiting: Waiting
 
 
-def load(file: Path) -> Configuration:
+def load(file: Path) -> DesiredState:
     """Load the file.
 
     Raises:
@@ -44,7 +44,7 @@ def load(file: Path) -> Configuration:
     return load_file(str(file))
 
 
-def apply_to_answering(directory: Path, wanted: Configuration) -> Applied:
+def apply_to_answering(directory: Path, wanted: DesiredState) -> Applied:
     """Make the state that of a configuration, but for new backends that do not answer.
 
     One backend that is down must not keep all others out of service when everything starts.
@@ -64,7 +64,7 @@ def apply_to_answering(directory: Path, wanted: Configuration) -> Applied:
             return Applied(impact, waiting_for(wanted, silent))
 
 
-def without(wanted: Configuration, silent: Collection[IPAddress]) -> Configuration:
+def without(wanted: DesiredState, silent: Collection[IPAddress]) -> DesiredState:
     """Return a configuration without the backends that would have to answer and do not."""
     if not silent:
         return wanted
@@ -75,7 +75,7 @@ def without(wanted: Configuration, silent: Collection[IPAddress]) -> Configurati
     return replace(wanted, services=services)
 
 
-def waiting_for(wanted: Configuration, silent: Collection[IPAddress]) -> Waiting:
+def waiting_for(wanted: DesiredState, silent: Collection[IPAddress]) -> Waiting:
     """Return what :func:`without` leaves out."""
     found = {
         service.endpoint: tuple(b for b in service.backends if _waits(b, silent))

@@ -32,7 +32,7 @@ from pydsr.daemon.statistics import Statistics
 from pydsr.daemon.supervision import Complaints, keep_running
 from pydsr.daemon.tracking import Tracker
 from pydsr.kernel.bpf.program import compile_apart
-from pydsr.model.desired_state import Configuration
+from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BusyError, PydsrError
 from pydsr.model.events import Event, EventKind, EventLog
 
@@ -147,7 +147,7 @@ class Daemon:
         finally:
             await asyncio.to_thread(instance.close)
 
-    async def _live(self, wanted: Configuration, stamp: watching.Stamp | None) -> None:
+    async def _live(self, wanted: DesiredState, stamp: watching.Stamp | None) -> None:
         file = self._options.file
         if self._hook:
             self._events.subscribe(self._hook.tell)
@@ -190,7 +190,7 @@ class Daemon:
 
     # -- the file
 
-    async def _start(self, wanted: Configuration) -> None:
+    async def _start(self, wanted: DesiredState) -> None:
         began = time.monotonic()
         file = str(self._options.file)
         self._event(EventKind.STARTED, file, f"pydsr {__version__}")
@@ -199,7 +199,7 @@ class Daemon:
             self._tell_applied(EventKind.APPLIED, "start", applied, began)
             self._addresses.follow(wanted)
 
-    async def _apply(self, wanted: Configuration) -> Applied | None:
+    async def _apply(self, wanted: DesiredState) -> Applied | None:
         """Apply a configuration, after any command that is at it; None where the end came first."""
         while not self._stop.is_set():
             await asyncio.to_thread(self._instance.hold)

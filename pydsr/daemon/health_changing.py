@@ -16,7 +16,7 @@ from pydsr.health.standing import judged
 from pydsr.health.targets import Route, route_to
 from pydsr.kernel.net import links
 from pydsr.model.desired import DesiredBackend, Edit, as_desired
-from pydsr.model.desired_state import ConfiguredService
+from pydsr.model.desired_state import DesiredService
 from pydsr.model.errors import NotAttachedError, PydsrError
 from pydsr.model.service import Backend, Endpoint, IPAddress, Service, Snapshot
 
@@ -70,7 +70,7 @@ class DataPlane:
             return {}
         return {one.endpoint: one for one in present if one.endpoint in endpoints}
 
-    def routes(self, services: Iterable[ConfiguredService]) -> dict[Endpoint, tuple[Route, ...]]:
+    def routes(self, services: Iterable[DesiredService]) -> dict[Endpoint, tuple[Route, ...]]:
         """Return the ways to the backends that are checked, as the data plane has them.
 
         Raises:

@@ -20,7 +20,7 @@ from pydsr.health.schedule import Verdict
 from pydsr.health.standing import next_change, overlaid
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Route
-from pydsr.model.desired_state import Configuration
+from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BusyError, NotAttachedError, PydsrError
 from pydsr.model.events import Event
 from pydsr.model.service import Endpoint
@@ -68,7 +68,7 @@ class HealthKeeper:
     # -- the file
 
     @asynccontextmanager
-    async def following(self, wanted: Configuration) -> AsyncIterator[Configuration]:
+    async def following(self, wanted: DesiredState) -> AsyncIterator[DesiredState]:
         """Yield what a file comes to by health; it is followed once the block has applied that.
 
         No judgement changes the data plane meanwhile.

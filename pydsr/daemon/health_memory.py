@@ -18,7 +18,7 @@ from pydsr.health.standing import (
 )
 from pydsr.model.check_result import Result
 from pydsr.model.checks import Check
-from pydsr.model.desired_state import ConfiguredService
+from pydsr.model.desired_state import DesiredService
 from pydsr.model.service import BackendState, Endpoint, IPAddress, Service
 
 Key = tuple[Endpoint, IPAddress]
@@ -57,7 +57,7 @@ class HealthMemory:
     """Everything by service and backend, for those that have checks."""
 
     def __init__(self) -> None:
-        self.services: dict[Endpoint, ConfiguredService] = {}
+        self.services: dict[Endpoint, DesiredService] = {}
         self._conditions: dict[Key, Condition] = {}
         self._standings: dict[Endpoint, Standings] = {}
         self._failures: dict[Key, dict[Check, Result]] = {}
@@ -68,7 +68,7 @@ class HealthMemory:
     # -- following the file
 
     def proposed(
-        self, wanted: Iterable[ConfiguredService], present: Mapping[Endpoint, Service], now: float
+        self, wanted: Iterable[DesiredService], present: Mapping[Endpoint, Service], now: float
     ) -> HealthMemory:
         """Return the memory that is to be this one's successor for another file.
 
@@ -269,7 +269,7 @@ class HealthMemory:
 
 
 def _as_left(
-    service: ConfiguredService, there: Service | None, address: IPAddress, now: float
+    service: DesiredService, there: Service | None, address: IPAddress, now: float
 ) -> Condition:
     backend = there.backend(address) if there else None
     left_out: BackendState | None = service.health.on_failure if service.health else None
@@ -279,7 +279,7 @@ def _as_left(
 
 
 def _judged(
-    condition: Condition, held: list[Judgement], service: ConfiguredService, now: float
+    condition: Condition, held: list[Judgement], service: DesiredService, now: float
 ) -> Condition:
     if not held or service.health is None:
         return condition

@@ -14,7 +14,7 @@ from typing import Any
 from pydsr.health.membership import Candidate, choose, next_step, ramped
 from pydsr.model.agent_report import Admission, AgentReport
 from pydsr.model.desired import DesiredBackend
-from pydsr.model.desired_state import Configuration, ConfiguredService
+from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.health_policy import HealthPolicy
 from pydsr.model.service import BackendState, Endpoint, IPAddress, parse_address
 
@@ -57,13 +57,13 @@ Overlay = Mapping[Endpoint, Standings]
 """What health makes of each service that has checks."""
 
 
-def judged(service: ConfiguredService) -> tuple[DesiredBackend, ...]:
+def judged(service: DesiredService) -> tuple[DesiredBackend, ...]:
     """Return the backends that are checked: those that the file wants up."""
     return tuple(item for item in service.backends if item.state is BackendState.UP)
 
 
 def standings(
-    service: ConfiguredService,
+    service: DesiredService,
     conditions: Mapping[IPAddress, Condition],
     before: Standings,
     now: float,
@@ -129,7 +129,7 @@ def next_change(policy: HealthPolicy, conditions: Iterable[Condition], now: floa
     return min((step for step in steps if step is not None), default=None)
 
 
-def overlaid(configuration: Configuration, overlay: Overlay) -> Configuration:
+def overlaid(configuration: DesiredState, overlay: Overlay) -> DesiredState:
     """Return what a configuration comes to by health.
 
     What the file itself takes out stays out, and a weight that it has changed meanwhile holds.

@@ -17,7 +17,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class ConfiguredInterface:
+class DesiredInterface:
     """An interface that the balancer is to be on; the mode is auto, native or generic."""
 
     name: str
@@ -25,7 +25,7 @@ class ConfiguredInterface:
 
 
 @dataclass(frozen=True)
-class ConfiguredService:
+class DesiredService:
     """A service with its backends and source rules, and how their health is judged, if it is."""
 
     endpoint: Endpoint
@@ -41,7 +41,7 @@ class ConfiguredService:
 
 
 @dataclass(frozen=True)
-class Configuration:
+class DesiredState:
     """Everything a balancer is told.
 
     Attributes:
@@ -53,15 +53,15 @@ class Configuration:
         answer_while: the address with which a machine answers ARP/ND for VIPs; None is always.
     """
 
-    interfaces: tuple[ConfiguredInterface, ...] = ()
+    interfaces: tuple[DesiredInterface, ...] = ()
     table_size: int | None = None
     seed: int | None = None
     policies: Mapping[IPAddress, Unserved] = field(default_factory=dict)
-    services: tuple[ConfiguredService, ...] = ()
+    services: tuple[DesiredService, ...] = ()
     rules: Rules = field(default_factory=dict)
     answer_while: IPAddress | None = None
 
-    def at(self, addresses: Collection[IPAddress]) -> Configuration:
+    def at(self, addresses: Collection[IPAddress]) -> DesiredState:
         """Return what it comes to on a machine of some addresses: who may answer for its VIPs."""
         if self.answer_while is None or self.answer_while in addresses:
             return self
@@ -97,7 +97,7 @@ class Configuration:
         return tuple(changes)
 
 
-def attach_change(interface: ConfiguredInterface) -> Change:
+def attach_change(interface: DesiredInterface) -> Change:
     """Return the change that attaches an interface."""
     return Change("attach", interface.name, None, f"{interface.mode} mode")
 

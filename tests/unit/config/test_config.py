@@ -18,7 +18,7 @@ from pydsr.config.source import read
 from pydsr.config.writing import write_text
 from pydsr.model.checks import Check, CommandCheck, DnsCheck, HttpCheck, IcmpCheck, TcpCheck
 from pydsr.model.desired import DesiredBackend
-from pydsr.model.desired_state import Configuration, ConfiguredInterface, ConfiguredService
+from pydsr.model.desired_state import DesiredInterface, DesiredService, DesiredState
 from pydsr.model.features import Feature
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.service import (
@@ -83,7 +83,7 @@ def test_a_backend_is_read_in_each_of_its_forms(entry: str, expected: DesiredBac
 
 def test_the_example_is_read_whole() -> None:
     found = load_file(str(EXAMPLE))
-    assert (ConfiguredInterface("eth0"), ConfiguredInterface("eth1")) == found.interfaces
+    assert (DesiredInterface("eth0"), DesiredInterface("eth1")) == found.interfaces
     assert (65537, 0x5CA1AB1E0DDBA11) == (found.table_size, found.seed)
     assert {ip_address("198.51.100.10"): Unserved.DROP} == found.policies
     assert ip_address("198.51.100.2") == found.answer_while
@@ -255,7 +255,7 @@ def policies(draw: st.DrawFn) -> HealthPolicy:
 
 
 @st.composite
-def services(draw: st.DrawFn, endpoint: Endpoint) -> ConfiguredService:
+def services(draw: st.DrawFn, endpoint: Endpoint) -> DesiredService:
     affinity = draw(st.sampled_from(Affinity))
     flow = affinity is Affinity.FLOW
     learn = draw(st.none() | st.integers(0, 604800))
@@ -283,7 +283,7 @@ def services(draw: st.DrawFn, endpoint: Endpoint) -> ConfiguredService:
             health = replace(health, sorry=None)
         else:
             backends.append(replace(sorry, state=DOWN))
-    return ConfiguredService(endpoint, options, tuple(backends), rules, health)
+    return DesiredService(endpoint, options, tuple(backends), rules, health)
 
 
 vip_addresses = st.ip_addresses(v=4, network="192.0.2.0/24") | st.ip_addresses(
@@ -295,7 +295,7 @@ endpoints = st.builds(
 
 
 @st.composite
-def configurations(draw: st.DrawFn) -> Configuration:
+def configurations(draw: st.DrawFn) -> DesiredState:
     chosen = draw(st.lists(endpoints, max_size=4, unique=True))
     vips = sorted({endpoint.address for endpoint in chosen}, key=str)
     policies = {
@@ -305,8 +305,8 @@ def configurations(draw: st.DrawFn) -> Configuration:
     }
     names = draw(st.lists(st.from_regex(r"[a-z0-9.]{1,15}", fullmatch=True), unique=True))
     modes = st.sampled_from(["auto", "native", "generic"])
-    return Configuration(
-        interfaces=tuple(ConfiguredInterface(name, draw(modes)) for name in names),
+    return DesiredState(
+        interfaces=tuple(DesiredInterface(name, draw(modes)) for name in names),
         table_size=draw(st.none() | st.sampled_from([251, 65537])),
         seed=draw(st.none() | st.integers(0, (1 << 64) - 1)),
         policies=policies,
@@ -317,12 +317,12 @@ def configurations(draw: st.DrawFn) -> Configuration:
 
 
 @given(configurations())
-def test_what_is_written_is_read_as_the_same(configuration: Configuration) -> None:
+def test_what_is_written_is_read_as_the_same(configuration: DesiredState) -> None:
     assert configuration == load_text("f", write_text(configuration))
 
 
 @given(configurations())
-def test_what_is_written_says_the_same_to_yaml_1_1(configuration: Configuration) -> None:
+def test_what_is_written_says_the_same_to_yaml_1_1(configuration: DesiredState) -> None:
     """Other tools take a MAC for a MAC, and a name for a text."""
     document = yaml.safe_load(write_text(configuration))
     for service, found in zip(configuration.services, document["services"], strict=True):

@@ -36,7 +36,7 @@ from pydsr.daemon.service_manager import ServiceManager
 from pydsr.daemon.supervision import keep_running
 from pydsr.daemon.watching import Settling, Stamp, stamp_of
 from pydsr.model.desired import DesiredBackend
-from pydsr.model.desired_state import Configuration, ConfiguredService
+from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.errors import InputError, PydsrError
 from pydsr.model.events import Event, EventKind, EventLog
 from pydsr.model.interfaces import Interface
@@ -435,10 +435,10 @@ def test_backends_that_do_not_answer_are_left_out_and_waited_for() -> None:
     by_hand = DesiredBackend(ADDRESS, 1, BackendState.UP, OLD)
     answers = DesiredBackend(other, 1, BackendState.UP)
     one, two = Endpoint.parse("10.66.0.80:80"), Endpoint.parse("10.66.0.80:81")
-    wanted = Configuration(
+    wanted = DesiredState(
         services=(
-            ConfiguredService(one, backends=(silent, answers)),
-            ConfiguredService(two, backends=(by_hand,)),
+            DesiredService(one, backends=(silent, answers)),
+            DesiredService(two, backends=(by_hand,)),
         )
     )
     left = without(wanted, {ADDRESS})

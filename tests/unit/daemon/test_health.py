@@ -20,7 +20,7 @@ from pydsr.model.agent_report import parse_agent
 from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import Check, IcmpCheck, TcpCheck
 from pydsr.model.desired import DesiredBackend
-from pydsr.model.desired_state import ConfiguredService
+from pydsr.model.desired_state import DesiredService
 from pydsr.model.events import EventKind
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.service import Backend, BackendState, Endpoint, IPAddress, Service, ServiceOptions
@@ -33,12 +33,10 @@ TCP, PING = TcpCheck(type="tcp"), IcmpCheck(type="icmp")
 CLOSED = Result(Outcome.PORT_CLOSED, "nothing listens", "start it")
 
 
-def service(*checks: Check, **policy: Any) -> ConfiguredService:
+def service(*checks: Check, **policy: Any) -> DesiredService:
     """Return a service of two backends."""
     backends = tuple(DesiredBackend(address, 10, UP) for address in (A, B))
-    return ConfiguredService(
-        WEB, backends=backends, health=HealthPolicy(checks or (TCP,), **policy)
-    )
+    return DesiredService(WEB, backends=backends, health=HealthPolicy(checks or (TCP,), **policy))
 
 
 def present(state: BackendState) -> dict[Endpoint, Service]:
@@ -50,7 +48,7 @@ def present(state: BackendState) -> dict[Endpoint, Service]:
     return {WEB: Service(1, WEB, ServiceOptions(), backends)}
 
 
-def memory(wanted: ConfiguredService, state: BackendState = UP) -> HealthMemory:
+def memory(wanted: DesiredService, state: BackendState = UP) -> HealthMemory:
     """Return what is held at the start, at second 0."""
     return HealthMemory().proposed([wanted], present(state), 0.0)
 

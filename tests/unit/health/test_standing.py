@@ -19,7 +19,7 @@ from pydsr.health.standing import (
 from pydsr.model.agent_report import AgentReport, parse_agent
 from pydsr.model.checks import TcpCheck
 from pydsr.model.desired import DesiredBackend
-from pydsr.model.desired_state import Configuration, ConfiguredService
+from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.service import BackendState, Endpoint
 
@@ -29,12 +29,12 @@ A, B, C, SORRY = (ip_address(f"198.51.100.{low}") for low in (21, 22, 23, 29))
 SICK = Condition(is_healthy=False, since=100.0)
 
 
-def service(*backends: DesiredBackend, **policy: Any) -> ConfiguredService:
+def service(*backends: DesiredBackend, **policy: Any) -> DesiredService:
     """Return a service with a check, of three backends of weight 10 where none are named."""
     chosen = backends or tuple(DesiredBackend(one, 10, UP) for one in (A, B, C))
     health = HealthPolicy((TcpCheck(type="tcp"),), **policy)
     stand_in = (replace(health.sorry, state=DOWN),) if health.sorry else ()
-    return ConfiguredService(WEB, backends=(*chosen, *stand_in), health=health)
+    return DesiredService(WEB, backends=(*chosen, *stand_in), health=health)
 
 
 def test_all_are_as_wanted_before_anything_is_known() -> None:
@@ -106,9 +106,9 @@ def test_whom_agents_take_out_does_not_keep_the_sorry_backend_away() -> None:
     assert (DRAIN, UP) == (found[A].state, found[SORRY].state)
 
 
-def laid(overlay: Overlay, wanted: ConfiguredService) -> tuple[DesiredBackend, ...]:
+def laid(overlay: Overlay, wanted: DesiredService) -> tuple[DesiredBackend, ...]:
     """Return the backends that a service comes to."""
-    return overlaid(Configuration(services=(wanted,)), overlay).services[0].backends
+    return overlaid(DesiredState(services=(wanted,)), overlay).services[0].backends
 
 
 def test_the_overlay_takes_out_and_makes_lighter() -> None:
