@@ -11,7 +11,7 @@ from bench import nftlb
 from pydsr.lab import network
 from pydsr.lab.lab import Lab
 from pydsr.lab.topology import VIP4, Role
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 
 LEARN_SECONDS = 2
 """In place of 900: the connections here are never silent for more than half a second."""

@@ -19,8 +19,8 @@ from bench.health_server import web_server
 from pydsr.health.checker import Checker, Wanted
 from pydsr.health.targets import Route
 from pydsr.lab.network import entered
+from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import Outcome
-from pydsr.model.service import Endpoint
 from tests.support.netns.checked_host import VIP, Checked, made_check
 from tests.support.netns.namespaces import eventually, made_wire
 

@@ -10,7 +10,8 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
-from pydsr.model.service import MAX_NEW_FLOWS, Service, ServiceOptions
+from pydsr.model.options import MAX_NEW_FLOWS, ServiceOptions
+from pydsr.model.service import Service
 from pydsr.model.source_rules import Action
 from tests.support.packets.data_plane import BALANCER_MAC, ELSEWHERE, EVERY_FEATURE, Rig
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 
 SEED_KEPT = "seed 0x5eed"
 

@@ -36,7 +36,7 @@ from pydsr.control.trace_frames import question
 from pydsr.kernel.bpf import libbpf
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON, environment
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from tests.support.netns.namespaces import Host
 
 _ROWS, _COLUMNS = 50, 160

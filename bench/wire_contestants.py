@@ -23,8 +23,8 @@ from bench.wire_network import (
     take_frames_as_buffers,
 )
 from pydsr.lab.network import entered
+from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.features import Feature, join_names
-from pydsr.model.service import Endpoint, MacAddress
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import Host, made_directory
 

@@ -17,7 +17,7 @@ from bench.wire_network import BALANCER_MAC, CLIENT_MAC, Wire, attached
 from pydsr.kernel.bpf import libbpf, program
 from pydsr.kernel.bpf.percpu import PerCpuArray
 from pydsr.lab.network import entered
-from pydsr.model.service import MacAddress
+from pydsr.model.addresses import MacAddress
 from pydsr.model.sources import xdp_directory
 from tests.support.netns.namespaces import Host, eventually
 

@@ -22,8 +22,9 @@ from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.topology import Role
+from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import History, rates_between
-from pydsr.model.service import BackendState, Endpoint
+from pydsr.model.service import BackendState
 from pydsr.views.top.choices import Choices, Page
 from pydsr.views.top.lines import Lines
 from pydsr.views.top.moment import Moment, health_by_backend

@@ -9,7 +9,7 @@ import click
 
 from pydsr.cli.arguments import SCOPE
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from pydsr.model.source_rules import (
     Action,
     IPNetwork,

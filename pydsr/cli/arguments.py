@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pydsr.cli import known
-from pydsr.model.service import BackendSpec, Endpoint, parse_address
+from pydsr.model.addresses import Endpoint, parse_address
+from pydsr.model.service import BackendSpec
 
 if TYPE_CHECKING:
     from pydsr.model.listen import Listen

@@ -12,9 +12,10 @@ import click
 from pydsr.cli.arguments import BACKEND, BACKEND_ADDRESS, ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.control import edits
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.desired import Edit
 from pydsr.model.errors import PydsrError
-from pydsr.model.service import BackendSpec, BackendState, Endpoint, IPAddress
+from pydsr.model.service import BackendSpec, BackendState
 
 if TYPE_CHECKING:
     from pydsr.control.snapshot import RemainingFlows

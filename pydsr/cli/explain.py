@@ -15,8 +15,8 @@ import click
 
 from pydsr.cli.arguments import ATTACHED, ENDPOINT, SOURCE
 from pydsr.cli.output import console, json_option, show
+from pydsr.model.addresses import Endpoint
 from pydsr.model.errors import InputError
-from pydsr.model.service import Endpoint
 
 if TYPE_CHECKING:
     from pydsr.captures.pcap import CapturedFrame

@@ -8,7 +8,8 @@ import click
 
 from pydsr.cli.arguments import ENDPOINT, NEW_ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.model.service import Affinity, Endpoint, ServiceOptions
+from pydsr.model.addresses import Endpoint
+from pydsr.model.options import Affinity, ServiceOptions
 
 
 @click.group()

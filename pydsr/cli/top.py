@@ -10,7 +10,7 @@ import click
 
 from pydsr.cli.arguments import ENDPOINT, runtime_option
 from pydsr.cli.output import json_option
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from pydsr.views.top.choices import Choices, Page, Sort
 
 

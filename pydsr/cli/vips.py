@@ -8,7 +8,8 @@ import click
 
 from pydsr.cli.arguments import VIP
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.model.service import IPAddress, Unserved
+from pydsr.model.addresses import IPAddress
+from pydsr.model.service import Unserved
 
 
 @click.group()

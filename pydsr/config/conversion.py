@@ -8,19 +8,13 @@ from typing import Any
 
 from pydsr.config.problems import Path, Problem, in_words
 from pydsr.config.schema import InterfaceShape, RulesShape, ServiceShape, VipShape
+from pydsr.model.addresses import Endpoint, IPAddress, parse_address
 from pydsr.model.desired import check_options
 from pydsr.model.desired_state import DesiredInterface, DesiredService
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import HealthPolicy
-from pydsr.model.service import (
-    DEFAULT_LEARN_SECONDS,
-    BackendState,
-    Endpoint,
-    IPAddress,
-    ServiceOptions,
-    Unserved,
-    parse_address,
-)
+from pydsr.model.options import DEFAULT_LEARN_SECONDS, ServiceOptions
+from pydsr.model.service import BackendState, Unserved
 from pydsr.model.source_rules import Action, IPNetwork, Rules, parse_networks
 
 Problems = list[Problem]

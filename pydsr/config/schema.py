@@ -43,8 +43,9 @@ from pydsr.model.check_values import number_of
 from pydsr.model.desired import DesiredBackend, from_spec
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import Minimum
+from pydsr.model.options import Affinity
 from pydsr.model.pydantic_base import Shape
-from pydsr.model.service import MAX_WEIGHT, Affinity, BackendSpec, BackendState, Unserved
+from pydsr.model.service import MAX_WEIGHT, BackendSpec, BackendState, Unserved
 
 if TYPE_CHECKING:
     from pydsr.model.checks import Check

@@ -10,17 +10,10 @@ from pydantic_core import PydanticCustomError
 
 from pydsr.config.problems import in_words
 from pydsr.hashing.table import check_table_size
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Tag, parse_address, parse_tags
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import Minimum
-from pydsr.model.service import (
-    Endpoint,
-    IPAddress,
-    MacAddress,
-    Tag,
-    parse_address,
-    parse_seed,
-    parse_tags,
-)
+from pydsr.model.service import parse_seed
 from pydsr.model.source_rules import parse_networks
 
 _T = TypeVar("_T")

@@ -21,6 +21,7 @@ from pydsr.kernel.bpf import bpffs
 from pydsr.kernel.bpf.lock import locked, not_attached
 from pydsr.kernel.bpf.store import ServiceHead, State
 from pydsr.kernel.net import links
+from pydsr.model.addresses import Endpoint
 from pydsr.model.change import Impact
 from pydsr.model.desired import removal_changes
 from pydsr.model.desired_state import (
@@ -31,7 +32,6 @@ from pydsr.model.desired_state import (
     policy_changes,
 )
 from pydsr.model.errors import PydsrError
-from pydsr.model.service import Endpoint
 
 _SHOWN_LIMITS = 5
 

@@ -13,9 +13,9 @@ from pydsr.kernel.bpf.store import State
 from pydsr.kernel.bpf.uapi_structs import LinkInfo
 from pydsr.kernel.net import links
 from pydsr.kernel.net.announce import announce, receive_solicitations
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.errors import EnvironmentCannotError
 from pydsr.model.interfaces import Interface, find_segments
-from pydsr.model.service import IPAddress, MacAddress
 
 _NAME_SECONDS = 5.0
 """How old the name of an interface may be."""

@@ -23,11 +23,14 @@ from pydsr.control.resolve import Network
 from pydsr.control.trace import Explainer, Explanation, find_ingress
 from pydsr.kernel.bpf.lock import locked, not_attached
 from pydsr.kernel.bpf.store import State
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import Impact
 from pydsr.model.desired import Edit, check_options, removal_changes
 from pydsr.model.errors import InputError
 from pydsr.model.features import FeatureUse
-from pydsr.model.service import Endpoint, IPAddress, Service, ServiceOptions, Snapshot, Unserved
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import Service, Unserved
+from pydsr.model.snapshot import Snapshot
 from pydsr.model.source_rules import Rules
 
 _TIDY_SECONDS = 1.0

@@ -11,10 +11,10 @@ from pydsr.control.attached_interfaces import attached
 from pydsr.kernel.bpf.layout import TapEvent, unpack_address
 from pydsr.kernel.bpf.store import State
 from pydsr.kernel.bpf.tap import Sampling, Tapping
+from pydsr.model.addresses import MacAddress
 from pydsr.model.captured_packet import TappedPacket
 from pydsr.model.errors import InputError, NotAttachedError
 from pydsr.model.reasons import Reason, all_reasons
-from pydsr.model.service import MacAddress
 
 MAX_EVERY = 1_000_000
 _POLL_SECONDS = 0.2

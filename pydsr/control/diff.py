@@ -12,9 +12,10 @@ from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.backends import BackendEntry
 from pydsr.kernel.bpf.codec import STATE_NUMBERS, pack_tags, unpack_tags
 from pydsr.kernel.bpf.store import ServiceHead, State
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Place
 from pydsr.model.desired import DesiredBackend, as_desired
 from pydsr.model.desired_state import DesiredInterface, DesiredService, DesiredState
-from pydsr.model.service import Endpoint, IPAddress, MacAddress, Place, Unserved
+from pydsr.model.service import Unserved
 from pydsr.model.source_rules import Rules
 
 

@@ -7,16 +7,10 @@ from dataclasses import replace
 
 from pydsr.hashing import slots
 from pydsr.hashing.table import Table
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.desired import DesiredBackend, Edit, as_desired, check_specs, from_spec
 from pydsr.model.errors import InputError
-from pydsr.model.service import (
-    Backend,
-    BackendSpec,
-    BackendState,
-    Endpoint,
-    IPAddress,
-    Service,
-)
+from pydsr.model.service import Backend, BackendSpec, BackendState, Service
 
 
 def set_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:

@@ -10,9 +10,10 @@ from pydsr.hashing.table import Table, rested_table
 from pydsr.kernel.bpf.codec import STATE_NUMBERS
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.store import ServiceHead, State, monotonic_nanoseconds
+from pydsr.model.addresses import Endpoint
 from pydsr.model.change import Change, Impact
 from pydsr.model.flow_records import HANDSHAKE_SECONDS, FlowRecord, backends_by_slot
-from pydsr.model.service import BackendState, Endpoint, Service
+from pydsr.model.service import BackendState, Service
 
 
 @dataclass(frozen=True)

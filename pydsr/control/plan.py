@@ -16,12 +16,13 @@ from pydsr.kernel.bpf.codec import STATE_NUMBERS
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.store import State, monotonic_nanoseconds
 from pydsr.kernel.net import links
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import Change
 from pydsr.model.desired import DesiredBackend, backend_changes, moves_flows, option_changes
 from pydsr.model.desired_state import add_change
 from pydsr.model.errors import InputError
 from pydsr.model.features import NO_FEATURES, Feature, features_of
-from pydsr.model.service import Endpoint, IPAddress, Service
+from pydsr.model.service import Service
 
 _NANOSECONDS = 1_000_000_000
 

@@ -8,10 +8,11 @@ from functools import cached_property
 
 from pydsr.control.attached_interfaces import Attached
 from pydsr.kernel.net import links, neighbours
+from pydsr.model.addresses import IPAddress, MacAddress, Place
 from pydsr.model.desired import DesiredBackend
 from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedError
 from pydsr.model.interfaces import Interface, Segment, find_segments
-from pydsr.model.service import Backend, IPAddress, MacAddress, Place, Service
+from pydsr.model.service import Backend, Service
 
 
 @dataclass(frozen=True)

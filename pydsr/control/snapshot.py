@@ -12,7 +12,8 @@ from pydsr.kernel.bpf import program_stats
 from pydsr.kernel.bpf.store import State, monotonic_nanoseconds
 from pydsr.model.flow_records import HANDSHAKE_SECONDS, count_on
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import BackendState, ProgramRun, Service, Snapshot
+from pydsr.model.service import BackendState, Service
+from pydsr.model.snapshot import ProgramRun, Snapshot
 
 _NANOSECONDS = 1_000_000_000
 

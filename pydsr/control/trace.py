@@ -13,9 +13,9 @@ from pydsr.kernel.bpf import layout, libbpf
 from pydsr.kernel.bpf.backends import BackendEntry
 from pydsr.kernel.bpf.codec import unpack_tags
 from pydsr.kernel.bpf.store import State
+from pydsr.model.addresses import EVERY_PORT, Endpoint, IPAddress, MacAddress, Tag
 from pydsr.model.errors import EnvironmentCannotError, InputError
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import EVERY_PORT, Endpoint, IPAddress, MacAddress, Tag
 
 _ETHERNET_BYTES = 14
 _FRAME_BYTES_MAX = 262144  # more than a test run takes: where a file says so, nothing is filled up

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from pydsr.model.service import Endpoint, IPAddress, MacAddress, Protocol
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Protocol
 
 FRAME_BYTES_MIN = 60
 """What the shortest frame is filled up to on the wire (IEEE 802.3, without its check sequence)."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from pydsr.control.program_upgrade import fit, missing_features
 from pydsr.kernel.bpf.maps import ACL_RULES_MAX
 from pydsr.kernel.bpf.store import State
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import Change
 from pydsr.model.errors import InputError
 from pydsr.model.features import Feature
-from pydsr.model.service import Endpoint, IPAddress, Service, Unserved
+from pydsr.model.service import Service, Unserved
 from pydsr.model.source_rules import Rules, rule_changes
 
 

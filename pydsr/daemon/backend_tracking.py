@@ -19,9 +19,9 @@ from pydsr.daemon.reactions import (
 )
 from pydsr.daemon.supervision import Complaints
 from pydsr.kernel.net import monitor
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.events import Event, EventKind
 from pydsr.model.netlink_events import Confidence, Neighbour
-from pydsr.model.service import IPAddress, MacAddress
 
 SURVEY_SECONDS = 60.0
 """How often everything is looked up although nothing seems to have been missed."""

@@ -13,11 +13,12 @@ from pydsr.control.apply import apply
 from pydsr.control.attached_interfaces import attached
 from pydsr.control.balancer import Balancer
 from pydsr.control.resolve import Network
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import Change, Impact
 from pydsr.model.desired import DesiredBackend, Edit, as_desired
 from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BackendUnresolvedError, InputError
-from pydsr.model.service import Endpoint, IPAddress, Service
+from pydsr.model.service import Service
 
 Waiting = Mapping[Endpoint, tuple[DesiredBackend, ...]]
 """Backends that are to be in services as soon as they answer."""

@@ -19,9 +19,9 @@ from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.lock import locked
 from pydsr.kernel.bpf.store import State
 from pydsr.kernel.net import monitor
+from pydsr.model.addresses import IPAddress, MacAddress, Place
 from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedError
 from pydsr.model.netlink_events import Confidence, Neighbour
-from pydsr.model.service import IPAddress, MacAddress, Place
 
 FOUND = "found in the kernel's neighbour table"
 

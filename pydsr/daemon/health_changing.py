@@ -15,10 +15,12 @@ from pydsr.daemon.health_memory import Key, Turn
 from pydsr.health.standing import judged
 from pydsr.health.targets import Route, route_to
 from pydsr.kernel.net import links
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.desired import DesiredBackend, Edit, as_desired
 from pydsr.model.desired_state import DesiredService
 from pydsr.model.errors import NotAttachedError, PydsrError
-from pydsr.model.service import Backend, Endpoint, IPAddress, Service, Snapshot
+from pydsr.model.service import Backend, Service
+from pydsr.model.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 

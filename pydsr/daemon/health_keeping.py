@@ -20,10 +20,10 @@ from pydsr.health.schedule import Verdict
 from pydsr.health.standing import next_change, overlaid
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Route
+from pydsr.model.addresses import Endpoint
 from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BusyError, NotAttachedError, PydsrError
 from pydsr.model.events import Event
-from pydsr.model.service import Endpoint
 
 LOOK_SECONDS = 5.0
 """How often it is looked whether commands have brought or moved backends."""

@@ -16,10 +16,11 @@ from pydsr.health.standing import (
     judged,
     standings,
 )
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.check_result import Result
 from pydsr.model.checks import Check
 from pydsr.model.desired_state import DesiredService
-from pydsr.model.service import BackendState, Endpoint, IPAddress, Service
+from pydsr.model.service import BackendState, Service
 
 Key = tuple[Endpoint, IPAddress]
 Judgements = Callable[[Endpoint, IPAddress], list[Judgement]]

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.interfaces import Segment, find_own_macs, find_segments
 from pydsr.model.netlink_events import Confidence, Link, Neighbour
-from pydsr.model.service import IPAddress, MacAddress
 
 
 class NeighbourReaction(Enum):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydsr.health.schedule import Verdict
+from pydsr.model.addresses import Endpoint
 from pydsr.model.events import Event, EventKind
-from pydsr.model.service import Endpoint
 
 DURATION_BOUNDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),

@@ -14,11 +14,12 @@ from pydsr.health.inquiries import Inquiries
 from pydsr.health.probing import check_once
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Job, Target, route_to
+from pydsr.model.addresses import Endpoint, IPAddress, Protocol, parse_address
 from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import TcpCheck, VipPingCheck, port_of
 from pydsr.model.errors import BusyError, PydsrError
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import Backend, Endpoint, IPAddress, Protocol, Service, parse_address
+from pydsr.model.service import Backend, Service
 
 Key = tuple[Endpoint, IPAddress]
 Checked = Result | str

@@ -15,10 +15,11 @@ from pydsr.kernel.bpf.store import State
 from pydsr.kernel.machine.facts import BackendFacts, NetworkFacts, NicFacts, Trouble, VipFacts
 from pydsr.kernel.machine.read_nic import read_nics
 from pydsr.kernel.net import announce, arp_query, links, neighbours
+from pydsr.model.addresses import IPAddress, MacAddress, Place
 from pydsr.model.check_result import Result
 from pydsr.model.features import Feature
 from pydsr.model.interfaces import Interface, find_segments, has_vlans
-from pydsr.model.service import Backend, BackendState, IPAddress, MacAddress, Place, Service
+from pydsr.model.service import Backend, BackendState, Service
 
 _LIKE_CARDS = ("", "bond", "team", "veth")
 """Kinds of interfaces; hardware has none."""

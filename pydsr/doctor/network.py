@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pydsr.kernel.machine.facts import BackendFacts, NetworkFacts, VipFacts
 from pydsr.kernel.machine.finding import Finding, Note, Remark
 from pydsr.kernel.machine.finding_kinds import Kind, kind_of
-from pydsr.model.service import MacAddress
+from pydsr.model.addresses import MacAddress
 
 _BALANCER = "balancer"
 

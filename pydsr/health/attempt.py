@@ -17,7 +17,7 @@ from pydsr.health.sockets import (
 )
 from pydsr.health.symptoms import IcmpError, Symptoms
 from pydsr.health.targets import Target
-from pydsr.model.service import IPAddress
+from pydsr.model.addresses import IPAddress
 
 
 @dataclass

@@ -16,10 +16,10 @@ from pydsr.health.schedule import Scheduler, Verdict
 from pydsr.health.steering import Steering
 from pydsr.health.steering_netlink import RuleNews
 from pydsr.health.targets import Job, Route, jobs_for
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import Check
 from pydsr.model.errors import PydsrError
-from pydsr.model.service import Endpoint, IPAddress
 
 _log = logging.getLogger(__name__)
 

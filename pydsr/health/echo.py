@@ -13,7 +13,7 @@ from dpkt.icmp6 import ICMP6
 from dpkt.ip import IP
 
 from pydsr.health.sockets import WaitingSocket, marked_socket, receive
-from pydsr.model.service import IPAddress
+from pydsr.model.addresses import IPAddress
 
 _numbers = itertools.count(1)
 _PAYLOAD = b"pydsr health check"

@@ -27,7 +27,7 @@ from pydsr.health.sockets import WaitingSocket, connect, marked_socket, receive,
 from pydsr.health.steering_plan import family_of
 from pydsr.health.symptoms import Evidence
 from pydsr.health.targets import Target
-from pydsr.model.service import IPAddress
+from pydsr.model.addresses import IPAddress
 
 _log = logging.getLogger(__name__)
 

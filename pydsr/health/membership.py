@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pydsr.model.addresses import IPAddress
 from pydsr.model.health_policy import NO_MINIMUM, Minimum
-from pydsr.model.service import IPAddress
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pydsr.model.addresses import Endpoint, IPAddress, Protocol
 from pydsr.model.rates import backend_counters
-from pydsr.model.service import (
-    Backend,
-    BackendState,
-    Counters,
-    Endpoint,
-    IPAddress,
-    Protocol,
-    Service,
-    Snapshot,
-)
+from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.snapshot import Counters, Snapshot
 
 MIN_NEW_FLOWS = 20
 """How many SYNs must have come between the snapshots before they mean anything."""

@@ -12,7 +12,7 @@ import struct
 from pydsr.health.steering_plan import family_of
 from pydsr.health.symptoms import IcmpError
 from pydsr.health.waiting import waiting
-from pydsr.model.service import IPAddress
+from pydsr.model.addresses import IPAddress
 
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 """Of linux/in.h and linux/in6.h; Python 3.11 does not name them."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydsr.health.membership import Candidate, choose, next_step, ramped
+from pydsr.model.addresses import Endpoint, IPAddress, parse_address
 from pydsr.model.agent_report import Admission, AgentReport
 from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.health_policy import HealthPolicy
-from pydsr.model.service import BackendState, Endpoint, IPAddress, parse_address
+from pydsr.model.service import BackendState
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from typing import Self
 from pydsr.health import steering_netlink
 from pydsr.health.steering_plan import MAX_ROUTES, entries, in_order, mark_of
 from pydsr.health.targets import Route, Target
+from pydsr.model.addresses import IPAddress
 from pydsr.model.errors import BusyError, InputError
-from pydsr.model.service import IPAddress
 
 _log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from pydsr.health.steering_plan import (
     RuleKind,
     family_of,
 )
+from pydsr.model.addresses import MacAddress
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
-from pydsr.model.service import MacAddress
 
 _log = logging.getLogger(__name__)
 

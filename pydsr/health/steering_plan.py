@@ -32,8 +32,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pydsr.health.targets import Route
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.errors import InputError
-from pydsr.model.service import IPAddress, MacAddress
 
 PROTOCOL = 68
 """What marks rules, routes and neighbours as made here; free in iproute2's ``rt_protos``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydsr.model.service import IPAddress
+from pydsr.model.addresses import IPAddress
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress
 from pydsr.model.checks import Check, port_of
 from pydsr.model.interfaces import Interface, find_segments
-from pydsr.model.service import Backend, Endpoint, IPAddress, MacAddress
+from pydsr.model.service import Backend
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydsr.control.balancer import Balancer
 from pydsr.http.sharing import FRESH_SECONDS, Shared
 from pydsr.kernel.bpf.lock import not_attached
 from pydsr.model.errors import EnvironmentCannotError, PydsrError
-from pydsr.model.service import Snapshot
+from pydsr.model.snapshot import Snapshot
 
 
 class Observer:

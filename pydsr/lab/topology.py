@@ -19,8 +19,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
+from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.errors import InputError
-from pydsr.model.service import Endpoint, MacAddress
 
 NETWORK4 = IPv4Network("10.77.0.0/23")
 NETWORK6 = IPv6Network("fd77::/64")

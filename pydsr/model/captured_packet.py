@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydsr.model.service import IPAddress, MacAddress
+from pydsr.model.addresses import IPAddress, MacAddress
 
 
 @dataclass(frozen=True)

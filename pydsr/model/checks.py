@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from pydsr.model.addresses import EVERY_PORT, Endpoint
 from pydsr.model.check_values import (
     checked_argument,
     checked_hexadecimal,
@@ -26,7 +27,6 @@ from pydsr.model.check_values import (
     problem,
 )
 from pydsr.model.pydantic_base import Shape
-from pydsr.model.service import EVERY_PORT, Endpoint
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, BeforeValidator(number_of), Field(gt=0, le=3600)]

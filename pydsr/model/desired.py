@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Place, Tag, format_tags
 from pydsr.model.change import Change
 from pydsr.model.errors import InputError
-from pydsr.model.service import (
-    Backend,
-    BackendSpec,
-    BackendState,
-    Endpoint,
-    IPAddress,
-    MacAddress,
-    Place,
-    Service,
-    ServiceOptions,
-    Tag,
-    format_tags,
-)
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import Backend, BackendSpec, BackendState, Service
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntFlag
 
+from pydsr.model.addresses import EVERY_PORT
 from pydsr.model.errors import InputError
-from pydsr.model.service import EVERY_PORT, Service
+from pydsr.model.service import Service
 
 
 class Feature(IntFlag):

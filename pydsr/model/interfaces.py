@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from pydsr.model.service import MAX_TAGS, MacAddress, Tag
+from pydsr.model.addresses import MAX_TAGS, MacAddress, Tag
 
 
 @dataclass(frozen=True)

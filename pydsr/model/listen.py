@@ -6,8 +6,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from pydsr.model.addresses import IPAddress
 from pydsr.model.errors import InputError
-from pydsr.model.service import IPAddress
 
 
 @dataclass(frozen=True)

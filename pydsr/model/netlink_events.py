@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import IPAddress, MacAddress
 
 
 class Confidence(Enum):

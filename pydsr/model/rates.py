@@ -15,16 +15,9 @@ from itertools import islice
 from operator import gt, is_not
 from typing import NamedTuple
 
-from pydsr.model.service import (
-    Backend,
-    BackendState,
-    Counters,
-    Endpoint,
-    IPAddress,
-    ProgramRun,
-    Service,
-    Snapshot,
-)
+from pydsr.model.addresses import Endpoint, IPAddress
+from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.snapshot import Counters, ProgramRun, Snapshot
 
 HISTORY_LENGTH = 120
 """How many rates of a backend are kept: more than the widest sparkline shows."""

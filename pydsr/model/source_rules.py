@@ -10,9 +10,9 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import Change
 from pydsr.model.errors import InputError
-from pydsr.model.service import Endpoint, IPAddress
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 Rules = Mapping[IPNetwork, "Action"]

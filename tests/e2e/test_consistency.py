@@ -22,9 +22,10 @@ from pydsr.lab import network
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.topology import VIP4, VIP6, Role
+from pydsr.model.addresses import Endpoint, Protocol
 from pydsr.model.desired import Edit
 from pydsr.model.errors import ExitStatus
-from pydsr.model.service import BackendSpec, BackendState, Endpoint, Protocol
+from pydsr.model.service import BackendSpec, BackendState
 from tests.support.lab.connections import Connections, broken, start_servers
 from tests.support.lab.long_connections import Connection
 

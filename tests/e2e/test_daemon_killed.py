@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pydsr.lab.lab import Lab
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from tests.support.lab.connections import Connections, broken, start_servers
 from tests.support.lab.daemon_lab import (
     Kept,

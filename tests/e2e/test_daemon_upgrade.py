@@ -13,7 +13,7 @@ import pytest
 
 import pydsr
 from pydsr.lab.lab import Lab
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from pydsr.model.sources import xdp_directory
 from tests.support.lab.connections import Connections, broken, start_servers
 from tests.support.lab.daemon_lab import INTERVAL, PORT, Kept, Servers, closed, keeping, service_of

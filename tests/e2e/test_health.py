@@ -18,8 +18,10 @@ from pydsr.health.steering import Steering
 from pydsr.health.targets import Job, Route, Target
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
+from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import Outcome
-from pydsr.model.service import Endpoint, Service, Snapshot
+from pydsr.model.service import Service
+from pydsr.model.snapshot import Snapshot
 from tests.support.lab.requests import VIP4, VIP6, answers, running
 from tests.support.netns.checked_host import made_check
 

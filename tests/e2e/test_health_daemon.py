@@ -17,8 +17,8 @@ from pydsr.daemon.health_keeping import HealthKeeper
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON
+from pydsr.model.addresses import Endpoint
 from pydsr.model.events import Event, EventKind
-from pydsr.model.service import Endpoint
 from tests.support.lab.connections import Connections, broken, start_servers
 from tests.support.lab.daemon_lab import (
     ADDRESSES,

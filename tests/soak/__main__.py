@@ -15,7 +15,7 @@ from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from tests.soak.life import PORTS, Life, Usage, file_of, usage
 from tests.support.lab.connections import Connections, broken, start_servers
 from tests.support.lab.daemon_lab import Kept, Servers, keeping

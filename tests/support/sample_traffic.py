@@ -9,17 +9,11 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
+from pydsr.model.addresses import Endpoint, MacAddress
+from pydsr.model.options import ServiceOptions
 from pydsr.model.rates import History, Rates, rates_between
-from pydsr.model.service import (
-    Backend,
-    BackendState,
-    Counters,
-    Endpoint,
-    MacAddress,
-    Service,
-    ServiceOptions,
-    Snapshot,
-)
+from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.snapshot import Counters, Snapshot
 from pydsr.views.top.choices import Choices
 from pydsr.views.top.lines import Lines
 from pydsr.views.top.moment import Moment, health_by_backend

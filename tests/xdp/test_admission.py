@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pydsr.model.addresses import IPAddress
 from pydsr.model.features import Feature
-from pydsr.model.service import Affinity, IPAddress, ServiceOptions
+from pydsr.model.options import Affinity, ServiceOptions
 from pydsr.model.source_rules import Action, IPNetwork, is_denied
 from tests.support.packets.case_services import CLIENT4, CLIENT6, VIP4, VIP6, ip4, ip6, tcp
 from tests.support.packets.data_plane import Rig

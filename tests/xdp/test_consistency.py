@@ -15,8 +15,10 @@ from pydsr.control.trace_frames import question
 from pydsr.hashing.table import Table
 from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.layout import StateNumber
+from pydsr.model.addresses import Endpoint
 from pydsr.model.desired import Edit, as_desired
-from pydsr.model.service import Affinity, BackendState, Endpoint, Service, ServiceOptions
+from pydsr.model.options import Affinity, ServiceOptions
+from pydsr.model.service import BackendState, Service
 from tests.support.consistency_model import (
     BACKENDS,
     FLOWS,

@@ -6,7 +6,7 @@ import pytest
 from scapy.layers.l2 import Ether
 
 from pydsr.kernel.bpf.percpu import PerCpuArray
-from pydsr.model.service import Counters
+from pydsr.model.snapshot import Counters
 from tests.support.packets.case_services import (
     AWAY,
     DISTANT,

@@ -10,8 +10,8 @@ import pytest
 
 from pydsr.control.trace_frames import FRAME_BYTES_MIN, question
 from pydsr.kernel.bpf import layout, libbpf
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import Endpoint, IPAddress, MacAddress
 from tests.support.packets.case_services import (
     AWAY,
     DNS,

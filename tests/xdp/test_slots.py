@@ -10,7 +10,8 @@ from math import sqrt
 import pytest
 
 from pydsr.control.trace_frames import question
-from pydsr.model.service import Affinity, Endpoint, IPAddress, ServiceOptions
+from pydsr.model.addresses import Endpoint, IPAddress
+from pydsr.model.options import Affinity, ServiceOptions
 from tests.support.packets.data_plane import TABLE_SIZE, Rig, mac_of
 
 VIP = Endpoint.parse("198.51.100.10:80")

@@ -16,7 +16,8 @@ from pydsr.http.metrics import catalogue
 from pydsr.http.metrics.catalogue import METRICS, Kind, Metric
 from pydsr.model.rates import backend_counters
 from pydsr.model.reasons import Reason
-from pydsr.model.service import BackendState, Snapshot
+from pydsr.model.service import BackendState
+from pydsr.model.snapshot import Snapshot
 
 Document = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from pydsr.http.observer import Observer
 from pydsr.kernel.bpf.layout import LAYOUT_VERSION
 from pydsr.model.errors import NotAttachedError, PydsrError
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import Snapshot
+from pydsr.model.snapshot import Snapshot
 
 
 class Lookout:

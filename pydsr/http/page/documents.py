@@ -33,7 +33,8 @@ from pydsr.model.errors import PydsrError
 from pydsr.model.events import TROUBLES, Event, EventKind
 from pydsr.model.rates import Rate, Rates, ServiceRate, weight_shares
 from pydsr.model.reasons import Reason
-from pydsr.model.service import Service, Snapshot
+from pydsr.model.service import Service
+from pydsr.model.snapshot import Snapshot
 from pydsr.views.json.documents import (
     Document,
     backends_document,

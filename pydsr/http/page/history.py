@@ -9,8 +9,8 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 
+from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import Rates
-from pydsr.model.service import Endpoint
 from pydsr.views.json.documents import Document
 
 HISTORY_SECONDS = 300.0

@@ -23,10 +23,10 @@ from pydsr.http.observer import Observer
 from pydsr.http.page.documents import About, events_document
 from pydsr.http.page.protection import harden
 from pydsr.http.page.sampling import Sampler, to_json
+from pydsr.model.addresses import Endpoint
 from pydsr.model.errors import InputError
 from pydsr.model.events import Event, EventLog
 from pydsr.model.listen import Listen
-from pydsr.model.service import Endpoint
 
 MOST_STREAMS = 16
 """How many pages may be watched at once; each of them has a connection all the time."""

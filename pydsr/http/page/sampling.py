@@ -26,7 +26,7 @@ from pydsr.http.page.history import History
 from pydsr.model.errors import PydsrError
 from pydsr.model.rates import Rates, rates_between
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import Snapshot
+from pydsr.model.snapshot import Snapshot
 from pydsr.views.json.documents import Document
 
 WATCHED_SECONDS, UNWATCHED_SECONDS = 2.0, 10.0

@@ -16,7 +16,7 @@ from pydsr.kernel.bpf.codec import pack_tags, unpack_tags
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.percpu import PerCpuArray
-from pydsr.model.service import Place
+from pydsr.model.addresses import Place
 
 _BYTES = sizeof(layout.BackendValue)
 _STATE_OFFSET = layout.BackendValue.state.offset

@@ -9,19 +9,9 @@ from typing import Any
 
 from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.layout import ServiceFlag, StateNumber
-from pydsr.model.service import (
-    DEFAULT_LEARN_SECONDS,
-    EVERY_PORT,
-    Affinity,
-    BackendState,
-    Endpoint,
-    IPAddress,
-    Protocol,
-    Service,
-    ServiceOptions,
-    Tag,
-    Unserved,
-)
+from pydsr.model.addresses import EVERY_PORT, Endpoint, IPAddress, Protocol, Tag
+from pydsr.model.options import DEFAULT_LEARN_SECONDS, Affinity, ServiceOptions
+from pydsr.model.service import BackendState, Service, Unserved
 
 _IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 _PROTOCOLS = {number: protocol for protocol, number in _IP_PROTOCOLS.items()}

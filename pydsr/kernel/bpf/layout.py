@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 from functools import cache
 
 from pydsr.hashing.service_index import BUCKET_ENTRIES, BUCKETS, VIP_WORDS
-from pydsr.model.service import IPAddress
+from pydsr.model.addresses import IPAddress
 
 LAYOUT_VERSION = 3
 BACKENDS_MAX = 65535

@@ -9,7 +9,8 @@ from ctypes import c_uint32
 from pydsr.kernel.bpf import layout, libbpf
 from pydsr.kernel.bpf.layout import AclAction, UnservedNumber
 from pydsr.kernel.bpf.maps import HashMap, Pins, create_acl_map
-from pydsr.model.service import IPAddress, Unserved
+from pydsr.model.addresses import IPAddress
+from pydsr.model.service import Unserved
 from pydsr.model.source_rules import Action, IPNetwork, Rules
 
 ScopedRules = Mapping[int | None, Rules]

@@ -39,19 +39,12 @@ from pydsr.kernel.bpf.percpu import PerCpuArray
 from pydsr.kernel.bpf.record_count import RecordCount
 from pydsr.kernel.bpf.service_cache import RememberedServices
 from pydsr.kernel.bpf.tables import TableHead, Tables
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Place
 from pydsr.model.errors import EnvironmentCannotError
 from pydsr.model.features import Feature, Features
 from pydsr.model.flow_records import FlowRecord
-from pydsr.model.service import (
-    Backend,
-    Counters,
-    Endpoint,
-    IPAddress,
-    MacAddress,
-    Place,
-    Service,
-    Unserved,
-)
+from pydsr.model.service import Backend, Service, Unserved
+from pydsr.model.snapshot import Counters
 from pydsr.model.source_rules import Rules
 
 # struct record, and the service within struct flow_key: unpacked by the hundred thousand.

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
 
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress
 from pydsr.model.check_result import Result
 from pydsr.model.errors import PydsrError
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import Endpoint, IPAddress, MacAddress
 
 Version = tuple[int, int]
 """Of a kernel: its first two numbers."""

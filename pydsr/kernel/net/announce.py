@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import IPAddress, MacAddress
 
 _log = logging.getLogger(__name__)
 

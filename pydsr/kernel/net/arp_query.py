@@ -26,8 +26,8 @@ from dpkt.ethernet import ETH_TYPE_ARP, Ethernet
 
 from pydsr.kernel.machine.facts import Claim
 from pydsr.kernel.net.announce import solicited_node_address
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import IPAddress, MacAddress
 
 _ROUNDS = 2
 _ROUND_SECONDS = 0.25

@@ -12,9 +12,9 @@ from typing import Any
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from pydsr.model.addresses import VLAN_8021Q, IPAddress, MacAddress, Tag
 from pydsr.model.errors import EnvironmentCannotError, InputError, PermissionDeniedError
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import VLAN_8021Q, IPAddress, MacAddress, Tag
 
 _log = logging.getLogger(__name__)
 

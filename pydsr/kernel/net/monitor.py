@@ -16,6 +16,7 @@ from pyroute2.netlink.rtnl import ndmsg
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from pydsr.kernel.net.links import interface_from, netlink
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.errors import EnvironmentCannotError
 from pydsr.model.netlink_events import (
     Confidence,
@@ -26,7 +27,6 @@ from pydsr.model.netlink_events import (
     News,
     PortLearned,
 )
-from pydsr.model.service import IPAddress, MacAddress
 
 _RECEIVE_BYTES = 1 << 18
 _BUFFER_BYTES = 4 << 20

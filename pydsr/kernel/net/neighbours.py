@@ -18,9 +18,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import ndmsg, rt_type
 
 from pydsr.kernel.net.links import all_interfaces, netlink
+from pydsr.model.addresses import MAX_TAGS, IPAddress, MacAddress, Place
 from pydsr.model.errors import BackendUnresolvedError
 from pydsr.model.interfaces import Segment, lowest_parent, parts_of
-from pydsr.model.service import MAX_TAGS, IPAddress, MacAddress, Place
 
 RESOLVE_SECONDS = 3.5
 """The kernel asks three times, a second apart, before it gives up (RFC 4861, section 10)."""

@@ -10,21 +10,12 @@ import builtins
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Tag, format_tags
 from pydsr.model.features import FeatureUse, names
 from pydsr.model.rates import backend_counters, service_counters
 from pydsr.model.reasons import Reason
-from pydsr.model.service import (
-    Backend,
-    Counters,
-    Endpoint,
-    IPAddress,
-    MacAddress,
-    Service,
-    Snapshot,
-    Tag,
-    Unserved,
-    format_tags,
-)
+from pydsr.model.service import Backend, Service, Unserved
+from pydsr.model.snapshot import Counters, Snapshot
 from pydsr.model.source_rules import Rules, scope_name, sort_key
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from dpkt.pcapng import (
     Writer,
 )
 
+from pydsr.model.addresses import IPAddress
 from pydsr.model.captured_packet import TappedPacket
-from pydsr.model.service import IPAddress
 
 if TYPE_CHECKING:
     from pydsr.views.json.document_types import PacketDocument

@@ -12,10 +12,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pydsr.model.addresses import Endpoint, Tag, format_tags
 from pydsr.model.features import FeatureUse, names
+from pydsr.model.options import Affinity
 from pydsr.model.rates import BackendRate, ServiceRate, rates_between
 from pydsr.model.reasons import Reason, all_reasons
-from pydsr.model.service import Affinity, Endpoint, Service, Snapshot, Tag, format_tags
+from pydsr.model.service import Service
+from pydsr.model.snapshot import Snapshot
 from pydsr.model.source_rules import Action, Rules, scope_name, sort_key
 from pydsr.views.json.documents import Change, Explanation, InterfaceStatus, Vip, slot_share
 from pydsr.views.text import figures

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import BackendRate, Rate, ServiceRate
-from pydsr.model.service import BackendState, Endpoint
+from pydsr.model.service import BackendState
 from pydsr.views.text import figures
 from pydsr.views.top import lines
 from pydsr.views.top.columns import INDENT, LONG_BITS, Columns

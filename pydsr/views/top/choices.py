@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 
 MIN_INTERVAL = 0.1
 MAX_INTERVAL = 60.0

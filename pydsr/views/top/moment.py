@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress
 from pydsr.model.errors import PydsrError
 from pydsr.model.rates import History, Rates
-from pydsr.model.service import Backend, Endpoint, IPAddress, MacAddress
+from pydsr.model.service import Backend
 
 Health = Mapping[tuple[str, str], Mapping[str, Any]]
 """What the daemon holds of the health of backends, by service and address."""

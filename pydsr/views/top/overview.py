@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import BackendRate
-from pydsr.model.service import BackendState, Endpoint
+from pydsr.model.service import BackendState
 from pydsr.views.text import figures
 from pydsr.views.top import lines
 from pydsr.views.top.cells import (

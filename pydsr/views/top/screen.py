@@ -13,9 +13,10 @@ from typing import Any
 
 from rich.console import Console
 
+from pydsr.model.addresses import Endpoint
 from pydsr.model.errors import ExitStatus, InputError, PydsrError
 from pydsr.model.rates import History, rates_between
-from pydsr.model.service import Endpoint, Snapshot
+from pydsr.model.snapshot import Snapshot
 from pydsr.views.top import lines
 from pydsr.views.top.background import Background
 from pydsr.views.top.choices import MAX_INTERVAL, MIN_INTERVAL, Choices, Page, press

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import BackendRate, ServiceRate
-from pydsr.model.service import BackendState, Endpoint
+from pydsr.model.service import BackendState
 from pydsr.views.top.choices import Sort
 from pydsr.views.top.moment import Moment
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydsr.model.rates import BackendRate, ServiceRate
-from pydsr.model.service import Backend, BackendState, Counters, Service
+from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.snapshot import Counters
 from pydsr.views.text import figures
 from pydsr.views.top import lines
 from pydsr.views.top.cells import (

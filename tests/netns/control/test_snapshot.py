@@ -11,7 +11,8 @@ from pydsr.control.balancer import Balancer
 from pydsr.kernel.bpf.store import State
 from pydsr.lab.network import entered
 from pydsr.model.errors import NotAttachedError
-from pydsr.model.service import Counters, Service, Snapshot
+from pydsr.model.service import Service
+from pydsr.model.snapshot import Counters, Snapshot
 from tests.support.netns.command import Pydsr
 
 WEB, DNS = "10.66.0.80:80", "10.66.0.80:53/udp"

@@ -10,7 +10,7 @@ import pytest
 
 from pydsr.kernel.bpf.lock import locked
 from pydsr.kernel.net.announce import announcement
-from pydsr.model.service import MacAddress
+from pydsr.model.addresses import MacAddress
 from tests.support.netns.command import Pydsr
 from tests.support.netns.daemon_process import Daemon
 from tests.support.netns.namespaces import BACKENDS, Host, eventually, made_directory, made_wire

@@ -14,7 +14,7 @@ import pytest
 
 from pydsr.daemon.health_changing import DataPlane
 from pydsr.lab.network import entered
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from tests.netns.health.test_tls import make_certificate, tls
 from tests.support.netns.checked_host import BACKEND, VIP, Checked
 from tests.support.netns.command import Pydsr

@@ -16,9 +16,9 @@ from pydsr.health.checker import Checker
 from pydsr.health.schedule import Verdict
 from pydsr.health.targets import Route
 from pydsr.lab.network import entered
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.check_result import Outcome
 from pydsr.model.checks import Check
-from pydsr.model.service import Endpoint, IPAddress
 from tests.support.netns.checked_host import Checked, made_check
 from tests.support.netns.namespaces import BACKENDS, Host
 

@@ -21,8 +21,8 @@ from pydsr.health.steering import Steering
 from pydsr.health.steering_plan import PROTOCOL, Entry
 from pydsr.health.targets import Route, Target
 from pydsr.lab.network import entered
+from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.errors import BusyError, EnvironmentCannotError, InputError, PermissionDeniedError
-from pydsr.model.service import Endpoint, MacAddress
 from tests.support.netns.checked_host import Checked, made_check
 from tests.support.netns.namespaces import Host
 

@@ -25,7 +25,7 @@ from pydsr.model.errors import (
     PydsrError,
 )
 from pydsr.model.listen import Listen
-from pydsr.model.service import Snapshot
+from pydsr.model.snapshot import Snapshot
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import Host
 

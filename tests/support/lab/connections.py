@@ -14,7 +14,7 @@ from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.server import READY
 from pydsr.lab.topology import Role
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from tests.support.lab.long_connections import Connection
 
 _WORKER = (*PYTHON, "tests.support.lab.long_connections")

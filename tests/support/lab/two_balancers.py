@@ -13,7 +13,7 @@ from pathlib import Path
 from pydsr.control.balancer import Balancer
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 from tests.support.netns.command import Pydsr
 from tests.support.netns.daemon_process import Daemon
 from tests.support.netns.namespaces import Host, made_directory

@@ -22,9 +22,9 @@ from pydsr.health.probing import check_once
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Job, Route, Target
 from pydsr.lab.network import entered
+from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Result
 from pydsr.model.checks import Check, port_of
-from pydsr.model.service import Endpoint, MacAddress
 from tests.support.netns.namespaces import Host, eventually
 
 BACKEND = {4: "10.66.0.11", 6: "fd66::11"}

@@ -10,7 +10,8 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from pydsr.hashing.slots import LOOK_UP_ONLY
-from pydsr.model.service import Affinity, ServiceOptions, Unserved
+from pydsr.model.options import Affinity, ServiceOptions
+from pydsr.model.service import Unserved
 from pydsr.model.source_rules import Action
 from tests.support.packets.data_plane import BALANCER_MAC, ELSEWHERE, NOWHERE, Rig, mac_of
 

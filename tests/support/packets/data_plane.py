@@ -25,21 +25,13 @@ from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.maps import HashMap, Pins, map_specs
 from pydsr.kernel.bpf.percpu import PerCpuArray
 from pydsr.kernel.bpf.store import Settings, State, fill_settings
+from pydsr.model.addresses import Endpoint, MacAddress, Place, Tag, parse_address
 from pydsr.model.features import DEFAULT_FEATURES, Feature, Features
 from pydsr.model.flow_records import FlowRecord
+from pydsr.model.options import ServiceOptions
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import (
-    BackendState,
-    Counters,
-    Endpoint,
-    MacAddress,
-    Place,
-    Service,
-    ServiceOptions,
-    Tag,
-    Unserved,
-    parse_address,
-)
+from pydsr.model.service import BackendState, Service, Unserved
+from pydsr.model.snapshot import Counters
 from pydsr.model.source_rules import Action, parse_networks
 
 TABLE_SIZE = 1009

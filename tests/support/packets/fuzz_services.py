@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
-from pydsr.model.service import ServiceOptions, Unserved
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import Unserved
 from pydsr.model.source_rules import Action
 from tests.support.packets import case_services
 from tests.support.packets.data_plane import (

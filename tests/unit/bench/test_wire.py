@@ -25,7 +25,7 @@ from bench.wire_report import (
     shown,
     shown_loss,
 )
-from pydsr.model.service import Endpoint
+from pydsr.model.addresses import Endpoint
 
 EVEN = (10,) * 16
 ONLY_ONE = (160, *(0,) * 15)

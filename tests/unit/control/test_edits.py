@@ -8,18 +8,11 @@ import pytest
 
 from pydsr.control import edits
 from pydsr.hashing.table import empty_table
+from pydsr.model.addresses import Endpoint, MacAddress, Place
 from pydsr.model.desired import DesiredBackend, Edit, as_desired, backend_changes
 from pydsr.model.errors import InputError
-from pydsr.model.service import (
-    Backend,
-    BackendSpec,
-    BackendState,
-    Endpoint,
-    MacAddress,
-    Place,
-    Service,
-)
-from pydsr.model.service import ServiceOptions as Options
+from pydsr.model.options import ServiceOptions as Options
+from pydsr.model.service import Backend, BackendSpec, BackendState, Service
 
 ENDPOINT = Endpoint.parse("198.51.100.10:80")
 MAC = MacAddress.parse("02:00:00:00:00:01")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pydsr.control.interface_checks import check_highest_index, check_kind, check_mode
+from pydsr.model.addresses import MacAddress
 from pydsr.model.errors import EnvironmentCannotError, InputError
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import MacAddress
 
 MAC = MacAddress.parse("02:00:00:00:00:01")
 

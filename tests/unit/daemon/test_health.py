@@ -16,6 +16,7 @@ from pydsr.health.judgement import Judgement
 from pydsr.health.schedule import Verdict
 from pydsr.health.standing import Standing, overlay_from
 from pydsr.health.targets import Job, Route, Target
+from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.agent_report import parse_agent
 from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import Check, IcmpCheck, TcpCheck
@@ -23,7 +24,8 @@ from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredService
 from pydsr.model.events import EventKind
 from pydsr.model.health_policy import HealthPolicy, Minimum
-from pydsr.model.service import Backend, BackendState, Endpoint, IPAddress, Service, ServiceOptions
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import Backend, BackendState, Service
 from pydsr.views.text.health import health_table
 
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN

@@ -15,8 +15,8 @@ from pydsr.doctor.network import judge_network
 from pydsr.kernel.machine.facts import BackendFacts, Claim, NetworkFacts, VipFacts
 from pydsr.kernel.machine.finding import Finding, Note, Report, only_findings
 from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Outcome, Result
-from pydsr.model.service import Endpoint, MacAddress
 from pydsr.views.text.doctor import doctor_document, doctor_report
 
 OURS, BACKENDS, STRANGERS = (MacAddress.parse(f"02:00:00:00:00:0{n}") for n in (1, 2, 3))

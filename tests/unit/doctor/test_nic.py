@@ -20,8 +20,8 @@ from pydsr.kernel.machine.finding import Finding, only_findings
 from pydsr.kernel.machine.finding_kinds import Kind
 from pydsr.kernel.machine.xdp_support import explain_refusal, find_obstacles
 from pydsr.kernel.net.ethtool import parse_cpus
+from pydsr.model.addresses import MacAddress
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import MacAddress
 
 MAC, OTHER_MAC = (MacAddress.parse(f"02:00:00:00:00:0{n}") for n in (1, 2))
 ON, FIXED_ON = Offload(on=True, fixed=False), Offload(on=True, fixed=True)

@@ -9,15 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydsr.health.passive import MIN_NEW_FLOWS, suspicions
-from pydsr.model.service import (
-    Backend,
-    BackendState,
-    Counters,
-    Endpoint,
-    Service,
-    ServiceOptions,
-    Snapshot,
-)
+from pydsr.model.addresses import Endpoint
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.snapshot import Counters, Snapshot
 
 Got = tuple[int, int]
 """Packets and new flows of one backend between two snapshots."""

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from pydsr.health.judgement import Judgement
 from pydsr.health.schedule import Scheduler, Verdict
 from pydsr.health.targets import Job, Route, Target, jobs_for
+from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import Check
-from pydsr.model.service import Endpoint
 
 _CHECKS: TypeAdapter[Check] = TypeAdapter(Check)
 VIP = ip_address("192.0.2.80")

@@ -20,8 +20,8 @@ from pydsr.health.steering_plan import (
     mark_of,
 )
 from pydsr.health.targets import Route
+from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.errors import InputError
-from pydsr.model.service import IPAddress, MacAddress
 
 VIP4, VIP6 = ip_address("192.0.2.80"), ip_address("2001:db8::80")
 FOUR, SIX = ip_address("198.51.100.11"), ip_address("2001:db8::11")

@@ -7,8 +7,9 @@ from ipaddress import ip_address
 import pytest
 
 from pydsr.health.targets import Route, route_to
+from pydsr.model.addresses import VLAN_8021Q, MacAddress, Tag
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import VLAN_8021Q, Backend, BackendState, MacAddress, Tag
+from pydsr.model.service import Backend, BackendState
 
 ETH0, ETH1, VLAN, BRIDGE, PORT = range(2, 7)
 C100, C200 = Tag(VLAN_8021Q, 100), Tag(VLAN_8021Q, 200)

@@ -20,21 +20,14 @@ from pydsr.health.schedule import Verdict
 from pydsr.health.targets import Job, Route, Target
 from pydsr.http.metrics.catalogue import METRICS, Kind
 from pydsr.http.metrics.families import View, families
+from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import IcmpCheck, TcpCheck
 from pydsr.model.events import Event, EventKind
+from pydsr.model.options import ServiceOptions
 from pydsr.model.reasons import Reason, all_reasons
-from pydsr.model.service import (
-    Backend,
-    BackendState,
-    Counters,
-    Endpoint,
-    MacAddress,
-    ProgramRun,
-    Service,
-    ServiceOptions,
-    Snapshot,
-)
+from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.snapshot import Counters, ProgramRun, Snapshot
 from tests.support.scraping import Scrape
 
 WEB, DNS = Endpoint.parse("198.51.100.10:80"), Endpoint.parse("[2001:db8::53]:53/udp")

@@ -21,20 +21,14 @@ from pydsr.http.page.documents import (
 )
 from pydsr.http.page.history import History
 from pydsr.http.page.protection import is_own_name
+from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.errors import NotAttachedError
 from pydsr.model.events import Event, EventKind, EventLog
+from pydsr.model.options import ServiceOptions
 from pydsr.model.rates import rates_between
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import (
-    Backend,
-    BackendState,
-    Counters,
-    Endpoint,
-    MacAddress,
-    Service,
-    ServiceOptions,
-    Snapshot,
-)
+from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.snapshot import Counters, Snapshot
 
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN
 WEB, DNS = Endpoint.parse("198.51.100.10:80"), Endpoint.parse("198.51.100.10:53/udp")

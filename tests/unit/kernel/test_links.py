@@ -8,8 +8,8 @@ import pytest
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from pydsr.kernel.net.links import interface_from
+from pydsr.model.addresses import VLAN_8021AD, VLAN_8021Q, MacAddress, Tag
 from pydsr.model.interfaces import Interface
-from pydsr.model.service import VLAN_8021AD, VLAN_8021Q, MacAddress, Tag
 
 # Numbers of attributes: linux/if_link.h.
 ADDRESS, IFNAME, MTU, LINK, MASTER, LINKINFO, LINK_NETNSID = 1, 3, 4, 5, 10, 18, 37

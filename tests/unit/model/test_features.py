@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from pydsr.model.addresses import VLAN_8021Q, Endpoint, MacAddress, Tag
 from pydsr.model.errors import InputError
 from pydsr.model.features import (
     DEFAULT_FEATURES,
@@ -21,16 +22,8 @@ from pydsr.model.features import (
     parse_features,
     report_use,
 )
-from pydsr.model.service import (
-    VLAN_8021Q,
-    Backend,
-    BackendState,
-    Endpoint,
-    MacAddress,
-    Service,
-    ServiceOptions,
-    Tag,
-)
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import Backend, BackendState, Service
 
 PLAIN = Service(0, Endpoint.parse("192.0.2.1:80"), ServiceOptions())
 MAC = MacAddress.parse("02:00:00:00:00:01")

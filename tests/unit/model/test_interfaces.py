@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydsr.model.addresses import VLAN_8021AD, VLAN_8021Q, MacAddress, Tag
 from pydsr.model.interfaces import (
     Interface,
     Segment,
@@ -10,7 +11,6 @@ from pydsr.model.interfaces import (
     has_vlans,
     lowest_parent,
 )
-from pydsr.model.service import VLAN_8021AD, VLAN_8021Q, MacAddress, Tag
 
 ETH0, ETH1, VLAN100, VLAN200, BRIDGE, VLAN7 = range(2, 8)
 C100, C200, S100 = Tag(VLAN_8021Q, 100), Tag(VLAN_8021Q, 200), Tag(VLAN_8021AD, 100)

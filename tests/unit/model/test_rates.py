@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from pydsr.model.addresses import Endpoint
+from pydsr.model.options import ServiceOptions
 from pydsr.model.rates import (
     BackendRate,
     History,
@@ -16,16 +18,8 @@ from pydsr.model.rates import (
     rates_between,
     service_counters,
 )
-from pydsr.model.service import (
-    Backend,
-    BackendState,
-    Counters,
-    Endpoint,
-    ProgramRun,
-    Service,
-    ServiceOptions,
-    Snapshot,
-)
+from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.snapshot import Counters, ProgramRun, Snapshot
 
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN
 

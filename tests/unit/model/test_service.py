@@ -12,24 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydsr.model import errors
+from pydsr.model.addresses import EVERY_PORT, Endpoint, MacAddress, Protocol, Tag, parse_address
 from pydsr.model.errors import ExitStatus, InputError, PydsrError
-from pydsr.model.service import (
-    EVERY_PORT,
-    MAX_LEARN_SECONDS,
-    MAX_WEIGHT,
-    Affinity,
-    Backend,
-    BackendSpec,
-    BackendState,
-    Counters,
-    Endpoint,
-    MacAddress,
-    Protocol,
-    Service,
-    ServiceOptions,
-    Tag,
-    parse_address,
-)
+from pydsr.model.options import MAX_LEARN_SECONDS, Affinity, ServiceOptions
+from pydsr.model.service import MAX_WEIGHT, Backend, BackendSpec, BackendState, Service
+from pydsr.model.snapshot import Counters
 
 REFUSED_ADDRESSES = [
     ("", "not an IP address"),

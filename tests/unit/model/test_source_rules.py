@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from pydsr.model import source_rules
+from pydsr.model.addresses import Endpoint
 from pydsr.model.errors import InputError
-from pydsr.model.service import Endpoint
 from pydsr.model.source_rules import ANY4, ANY6, Action
 
 WEB4, WEB6 = Endpoint.parse("198.51.100.10:80"), Endpoint.parse("[2001:db8::10]:80")

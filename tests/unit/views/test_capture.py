@@ -17,8 +17,8 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 from scapy.utils import RawPcapNgReader
 
+from pydsr.model.addresses import MacAddress
 from pydsr.model.captured_packet import TappedPacket
-from pydsr.model.service import MacAddress
 from pydsr.views.text.capture import CaptureFile, line, outcome, summary
 
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")

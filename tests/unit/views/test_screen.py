@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from pydsr.model.errors import InputError, PydsrError
-from pydsr.model.service import Counters, Snapshot
+from pydsr.model.snapshot import Counters, Snapshot
 from pydsr.views.top.background import Background
 from pydsr.views.top.choices import Choices
 from pydsr.views.top.screen import Sources, run_live, show_once

@@ -10,21 +10,13 @@ from typing import Any
 
 import pytest
 
+from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Tag
 from pydsr.model.features import Feature, FeatureUse
+from pydsr.model.options import Affinity, ServiceOptions
 from pydsr.model.rates import rates_between
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import (
-    Affinity,
-    BackendState,
-    Counters,
-    Endpoint,
-    IPAddress,
-    MacAddress,
-    Service,
-    ServiceOptions,
-    Snapshot,
-    Tag,
-)
+from pydsr.model.service import BackendState, Service
+from pydsr.model.snapshot import Counters, Snapshot
 from pydsr.model.source_rules import Action
 from pydsr.views.json import documents
 from pydsr.views.text import figures, tables

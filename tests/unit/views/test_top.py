@@ -12,7 +12,8 @@ from rich.cells import cell_len
 from pydsr.model.errors import NotAttachedError
 from pydsr.model.rates import History, Rates, rates_between
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import BackendState, Counters, ProgramRun, Snapshot
+from pydsr.model.service import BackendState
+from pydsr.model.snapshot import Counters, ProgramRun, Snapshot
 from pydsr.views.json.top import top_document
 from pydsr.views.top.choices import SORT_KEYS, Choices, Page, Sort, press
 from pydsr.views.top.keys import split_keys
