@@ -26,6 +26,10 @@ _MAKING_IT = pytest.mark.timeout(900)
 settings.register_profile("pydsr", deadline=None, database=None, print_blob=True)
 settings.load_profile("pydsr")
 
+# A pydsr daemon or balancer of this machine must not meet the tests: commands that name no
+# directories use these, which do not exist.
+os.environ["PYDSR_RUNTIME_DIRECTORY"] = f"/run/pydsr-test-{os.getpid()}-absent"
+os.environ["PYDSR_BPFFS"] = f"/sys/fs/bpf/pydsr-test-{os.getpid()}-absent"
 
 for _number in (signal.SIGINT, signal.SIGHUP):
     # In the background of a script they are ignored, as they would be by every command of a test.

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from pydsr.model.listen import Listen
 
 _RUNTIME = Path("/run/pydsr")
+
+PATH = click.Path(path_type=Path, readable=False)
+"""A file or directory that the command itself opens, and reports with exit status 3 or 4 if it
+cannot. Click's check for readability would exit with 2, as for wrong usage."""
+
 _Value = TypeVar("_Value")
 Candidates = Callable[[click.Context], list[tuple[str, str]]]
 """What there is to complete to, each with a word about it."""
@@ -94,7 +99,7 @@ def runtime_option(command: click.decorators.FC) -> click.decorators.FC:
     return click.option(
         "--runtime-directory",
         "runtime",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=_RUNTIME,
         show_default=True,
         envvar="PYDSR_RUNTIME_DIRECTORY",

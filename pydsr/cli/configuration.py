@@ -55,7 +55,7 @@ def _by_health(
 
 
 @click.command()
-@click.argument("file", type=click.Path(allow_dash=True))
+@click.argument("file", type=click.Path(readable=False, allow_dash=True))
 @runtime_option
 @json_option
 @click.pass_obj
@@ -78,7 +78,7 @@ def diff(directory: Path, file: str, runtime: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file", type=click.Path(allow_dash=True))
+@click.argument("file", type=click.Path(readable=False, allow_dash=True))
 @click.option(
     "--max-moved",
     type=float,

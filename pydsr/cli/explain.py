@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--syn", is_flag=True, help="A packet that opens the connection.")
 @click.option(
     "--pcap",
-    type=click.Path(allow_dash=True),
+    type=click.Path(readable=False, allow_dash=True),
     metavar="FILE",
     help="Every packet of a capture, pcap or pcapng; - for stdin.",
 )

@@ -62,7 +62,7 @@ class _LazyGroup(click.Group):
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--bpffs",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # opened later, with our own errors
     default=DEFAULT_BPFFS,
     show_default=True,
     envvar="PYDSR_BPFFS",

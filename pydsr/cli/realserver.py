@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pydsr.cli.arguments import PATH
 from pydsr.cli.output import json_option, plan_option
 from pydsr.model.errors import InputError
 from pydsr.realserver import answers
@@ -34,7 +35,7 @@ def _record_option(command: click.decorators.FC) -> click.decorators.FC:
     return click.option(
         "--record-directory",
         "records",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=DIRECTORY,
         show_default=True,
         help=HELP["--record-directory"],
@@ -74,9 +75,7 @@ def realserver() -> None:
 )
 @_wish_options
 @click.option("--script", type=click.Choice(list(FLAVOURS)), help=HELP["--script"])
-@click.option(
-    "--output", type=click.Path(path_type=Path), metavar="DIRECTORY", help=HELP["--output"]
-)
+@click.option("--output", type=PATH, metavar="DIRECTORY", help=HELP["--output"])
 @_record_option
 @plan_option
 def setup(
@@ -142,7 +141,7 @@ def undo(vips: tuple[str, ...], every: bool, records: Path, plan_only: bool, as_
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False, dir_okay=False),
     help="The file to write, instead of stdout.",
 )
 def standalone(output: Path | None) -> None:

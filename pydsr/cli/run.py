@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pydsr.cli.arguments import LISTEN, runtime_option
+from pydsr.cli.arguments import LISTEN, PATH, runtime_option
 from pydsr.cli.output import json_option
 from pydsr.model.errors import InputError, PydsrError
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--notify",
     metavar="COMMAND",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "-w",
     "path",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=click.Path(path_type=Path, readable=False, allow_dash=True),
     metavar="FILE",
     help="Write pcapng there, with what became of each packet as its comment; - for stdout.",
 )
