@@ -53,7 +53,7 @@ LIVE_PROGRAM = """
 import itertools, sys, time
 from rich.console import Console
 from pydsr.model.errors import NotAttachedError
-from pydsr.model.service import Snapshot
+from pydsr.model.snapshot import Snapshot
 from pydsr.views.top.choices import Choices
 from pydsr.views.top.screen import Sources, run_live
 
