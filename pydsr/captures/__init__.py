@@ -1,1 +1,1 @@
-"""Frames from pcap and pcapng files and from hex text."""
+"""Read frames from capture files and hex dumps."""

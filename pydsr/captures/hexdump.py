@@ -1,4 +1,4 @@
-"""A frame out of the hex text that people copy, of Wireshark, tcpdump or their own. Pure."""
+"""Read a frame from a hex dump, as Wireshark, tcpdump and hexdump print it, or from plain hex."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ _LINE_BYTES = 16
 _OFFSET = re.compile(r"\s*(?:0x)?([0-9a-f]{3,8})(?::\s*|\s{2,}|\s*$)", re.IGNORECASE)
 _GAP = re.compile(r"\s{3,}|\s*\|")
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.IGNORECASE)
-_EXAMPLE = "as Wireshark, tcpdump -xx or hexdump -C print it, or its bytes alone: 02 00 5e …"
+_EXAMPLE = "as Wireshark, tcpdump -xx or hexdump -C print it, or as plain bytes: 02 00 5e …"
 
 
 def parse_frame(text: str) -> bytes:
-    """Return the frame that a text shows, whatever dumped it.
+    """Return the frame that a text shows in hex.
 
     Raises:
-        InputError: it is none.
+        InputError: the text shows no frame.
     """
     frame = bytearray()
     for line in text.splitlines():
         offset = _OFFSET.match(line)
         if offset and int(offset[1], 16) == len(frame):
-            # What follows the bytes is the same as characters.
-            shown = _GAP.split(line[offset.end() :].strip(), maxsplit=1)[0]
-            frame += _parse_bytes(shown)[:_LINE_BYTES]
+            # A wide gap or a bar ends the bytes: the same as characters follow.
+            octets = _GAP.split(line[offset.end() :].strip(), maxsplit=1)[0]
+            frame += _parse_bytes(octets)[:_LINE_BYTES]
         else:
             frame += _parse_bytes(line)
     if not frame:
-        raise InputError("there are no bytes of a frame", f"give it {_EXAMPLE}")
-    if _is_packet(bytes(frame)):
+        raise InputError("the text has no bytes of a frame", f"give a frame {_EXAMPLE}")
+    if _is_ip_packet(bytes(frame)):
         raise InputError(
-            "this begins with an IP header, where a frame begins with MAC addresses",
-            "tcpdump -xx shows the whole frame; -x leaves its start out",
+            "the text starts with an IP header instead of an Ethernet header",
+            "use tcpdump -xx, which prints whole frames; -x leaves the Ethernet header out",
         )
     return bytes(frame)
 
 
 def _parse_bytes(text: str) -> bytes:
-    found = bytearray()
+    octets = bytearray()
     for word in re.split(r"[\s:.-]+", text.strip()):
         digits = word.removeprefix("0x").removeprefix("0X")
         if not digits:
             continue
         if not _HEX.fullmatch(digits):
-            if len(found) >= _LINE_BYTES:
-                break
-            raise InputError(f"{word!r} is no byte in hex", f"give the frame {_EXAMPLE}")
-        found += bytes.fromhex(digits)
-    return bytes(found)
+            if len(octets) >= _LINE_BYTES:
+                break  # the column of characters after a full line
+            raise InputError(f"{word!r} is no byte in hex", f"give a frame {_EXAMPLE}")
+        octets += bytes.fromhex(digits)
+    return bytes(octets)
 
 
-def _is_packet(frame: bytes) -> bool:
-    """Return whether bytes are an IPv4 or IPv6 packet that has just the length it says."""
-    if frame[0] >> 4 == 4:
-        return len(frame) >= 20 and int.from_bytes(frame[2:4], "big") == len(frame)
-    return frame[0] >> 4 == 6 and len(frame) == 40 + int.from_bytes(frame[4:6], "big")
+def _is_ip_packet(octets: bytes) -> bool:
+    """Return whether the bytes are an IPv4 or IPv6 packet of exactly the length in its header."""
+    if octets[0] >> 4 == 4:
+        return len(octets) >= 20 and int.from_bytes(octets[2:4], "big") == len(octets)
+    return octets[0] >> 4 == 6 and len(octets) == 40 + int.from_bytes(octets[4:6], "big")

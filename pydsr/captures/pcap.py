@@ -1,30 +1,37 @@
-"""Frames out of capture files, one after the other; files are as hostile as their packets.
+"""Read frames from pcap and pcapng files, one at a time.
 
-Sources: the formats pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng). dpkt knows
-their blocks; its own readers drop the length that a packet had, and trust those in the file.
+Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Files are not trusted: no length in
+them is believed before it is checked. docs/decisions/0014-libraries-kept-and-replaced.md compares
+the libraries that read these formats.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
-
-from dpkt import Error, pcap, pcapng
+from typing import IO, NamedTuple
 
 from pydsr.model.errors import InputError
 
 FRAME_BYTES_MAX = 262144
-"""What tcpdump takes of a packet at most (MAXIMUM_SNAPLEN of libpcap)."""
+"""The most that tcpdump captures of a packet (MAXIMUM_SNAPLEN of libpcap)."""
 
 _BLOCK_BYTES_MAX = 16 << 20
 _ETHERNET = 1
 _COOKED = {113: "Linux cooked", 276: "Linux cooked v2"}
 _OTHERS = {0: "BSD loopback", 101: "raw IP", 105: "802.11", 127: "802.11 with radiotap"}
-_LITTLE_ENDIAN = pcapng.BYTE_ORDER_MAGIC.to_bytes(4, "little")
-_SECTION = pcapng.PCAPNG_BT_SHB.to_bytes(4, "big")
-_MICROSECONDS = 6
+
+_PCAP_VARIANTS = {0xA1B2C3D4: (1e-6, 0), 0xA1B23C4D: (1e-9, 0), 0xA1B2CD34: (1e-6, 8)}
+"""By magic number: the unit of fractions of a second, and extra bytes of each packet's header."""
+
+_SECTION_HEADER = bytes.fromhex("0a0d0d0a")
+_BYTE_ORDERS = {bytes.fromhex("4d3c2b1a"): "<", bytes.fromhex("1a2b3c4d"): ">"}
+_INTERFACE, _SIMPLE_PACKET = 1, 3
+_PACKET_LAYOUTS = {2: "H2x4I", 6: "5I"}
+"""Obsolete and enhanced packets: interface, time (upper and lower half), captured, length."""
+
+_END_OF_OPTIONS, _TIME_RESOLUTION = 0, 9
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,10 @@ class CapturedFrame:
     """A frame of a capture.
 
     Attributes:
-        number: from 1 on, as Wireshark counts.
+        number: counted from 1, as Wireshark does.
         time: seconds since the epoch; None where the file does not say.
-        frame: what was captured, from its Ethernet header on.
-        length: how many bytes it had.
+        frame: the captured bytes, from the Ethernet header on.
+        length: the frame's length on the wire.
     """
 
     number: int
@@ -44,175 +51,173 @@ class CapturedFrame:
     length: int
 
 
+_Packet = tuple[float | None, bytes, int]
+"""Time, captured bytes and length on the wire."""
+
+
 class _BrokenError(Exception):
-    """What is wrong with a file."""
-
-
-def read_capture(file: IO[bytes], name: str) -> Iterator[CapturedFrame]:
-    """Read a pcap or pcapng file frame by frame; it need not be one that can be sought in.
-
-    Args:
-        file: opened for bytes.
-        name: what errors call it.
-
-    Raises:
-        InputError: it is no such file, not of Ethernet, or broken; what comes before is read.
-    """
-    number = 0
-    try:
-        magic = file.read(len(_SECTION))
-        read = _read_pcapng if magic == _SECTION else _read_pcap
-        for number, found in enumerate(read(file, magic), 1):
-            yield CapturedFrame(number, *found)
-    except _LinkTypeError as error:
-        raise InputError(f"{name} was captured as {error}, not as Ethernet", error.hint) from None
-    except _NoCaptureError:
-        raise InputError(
-            f"{name} is no pcap or pcapng file", "tcpdump -w FILE and pydsr tap -w FILE make one"
-        ) from None
-    except (_BrokenError, Error, struct.error) as error:
-        raise InputError(
-            f"{name} is broken after packet {number}: {error or 'its lengths contradict'}",
-            "what is before that was read; capture it anew for the rest",
-        ) from None
+    """The file contradicts itself or ends early; the message says how."""
 
 
 class _NoCaptureError(Exception):
-    """It does not begin as a capture does."""
+    """The file starts like neither format."""
 
 
 class _LinkTypeError(Exception):
-    """A link type that is not Ethernet's."""
+    """The capture is not of Ethernet."""
 
     def __init__(self, number: int) -> None:
         super().__init__((_COOKED | _OTHERS).get(number, f"link type {number}"))
         self.hint = (
-            "capture on one interface, as tcpdump -i eth0 does, and not on all (-i any)"
+            "capture on one interface (tcpdump -i eth0), not on all of them (-i any)"
             if number in _COOKED
-            else "capture on an Ethernet interface: the program sees frames"
+            else "capture on an Ethernet interface: the XDP program sees Ethernet frames"
         )
 
 
-_Found = tuple[float | None, bytes, int]
+def read_capture(file: IO[bytes], name: str) -> Iterator[CapturedFrame]:
+    """Yield the frames of a pcap or pcapng file, which may be a pipe.
+
+    Args:
+        file: opened for bytes.
+        name: the name that errors use.
+
+    Raises:
+        InputError: the file is no capture, not of Ethernet, or broken; frames before the broken
+            place have been yielded.
+    """
+    number = 0
+    try:
+        magic = file.read(len(_SECTION_HEADER))
+        read = _read_pcapng if magic == _SECTION_HEADER else _read_pcap
+        for number, packet in enumerate(read(file, magic), 1):
+            yield CapturedFrame(number, *packet)
+    except _LinkTypeError as error:
+        raise InputError(f"{name} is a capture of {error}, not of Ethernet", error.hint) from None
+    except _NoCaptureError:
+        raise InputError(
+            f"{name} is no pcap or pcapng file",
+            "make one with tcpdump -w FILE or pydsr tap -w FILE",
+        ) from None
+    except (_BrokenError, struct.error) as error:
+        reason = error if isinstance(error, _BrokenError) else "a block is too short"
+        raise InputError(
+            f"{name} is broken after packet {number}: {reason}",
+            "the packets before it were read; capture again for the rest",
+        ) from None
 
 
-def _exactly(file: IO[bytes], number: int) -> bytes:
-    """Return so many bytes; raises _BrokenError where there are fewer."""
-    found = file.read(number)
-    if len(found) < number:
-        raise _BrokenError("it ends in the middle of one")
-    return found
+def _read_exactly(file: IO[bytes], size: int) -> bytes:
+    octets = file.read(size)
+    if len(octets) < size:
+        raise _BrokenError("the file ends in the middle of a packet or block")
+    return octets
 
 
-def _sized(number: int, limit: int) -> int:
-    if number > limit:
-        raise _BrokenError(f"{number} bytes are said to be in one")
-    return number
+def _checked_size(size: int, limit: int) -> int:
+    if size > limit:
+        raise _BrokenError(f"a length of {size} bytes is more than the possible {limit}")
+    return size
 
 
-def _check_link(number: int) -> None:
-    # The upper bits say how long the check sequence at the end of frames is.
+def _check_link_type(number: int) -> None:
+    # The upper 16 bits say how long the frame check sequence is.
     if number & 0xFFFF != _ETHERNET:
         raise _LinkTypeError(number & 0xFFFF)
 
 
-def _read_pcap(file: IO[bytes], magic: bytes) -> Iterator[_Found]:
-    number = int.from_bytes(magic, "big")
-    if number not in pcap.MAGIC_TO_PKT_HDR:
+def _read_pcap(file: IO[bytes], magic: bytes) -> Iterator[_Packet]:
+    numbers = {"<": int.from_bytes(magic, "little"), ">": int.from_bytes(magic, "big")}
+    order = next((each for each, number in numbers.items() if number in _PCAP_VARIANTS), None)
+    if order is None:
         raise _NoCaptureError
-    header_type = pcap.MAGIC_TO_PKT_HDR[number]
-    is_little = number in (pcap.PMUDPCT_MAGIC, pcap.PMUDPCT_MAGIC_NANO, pcap.PACPDOM_MAGIC)
-    kind = pcap.LEFileHdr if is_little else pcap.FileHdr
-    _check_link(kind(magic + _exactly(file, kind.__hdr_len__ - len(magic))).linktype)
-    unit = 1e-9 if number in (pcap.TCPDUMP_MAGIC_NANO, pcap.PMUDPCT_MAGIC_NANO) else 1e-6
+    unit, extra = _PCAP_VARIANTS[numbers[order]]
+    (link_type,) = struct.unpack(f"{order}16xI", _read_exactly(file, 20))
+    _check_link_type(link_type)
+    header = struct.Struct(f"{order}4I{extra}x")
     while first := file.read(1):
-        header = header_type(first + _exactly(file, header_type.__hdr_len__ - 1))
-        frame = _exactly(file, _sized(header.caplen, FRAME_BYTES_MAX))
-        yield header.tv_sec + header.tv_usec * unit, frame, max(header.len, len(frame))
+        octets = first + _read_exactly(file, header.size - 1)
+        seconds, fraction, captured, length = header.unpack(octets)
+        frame = _read_exactly(file, _checked_size(captured, FRAME_BYTES_MAX))
+        yield seconds + fraction * unit, frame, max(length, len(frame))
 
 
-def _read_pcapng(file: IO[bytes], first: bytes) -> Iterator[_Found]:
-    section = _Section()
-    while first:
-        first += _exactly(file, 4 - len(first))
-        size = _exactly(file, 4)
-        if first == _SECTION:
-            bom = _exactly(file, 4)
-            section = _Section(bom == _LITTLE_ENDIAN)
-            size += bom
-        head = first + size
-        length = _sized(section.number(size[:4]), _BLOCK_BYTES_MAX)
-        if length < len(head) + 4 or length % 4:
-            raise _BrokenError(f"a block of {length} bytes cannot be")
-        block = head + _exactly(file, length - len(head))
-        if block[-4:] != size[:4]:
+def _read_pcapng(file: IO[bytes], start: bytes) -> Iterator[_Packet]:
+    section = _Section("<")
+    while start:
+        head = start + _read_exactly(file, 8 - len(start))
+        if head[:4] == _SECTION_HEADER:
+            head += _read_exactly(file, 4)
+            section = _Section(_BYTE_ORDERS.get(head[8:], ">"))
+        kind, size = struct.unpack_from(f"{section.order}2I", head)
+        _checked_size(size, _BLOCK_BYTES_MAX)
+        if size < len(head) + 4 or size % 4:
+            raise _BrokenError(f"a block cannot have {size} bytes")
+        block = head + _read_exactly(file, size - len(head))
+        if block[-4:] != block[4:8]:
             raise _BrokenError("the two lengths of a block differ")
-        read = section.readers.get(section.number(first))
-        if read is not None and (found := read(block)) is not None:
-            yield found
-        first = file.read(1)
+        packet = section.read_block(kind, block)
+        if packet is not None:
+            yield packet
+        start = file.read(1)
+
+
+class _Interface(NamedTuple):
+    link_type: int
+    snap_length: int
+    time_unit: float
 
 
 class _Section:
-    """The interfaces of a section, and how its packets are read; blocks are whole."""
+    """A section of a pcapng file: its byte order, "<" or ">", and its interfaces so far."""
 
-    def __init__(self, little: bool = True) -> None:
-        self._order: Any = "little" if little else "big"
-        self._suffix = "LE" if little else ""
-        self._interfaces: list[tuple[int, float, int]] = []
-        self.readers: dict[int, Callable[[bytes], _Found | None]] = {
-            pcapng.PCAPNG_BT_IDB: self._interface,
-            pcapng.PCAPNG_BT_EPB: lambda block: self._packet("EnhancedPacketBlock", block),
-            pcapng.PCAPNG_BT_PB: lambda block: self._packet("PacketBlock", block),
-            pcapng.PCAPNG_BT_SPB: self._simple_packet,
-        }
+    def __init__(self, order: str) -> None:
+        self.order = order
+        self._interfaces: list[_Interface] = []
 
-    def number(self, octets: bytes) -> int:
-        """Return a number in the byte order of the section."""
-        return int.from_bytes(octets, self._order)
+    def read_block(self, kind: int, block: bytes) -> _Packet | None:
+        """Return the packet of a whole block; None for a block without one."""
+        if kind == _INTERFACE:
+            link_type, snap_length = self._unpack("H2xI", block)
+            unit = self._time_unit(block[16:-4])
+            self._interfaces.append(_Interface(link_type, snap_length, unit))
+            return None
+        if kind == _SIMPLE_PACKET:
+            (length,) = self._unpack("I", block)
+            captured = min(length, self._interface(0).snap_length or length)
+            return None, _frame(block, 12, captured), length
+        if kind not in _PACKET_LAYOUTS:
+            return None
+        number, high, low, captured, length = self._unpack(_PACKET_LAYOUTS[kind], block)
+        frame = _frame(block, 28, captured)
+        time = (high << 32 | low) * self._interface(number).time_unit
+        return time, frame, max(length, len(frame))
 
-    def _parsed(self, kind: str, block: bytes) -> Any:
-        parsed = getattr(pcapng, kind + self._suffix)()
-        parsed.unpack_hdr(block)
-        return parsed
+    def _unpack(self, layout: str, octets: bytes, offset: int = 8) -> tuple[int, ...]:
+        return struct.unpack_from(self.order + layout, octets, offset)
 
-    def _interface(self, block: bytes) -> None:
-        head = self._parsed("InterfaceDescriptionBlock", block)
-        self._interfaces.append((head.linktype, self._unit(block), head.snaplen))
-
-    def _unit(self, block: bytes) -> float:
-        """Return the seconds that a step of an interface's clock is."""
-        options = block[pcapng.InterfaceDescriptionBlock.__hdr_len__ - 4 : -4]
+    def _time_unit(self, options: bytes) -> float:
+        """Return the seconds of one step of an interface's clock."""
         while len(options) >= 4:
-            code, size = self.number(options[:2]), self.number(options[2:4])
-            if code == pcapng.PCAPNG_OPT_ENDOFOPT:
+            code, size = self._unpack("2H", options, 0)
+            if code == _END_OF_OPTIONS:
                 break
-            if code == pcapng.PCAPNG_OPT_IF_TSRESOL and size:
-                exponent = options[4] & 0x7F
-                return float(2.0**-exponent if options[4] & 0x80 else 10.0**-exponent)
+            if code == _TIME_RESOLUTION and size:
+                (resolution,) = self._unpack("B", options, 4)
+                base = 2.0 if resolution & 0x80 else 10.0
+                return float(base ** -(resolution & 0x7F))
             options = options[4 + (size + 3 & ~3) :]
-        return 10.0**-_MICROSECONDS
+        return 1e-6
 
-    def _packet(self, kind: str, block: bytes) -> _Found:
-        head = self._parsed(kind, block)
-        unit = self._ethernet(head.iface_id)[1]
-        begin = head.__hdr_len__ - 4
-        frame = self._frame(block, begin, head.caplen)
-        return (head.ts_high << 32 | head.ts_low) * unit, frame, max(head.pkt_len, len(frame))
+    def _interface(self, number: int) -> _Interface:
+        if number >= len(self._interfaces):
+            raise _BrokenError(f"no interface has the number {number}")
+        interface = self._interfaces[number]
+        _check_link_type(interface.link_type)
+        return interface
 
-    def _simple_packet(self, block: bytes) -> _Found:
-        length, snaplen = self.number(block[8:12]), self._ethernet(0)[2]
-        captured = min(length, snaplen) if snaplen else length
-        return None, self._frame(block, 12, captured), length
 
-    def _frame(self, block: bytes, begin: int, captured: int) -> bytes:
-        if begin + _sized(captured, FRAME_BYTES_MAX) > len(block) - 4:
-            raise _BrokenError("a packet is longer than its block")
-        return block[begin : begin + captured]
-
-    def _ethernet(self, interface: int) -> tuple[int, float, int]:
-        if interface >= len(self._interfaces):
-            raise _BrokenError(f"no interface has the number {interface}")
-        found = self._interfaces[interface]
-        _check_link(found[0])
-        return found
+def _frame(block: bytes, begin: int, captured: int) -> bytes:
+    if begin + _checked_size(captured, FRAME_BYTES_MAX) > len(block) - 4:
+        raise _BrokenError("a packet is longer than its block")
+    return block[begin : begin + captured]

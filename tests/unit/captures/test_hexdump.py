@@ -66,8 +66,8 @@ MISTAKES = {
     "blanks": (" \n ", "no bytes"),
     "words": ("hello", "'hello' is no byte"),
     "half a byte": ("02 0", "'0' is no byte"),
-    "an IPv4 packet": (FRAME[14:].hex(), "begins with an IP header"),
-    "an IPv6 packet": ("60" + "00" * 39, "begins with an IP header"),
+    "an IPv4 packet": (FRAME[14:].hex(), "starts with an IP header"),
+    "an IPv6 packet": ("60" + "00" * 39, "starts with an IP header"),
 }
 
 
