@@ -1,4 +1,4 @@
-"""Write the reference of what ``--json`` prints: ``python -m docs.documents``."""
+"""Write the reference of the JSON documents: ``python -m docs.documents``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ DOCUMENT = Path(__file__).with_name("json.md")
 _HEAD = """\
 # JSON
 
-<!-- made from pydsr/views/json/document_types.py by `python -m docs.documents`; a test compares -->
+<!-- made from pydsr/views/json by `python -m docs.documents`; a test compares -->
 
-What commands print with `--json`. Keys may be added; those that are here stay.
-`pydsr schema --of NAME` prints the JSON Schema of each, for programs that check what they read.
+The documents that commands print with `--json`. Keys may be added; existing keys stay.
+`pydsr schema --of NAME` prints the JSON Schema of a document, for programs that validate it.
 """
 Schema = dict[str, Any]
 
 
 def reference() -> str:
-    """Return the page of today's documents."""
+    """Return the reference of all documents."""
     return "\n".join([_HEAD, *map(_kind, KINDS)])
 
 
@@ -46,7 +46,7 @@ def _table(shape: Schema) -> list[str]:
 
 
 def _form(value: Schema) -> str:
-    """Return what a value is, in words."""
+    """Return the type of a value in words."""
     if "$ref" in value:
         return _words(value["$ref"].rpartition("/")[2])
     if "enum" in value:
@@ -61,7 +61,7 @@ def _form(value: Schema) -> str:
 
 
 def _words(title: str) -> str:
-    """Return ``backend stats`` of ``BackendStatsDocument``."""
+    """Return ``backend stats`` for ``BackendStatsDocument``."""
     name = title.removesuffix("Document")
     return "".join(f" {each.lower()}" if each.isupper() else each for each in name).strip()
 

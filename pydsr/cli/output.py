@@ -57,15 +57,14 @@ def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:
     """Print what a change did, or would do."""
     for note in impact.notes:
         click.echo(f"pydsr: note: {note}", err=True)
-    parts = (impact.changes, impact.slots_moved, impact.slots, impact.flows_moved)
     if plan_only or as_json:
         from pydsr.views.json import documents
         from pydsr.views.text import tables
 
         show(
             as_json,
-            lambda: documents.plan_document(*parts, impact.notes),
-            lambda: tables.plan_table(*parts),
+            lambda: documents.plan_document(impact),
+            lambda: tables.plan_table(impact),
         )
         return
     if not impact.changes:

@@ -1,1 +1,1 @@
-"""The JSON documents that commands print, with their schemas."""
+"""The JSON documents that commands print, and their JSON Schemas."""

@@ -1,7 +1,7 @@
-"""The shapes of the documents that ``--json`` prints: their JSON Schemas are made from these.
+"""The types of the JSON documents about the balancer's state and traffic.
 
-What is said of a key is its description in the schema and in the documentation. Keys may be added;
-those that are here stay.
+The JSON Schemas and docs/json.md are made from these types. A key's docstring is its description.
+Keys are a contract with scripts: they may be added, but never renamed or removed.
 """
 
 from __future__ import annotations
@@ -11,91 +11,91 @@ from typing import Annotated
 from pydantic import ConfigDict, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
-_shape = with_config(ConfigDict(use_attribute_docstrings=True))
+documented = with_config(ConfigDict(use_attribute_docstrings=True))
 
 
-def _one_of(*words: str) -> WithJsonSchema:
+def one_of(*words: str) -> WithJsonSchema:
+    """Return the schema of a string that is one of some words."""
     return WithJsonSchema({"enum": list(words), "type": "string"})
 
 
-Verdict = Annotated[str, _one_of("tx", "redirect", "pass", "drop")]
-State = Annotated[str, _one_of("up", "drain", "down")]
-Scalar = str | int | float | bool | None
+Verdict = Annotated[str, one_of("tx", "redirect", "pass", "drop")]
+State = Annotated[str, one_of("up", "drain", "down")]
 
 
-@_shape
+@documented
 class InterfaceDocument(TypedDict):
-    """An interface that the balancer is on."""
+    """An attached interface."""
 
     name: str
-    mode: Annotated[str, _one_of("native", "generic")]
+    mode: Annotated[str, one_of("native", "generic")]
     program_id: int
-    """The kernel's id of the XDP program."""
+    """The kernel's ID of the XDP program."""
 
 
-@_shape
+@documented
 class StatusDocument(TypedDict):
-    """Where the balancer is, and what it has."""
+    """The attached interfaces and the size of the live state."""
 
     interfaces: list[InterfaceDocument]
     services: int
-    """How many there are."""
+    """Number of services."""
     backends: int
-    """How many there are in all services."""
+    """Number of backends in all services."""
     layout_version: int
-    """Of the pinned maps."""
+    """Layout version of the pinned maps."""
     features: list[str]
-    """Parts that are compiled into the program."""
+    """Features compiled into the program."""
     unused_features: list[str]
-    """Those of them that nothing uses now."""
+    """Compiled features that nothing uses now."""
     refused_features: list[str]
-    """Parts that attach was told to leave out."""
+    """Features left out by `attach --without`."""
 
 
-@_shape
+@documented
 class ServiceDocument(TypedDict):
     """A service with its options."""
 
     service: str
-    """ADDR:PORT/PROTOCOL; PORT * is every port without a service."""
+    """ADDR:PORT/PROTOCOL; PORT is * for every port without a service of its own."""
     name: str
-    affinity: Annotated[str, _one_of("flow", "source", "destination")]
+    affinity: Annotated[str, one_of("flow", "source", "destination")]
     netmask4: int
     netmask6: int
     one_packet: bool
     learn: int
-    """Seconds that flows are learnt after a change."""
+    """Seconds that slots learn flows after a change."""
     arp: bool
-    """Whether ARP and ND for its VIP are answered."""
+    """Whether the balancer answers ARP and ND for the VIP."""
     max_new_flows: int | None
-    """New flows a second of one source network; null is no limit."""
+    """New flows per second allowed for each source network; null for no limit."""
     guard_netmask4: int
     guard_netmask6: int
     backends: int
-    """How many it has."""
+    """Number of backends."""
     table_size: int
-    """Slots of its table."""
+    """Number of slots in its table."""
 
 
-@_shape
+@documented
 class BackendDocument(TypedDict):
     """A backend of a service."""
 
     address: str
     mac: str | None
     mac_by_hand: bool
-    """Whether the MAC was given, and not found by ARP or ND."""
+    """Whether the MAC was given by hand rather than resolved by ARP or ND."""
     vlan: str | None
-    """Of its frames; 100.200 for QinQ."""
+    """VLAN of its frames; 100.200 for QinQ."""
     weight: int
     state: State
     interface: str | None
-    """The one it is behind."""
+    """The interface that leads to it."""
     share: float
-    """The part of the service's slots it owns, 0 to 1."""
+    """Share of the service's slots, 0 to 1."""
 
 
-@_shape
+@documented
 class BackendsDocument(TypedDict):
     """A service with its backends."""
 
@@ -104,50 +104,50 @@ class BackendsDocument(TypedDict):
     backends: list[BackendDocument]
 
 
-@_shape
+@documented
 class CountersDocument(TypedDict):
     """Counters since the backends were added."""
 
     packets: int
     bytes: int
     new_flows: int | None
-    """SYNs of TCP, INITs of SCTP; null where a protocol does not tell."""
+    """TCP SYNs or SCTP INITs; null for UDP."""
 
 
-@_shape
+@documented
 class BackendStatsDocument(CountersDocument):
     """Counters of a backend."""
 
     address: str
 
 
-@_shape
+@documented
 class ServiceStatsDocument(CountersDocument):
-    """Counters of a service, the sum of its backends'."""
+    """Counters of a service: the sum of its backends'."""
 
     service: str
     name: str
     slots_changing: int
     """Slots that are not at rest."""
     records: int
-    """Flows that are recorded, while slots change."""
+    """Flow records, kept while slots change."""
     backends: list[BackendStatsDocument]
 
 
-@_shape
+@documented
 class StatsDocument(TypedDict):
-    """Counters, of this moment."""
+    """A snapshot of all counters."""
 
     time: float
-    """Seconds of a monotonic clock, for rates of two documents."""
+    """Seconds of a monotonic clock, for rates between two documents."""
     services: list[ServiceStatsDocument]
     verdicts: dict[str, int]
-    """Packets by the reason they left for."""
+    """Packets by reason."""
 
 
-@_shape
+@documented
 class ReasonDocument(TypedDict):
-    """A way out of the program."""
+    """A reason for a verdict."""
 
     reason: str
     verdict: Verdict
@@ -155,143 +155,67 @@ class ReasonDocument(TypedDict):
     """What it means."""
 
 
-@_shape
+@documented
 class RuleDocument(TypedDict):
     """A source rule."""
 
     source: str
     """A network."""
-    action: Annotated[str, _one_of("allow", "deny")]
+    action: Annotated[str, one_of("allow", "deny")]
 
 
-@_shape
+@documented
 class ScopeDocument(TypedDict):
-    """The rules of a scope, in the order of their sources."""
+    """The source rules of one scope, sorted by source."""
 
     scope: str
-    """A service, or all."""
+    """A service, or `all`."""
     rules: list[RuleDocument]
 
 
-@_shape
+@documented
 class VipDocument(TypedDict):
     """A virtual IP."""
 
     vip: str
-    unserved: Annotated[str, _one_of("count", "drop", "pass")]
-    """What becomes of ports without a service."""
+    unserved: Annotated[str, one_of("count", "drop", "pass")]
+    """What happens to packets for ports without a service."""
     services: list[str]
 
 
-@_shape
-class ExplanationDocument(TypedDict):
-    """What the loaded program would do with a packet."""
-
-    service: str | None
-    backend: str | None
-    mac: str | None
-    verdict: Verdict | None
-    reason: str | None
-    """As in pydsr stats; null where the program cannot be asked."""
-    slot: int | None
-    """Of the service's table; null where none was chosen."""
-    vlan: str | None
-    """Of the frame that leaves."""
-    interface: str | None
-    """The one it would leave by."""
-
-
-@_shape
-class FrameDocument(ExplanationDocument):
-    """A frame with what the loaded program would do with it; one line for each of a capture."""
-
-    number: int
-    """In the capture, from 1 on."""
-    time: float | None
-    """Seconds since the epoch."""
-    flow: str
-    """Its headers in the manner of tcpdump."""
-    length: int
-    """Bytes that it had."""
-    note: str | None
-    """Why the program cannot be asked about it."""
-
-
-@_shape
-class PacketDocument(TypedDict):
-    """A packet that was tapped, with what became of it; one line each."""
-
-    time: float
-    """Seconds since the epoch."""
-    interface: str
-    """The one it came in by."""
-    flow: str
-    """Its headers in the manner of tcpdump."""
-    length: int
-    """Bytes of its frame."""
-    verdict: Verdict
-    reason: str
-    backend: str | None
-    mac: str | None
-    egress: str | None
-    """The interface it was redirected to."""
-
-
-# Its keys are no names that a class could have; "from" is null for what is new, "to" for what goes.
-ChangeDocument = TypedDict(
-    "ChangeDocument", {"action": str, "object": str, "from": Scalar, "to": Scalar}
-)
-
-
-@_shape
-class PlanDocument(TypedDict):
-    """What a command changes, or with --plan would change; and pydsr diff."""
-
-    changes: list[ChangeDocument]
-    """In the order in which they are made."""
-    slots_moved: int
-    """Slots that get another owner."""
-    slots: int
-    """Slots of the services concerned."""
-    flows_moved: int
-    """Recorded flows that lose their backend."""
-    notes: list[str]
-    """What differs and is left alone."""
-
-
-@_shape
+@documented
 class FailureDocument(TypedDict):
-    """A check that fails."""
+    """A failing check."""
 
     check: str
-    """Its type."""
+    """Type of the check."""
     outcome: str
     message: str
     """What is wrong."""
     hint: str
-    """What to do about it; empty where there is nothing to add."""
+    """What to do about it; may be empty."""
 
 
-@_shape
+@documented
 class BackendHealthDocument(TypedDict):
     """The health of a backend."""
 
     address: str
     healthy: bool | None
-    """Null for a sorry backend."""
+    """Null for a sorry backend, which is not checked."""
     seconds: float | None
-    """For how long it has been so."""
+    """Seconds since its health last changed."""
     state: State
     weight: int
     configured_weight: int
     held: bool
-    """Whether it is in service although it fails."""
+    """Whether it stays in service although it fails."""
     certificate_ends: float | None
-    """When the first of its certificates ends, in seconds since the epoch."""
+    """When the first of its certificates expires, in seconds since the epoch."""
     failures: list[FailureDocument]
 
 
-@_shape
+@documented
 class ServiceHealthDocument(TypedDict):
     """The health of a service's backends."""
 
@@ -299,120 +223,101 @@ class ServiceHealthDocument(TypedDict):
     backends: list[BackendHealthDocument]
 
 
-@_shape
+@documented
 class HealthDocument(TypedDict):
-    """What the daemon's checks hold of backends."""
+    """The results of the daemon's health checks."""
 
     services: list[ServiceHealthDocument]
 
 
-@_shape
-class EventDocument(TypedDict):
-    """Something that happened to the daemon; one line each. Its details are keys of their own."""
+@documented
+class RateDocument(TypedDict):
+    """Traffic per second."""
 
-    number: int
-    """Counted from the start of the daemon."""
-    time: str
-    """ISO 8601, in UTC."""
-    event: str
-    """Its kind."""
-    object: str
-    """What it happened to."""
-    cause: str
-    duration: float | None
-    """Seconds."""
+    packets: float
+    bits: float
+    new_flows: float | None
+    """Null for UDP."""
 
 
-@_shape
-class FindingDocument(TypedDict):
-    """Something on a backend that is not as it has to be."""
+@documented
+class BackendRateDocument(RateDocument):
+    """Traffic and state of a backend."""
 
-    level: Annotated[str, _one_of("miss", "warning")]
-    """A miss keeps the service from working; a warning is for a person to judge."""
-    subject: str
-    """The VIP, interface or chain that it is about."""
-    what: str
-    """What is the case."""
-    why: str
-    """Why that matters."""
-    commands: list[str]
-    """Those that mend it, in their order."""
-
-
-@_shape
-class RealserverCheckDocument(TypedDict):
-    """Whether a host is what a backend has to be."""
-
-    vips: list[str]
-    as_desired: bool
-    """Whether there is no miss."""
-    findings: list[FindingDocument]
+    address: str
+    state: State
+    weight: int
+    """The weight in force, which health checks may have lowered."""
+    mac: str | None
+    mac_by_hand: bool
+    mac_confirmed: float | None
+    """Seconds since the kernel last confirmed that MAC; null if the kernel does not track it."""
+    share: float | None
+    """Share of its service's packets, 0 to 1; null while there are none."""
+    weight_share: float
+    """Share that its weight asks for, 0 to 1."""
+    slot_share: float
+    """Share of its service's slots, 0 to 1."""
+    total: CountersDocument
+    health: BackendHealthDocument | None
+    """Null without checks, or if no daemon answers."""
 
 
-@_shape
-class RealserverChangeDocument(TypedDict):
-    """What a host's setup or undo does, or would do."""
+@documented
+class ServiceRateDocument(RateDocument):
+    """Traffic and state of a service."""
 
-    commands: list[str]
-    """In their order."""
-    notes: list[str]
-    """What a person should know."""
-    findings: list[FindingDocument]
-    """What is not as it has to be after setup."""
-
-
-@_shape
-class FileDocument(TypedDict):
-    """A file of a backend."""
-
-    path: str
-    """Where it belongs."""
-    text: str
-    """What is in it."""
-    mode: int
-    """Its permissions."""
+    service: str
+    name: str
+    imbalance: float | None
+    """Largest deviation of a backend from its weight: 0.2 is a fifth more, -0.2 a fifth less."""
+    slots: int
+    slots_changing: int
+    """Slots that are not at rest."""
+    records: int
+    """Flow records, kept while slots change."""
+    backends: list[BackendRateDocument]
 
 
-@_shape
-class RealserverFilesDocument(TypedDict):
-    """Files that keep a host set up over reboots."""
+@documented
+class VerdictRateDocument(TypedDict):
+    """Packets of one reason."""
 
-    files: list[FileDocument]
-
-
-@_shape
-class DoctorFindingDocument(TypedDict):
-    """Something that is wrong, or could be better."""
-
-    id: str
-    """Its kind: a name of the table in docs/doctor.md."""
-    severity: Annotated[str, _one_of("error", "warning", "advice")]
-    subject: str
-    """The host, interface, VIP, service or backend that it is about."""
-    what: str
-    """What is wrong."""
-    why: str
-    """Why that matters."""
-    remedy: str
-    """The command that mends it, or what else does."""
+    packets: float
+    """Per second."""
+    total: int
 
 
-@_shape
-class DoctorCheckDocument(TypedDict):
-    """Something that is well, or could not be looked at."""
+@documented
+class ModeDocument(TypedDict):
+    """An attached interface."""
 
-    subject: str
-    """As of a finding."""
-    text: str
-    """What was seen, or why nothing was."""
-    looked: bool
-    """Whether it was looked at."""
+    name: str
+    mode: str
 
 
-@_shape
-class DoctorDocument(TypedDict):
-    """What is wrong with a host, its interfaces, VIPs and backends."""
+@documented
+class ProgramRateDocument(TypedDict):
+    """CPU use of an XDP program."""
 
-    findings: list[DoctorFindingDocument]
-    """The worst first."""
-    checks: list[DoctorCheckDocument]
+    program_id: int
+    interfaces: list[str]
+    nanoseconds: float | None
+    """Per packet; null if the kernel timed none."""
+    processor: float
+    """CPUs used: 1 is all of one CPU."""
+
+
+@documented
+class TopDocument(RateDocument):
+    """The rates over one interval, in total and for each service."""
+
+    time: float
+    """Seconds of a monotonic clock."""
+    interfaces: list[ModeDocument]
+    services: list[ServiceRateDocument]
+    verdicts: dict[str, VerdictRateDocument]
+    """By reason."""
+    programs: list[ProgramRateDocument]
+    programs_timed: bool
+    """Whether the kernel times programs (sysctl kernel.bpf_stats_enabled)."""

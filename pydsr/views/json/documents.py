@@ -1,29 +1,31 @@
-"""The JSON documents of ``--json``: their keys are a contract with scripts.
+"""Build the JSON documents that commands print with ``--json``.
 
-Every function returns what ``json.dumps`` takes as it is. Where a value comes from a module that
-a view must not import, a protocol says which attributes are read.
+Each function returns a value for ``json.dumps``. Its return type in ``document_types`` describes
+the keys; ``schemas`` makes the JSON Schema from that type. The types need pydantic, which takes
+0.1 s to import, so they are imported for type checkers only.
 """
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Tag, format_tags
+from pydsr.model.addresses import Endpoint, format_tags
+from pydsr.model.change import Change, Impact
 from pydsr.model.features import FeatureUse, names
 from pydsr.model.rates import backend_counters, service_counters
 from pydsr.model.reasons import Reason
-from pydsr.model.service import Backend, Service, Unserved
+from pydsr.model.service import Backend, Service
 from pydsr.model.snapshot import Counters, Snapshot
 from pydsr.model.source_rules import Rules, scope_name, sort_key
 
 if TYPE_CHECKING:
+    from pydsr.control.attached_interfaces import Attached
+    from pydsr.control.trace import Explanation
+    from pydsr.control.vip_policies import Vip
     from pydsr.views.json.document_types import (
         BackendsDocument,
         CountersDocument,
-        ExplanationDocument,
-        PlanDocument,
         ReasonDocument,
         ScopeDocument,
         ServiceDocument,
@@ -31,80 +33,36 @@ if TYPE_CHECKING:
         StatusDocument,
         VipDocument,
     )
+    from pydsr.views.json.report_types import ChangeDocument, ExplanationDocument, PlanDocument
 
 Document = dict[str, Any]
 
 
-class InterfaceStatus(Protocol):
-    """An attached interface: ``mode`` is native or generic."""
-
-    @property
-    def name(self) -> str: ...  # noqa: D102 - its name says it
-    @property
-    def mode(self) -> str: ...  # noqa: D102 - its name says it
-    @property
-    def program_id(self) -> int: ...  # noqa: D102 - its name says it
-
-
-class Change(Protocol):
-    """One change of a plan; ``before`` is None for what is new, ``after`` for what goes."""
-
-    @property
-    def action(self) -> str: ...  # noqa: D102 - its name says it
-    @property
-    def object(self) -> builtins.object: ...  # noqa: D102 - its name says it
-    @property
-    def before(self) -> builtins.object: ...  # noqa: D102 - its name says it
-    @property
-    def after(self) -> builtins.object: ...  # noqa: D102 - its name says it
-
-
-class Explanation(Protocol):
-    """What the program would do with a packet; None where there is no such part."""
-
-    @property
-    def service(self) -> Endpoint | None: ...  # noqa: D102 - its name says it
-    @property
-    def backend(self) -> IPAddress | None: ...  # noqa: D102 - its name says it
-    @property
-    def mac(self) -> MacAddress | None: ...  # noqa: D102 - its name says it
-    @property
-    def verdict(self) -> str | None: ...  # noqa: D102 - its name says it
-    @property
-    def reason(self) -> str | None: ...  # noqa: D102 - its name says it
-    @property
-    def slot(self) -> int | None: ...  # noqa: D102 - its name says it
-    @property
-    def tags(self) -> tuple[Tag, ...]: ...  # noqa: D102 - its name says it
-
-
-class Vip(Protocol):
-    """A virtual IP; ``unserved`` is what becomes of ports without a service."""
-
-    @property
-    def address(self) -> IPAddress: ...  # noqa: D102 - its name says it
-    @property
-    def unserved(self) -> Unserved: ...  # noqa: D102 - its name says it
-    @property
-    def services(self) -> tuple[Endpoint, ...]: ...  # noqa: D102 - its name says it
-
-
 def slot_share(service: Service, backend: Backend) -> float:
-    """Return the part of the service's slots that a backend owns, 0 to 1."""
+    """Return the share of the service's slots that a backend owns, from 0 to 1."""
     return backend.slots / service.table_size if service.table_size else 0.0
 
 
+def counters_document(counters: Counters) -> CountersDocument:
+    """Return counters as JSON."""
+    return {
+        "packets": counters.packets,
+        "bytes": counters.bytes,
+        "new_flows": counters.new_flows,
+    }
+
+
 def status_document(
-    interfaces: Sequence[InterfaceStatus],
+    interfaces: Sequence[Attached],
     services: int,
     backends: int,
     layout_version: int,
     features: FeatureUse,
 ) -> StatusDocument:
-    """Return the document of ``status``; ``services`` and ``backends`` are how many there are."""
+    """Return the document of ``status``; ``services`` and ``backends`` are counts."""
     return {
         "interfaces": [
-            {"name": each.name, "mode": str(each.mode), "program_id": each.program_id}
+            {"name": each.name, "mode": each.mode, "program_id": each.program_id}
             for each in interfaces
         ],
         "services": services,
@@ -117,7 +75,7 @@ def status_document(
 
 
 def services_document(services: Sequence[Service]) -> list[ServiceDocument]:
-    """Return the document of ``services list``; ``backends`` is how many, ``learn`` in seconds."""
+    """Return the document of ``services list``."""
     return [
         {
             "service": str(service.endpoint),
@@ -141,12 +99,7 @@ def services_document(services: Sequence[Service]) -> list[ServiceDocument]:
 def backends_document(
     services: Sequence[Service], interface_names: Mapping[int, str]
 ) -> list[BackendsDocument]:
-    """Return the document of ``backends list``.
-
-    Args:
-        services: those to list.
-        interface_names: by interface index; a backend behind an unknown one gets null.
-    """
+    """Return the document of ``backends list``; interface names are by index."""
     return [
         {
             "service": str(service.endpoint),
@@ -170,20 +123,20 @@ def backends_document(
 
 
 def stats_document(snapshot: Snapshot) -> StatsDocument:
-    """Return the document of ``stats``; ``time`` is monotonic seconds, for rates of two of them."""
+    """Return the document of ``stats``."""
     return {
         "time": snapshot.time,
         "services": [
             {
                 "service": str(service.endpoint),
                 "name": service.options.name,
-                **_counters(service_counters(snapshot, service)),
+                **counters_document(service_counters(snapshot, service)),
                 "slots_changing": service.slots_changing,
                 "records": snapshot.records.get(service.id, 0),
                 "backends": [
                     {
                         "address": str(backend.address),
-                        **_counters(backend_counters(snapshot, service, backend)),
+                        **counters_document(backend_counters(snapshot, service, backend)),
                     }
                     for backend in service.backends
                 ],
@@ -194,47 +147,53 @@ def stats_document(snapshot: Snapshot) -> StatsDocument:
     }
 
 
-def plan_document(
-    changes: Sequence[Change],
-    slots_moved: int,
-    slots: int,
-    flows_moved: int = 0,
-    notes: Sequence[str] = (),
-) -> PlanDocument:
-    """Return the document of ``--plan`` and ``diff``.
-
-    Args:
-        changes: in the order they would be made.
-        slots_moved: how many slots get another owner.
-        slots: how many slots the services concerned have in all.
-        flows_moved: how many recorded flows lose their backend.
-        notes: what differs and is left alone.
-    """
+def change_document(change: Change) -> ChangeDocument:
+    """Return one change of a plan as JSON; values keep their types."""
     return {
-        "changes": [
-            {
-                "action": str(change.action),
-                "object": str(change.object),
-                "from": _scalar(change.before),
-                "to": _scalar(change.after),
-            }
-            for change in changes
-        ],
-        "slots_moved": slots_moved,
-        "slots": slots,
-        "flows_moved": flows_moved,
-        "notes": list(notes),
+        "action": change.action,
+        "object": change.object,
+        "from": change.before,
+        "to": change.after,
     }
 
 
-def explain_document(explanation: Explanation, interface: str | None = None) -> ExplanationDocument:
-    """Return the document of ``explain``; the packet would leave by the interface."""
+def plan_document(impact: Impact) -> PlanDocument:
+    """Return the document of ``--plan`` and ``diff``."""
+    return {
+        "changes": [change_document(change) for change in impact.changes],
+        "slots_moved": impact.slots_moved,
+        "slots": impact.slots,
+        "flows_moved": impact.flows_moved,
+        "notes": list(impact.notes),
+    }
+
+
+def explain_document(
+    explanation: Explanation | None, interface: str | None = None
+) -> ExplanationDocument:
+    """Return the document of ``explain``.
+
+    Args:
+        explanation: None where the program cannot be asked.
+        interface: name of the egress interface.
+    """
+    if explanation is None:
+        return {
+            "service": None,
+            "backend": None,
+            "mac": None,
+            "verdict": None,
+            "reason": None,
+            "slot": None,
+            "vlan": None,
+            "interface": interface,
+        }
     return {
         "service": _text(explanation.service),
         "backend": _text(explanation.backend),
         "mac": _text(explanation.mac),
-        "verdict": _text(explanation.verdict),
-        "reason": _text(explanation.reason),
+        "verdict": explanation.verdict,
+        "reason": explanation.reason,
         "slot": explanation.slot,
         "vlan": format_tags(explanation.tags) or None,
         "interface": interface,
@@ -242,7 +201,7 @@ def explain_document(explanation: Explanation, interface: str | None = None) -> 
 
 
 def reasons_document(reasons: Sequence[Reason]) -> list[ReasonDocument]:
-    """Return the document of ``stats --explain``: every way out of the program."""
+    """Return the document of ``stats --explain``."""
     return [
         {"reason": reason.name, "verdict": reason.verdict, "text": reason.text}
         for reason in reasons
@@ -250,7 +209,7 @@ def reasons_document(reasons: Sequence[Reason]) -> list[ReasonDocument]:
 
 
 def rules_document(rules: Mapping[Endpoint | None, Rules]) -> list[ScopeDocument]:
-    """Return the document of ``acl list``: rules in the order of their sources."""
+    """Return the document of ``acl list``, rules sorted by source."""
     return [
         {
             "scope": scope_name(scope),
@@ -275,20 +234,5 @@ def vips_document(vips: Sequence[Vip]) -> list[VipDocument]:
     ]
 
 
-def _counters(counters: Counters) -> CountersDocument:
-    return {
-        "packets": counters.packets,
-        "bytes": counters.bytes,
-        "new_flows": counters.new_flows,
-    }
-
-
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _scalar(value: object) -> str | int | float | bool | None:
-    # Numbers stay numbers for scripts; model values have a text form of their own.
-    if value is None or type(value) in (bool, int, float):
-        return value  # type: ignore[return-value]
-    return str(value)

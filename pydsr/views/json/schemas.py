@@ -1,26 +1,19 @@
-"""The JSON Schemas of what ``--json`` prints."""
+"""The JSON Schemas of the documents that ``--json`` prints."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from pydsr.views.json import document_types as types
-from pydsr.views.json.top_types import TopDocument
+from pydsr.views.json import report_types as reports
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-@dataclass(frozen=True)
-class DocumentKind:
-    """A kind of document.
-
-    Attributes:
-        shape: its type; of one line, where a command prints documents line by line.
-        commands: what prints it.
-    """
+class DocumentKind(NamedTuple):
+    """A kind of document: its type (of one line, for line-by-line output) and its command."""
 
     shape: Any
     commands: str
@@ -33,26 +26,26 @@ KINDS = {
     "vips": DocumentKind(list[types.VipDocument], "pydsr vips list --json"),
     "acl": DocumentKind(list[types.ScopeDocument], "pydsr acl list --json"),
     "stats": DocumentKind(types.StatsDocument, "pydsr stats --json"),
-    "top": DocumentKind(TopDocument, "pydsr top --json"),
+    "top": DocumentKind(types.TopDocument, "pydsr top --json"),
     "reasons": DocumentKind(list[types.ReasonDocument], "pydsr stats --explain --json"),
-    "explain": DocumentKind(types.ExplanationDocument, "pydsr explain ENDPOINT --json"),
-    "frame": DocumentKind(types.FrameDocument, "pydsr explain --pcap FILE --json"),
-    "packet": DocumentKind(types.PacketDocument, "pydsr tap --json"),
-    "plan": DocumentKind(types.PlanDocument, "pydsr diff FILE --json"),
+    "explain": DocumentKind(reports.ExplanationDocument, "pydsr explain ENDPOINT --json"),
+    "frame": DocumentKind(reports.FrameDocument, "pydsr explain --pcap FILE --json"),
+    "packet": DocumentKind(reports.PacketDocument, "pydsr tap --json"),
+    "plan": DocumentKind(reports.PlanDocument, "pydsr diff FILE --json"),
     "health": DocumentKind(types.HealthDocument, "pydsr health --json"),
-    "doctor": DocumentKind(types.DoctorDocument, "pydsr doctor --json"),
-    "event": DocumentKind(types.EventDocument, "pydsr events --json"),
+    "doctor": DocumentKind(reports.DoctorDocument, "pydsr doctor --json"),
+    "event": DocumentKind(reports.EventDocument, "pydsr events --json"),
     "realserver-check": DocumentKind(
-        types.RealserverCheckDocument, "pydsr realserver check VIP --json"
+        reports.RealserverCheckDocument, "pydsr realserver check VIP --json"
     ),
     "realserver-change": DocumentKind(
-        types.RealserverChangeDocument, "pydsr realserver setup or undo VIP --json"
+        reports.RealserverChangeDocument, "pydsr realserver setup or undo VIP --json"
     ),
     "realserver-files": DocumentKind(
-        types.RealserverFilesDocument, "pydsr realserver setup VIP --script sh --json"
+        reports.RealserverFilesDocument, "pydsr realserver setup VIP --script sh --json"
     ),
 }
-"""By the name that ``pydsr schema`` calls them by."""
+"""By the name that ``pydsr schema --of`` takes."""
 
 
 def document_schema(name: str) -> dict[str, Any]:

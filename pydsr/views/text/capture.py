@@ -28,7 +28,7 @@ from pydsr.model.addresses import IPAddress
 from pydsr.model.captured_packet import TappedPacket
 
 if TYPE_CHECKING:
-    from pydsr.views.json.document_types import PacketDocument
+    from pydsr.views.json.report_types import PacketDocument
 
 _IF_NAME = 2  # an option of an interface (pcapng, section 4.2)
 _LITTLE = sys.byteorder == "little"

@@ -13,7 +13,7 @@ from pydsr.kernel.machine.finding import Finding, Note, Report
 from pydsr.kernel.machine.finding_kinds import Severity
 
 if TYPE_CHECKING:
-    from pydsr.views.json.document_types import DoctorDocument
+    from pydsr.views.json.report_types import DoctorDocument
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.ADVICE: "cyan"}
 _WELL, _UNSEEN = "✓", "?"

@@ -10,22 +10,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pydsr.captures.pcap import CapturedFrame
-from pydsr.views.json.documents import Explanation, explain_document
+from pydsr.views.json.documents import explain_document
 from pydsr.views.text.capture import summary
 from pydsr.views.text.tables import explain_table
 
 if TYPE_CHECKING:
-    from pydsr.views.json.document_types import FrameDocument
-
-
-class _NoAnswer:
-    """The explanation of a frame that the program cannot be asked about."""
-
-    service = backend = mac = verdict = reason = slot = None
-    tags = ()
-
-
-_NO_ANSWER = _NoAnswer()
+    from pydsr.control.trace import Explanation
+    from pydsr.views.json.report_types import FrameDocument
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,7 @@ def frame_document(frame: ExplainedFrame) -> FrameDocument:
         "time": frame.captured.time,
         "flow": summary(frame.captured.frame),
         "length": frame.captured.length,
-        **explain_document(frame.answer or _NO_ANSWER, frame.interface),
+        **explain_document(frame.answer, frame.interface),
         "note": frame.note or None,
     }
 

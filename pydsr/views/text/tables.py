@@ -7,12 +7,14 @@ Texts are passed as ``Text``: a plain string is markup to rich, which takes the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from pydsr.model.addresses import Endpoint, Tag, format_tags
+from pydsr.model.change import Impact
 from pydsr.model.features import FeatureUse, names
 from pydsr.model.options import Affinity
 from pydsr.model.rates import BackendRate, ServiceRate, rates_between
@@ -20,8 +22,13 @@ from pydsr.model.reasons import Reason, all_reasons
 from pydsr.model.service import Service
 from pydsr.model.snapshot import Snapshot
 from pydsr.model.source_rules import Action, Rules, scope_name, sort_key
-from pydsr.views.json.documents import Change, Explanation, InterfaceStatus, Vip, slot_share
+from pydsr.views.json.documents import slot_share
 from pydsr.views.text import figures
+
+if TYPE_CHECKING:
+    from pydsr.control.attached_interfaces import Attached
+    from pydsr.control.trace import Explanation
+    from pydsr.control.vip_policies import Vip
 
 _MODE_STYLES = {"native": "green", "generic": "yellow"}
 _VERDICT_STYLES = {"tx": "green", "redirect": "green", "pass": "yellow", "drop": "red"}
@@ -29,7 +36,7 @@ _ACTION_STYLES = {"add": "green", "remove": "red"}
 
 
 def status_table(
-    interfaces: Sequence[InterfaceStatus],
+    interfaces: Sequence[Attached],
     services: int,
     backends: int,
     layout_version: int,
@@ -145,36 +152,27 @@ def stats_table(snapshot: Snapshot, before: Snapshot | None = None) -> Renderabl
     )
 
 
-def plan_table(
-    changes: Sequence[Change], slots_moved: int, slots: int, flows_moved: int = 0
-) -> RenderableType:
-    """Show what would change, in the order it would be done.
-
-    Args:
-        changes: in the order they would be made.
-        slots_moved: how many slots get another owner.
-        slots: how many slots the services concerned have in all.
-        flows_moved: how many recorded flows lose their backend.
-    """
-    if not changes:
+def plan_table(impact: Impact) -> RenderableType:
+    """Show what would change, in the order of the changes."""
+    if not impact.changes:
         return Text("nothing to change")
     table = _table(["action", "object", "from", "to"])
-    for change in changes:
-        action = str(change.action)
+    for change in impact.changes:
+        action = change.action
         table.add_row(
             Text(action, style=_ACTION_STYLES.get(action, "yellow")),
-            Text(str(change.object)),
+            Text(change.object),
             Text(_or_dash(change.before)),
             Text(_or_dash(change.after)),
         )
-    if not slots:
+    if not impact.slots:
         return table
-    moved = figures.percent(slots_moved / slots)
+    moved = figures.percent(impact.slots_moved / impact.slots)
     return Group(
         table,
         Text(""),
-        Text(f"{slots_moved} of {slots} slots move ({moved})"),
-        Text(f"{_plural(flows_moved, 'recorded flow')} would lose their backend"),
+        Text(f"{impact.slots_moved} of {impact.slots} slots move ({moved})"),
+        Text(f"{_plural(impact.flows_moved, 'recorded flow')} would lose their backend"),
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Tag
+from pydsr.control.attached_interfaces import Attached
+from pydsr.control.trace import Explanation
+from pydsr.model.addresses import Endpoint, Tag
+from pydsr.model.change import Change, Impact
 from pydsr.model.features import Feature, FeatureUse
 from pydsr.model.options import Affinity, ServiceOptions
 from pydsr.model.rates import rates_between
@@ -136,36 +139,11 @@ def test_addresses_are_folded_and_never_cut_in_a_narrow_table() -> None:
     assert "…" not in "".join(lines)
 
 
-@dataclass(frozen=True)
-class Change:
-    action: str
-    object: str
-    before: str | int | Endpoint | None
-    after: str | int | Endpoint | None
-
-
-@dataclass(frozen=True)
-class Explanation:
-    service: Endpoint | None
-    backend: IPAddress | None
-    mac: MacAddress | None
-    verdict: str
-    reason: str
-    slot: int | None
-    tags: tuple[Tag, ...] = ()
-
-
-@dataclass(frozen=True)
-class Interface:
-    name: str
-    mode: str
-    program_id: int
-
-
-CHANGES = [
+INTERFACE = Attached("eth0", 3, MAC, "native", 42)
+CHANGES = (
     Change("add", "backend 10.0.0.1", None, "up"),
     Change("set", "weight of 10.0.0.2", 1, 3),
-]
+)
 EXPLAINED = Explanation(
     Endpoint.parse("192.0.2.1:80"), ipaddress.ip_address("10.0.0.1"), MAC, "tx", "tx", 17
 )
@@ -173,13 +151,13 @@ UNEXPLAINED = Explanation(None, None, None, "pass", "no_service", None)
 
 
 def test_the_plan_table_lists_changes_and_how_many_slots_move() -> None:
-    lines = lines_of(tables.plan_table(CHANGES, 100, 1000))
+    lines = lines_of(tables.plan_table(Impact(CHANGES, 100, 1000)))
     assert line_with(lines, "10.0.0.2").split() == ["set", "weight", "of", "10.0.0.2", "1", "3"]
     assert lines[-2:] == [
         "100 of 1000 slots move (10%)",
         "0 recorded flows would lose their backend",
     ]
-    assert lines_of(tables.plan_table([], 0, 1000)) == ["nothing to change"]
+    assert lines_of(tables.plan_table(Impact((), 0, 1000))) == ["nothing to change"]
 
 
 def test_the_explain_table_names_the_backend_or_shows_a_dash() -> None:
@@ -188,7 +166,7 @@ def test_the_explain_table_names_the_backend_or_shows_a_dash() -> None:
 
 
 def test_the_status_table_says_the_mode_of_every_interface() -> None:
-    lines = lines_of(tables.status_table([Interface("eth0", "generic", 42)], 1, 2, 3, FEATURES))
+    lines = lines_of(tables.status_table([replace(INTERFACE, mode="generic")], 1, 2, 3, FEATURES))
     assert line_with(lines, "eth0").split() == ["eth0", "generic", "42"]
     assert "1 service, 2 backends, layout version 3" in lines
     assert "no interface attached" in lines_of(tables.status_table([], 0, 0, 3, FEATURES))
@@ -213,7 +191,7 @@ def as_json(document: object) -> Any:
 
 
 def test_the_status_document_has_the_agreed_keys() -> None:
-    document = documents.status_document([Interface("eth0", "native", 42)], 1, 2, 3, FEATURES)
+    document = documents.status_document([INTERFACE], 1, 2, 3, FEATURES)
     assert as_json(document) == {
         "interfaces": [{"name": "eth0", "mode": "native", "program_id": 42}],
         "services": 1,
@@ -272,9 +250,10 @@ def test_the_stats_document_has_the_agreed_keys_and_null_flows_for_udp() -> None
     assert document["verdicts"] == {"tx": 11, "no_service": 0}
 
 
-def test_the_plan_document_keeps_numbers_and_writes_values_as_text() -> None:
-    endpoint = Endpoint.parse("192.0.2.1:80")
-    document = documents.plan_document([*CHANGES, Change("remove", "x", endpoint, None)], 1, 2)
+def test_the_plan_document_keeps_numbers_and_texts() -> None:
+    document = documents.plan_document(
+        Impact((*CHANGES, Change("remove", "x", "192.0.2.1:80/tcp")), 1, 2, 0, ("left alone",))
+    )
     assert as_json(document) == {
         "changes": [
             {"action": "add", "object": "backend 10.0.0.1", "from": None, "to": "up"},
@@ -284,7 +263,7 @@ def test_the_plan_document_keeps_numbers_and_writes_values_as_text() -> None:
         "slots_moved": 1,
         "slots": 2,
         "flows_moved": 0,
-        "notes": [],
+        "notes": ["left alone"],
     }
 
 
