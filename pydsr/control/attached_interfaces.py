@@ -12,7 +12,8 @@ from pydsr.kernel.bpf.lock import not_attached, not_permitted
 from pydsr.kernel.bpf.store import State
 from pydsr.kernel.bpf.uapi_structs import LinkInfo
 from pydsr.kernel.net import links
-from pydsr.kernel.net.announce import announce, receive_solicitations
+from pydsr.kernel.net.announce import announce
+from pydsr.kernel.net.solicitations import receive_solicitations
 from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.errors import EnvironmentCannotError
 from pydsr.model.interfaces import Interface, find_segments

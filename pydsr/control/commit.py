@@ -16,7 +16,7 @@ from pydsr.control.program_upgrade import fit
 from pydsr.control.vip_policies import forget_removed
 from pydsr.kernel.bpf.store import State
 from pydsr.kernel.net import links
-from pydsr.kernel.net.announce import stop_receiving
+from pydsr.kernel.net.solicitations import stop_receiving
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.features import NO_FEATURES, Feature
 from pydsr.model.service import Service, Unserved

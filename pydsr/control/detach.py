@@ -10,8 +10,8 @@ from pydsr.control.resolve import Network
 from pydsr.kernel.bpf import bpffs
 from pydsr.kernel.bpf.lock import locked
 from pydsr.kernel.bpf.store import State
-from pydsr.kernel.net import links, monitor
-from pydsr.kernel.net.announce import stop_receiving
+from pydsr.kernel.net import links, managed_neighbours
+from pydsr.kernel.net.solicitations import stop_receiving
 from pydsr.model.change import Change, Impact
 from pydsr.model.errors import EnvironmentCannotError, InputError, NotAttachedError
 from pydsr.model.interfaces import find_own_macs
@@ -70,8 +70,8 @@ def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[s
 
 def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
     """Unpin links, which detaches them, and what goes with an attached interface."""
-    kept = monitor.find_neighbours(Network(leaving).devices) if leaving else []
-    monitor.let_go((one.address, one.device) for one in kept if one.is_ours)
+    kept = managed_neighbours.find_neighbours(Network(leaving).devices) if leaving else []
+    managed_neighbours.delete_entries((one.address, one.device) for one in kept if one.is_ours)
     try:
         state = State(directory)
     except (NotAttachedError, EnvironmentCannotError):

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pydsr.control.attached_interfaces import Attached
 from pydsr.kernel.net import links, neighbours
+from pydsr.kernel.net.netlink import netlink
 from pydsr.model.addresses import IPAddress, MacAddress, Place
 from pydsr.model.desired import DesiredBackend
 from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedError
@@ -133,7 +134,7 @@ class Network:
         """Return where the kernel is sure that backends are at this moment."""
         new = [address for address in addresses if address not in self._seen]
         if new and self._attached:
-            known = neighbours.known(new, self._segments)
+            known = neighbours.confirmed_places(new, self._segments)
             for address in new:
                 places = map(self._through_bridge, known.get(address, ()))
                 self._seen[address] = [place for place in places if place is not None]
@@ -157,7 +158,7 @@ class Network:
         Raises:
             BackendUnresolvedError: it is routed, local, or behind another interface.
         """
-        with links.netlink() as ip:
+        with netlink() as ip:
             return neighbours.device_of(ip, address, self._segments)
 
     def refuse_own_mac(self, address: IPAddress, place: Place) -> None:
@@ -178,7 +179,7 @@ class Network:
         if len(self._segments) == 1:
             return Place(mac, next(iter(self._here)), item.tags)
         try:
-            with links.netlink() as ip:
+            with netlink() as ip:
                 device = neighbours.device_of(ip, item.address, self._segments)
             segment = self._segments[device]
             tags = item.tags or segment.tags

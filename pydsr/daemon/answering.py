@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydsr.control.vip_ownership import announce_again, follow_address
 from pydsr.daemon.supervision import Complaints
-from pydsr.kernel.net.monitor import ADDRESSES, Monitor, NewsLostError
+from pydsr.kernel.net.monitor import ADDRESSES, EventsLostError, Monitor
 from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BusyError, NotAttachedError
 from pydsr.model.events import Event, EventKind
@@ -57,7 +57,7 @@ class AddressFollower:
     async def _listen(self, monitor: Monitor) -> None:
         while True:
             # It is looked up what the addresses are: it does not matter what was lost.
-            with suppress(NewsLostError):
+            with suppress(EventsLostError):
                 await monitor.read()
             self._wake.set()
 

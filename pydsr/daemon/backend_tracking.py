@@ -18,7 +18,7 @@ from pydsr.daemon.reactions import (
     remembered,
 )
 from pydsr.daemon.supervision import Complaints
-from pydsr.kernel.net import monitor
+from pydsr.kernel.net import managed_neighbours
 from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.events import Event, EventKind
 from pydsr.model.netlink_events import Confidence, Neighbour
@@ -194,7 +194,7 @@ class BackendTracker:
             for address, device in theirs
             if self._neighbours[device, address].is_managed
         ]
-        await asyncio.to_thread(monitor.let_go, managed)
+        await asyncio.to_thread(managed_neighbours.delete_entries, managed)
         for address, device in theirs:
             self._neighbours.pop((device, address), None)
         for address in addresses:

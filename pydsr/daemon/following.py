@@ -18,7 +18,7 @@ from pydsr.kernel.bpf.codec import unpack_tags
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.lock import locked
 from pydsr.kernel.bpf.store import State
-from pydsr.kernel.net import monitor
+from pydsr.kernel.net import managed_neighbours
 from pydsr.model.addresses import IPAddress, MacAddress, Place
 from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedError
 from pydsr.model.netlink_events import Confidence, Neighbour
@@ -87,9 +87,9 @@ def survey(directory: Path) -> Survey:
         for _, entry in _resolved(state):
             places.setdefault(layout.unpack_address(entry.address), set()).add(_place(entry))
     network = Network(attached(directory))
-    everyone = monitor.find_neighbours(network.devices)
+    everyone = managed_neighbours.find_neighbours(network.devices)
     # Of backends there were when another daemon ended, or was killed.
-    monitor.let_go(
+    managed_neighbours.delete_entries(
         (one.address, one.device) for one in everyone if one.is_ours and one.address not in places
     )
     neighbours = [one for one in everyone if one.address in places]
@@ -115,7 +115,7 @@ def _keep_resolved(
             wanted.append((address, network.device_of(address)))
         except (BackendUnresolvedError, NotAttachedError) as error:
             unreachable[address] = error.message
-    for address in monitor.keep_resolved(wanted) if wanted else ():
+    for address in managed_neighbours.keep_resolved(wanted) if wanted else ():
         version = "ipv6" if address.version == 6 else "ipv4"
         unreachable[address] = (
             f"the kernel keeps no neighbour entry for backend {address}: is the table full "

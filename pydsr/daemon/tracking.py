@@ -15,7 +15,7 @@ from pathlib import Path
 from pydsr.daemon.backend_tracking import BackendTracker
 from pydsr.daemon.link_tracking import LinkTracker
 from pydsr.daemon.supervision import Complaints
-from pydsr.kernel.net.monitor import Monitor, NewsLostError
+from pydsr.kernel.net.monitor import EventsLostError, Monitor
 from pydsr.model.errors import BusyError, NotAttachedError
 from pydsr.model.events import Event, EventKind
 from pydsr.model.netlink_events import Link, LinkGone, Neighbour, NeighbourGone, News, PortLearned
@@ -61,7 +61,7 @@ class Tracker:
             try:
                 for news in await monitor.read():
                     self._hear(news)
-            except NewsLostError:
+            except EventsLostError:
                 if self._complaints.is_new("news", "lost"):
                     cause = "more happened than could be read; everything is looked up"
                     self._record(Event(EventKind.NEWS_LOST, "neighbours and links", cause))

@@ -14,7 +14,7 @@ from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.store import State
 from pydsr.kernel.machine.facts import BackendFacts, NetworkFacts, NicFacts, Trouble, VipFacts
 from pydsr.kernel.machine.read_nic import read_nics
-from pydsr.kernel.net import announce, arp_query, links, neighbours
+from pydsr.kernel.net import arp_query, links, neighbours, solicitations
 from pydsr.model.addresses import IPAddress, MacAddress, Place
 from pydsr.model.check_result import Result
 from pydsr.model.features import Feature
@@ -109,7 +109,7 @@ def _completed(facts: NicFacts, present: Present) -> NicFacts:
         facts,
         known_mac=state.read_interface(index),
         reads_vlans=facts.reads_vlans or Feature.VLAN in state.features().compiled,
-        unheard=tuple(sorted(announce.unheard(interface.name, vips), key=int)),
+        unheard=tuple(sorted(solicitations.unheard(interface.name, vips), key=int)),
     )
 
 
@@ -141,7 +141,7 @@ def _vips(
     answers = arp_query.Answers()
     reason = "hosts were not asked for it: "
     try:
-        answers = arp_query.ask(_devices(present), answering)
+        answers = arp_query.query(_devices(present), answering)
     except PermissionError:
         answers.refused[4] = answers.refused[6] = ["not privileged"]
     for vip, is_answered in answering.items():
@@ -184,7 +184,7 @@ def _backends(
         **check_backends(unheld, present.interfaces, present.here),
     }
     # Only now, when the checks have had the kernel look for backends.
-    seen = neighbours.known(
+    seen = neighbours.confirmed_places(
         [backend.address for _, backend in wanted if not backend.mac_by_hand],
         find_segments(present.interfaces, present.here),
     )

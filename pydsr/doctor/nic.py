@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pydsr.kernel.machine.drivers import DRIVERS, QueueRule
-from pydsr.kernel.machine.facts import Machine, NicFacts, XdpFeature
+from pydsr.kernel.machine.facts import Machine, NicFacts
 from pydsr.kernel.machine.finding import Finding, Note, Remark
 from pydsr.kernel.machine.finding_kinds import Kind
 from pydsr.kernel.machine.refusals import mixed_modes, program_above, stripped_tags
 from pydsr.kernel.machine.xdp_support import find_obstacles, has_native, takes_fragments
+from pydsr.kernel.net.ethtool import XdpFeature
 
 _GOOD_RING = 1024
 """Frames: what 64 bytes at 10 Gbit/s fill in 70 microseconds."""

@@ -17,16 +17,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import rt_type
-
 from pydsr.health import neighbour
 from pydsr.health.echo import echo_socket, reply_to, send_request
 from pydsr.health.sockets import WaitingSocket, connect, marked_socket, receive, segments_for
 from pydsr.health.steering_plan import family_of
 from pydsr.health.symptoms import Evidence
 from pydsr.health.targets import Target
+from pydsr.kernel.net.netlink import AsyncIPRoute, NetlinkError, rt_type
 from pydsr.model.addresses import IPAddress
 
 _log = logging.getLogger(__name__)

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import ndmsg
-
 from pydsr.health.steering_plan import family_of
 from pydsr.health.targets import Target
+from pydsr.kernel.net.netlink import AsyncIPRoute, NetlinkError, ndmsg
 
 _SURE = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
 _BELIEVED = ndmsg.NUD_REACHABLE | ndmsg.NUD_STALE | ndmsg.NUD_DELAY

@@ -11,11 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink import rtnl
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import ndmsg, rt_type
-
 from pydsr.health.steering_plan import (
     LAST_METRIC,
     MARK_MASK,
@@ -29,6 +24,7 @@ from pydsr.health.steering_plan import (
     RuleKind,
     family_of,
 )
+from pydsr.kernel.net.netlink import AsyncIPRoute, NetlinkError, ndmsg, rt_type, rtnl
 from pydsr.model.addresses import MacAddress
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 

@@ -1,5 +1,1 @@
-"""The kernel's side: BPF objects, network interfaces, neighbours."""
-
-from pydsr.kernel.net.lazy_pyroute2 import by_parts
-
-by_parts("pyroute2")
+"""What talks to the kernel: BPF maps and programs, netlink, and facts about this host."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntFlag
 
+from pydsr.kernel.net.arp_query import Claim
+from pydsr.kernel.net.ethtool import Amount, Offload, XdpFeature
 from pydsr.model.addresses import Endpoint, IPAddress, MacAddress
 from pydsr.model.check_result import Result
 from pydsr.model.errors import PydsrError
@@ -81,32 +82,6 @@ class Machine:
     cpus: int
 
 
-class XdpFeature(IntFlag):
-    """What a driver can do in its hook: NETDEV_XDP_ACT_* of linux/netdev.h."""
-
-    BASIC = 1
-    REDIRECT = 2
-    REDIRECT_TARGET = 4
-    FRAGMENTS = 32
-
-
-@dataclass(frozen=True)
-class Offload:
-    """A feature that ``ethtool -k`` shows; ``fixed`` where nobody can change it."""
-
-    on: bool = False
-    fixed: bool = True
-
-
-@dataclass(frozen=True)
-class Amount:
-    """A setting that has a limit, and the word by which ``ethtool`` sets it."""
-
-    present: int
-    maximum: int
-    word: str
-
-
 @dataclass(frozen=True)
 class Bond:
     """How a bond was made: its mode, and what it chooses a part by, in the kernel's words."""
@@ -146,9 +121,9 @@ class NicFacts:
     bus: str = ""
     has_carrier: bool | None = None
     xdp: XdpFeature | None = None
-    lro: Offload = Offload()
-    gro_hw: Offload = Offload()
-    rx_vlan: Offload = Offload()
+    lro: Offload = field(default_factory=Offload)
+    gro_hw: Offload = field(default_factory=Offload)
+    rx_vlan: Offload = field(default_factory=Offload)
     queues: Amount | None = None
     ring: Amount | None = None
     interrupts: Mapping[int, frozenset[int]] = field(default_factory=dict)
@@ -167,14 +142,6 @@ class NicFacts:
     def name(self) -> str:
         """The name of the interface."""
         return self.interface.name
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A host that answers for an address on a network: its MAC, and the device it was heard by."""
-
-    mac: MacAddress
-    device: str
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydsr.kernel.machine.facts import Bond, Machine, NicFacts, version_of
 from pydsr.kernel.net.ethtool import Settings, driver_and_bus, interrupts, xdp_features
-from pydsr.kernel.net.links import interface_from, netlink
+from pydsr.kernel.net.links import interface_from
+from pydsr.kernel.net.netlink import netlink
 from pydsr.model.interfaces import Interface
 
 _BOND_MODES = (

@@ -9,9 +9,10 @@ import errno
 from collections.abc import Iterator
 
 from pydsr.kernel.machine.drivers import DRIVERS, Driver, QueueRule
-from pydsr.kernel.machine.facts import Machine, NicFacts, XdpFeature
+from pydsr.kernel.machine.facts import Machine, NicFacts
 from pydsr.kernel.machine.finding import Finding
 from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.net.ethtool import XdpFeature
 
 _UNFORESEEN = {
     errno.EOPNOTSUPP: "its driver has no native XDP, or not in this configuration",

@@ -1,1 +1,1 @@
-"""Links, neighbours and announcements, through netlink and packet sockets."""
+"""Links, neighbours, announcements and queries, by netlink and raw sockets."""

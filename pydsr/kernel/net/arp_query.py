@@ -1,11 +1,12 @@
-"""Who answers for an address on the wire: ARP and neighbour discovery, asked by hand.
+"""Asks the network who answers for an address, by ARP and neighbour discovery.
 
-The kernel is not asked, because it keeps one answer of several, and none of an address of its own.
-What this machine's program answers is not heard: it takes what comes in, not what goes out.
+The kernel's own tables do not say: they keep one of several answers, and none for an address of
+this machine. What this machine's own XDP program answers is not received: it only goes out.
 
-Questions change nothing in those who hear them. For IPv4 they are probes without a sender's address
-(RFC 5227, section 2.1). For IPv6 they have one, so that answers come to this machine alone:
-those to questions without are sent to all, and make them forget where the VIP is (RFC 4861, 7.2.4).
+The queries change nothing on other hosts. For IPv4 they are probes without a sender address
+(RFC 5227, section 2.1). For IPv6 they have a sender, so that answers come to this machine alone:
+answers to solicitations without a sender go to all nodes, which then forget where the VIP is
+(RFC 4861, section 7.2.4).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -24,37 +25,44 @@ from dpkt import UnpackError
 from dpkt.arp import ARP, ARP_OP_REPLY, ARP_OP_REQUEST
 from dpkt.ethernet import ETH_TYPE_ARP, Ethernet
 
-from pydsr.kernel.machine.facts import Claim
-from pydsr.kernel.net.announce import solicited_node_address
+from pydsr.kernel.net.solicitations import solicited_node_address
 from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.interfaces import Interface
 
 _ROUNDS = 2
 _ROUND_SECONDS = 0.25
-_AT_ONCE = 64
-"""How many addresses are asked for in one burst."""
+_BURST = 64
+"""How many addresses are asked for at once."""
 
-_BROADCAST, _NOBODY = b"\xff" * 6, bytes(4)
+_BROADCAST, _NO_SENDER = b"\xff" * 6, bytes(4)
 _SO_BINDTODEVICE = 25
 _ICMP6_FILTER = 1
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _SOURCE_MAC, _TARGET_MAC = b"\x01\x01", b"\x02\x01"
-"""The options' types and lengths, in units of eight bytes (RFC 4861, section 4.6.1)."""
+"""Type and length of the options, in units of eight bytes (RFC 4861, section 4.6.1)."""
 
 _ND_HOPS = 255
 _ALL_NODES = "ff02::1"
-_LONGEST, _ANCILLARY_BYTES = 2048, 64
+_FRAME_BYTES, _ANCILLARY_BYTES = 2048, 64
 _ADVERTISEMENT_FORMAT = struct.Struct("!BBHI16s2s6s")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A host that answers for an address: its MAC, and the device its answer came in by."""
+
+    mac: MacAddress
+    device: str
 
 
 @dataclass
 class Answers:
-    """What came of asking for addresses.
+    """The answers to a query.
 
     Attributes:
-        claims: of each address, who answers for it.
-        asked: of each IP version, by which devices its addresses were asked for.
-        refused: of each IP version, why those were not asked for by some device.
+        claims: who answers, by address.
+        asked: the devices that queries were sent from, by IP version.
+        refused: why other devices could not send them, by IP version.
     """
 
     claims: dict[IPAddress, set[Claim]] = field(default_factory=dict)
@@ -62,8 +70,8 @@ class Answers:
     refused: dict[int, list[str]] = field(default_factory=lambda: {4: [], 6: []})
 
 
-class _Asker:
-    """Asks one network for addresses of one IP version."""
+class _Query:
+    """A socket that asks one network for addresses of one IP version."""
 
     version = 0
 
@@ -71,22 +79,29 @@ class _Asker:
         self.device = device
         self.socket = source
         self.socket.setblocking(False)
+        try:
+            self._configure()
+        except OSError:
+            source.close()
+            raise
 
     def send(self, addresses: Iterable[IPAddress]) -> None:
-        """Ask for addresses."""
         for address in addresses:
-            # What has no room, or no way now, is asked again in the next round.
+            # What cannot be sent now, for lack of room or a route, is sent in the next round.
             with suppress(OSError):
                 self._send(address)
 
     def receive(self) -> Iterator[tuple[IPAddress, MacAddress]]:
-        """Yield who has answered until now."""
+        """Yield the answers that have arrived."""
         with suppress(BlockingIOError):
             while True:
                 answer = self._receive()
                 if answer is not None:
                     yield answer
 
+    def _configure(self) -> None:
+        raise NotImplementedError
+
     def _send(self, address: IPAddress) -> None:
         raise NotImplementedError
 
@@ -94,22 +109,25 @@ class _Asker:
         raise NotImplementedError
 
 
-class _ArpAsker(_Asker):
+class _ArpQuery(_Query):
     version = 4
 
     def __init__(self, device: Interface) -> None:
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_TYPE_ARP))
-        super().__init__(device, made)
-        _or_closed(made, lambda: made.bind((device.name, ETH_TYPE_ARP)))
+        super().__init__(
+            device, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_TYPE_ARP))
+        )
+
+    def _configure(self) -> None:
+        self.socket.bind((self.device.name, ETH_TYPE_ARP))
 
     def _send(self, address: IPAddress) -> None:
         mac = self.device.mac.octets
-        question = ARP(op=ARP_OP_REQUEST, sha=mac, spa=_NOBODY, tpa=address.packed)
-        frame = Ethernet(dst=_BROADCAST, src=mac, type=ETH_TYPE_ARP, data=question)
+        request = ARP(op=ARP_OP_REQUEST, sha=mac, spa=_NO_SENDER, tpa=address.packed)
+        frame = Ethernet(dst=_BROADCAST, src=mac, type=ETH_TYPE_ARP, data=request)
         self.socket.send(bytes(frame))
 
     def _receive(self) -> tuple[IPAddress, MacAddress] | None:
-        frame = self.socket.recv(_LONGEST)
+        frame = self.socket.recv(_FRAME_BYTES)
         try:
             answer = Ethernet(frame).data
         except UnpackError:
@@ -119,15 +137,15 @@ class _ArpAsker(_Asker):
         return ipaddress.IPv4Address(answer.spa), MacAddress(answer.sha)
 
 
-class _NdAsker(_Asker):
+class _NdQuery(_Query):
     version = 6
 
     def __init__(self, device: Interface) -> None:
-        made = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-        super().__init__(device, made)
-        _or_closed(made, self._prepare)
+        super().__init__(
+            device, socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        )
 
-    def _prepare(self) -> None:
+    def _configure(self) -> None:
         options = (
             (socket.SOL_SOCKET, _SO_BINDTODEVICE, self.device.name.encode()),
             (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _ND_HOPS),
@@ -136,13 +154,14 @@ class _NdAsker(_Asker):
         )
         for level, name, value in options:
             self.socket.setsockopt(level, name, value)
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as chooser:
-            chooser.connect((_ALL_NODES, 1, 0, self.device.index))
-            source = chooser.getsockname()
-        self.socket.bind((source[0], 0, 0, source[3]))
+        # Connecting a datagram socket sends nothing; the kernel chooses the source address.
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.connect((_ALL_NODES, 1, 0, self.device.index))
+            source, _, _, scope = probe.getsockname()
+        self.socket.bind((source, 0, 0, scope))
 
     def _send(self, address: IPAddress) -> None:
-        # The kernel completes the checksum of ICMPv6 (RFC 3542, section 3.1).
+        # The kernel fills in the checksum of ICMPv6 (RFC 3542, section 3.1).
         message = struct.pack("!BBHI", _SOLICITATION, 0, 0, 0) + address.packed
         group = str(solicited_node_address(ipaddress.IPv6Address(address)))
         self.socket.sendto(
@@ -150,9 +169,9 @@ class _NdAsker(_Asker):
         )
 
     def _receive(self) -> tuple[IPAddress, MacAddress] | None:
-        message, ancillary, *_ = self.socket.recvmsg(_LONGEST, _ANCILLARY_BYTES)
+        message, ancillary, *_ = self.socket.recvmsg(_FRAME_BYTES, _ANCILLARY_BYTES)
         hops = [int.from_bytes(data, sys.byteorder) for *_, data in ancillary]
-        # Whatever a router has passed on is from no host of this network.
+        # A lower hop limit means that a router has forwarded it (RFC 4861, section 7.1.2).
         if hops != [_ND_HOPS] or len(message) < _ADVERTISEMENT_FORMAT.size:
             return None
         *_, target, option, mac = _ADVERTISEMENT_FORMAT.unpack_from(message)
@@ -161,27 +180,21 @@ class _NdAsker(_Asker):
         return ipaddress.IPv6Address(target), MacAddress(mac)
 
 
-def _or_closed(made: socket.socket, prepare: Callable[[], None]) -> None:
-    try:
-        prepare()
-    except BaseException:
-        made.close()
-        raise
-
-
-def _all_but(kind: int) -> bytes:
-    """Return the filter that lets one type of ICMPv6 through (RFC 3542, section 3.2)."""
+def _all_but(icmp_type: int) -> bytes:
+    """Return the filter that accepts one type of ICMPv6 (RFC 3542, section 3.2)."""
     blocked = [0xFFFFFFFF] * 8
-    blocked[kind >> 5] &= ~(1 << (kind & 31))
+    blocked[icmp_type >> 5] &= ~(1 << (icmp_type & 31))
     return struct.pack("=8I", *blocked)
 
 
-def ask(devices: Sequence[Interface], addresses: Iterable[IPAddress]) -> Answers:
-    """Ask the networks of some devices for addresses, and hear who answers within half a second.
+def query(devices: Sequence[Interface], addresses: Iterable[IPAddress]) -> Answers:
+    """Ask the networks behind devices for addresses, and collect the answers.
+
+    Takes half a second for each 64 addresses.
 
     Args:
-        devices: that are up.
-        addresses: half a second for each 64 of them.
+        devices: the devices to ask from; they have to be up.
+        addresses: the addresses to ask for.
 
     Raises:
         PermissionError: CAP_NET_RAW is missing.
@@ -189,38 +202,36 @@ def ask(devices: Sequence[Interface], addresses: Iterable[IPAddress]) -> Answers
     wanted = list(addresses)
     answers = Answers({address: set() for address in wanted})
     with ExitStack() as stack:
-        listeners: dict[socket.socket, _Asker] = {}
-        for version, kind in ((4, _ArpAsker), (6, _NdAsker)):
-            if not any(address.version == version for address in wanted):
+        queries: dict[socket.socket, _Query] = {}
+        for kind in (_ArpQuery, _NdQuery):
+            if not any(address.version == kind.version for address in wanted):
                 continue
             for device in devices:
                 try:
-                    asker = kind(device)
+                    query = kind(device)
                 except PermissionError:
                     raise
                 except OSError as error:
-                    answers.refused[version].append(f"{device.name}: {error.strerror}")
+                    answers.refused[kind.version].append(f"{device.name}: {error.strerror}")
                     continue
-                listeners[stack.enter_context(asker.socket)] = asker
-                answers.asked[version].append(device.name)
-        for start in range(0, len(wanted), _AT_ONCE):
-            _ask_some(wanted[start : start + _AT_ONCE], listeners, answers)
+                queries[stack.enter_context(query.socket)] = query
+                answers.asked[kind.version].append(device.name)
+        for start in range(0, len(wanted), _BURST):
+            _query_burst(wanted[start : start + _BURST], queries, answers)
     return answers
 
 
-def _ask_some(
-    addresses: Sequence[IPAddress],
-    listeners: Mapping[socket.socket, _Asker],
-    answers: Answers,
+def _query_burst(
+    addresses: Sequence[IPAddress], queries: Mapping[socket.socket, _Query], answers: Answers
 ) -> None:
     for _ in range(_ROUNDS):
-        for asker in listeners.values():
-            asker.send(address for address in addresses if address.version == asker.version)
-        until = time.monotonic() + _ROUND_SECONDS
-        while (left := until - time.monotonic()) > 0:
-            readable, _, _ = select.select(list(listeners), [], [], left)
+        for query in queries.values():
+            query.send(address for address in addresses if address.version == query.version)
+        deadline = time.monotonic() + _ROUND_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            readable, _, _ = select.select(list(queries), [], [], left)
             for source in readable:
-                asker = listeners[source]
-                for address, mac in asker.receive():
+                query = queries[source]
+                for address, mac in query.receive():
                     if address in answers.claims:
-                        answers.claims[address].add(Claim(mac, asker.device.name))
+                        answers.claims[address].add(Claim(mac, query.device.name))

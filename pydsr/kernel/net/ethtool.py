@@ -1,6 +1,6 @@
-"""What drivers say of themselves and their devices: the ioctls of ethtool, and netlink's netdev.
+"""What drivers report about a device: ethtool's ioctls, netlink's ``netdev``, and interrupts.
 
-Nothing here takes a privilege. What a driver does not say is None or empty.
+No privilege is needed. What a driver does not report is None or empty.
 """
 
 from __future__ import annotations
@@ -11,17 +11,26 @@ import logging
 import socket
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntFlag
 from pathlib import Path
 from typing import Any
 
-from pydsr.kernel.machine.facts import Amount, Offload, XdpFeature
+from pydsr.kernel.net.netlink import (
+    NLM_F_REQUEST,
+    EthtoolError,
+    GenericNetlinkSocket,
+    IoctlEthtool,
+    NetlinkError,
+    genlmsg,
+)
 
 _log = logging.getLogger(__name__)
 
 _SIOCETHTOOL = 0x8946
 _GET_DRIVER = 0x3
 _DRIVER_INFO = struct.Struct("=I32s32s32s32s32s12s5I")
-"""struct ethtool_drvinfo of linux/ethtool.h; its second is the driver, its fifth the bus."""
+"""struct ethtool_drvinfo of linux/ethtool.h; its second member is the driver, its fifth the bus."""
 
 _NETDEV_GET = 1
 _NETDEV_VERSION = 1
@@ -30,26 +39,61 @@ _PCI = Path("/sys/bus/pci/devices")
 _IRQ = Path("/proc/irq")
 
 
+class XdpFeature(IntFlag):
+    """What a driver supports in its XDP hook: NETDEV_XDP_ACT_* of linux/netdev.h."""
+
+    BASIC = 1
+    REDIRECT = 2
+    REDIRECT_TARGET = 4
+    FRAGMENTS = 32
+
+
+@dataclass(frozen=True)
+class Offload:
+    """A feature as ``ethtool -k`` shows it; ``fixed`` where it cannot be changed."""
+
+    on: bool = False
+    fixed: bool = True
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A setting with a limit, and the word by which ``ethtool`` sets it."""
+
+    present: int
+    maximum: int
+    word: str
+
+
+class _NetdevMessage(genlmsg):  # type: ignore[misc]
+    """NETDEV_A_DEV_* of linux/netdev.h."""
+
+    nla_map = (
+        ("NETDEV_A_DEV_UNSPEC", "none"),
+        ("NETDEV_A_DEV_IFINDEX", "uint32"),
+        ("NETDEV_A_DEV_PAD", "none"),
+        ("NETDEV_A_DEV_XDP_FEATURES", "uint64"),
+    )
+
+
 def driver_and_bus(name: str) -> tuple[str, str]:
-    """Return the driver of an interface, and where its hardware is; each may be empty."""
+    """Return an interface's driver and the bus address of its hardware; each may be empty."""
     buffer = ctypes.create_string_buffer(_DRIVER_INFO.pack(_GET_DRIVER, *[b""] * 6, *[0] * 5))
     request = struct.pack("16sP16x", name.encode(), ctypes.addressof(buffer))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         try:
             fcntl.ioctl(control, _SIOCETHTOOL, request)
         except OSError as error:
-            _log.debug("%s: it tells of no driver: %s", name, error)
+            _log.debug("%s: no driver information: %s", name, error)
             return "", ""
     _, driver, _, _, bus, *_ = _DRIVER_INFO.unpack(buffer.raw[: _DRIVER_INFO.size])
     return driver.rstrip(b"\0").decode(), bus.rstrip(b"\0").decode()
 
 
 class Settings:
-    """The settings of one device, by the ioctls of ethtool; to be used by ``with``."""
+    """The settings of one device, by ethtool's ioctls; a context manager."""
 
     def __init__(self, name: str) -> None:
-        from pyroute2.ethtool.ioctl import IoctlEthtool
-
         self._name = name
         self._ioctl = IoctlEthtool(name)
 
@@ -60,8 +104,8 @@ class Settings:
         self._ioctl.close()
 
     def offloads(self, *names: str) -> tuple[Offload, ...]:
-        """Return features by their names in ``ethtool -k``'s long form (as the kernel has them)."""
-        found = self._ask("get_features")
+        """Return features by the names that the kernel and ``ethtool -k`` use."""
+        found = self._get("get_features")
         if found is None:
             return tuple(Offload() for _ in names)
         return tuple(
@@ -72,8 +116,8 @@ class Settings:
         )
 
     def queues(self) -> Amount | None:
-        """Return how many queues it receives by."""
-        found = self._ask("get_channels")
+        """Return the number of receive queues."""
+        found = self._get("get_channels")
         if found is None:
             return None
         for word in ("combined", "rx"):
@@ -83,15 +127,13 @@ class Settings:
         return None
 
     def ring(self) -> Amount | None:
-        """Return how many frames each queue for receiving has room for."""
-        found = self._ask("get_rings")
+        """Return the number of frames that each receive queue holds."""
+        found = self._get("get_rings")
         if found is None or not found.rx_max:
             return None
         return Amount(int(found.rx), int(found.rx_max), "rx")
 
-    def _ask(self, what: str) -> Any | None:
-        from pyroute2.ethtool.ioctl import EthtoolError
-
+    def _get(self, what: str) -> Any | None:
         try:
             return getattr(self._ioctl, what)()
         except (OSError, EthtoolError) as error:
@@ -100,68 +142,51 @@ class Settings:
 
 
 def strips_tags(name: str) -> bool:
-    """Return whether an interface takes VLAN tags off before a program sees them.
-
-    False where that cannot be asked.
-    """
+    """Return whether an interface strips VLAN tags before the XDP program sees the frame."""
     with Settings(name) as settings:
         (offload,) = settings.offloads("rx-vlan-hw-parse")
     return offload.on
 
 
 def xdp_features(ifindex: int) -> XdpFeature | None:
-    """Return what a driver can do in its hook; None before Linux 6.3, which began to say it."""
-    from pyroute2.netlink import NLM_F_REQUEST, genlmsg
-    from pyroute2.netlink.exceptions import NetlinkError
-    from pyroute2.netlink.generic import GenericNetlinkSocket
-
-    class Device(genlmsg):  # type: ignore[misc]
-        """NETDEV_A_DEV_* of linux/netdev.h."""
-
-        nla_map = (
-            ("NETDEV_A_DEV_UNSPEC", "none"),
-            ("NETDEV_A_DEV_IFINDEX", "uint32"),
-            ("NETDEV_A_DEV_PAD", "none"),
-            ("NETDEV_A_DEV_XDP_FEATURES", "uint64"),
-        )
-
-    request = Device()
+    """Return what a driver supports in its XDP hook; None before Linux 6.3."""
+    request = _NetdevMessage()
     request["cmd"], request["version"] = _NETDEV_GET, _NETDEV_VERSION
     request["attrs"] = [("NETDEV_A_DEV_IFINDEX", ifindex)]
     with GenericNetlinkSocket() as netdev:
         try:
-            netdev.bind("netdev", Device)
+            netdev.bind("netdev", _NetdevMessage)
             answers = netdev.nlm_request(request, msg_type=netdev.prid, msg_flags=NLM_F_REQUEST)
             features = [answer.get("NETDEV_A_DEV_XDP_FEATURES") for answer in answers]
         except NetlinkError as error:
-            _log.debug("the kernel does not tell of XDP features: %s", error)
+            _log.debug("the kernel does not report XDP features: %s", error)
             return None
     known = [number for number in features if number is not None]
     return XdpFeature(known[0]) if known else None
 
 
 def interrupts(bus: str) -> dict[int, frozenset[int]]:
-    """Return the CPUs that take each interrupt of a device.
+    """Return the CPUs that handle each interrupt of a device, by interrupt number.
 
     Args:
-        bus: its PCI address; of any other bus nothing is known.
+        bus: its PCI address; on any other bus interrupts are not known.
     """
     found = {}
     for path in (_PCI / bus / "msi_irqs").glob("*") if bus else ():
         number = int(path.name)
         with suppress(OSError, ValueError):
-            taking, allowed = (
+            effective, allowed = (
                 parse_cpus((_IRQ / path.name / name).read_text(encoding="ascii"))
                 for name in ("effective_affinity_list", "smp_affinity_list")
             )
-            # One that was given to other CPUs goes to them only when it comes in again.
-            if cpus := taking & allowed or allowed:
+            # An interrupt moves to newly allowed CPUs only when it fires next.
+            if cpus := effective & allowed or allowed:
                 found[number] = cpus
     return found
 
 
 def parse_cpus(text: str) -> frozenset[int]:
-    """Return the CPUs of a list such as ``0-3,8`` (cpulist of the kernel's documentation)."""
+    """Return the CPUs of a list such as ``0-3,8`` (the kernel's cpulist format)."""
     cpus: set[int] = set()
     for part in text.strip().split(","):
         if part:

@@ -1,7 +1,7 @@
 """MAC addresses of backends, from the kernel's neighbour tables.
 
-Only the kernel resolves: what is missing or stale is asked of it, and watched until it is
-there or the deadline is over.
+Only the kernel sends ARP and neighbour discovery here: pydsr asks it to resolve what is missing or
+stale, and polls the table until the entry is there or the deadline has passed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from pyroute2.iproute.linux import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import ndmsg, rt_type
-
-from pydsr.kernel.net.links import all_interfaces, netlink
+from pydsr.kernel.net.links import all_interfaces
+from pydsr.kernel.net.netlink import (
+    IPRoute,
+    NetlinkError,
+    family_of,
+    mac_of,
+    ndmsg,
+    netlink,
+    rt_type,
+)
 from pydsr.model.addresses import MAX_TAGS, IPAddress, MacAddress, Place
 from pydsr.model.errors import BackendUnresolvedError
 from pydsr.model.interfaces import Segment, lowest_parent, parts_of
@@ -26,16 +31,16 @@ RESOLVE_SECONDS = 3.5
 """The kernel asks three times, a second apart, before it gives up (RFC 4861, section 10)."""
 
 _POLL_SECONDS = 0.01
-_USABLE = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
-_UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
-_NEVER_ASKED = ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
+_NEVER_PROBED = ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP
+_CONFIRMED = ndmsg.NUD_REACHABLE | _NEVER_PROBED
+_STALE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
 _NTF_USE = 1
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-"""The kernel tells ages of neighbours in ticks of its clock for users (struct nda_cacheinfo)."""
+"""The kernel reports ages of neighbours in clock ticks (struct nda_cacheinfo)."""
 
 _Entries = Mapping[tuple[int, str], Any]
-"""Entries of the kernel's tables by index of the device and address."""
+"""Neighbour entries by index of the device and address."""
 
 
 def resolve(
@@ -43,7 +48,7 @@ def resolve(
     segments: Mapping[int, Segment],
     seconds: float = RESOLVE_SECONDS,
 ) -> dict[IPAddress, Place]:
-    """Find the MACs of backends, all at once.
+    """Return the MAC, VLAN and interface of backends, resolving all of them at once.
 
     Args:
         addresses: the backends.
@@ -56,100 +61,91 @@ def resolve(
     if not addresses:
         return {}
     with netlink() as ip:
-        links = {address: device_of(ip, address, segments) for address in addresses}
-        entries = _entries(ip, links)
-        for address, ifindex in links.items():
-            _ask(ip, address, ifindex, entries.get((ifindex, str(address))))
+        devices = {address: device_of(ip, address, segments) for address in addresses}
+        entries = _entries(ip, devices)
+        for address, device in devices.items():
+            _request_resolution(ip, address, device, entries.get((device, str(address))))
         deadline = time.monotonic() + seconds
-        found: dict[IPAddress, Place] = {}
+        places: dict[IPAddress, Place] = {}
         while True:
-            for address, ifindex in links.items():
-                mac = _usable_mac(entries, address, ifindex)
-                if mac is not None:
-                    found[address] = _place(mac, segments[ifindex])
-            missing = [address for address in links if address not in found]
+            for address, device in devices.items():
+                mac = _confirmed_mac(entries.get((device, str(address))))
+                if mac is not None and mac.is_unicast:
+                    places[address] = _place(mac, segments[device])
+            missing = [address for address in devices if address not in places]
             if not missing:
-                return found
-            if time.monotonic() > deadline or _all_failed(entries, missing, links):
-                raise _unanswered(ip, missing, links)
+                return places
+            if time.monotonic() > deadline or _all_failed(entries, missing, devices):
+                raise _no_answer(ip, missing, devices)
             time.sleep(_POLL_SECONDS)
             entries = _entries(ip, missing)
 
 
-def known(
+def confirmed_places(
     addresses: Sequence[IPAddress], segments: Mapping[int, Segment]
 ) -> dict[IPAddress, list[Place]]:
-    """Return those backends the kernel is sure of at this moment, without asking for any.
+    """Return the places of backends whose MAC is confirmed now, without sending anything.
 
-    One that answers on several of the balancer's networks has several places.
+    A backend that answers on several of the balancer's networks has several places.
     """
     wanted = {str(address): address for address in addresses}
-    found: dict[IPAddress, list[Place]] = {}
+    places: dict[IPAddress, list[Place]] = {}
     if not wanted:
-        return found
+        return places
     with netlink() as ip:
         entries = _entries(ip, addresses)
     for entry in entries.values():
         address = wanted.get(entry.get("dst"))
         segment = segments.get(entry["ifindex"])
-        if address and segment and entry.get("lladdr") and entry["state"] & _USABLE:
-            found.setdefault(address, []).append(_place(_mac_of(entry), segment))
-    return found
+        mac = _confirmed_mac(entry)
+        if address and segment and mac:
+            places.setdefault(address, []).append(_place(mac, segment))
+    return places
 
 
 def mac_ages() -> dict[tuple[IPAddress, MacAddress], float]:
-    """Return how many seconds ago the kernel last had proof of each neighbour's MAC.
+    """Return how many seconds ago the kernel last confirmed each neighbour's MAC.
 
-    Those that it never asks for, since they are set by hand, are left out.
+    Permanent entries are left out, because the kernel never confirms them.
     """
-    found: dict[tuple[IPAddress, MacAddress], float] = {}
+    ages: dict[tuple[IPAddress, MacAddress], float] = {}
     with netlink() as ip:
         for family in (socket.AF_INET, socket.AF_INET6):
             for entry in ip.get_neighbours(family=family):
-                cache = entry.get("cacheinfo")
-                if cache and entry.get("lladdr") and not entry["state"] & _NEVER_ASKED:
-                    key = ip_address(entry.get("dst")), _mac_of(entry)
+                cache, mac = entry.get("cacheinfo"), mac_of(entry)
+                if cache and mac and not entry["state"] & _NEVER_PROBED:
+                    key = ip_address(entry.get("dst")), mac
                     age = cache["ndm_confirmed"] / _TICKS_PER_SECOND
-                    found[key] = min(age, found.get(key, age))
-    return found
+                    ages[key] = min(age, ages.get(key, age))
+    return ages
 
 
 def bridge_ports() -> dict[tuple[int, MacAddress], int]:
-    """Return the index of the port that a host is behind, by those of its bridge and its MAC."""
+    """Return the port that each host is behind, by index of its bridge and the host's MAC."""
     with netlink() as ip:
         entries = ip.get_neighbours(family=socket.AF_BRIDGE)
     return {
-        (entry.get("master"), _mac_of(entry)): entry["ifindex"]
+        (entry.get("master"), mac): entry["ifindex"]
         for entry in entries
-        if entry.get("master") and entry.get("lladdr")
+        if entry.get("master") and (mac := mac_of(entry))
     }
 
 
-def _mac_of(entry: Any) -> MacAddress:
-    return MacAddress(bytes.fromhex(entry.get("lladdr").replace(":", "")))
-
-
-def _place(mac: MacAddress, segment: Segment) -> Place:
-    return Place(mac, segment.ifindex, segment.tags)
-
-
 def device_of(ip: IPRoute, address: IPAddress, segments: Mapping[int, Segment]) -> int:
-    """Return the index of the device an address is directly behind: attached, or a VLAN above.
+    """Return the index of the device that leads to a backend: an attached one, or a VLAN on it.
 
     Raises:
         BackendUnresolvedError: routed, local, or behind another interface.
     """
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     try:
-        route = ip.route("get", dst=str(address), family=family)[0]
+        route = ip.route("get", dst=str(address), family=family_of(address))[0]
     except NetlinkError:
         route = None
     if route is None or route["type"] in (rt_type["unreachable"], rt_type["blackhole"]):
         raise BackendUnresolvedError(
             f"there is no route to backend {address}",
             "a DSR backend is on a network of this machine: give the interface an address in "
-            "the backend's network, or name its MAC yourself with "
-            f"{address}@MAC",
+            f"the backend's network, or set the MAC yourself with {address}@MAC",
         )
     if route["type"] == rt_type["local"]:
         raise BackendUnresolvedError(
@@ -160,26 +156,25 @@ def device_of(ip: IPRoute, address: IPAddress, segments: Mapping[int, Segment]) 
     if gateway:
         raise BackendUnresolvedError(
             f"backend {address} is not on a directly connected network "
-            f"(it is reached by the router {gateway})",
+            f"(the route goes through the router {gateway})",
             "DSR changes MAC addresses only, so balancer and backend share a network: use the "
-            f"backend's address there, or name its MAC yourself with {address}@MAC",
+            f"backend's address there, or set the MAC yourself with {address}@MAC",
         )
-    ifindex = int(route.get("oif"))
-    if ifindex not in segments:
-        raise _elsewhere(address, ifindex, segments)
-    return ifindex
+    device = int(route.get("oif"))
+    if device not in segments:
+        raise _not_attached(address, device, segments)
+    return device
 
 
-def _elsewhere(
-    address: IPAddress, ifindex: int, segments: Mapping[int, Segment]
+def _not_attached(
+    address: IPAddress, index: int, segments: Mapping[int, Segment]
 ) -> BackendUnresolvedError:
-    """Return the error for a backend behind a device that the balancer reaches nothing by."""
-    by_index = {one.index: one for one in all_interfaces()}
-    device = by_index[ifindex]
+    by_index = {interface.index: interface for interface in all_interfaces()}
+    device = by_index[index]
     lowest = lowest_parent(device, by_index)
     if lowest.index in segments:
         return BackendUnresolvedError(
-            f"backend {address} is behind {device.name}, in more than {MAX_TAGS} VLANs at once",
+            f"backend {address} is behind {device.name}, in more than {MAX_TAGS} nested VLANs",
             f"frames to backends carry up to {MAX_TAGS} VLAN tags",
         )
     ports = parts_of(lowest, by_index) if lowest.kind == "bridge" else []
@@ -190,54 +185,55 @@ def _elsewhere(
 
 
 def _entries(ip: IPRoute, addresses: Iterable[IPAddress]) -> _Entries:
-    """Return the kernel's tables of the IP versions of some addresses, by one dump of each."""
-    families = {socket.AF_INET6 if one.version == 6 else socket.AF_INET for one in addresses}
+    """Dump the neighbour tables of the IP versions of some addresses, each once."""
     return {
         (entry["ifindex"], entry.get("dst")): entry
-        for family in families
+        for family in {family_of(address) for address in addresses}
         for entry in ip.get_neighbours(family=family)
     }
 
 
-def _usable_mac(entries: _Entries, address: IPAddress, ifindex: int) -> MacAddress | None:
-    entry = entries.get((ifindex, str(address)))
-    if entry is None or not entry["state"] & _USABLE or not entry.get("lladdr"):
-        return None
-    mac = _mac_of(entry)
-    return mac if mac.is_unicast else None
+def _confirmed_mac(entry: Any | None) -> MacAddress | None:
+    return mac_of(entry) if entry is not None and entry["state"] & _CONFIRMED else None
 
 
-def _ask(ip: IPRoute, address: IPAddress, ifindex: int, entry: Any | None) -> None:
-    """Have the kernel resolve an address that it is not sure of, without traffic of ours."""
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    if entry is not None and entry["state"] & _USABLE:
+def _place(mac: MacAddress, segment: Segment) -> Place:
+    return Place(mac, segment.ifindex, segment.tags)
+
+
+def _request_resolution(ip: IPRoute, address: IPAddress, device: int, entry: Any | None) -> None:
+    """Have the kernel resolve an address that is not confirmed, without traffic of ours."""
+    if entry is not None and entry["state"] & _CONFIRMED:
         return
-    request: dict[str, Any] = {"dst": str(address), "ifindex": ifindex, "family": family}
-    if entry is not None and entry["state"] & _UNSURE:
-        # It would ask the MAC of before first, which may be that of a card replaced since.
+    request: dict[str, Any] = {
+        "dst": str(address),
+        "ifindex": device,
+        "family": family_of(address),
+    }
+    if entry is not None and entry["state"] & _STALE:
+        # The kernel would first probe the old MAC, which may belong to a card since replaced.
         ip.neigh("del", **request)
     ip.neigh("replace", state=ndmsg.NUD_NONE, flags=_NTF_USE, **request)
 
 
 def _all_failed(
-    entries: _Entries, addresses: Sequence[IPAddress], links: Mapping[IPAddress, int]
+    entries: _Entries, addresses: Sequence[IPAddress], devices: Mapping[IPAddress, int]
 ) -> bool:
-    """Return whether the kernel has given up on every one of them."""
-    found = [entries.get((links[address], str(address))) for address in addresses]
-    return all(entry is not None and entry["state"] & ndmsg.NUD_FAILED for entry in found)
+    """Return whether the kernel has given up on all of them."""
+    wanted = [entries.get((devices[address], str(address))) for address in addresses]
+    return all(entry is not None and entry["state"] & ndmsg.NUD_FAILED for entry in wanted)
 
 
-def _unanswered(
-    ip: IPRoute, missing: Sequence[IPAddress], links: Mapping[IPAddress, int]
+def _no_answer(
+    ip: IPRoute, missing: Sequence[IPAddress], devices: Mapping[IPAddress, int]
 ) -> BackendUnresolvedError:
     names = ", ".join(str(address) for address in missing)
-    devices = sorted({links[address] for address in missing})
-    where = ", ".join(ip.get_links(index)[0].get("ifname") for index in devices)
+    indices = sorted({devices[address] for address in missing})
+    where = ", ".join(ip.get_links(index)[0].get("ifname") for index in indices)
     plural = len(missing) > 1
     error = BackendUnresolvedError(
         f"backend{'s' * plural} {names} do{'es' * (not plural)} not answer ARP/ND on {where}",
-        "is it up, and on this network? `ping` it from here; or name its MAC yourself with "
-        "ADDR@MAC",
+        "is it up, and on this network? `ping` it from here; or set the MAC yourself with ADDR@MAC",
     )
     error.silent = frozenset(missing)
     return error

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from pydsr.doctor.checking import results_of_daemon
 from pydsr.doctor.network import judge_network
-from pydsr.kernel.machine.facts import BackendFacts, Claim, NetworkFacts, VipFacts
+from pydsr.kernel.machine.facts import BackendFacts, NetworkFacts, VipFacts
 from pydsr.kernel.machine.finding import Finding, Note, Report, only_findings
 from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.net.arp_query import Claim
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Outcome, Result
 from pydsr.views.text.doctor import doctor_document, doctor_report

@@ -15,11 +15,11 @@ import pytest
 
 from pydsr.doctor.nic import judge_nic, judge_nics
 from pydsr.kernel.machine.drivers import DRIVERS
-from pydsr.kernel.machine.facts import Amount, Bond, Machine, NicFacts, Offload, Trouble, XdpFeature
+from pydsr.kernel.machine.facts import Bond, Machine, NicFacts, Trouble
 from pydsr.kernel.machine.finding import Finding, only_findings
 from pydsr.kernel.machine.finding_kinds import Kind
 from pydsr.kernel.machine.xdp_support import explain_refusal, find_obstacles
-from pydsr.kernel.net.ethtool import parse_cpus
+from pydsr.kernel.net.ethtool import Amount, Offload, XdpFeature, parse_cpus
 from pydsr.model.addresses import MacAddress
 from pydsr.model.interfaces import Interface
 
