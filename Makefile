@@ -1,28 +1,28 @@
-# What can be done with this checkout; `make` alone lists it. The work of `setup` is in
-# packaging/setup.sh.
+# Everyday tasks of this checkout. `make` without a target lists them.
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: docs help setup setup-dev demo test fuzz soak test-vm bench bench-check bench-ipvs lint format man dist deb lock clean
+.PHONY: docs help setup setup-dev demo test coverage fuzz soak test-vm bench bench-check bench-ipvs lint format man dist deb lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 C_SOURCES := $(wildcard xdp/*.[ch] bench/*.[ch] pydsr/hashing/*.c)
 SHELL_SCRIPTS := .ci/run $(wildcard packaging/*.sh) tests/vm/guest.sh
-# Namespaces and XDP take root.
+# Network namespaces and XDP need root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,PYDSR_NO_SKIPS)
 AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
-# Root leaves nothing in a checkout; without this each command would compile its own sources.
+# Commands run by root write no bytecode into the checkout, so it is compiled once beforehand:
+# otherwise every command would compile its sources again.
 BYTECODE = $(BIN)/python -m compileall -q pydsr
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-setup: $(READY) ## install what is missing on Debian or Ubuntu, and make .venv/bin/pydsr
+setup: $(READY) ## install missing packages (Debian, Ubuntu) and create .venv/bin/pydsr
 	@:
 
-setup-dev: $(READY_DEV) ## the same with what tests, linters and benchmarks take
+setup-dev: $(READY_DEV) ## the same, with tools for tests, linters and benchmarks
 	@:
 
 SET_UP_BY := packaging/setup.sh requirements.lock pyproject.toml packaging/native.py $(wildcard pydsr/hashing/*.c)
@@ -35,34 +35,38 @@ $(READY_DEV): $(SET_UP_BY) requirements-dev.lock
 	@packaging/setup.sh dev
 	@touch $(READY) $@
 
-demo: setup ## balance real connections between namespaces on this machine
+demo: setup ## balance real connections between network namespaces (asks for root)
 	@$(BYTECODE)
 	@$(AS_ROOT) $(BIN)/pydsr lab demo
 
 JOBS ?= auto
-test: setup-dev ## run every test, as many at once as there are CPUs or JOBS=1 (asks for root)
+test: setup-dev ## run all tests, one process for each CPU or JOBS=1 (asks for root)
 	@$(BYTECODE)
 	@$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider --numprocesses $(JOBS) \
 		--dist loadfile --no-loadscope-reorder
 
+TIERS ?= tests/unit tests/xdp tests/netns
+coverage: setup-dev ## measure the coverage of all tiers but e2e, or of TIERS=… (asks for root)
+	@$(AS_ROOT) packaging/coverage.sh $(TIERS)
+
 FRAMES ?= 1000000
-fuzz: setup-dev ## compare the program with its reference, FRAMES=1000000 (asks for root)
+fuzz: setup-dev ## compare the XDP program with its reference model, FRAMES=1000000 (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m tests.fuzz --frames $(FRAMES)
 
 EVENTS ?= 5000
-soak: setup-dev ## let weeks of a daemon's life pass, EVENTS=5000 (asks for root; over an hour)
+soak: setup-dev ## simulate weeks of a daemon, EVENTS=5000 (asks for root; over an hour)
 	@$(AS_ROOT) $(BIN)/python -m tests.soak --events $(EVENTS)
 
-test-vm: setup-dev ## test what takes Debian's own kernel, in qemu (asks for root; a quarter of an hour)
+test-vm: setup-dev ## run the tests that need Debian's own kernel, in qemu (asks for root; 15 minutes)
 	@$(AS_ROOT) $(BIN)/python -m tests.vm -- python3 -m pytest -p no:cacheprovider tests/vm/inside
 
-bench: setup-dev ## measure, each figure beside a peer (asks for root)
+bench: setup-dev ## measure the cost of a packet, next to a reference program (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench
 
-bench-check: setup-dev ## tell whether packets became dearer than is stored (asks for root)
+bench-check: setup-dev ## fail if a packet costs more than the stored baseline (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench.check
 
-bench-ipvs: setup-dev ## measure IPVS beside it on Debian's kernel, in qemu (asks for root; some ten minutes)
+bench-ipvs: setup-dev ## compare with IPVS on Debian's kernel, in qemu (asks for root; 10 minutes)
 	@$(AS_ROOT) $(BIN)/python -m bench.ipvs_vm
 
 lint: setup-dev ## check style and types
@@ -72,12 +76,12 @@ lint: setup-dev ## check style and types
 	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 	shellcheck $(SHELL_SCRIPTS)
 
-format: setup-dev ## rewrite the sources in the house style
+format: setup-dev ## format the sources
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(C_SOURCES)
 
-docs: setup-dev ## make the documentation as a site in build/site, and check its links
+docs: setup-dev ## build the documentation site in build/site, and check its links
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file packaging/mkdocs.yml
 
 man: setup ## write the manual pages into build/man
@@ -90,9 +94,9 @@ deb: setup-dev ## build the Debian package in dist/
 	@rm -f dist/pydsr_*
 	@packaging/deb.sh dist
 
-lock: ## renew the requirements*.lock (UPGRADE=1: to the newest versions)
+lock: ## update the lock files (UPGRADE=1: to the newest versions)
 	packaging/lock.sh $(if $(UPGRADE),--upgrade)
 
-clean: ## remove everything that was made here
+clean: ## remove everything that make created
 	rm -rf .venv build dist *.egg-info .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,7 +39,7 @@ def _kind(name: str) -> str:
 
 def _table(shape: Schema) -> list[str]:
     lines = [shape["description"], ""] if "description" in shape else []
-    lines += ["| key | value | |", "|---|---|---|"]
+    lines += ["| key | value | meaning |", "|---|---|---|"]
     for key, value in shape["properties"].items():
         lines.append(f"| `{key}` | {_form(value)} | {value.get('description', '')} |")
     return [*lines, ""]

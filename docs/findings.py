@@ -13,10 +13,10 @@ DOCUMENT = Path(__file__).with_name("doctor.md")
 
 
 def with_tables(text: str) -> str:
-    """Return the document with the tables of today's findings and drivers."""
+    """Return the document with the current tables of findings and drivers."""
     kinds = [(f"`{kind.id}`", kind.severity.value, kind.why) for kind in Kind]
     text = with_table(text, "findings", ("finding", "severity", "why it matters"), kinds)
-    headings = ("driver", "native XDP since", "any MTU since", "else up to")
+    headings = ("driver", "native XDP since", "any MTU since", "otherwise up to")
     return with_table(text, "drivers", headings, [_row(*item) for item in DRIVERS.items()])
 
 

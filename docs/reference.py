@@ -1,4 +1,4 @@
-"""The pages of the reference that the code itself knows, as Markdown."""
+"""The pages of the reference that are generated from the code, as Markdown."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from docs.manual_file import EXAMPLE, described, shapes_of
 from pydsr.config.schema import json_schema
 from pydsr.http.metrics.catalogue import METRICS
-from pydsr.model.reasons import all_reasons
 
 _COMMANDS = """\
 # Commands
 
-What `pydsr COMMAND --help` says; as manual pages, `make man` writes it to `build/man`.
+The help of every command (`pydsr COMMAND --help`). `make man` writes it to `build/man` as manual
+pages.
 
 ::: mkdocs-click
     :module: pydsr.cli.main
@@ -28,30 +28,22 @@ What `pydsr COMMAND --help` says; as manual pages, `make man` writes it to `buil
 _FILE = """\
 # The file
 
-`pydsr diff`, `apply` and `run` read it, `pydsr export` writes one, and `pydsr schema` prints its
-JSON Schema for editors. Only `services` has to be there.
-"""
-
-_REASONS = """\
-# Reasons
-
-Every packet that the program sees leaves it for one of these, and is counted: `pydsr stats` and
-`top` show how many, `pydsr tap` which, and `pydsr explain` what would become of one.
+Every key of the configuration file. `pydsr diff`, `apply` and `run` read it, `pydsr export` writes
+one, and `pydsr schema` prints its JSON Schema for editors. Only `services` is required.
 """
 
 _METRICS = """\
 # Metrics
 
-What `pydsr run --metrics` and `pydsr exporter` serve.
+Every metric that `pydsr run --metrics` and `pydsr exporter` serve.
 """
 
 
 def pages() -> dict[str, str]:
-    """Return the text of each page by its path in the site's sources."""
+    """Return the text of each page, keyed by its path in the site's sources."""
     return {
         "reference/commands.md": _COMMANDS,
         "reference/file.md": file_page(),
-        "reference/reasons.md": reasons_page(),
         "reference/metrics.md": metrics_page(),
     }
 
@@ -68,22 +60,16 @@ def file_page() -> str:
 
 
 def _keys(shape: dict[str, Any]) -> str:
-    return _table(("key", "what it says"), ((f"`{key}`", text) for key, text in described(shape)))
-
-
-def reasons_page() -> str:
-    """Return the page of all that can become of a packet."""
-    rows = ((f"`{one.name}`", one.verdict, one.text) for one in all_reasons())
-    return _REASONS + "\n" + _table(("reason", "packet", "why"), rows)
+    return _table(("key", "meaning"), ((f"`{key}`", text) for key, text in described(shape)))
 
 
 def metrics_page() -> str:
-    """Return the page of what Prometheus is served."""
+    """Return the page of metrics."""
     rows = (
         (f"`{one.name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.text)
         for one in METRICS
     )
-    return _METRICS + "\n" + _table(("metric", "kind", "labels", "what it says"), rows)
+    return _METRICS + "\n" + _table(("metric", "kind", "labels", "meaning"), rows)
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

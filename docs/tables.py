@@ -1,4 +1,4 @@
-"""Tables in documents that are made from the code: what is between two marks of one name."""
+"""Generated tables in documents, between two marks of the same name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def with_table(text: str, name: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a document with a table in the place of the one between its two marks.
+    """Return a document with the table between its two marks replaced.
 
     Args:
         text: the document.

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Regenerate requirements.lock and requirements-dev.lock from pyproject.toml.
-# Called by `make lock`, which passes --upgrade to take the newest versions.
+# Write requirements.lock and requirements-dev.lock from pyproject.toml. `make lock` calls this;
+# --upgrade takes the newest versions.
+#
+# requirements-dev.lock includes requirements.lock and adds the development tools, so every package
+# is locked in one place.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -16,4 +19,8 @@ compile() {
 }
 
 compile "$@" --extra build --output-file requirements.lock
-compile "$@" --extra build --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+mapfile -t locked < <(sed -n 's/^\([a-z0-9_.-]*\)==.*/--no-emit-package=\1/p' requirements.lock)
+compile "$@" --extra build --extra dev --constraint requirements.lock "${locked[@]}" \
+	--output-file requirements-dev.lock
+sed -i '0,/^[^#]/s//--requirement requirements.lock\n&/' requirements-dev.lock

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 
 class ExitStatus(IntEnum):
-    """What the command's exit status means; documented in the README and a contract for scripts."""
+    """Exit statuses of the command: a contract for scripts, documented in docs/commands.md."""
 
     DONE = 0
     FAILED = 1

@@ -31,6 +31,8 @@ _PACKAGES = (
     *("iputils-arping", "iputils-ping", "ipvsadm", "nftables"),
 )
 _LOCK = CHECKOUT / "requirements-dev.lock"
+_LOCKS = (CHECKOUT / "requirements.lock", _LOCK)
+"""The second includes the first."""
 _JOB = "/job"
 _INIT = f"""\
 #!/bin/sh
@@ -60,7 +62,7 @@ def image() -> Image:
     Raises:
         ImageError: not root, debootstrap is missing, or a package cannot be had.
     """
-    recipe = Path(__file__).read_bytes() + _LOCK.read_bytes()
+    recipe = b"".join(path.read_bytes() for path in (Path(__file__), *_LOCKS))
     directory = CACHE / hashlib.sha256(recipe).hexdigest()[:12]
     found = Image(directory / "vmlinuz", directory / "initrd.img", directory / "disk.img")
     if not directory.exists():
