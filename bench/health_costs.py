@@ -81,14 +81,14 @@ async def measure(checked: Checked, kind: str, rounds: int, seconds: float) -> C
     """Check for some rounds, and return what that took of this process."""
     outcomes: Counter[Outcome] = Counter()
     percents = []
-    async with Checker(lambda verdict, _: outcomes.update([verdict.result.outcome])) as checker:
+    async with Checker(lambda _, result, *__: outcomes.update([result.outcome])) as checker:
         await checker.watch(wanted_checks(checked, kind))
         await asyncio.sleep(_WARM_SECONDS)
         for _ in range(rounds):
             made, used = outcomes.total(), time.process_time()
             await asyncio.sleep(seconds)
             percents.append(_percent(time.process_time() - used, outcomes.total() - made))
-    return Cost(kind, percents, outcomes.total() - outcomes[Outcome.GOOD])
+    return Cost(kind, percents, outcomes.total() - outcomes[Outcome.PASSED])
 
 
 def measure_bare(rounds: int, seconds: float) -> Cost:

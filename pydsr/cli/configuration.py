@@ -42,7 +42,7 @@ def _by_health(
         return wanted, ()
     from pydsr.daemon.runtime import socket_path
     from pydsr.daemon.server import NoDaemonError, read_health
-    from pydsr.health.standing import overlaid, overlay_from
+    from pydsr.health.service_health import apply_health, health_from_document
 
     try:
         document = read_health(socket_path(runtime.absolute(), directory))
@@ -51,7 +51,7 @@ def _by_health(
         of = f"{first} and {more} more services" if more else f"{first}"
         note = f"nobody checks the health of {of}: pydsr run does; backends are as in the file"
         return wanted, (note,)
-    return overlaid(wanted, overlay_from(document)), ()
+    return apply_health(wanted, health_from_document(document)), ()
 
 
 @click.command()

@@ -227,11 +227,14 @@ class Balancer:
             service = present or Service(-1, endpoint, ServiceOptions())
             return self._revise_one(Target(present, service, edit(service)), network, plan_only)
 
-    def change_several(self, edits: Mapping[Endpoint, Edit]) -> None:
+    def change_several(self, edits: Mapping[Endpoint, Edit]) -> list[Service]:
         """Change the backends of several services under one lock; those not there are left out.
 
         What it means for traffic is not said: to count the slots that move takes as long as to
         make the tables.
+
+        Returns:
+            The services as they were before.
 
         Raises:
             InputError: backends that cannot be.
@@ -239,13 +242,13 @@ class Balancer:
         """
         with self._change(plan_only=False, changed=edits) as network:
             services = self._state.services()
+            before = [service for service in services if service.endpoint in edits]
             targets = [
-                Target(service, service, edits[service.endpoint](service))
-                for service in services
-                if service.endpoint in edits
+                Target(service, service, edits[service.endpoint](service)) for service in before
             ]
             vips = {service.endpoint.address for service in services}
             self._revise(targets, network, vips, plan_only=False, counts_moves=False)
+        return before
 
     def _revise(
         self,

@@ -19,7 +19,7 @@ from pydsr.daemon.answering import AddressFollower
 from pydsr.daemon.claims import ClaimWatcher
 from pydsr.daemon.configuring import Applied, Waiting
 from pydsr.daemon.exporter import Exporter
-from pydsr.daemon.health_keeping import HealthKeeper
+from pydsr.daemon.health_monitor import HealthMonitor
 from pydsr.daemon.hook import Hook
 from pydsr.daemon.journal import log_event
 from pydsr.daemon.memory import give_back_memory, share_one_arena
@@ -68,7 +68,7 @@ class Daemon:
         self._events.subscribe(self._statistics.hear_event)
         self._manager = ServiceManager(os.environ)
         self._tracker = Tracker(options.directory, self._events.record)
-        self._health = HealthKeeper(
+        self._health = HealthMonitor(
             options.directory, self._events.record, self._statistics.hear_check
         )
         self._addresses = AddressFollower(options.directory, self._events.record)
@@ -185,7 +185,7 @@ class Daemon:
             "pid": os.getpid(),
             "health": self._health.document(),
             "waiting": self._waiting_backends(),
-            **self._statistics.document(self._health.checked),
+            **self._statistics.document(self._health.checked_services),
         }
 
     # -- the file
@@ -204,7 +204,7 @@ class Daemon:
         while not self._stop.is_set():
             await asyncio.to_thread(self._instance.hold)
             try:
-                async with self._health.following(wanted) as by_health:
+                async with self._health.reloading(wanted) as by_health:
                     return await asyncio.to_thread(
                         configuring.apply_to_answering, self._options.directory, by_health
                     )
@@ -276,7 +276,7 @@ class Daemon:
             for change in changes:
                 self._event(EventKind.BACKEND_ADDED, change.object, "answers ARP/ND now")
             self._tracker.look_again()
-            self._health.look_again()
+            self._health.update_routes()
             self._manager.status(self._status())
 
     # -- the end

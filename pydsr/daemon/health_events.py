@@ -1,10 +1,10 @@
-"""Events of health: what has become of a backend, and why. Pure."""
+"""Events about the health of backends. Pure."""
 
 from __future__ import annotations
 
 import math
 
-from pydsr.daemon.health_memory import Key, Turn
+from pydsr.daemon.health_state import HealthChange, Key
 from pydsr.health.passive import Suspicion
 from pydsr.model.check_result import Result
 from pydsr.model.events import Event, EventKind
@@ -13,64 +13,68 @@ from pydsr.model.service import BackendState
 _BY_HAND = "; its state was changed by hand, and stays so until the file is loaded again"
 
 
-def event_of(
-    turn: Turn, failure: Result | None, doubted_since: float | None, now: float, *, is_ours: bool
+def change_event(
+    change: HealthChange,
+    cause: tuple[Result | None, float | None],
+    now: float,
+    *,
+    is_made: bool,
 ) -> Event | None:
-    """Return the event of a turn; None where it is no more than a step of slow start.
+    """Return the event of a change; None for a mere step of a slow start.
 
     Args:
-        turn: what became of a backend.
-        failure: what its checks have found, if they fail.
-        doubted_since: when that began.
+        change: of a backend.
+        cause: the failure that made the backend unhealthy, and when the first in its row was.
         now: seconds of the same clock.
-        is_ours: whether the backend was as the daemon had left it, and so was changed.
+        is_made: whether the data plane was changed: not if a command has changed the backend.
     """
+    before, after = change.before, change.after
     details: dict[str, object] = {
-        "from": turn.before.state.value,
-        "to": turn.after.state.value,
-        "service": str(turn.endpoint),
-        "backend": str(turn.address),
+        "from": before.state.value,
+        "to": after.state.value,
+        "service": str(change.endpoint),
+        "backend": str(change.address),
     }
-    kind, cause, seconds = EventKind.BACKEND_CHANGED, "", None
-    if turn.was.is_healthy and not turn.condition.is_healthy:
-        kind, cause = EventKind.BACKEND_UNHEALTHY, "its checks failed"
-        seconds = now - doubted_since if doubted_since is not None else None
+    kind, seconds = EventKind.BACKEND_CHANGED, None
+    if before.is_healthy and not after.is_healthy:
+        failure, since = cause
+        kind, text = EventKind.BACKEND_UNHEALTHY, "its checks failed"
+        seconds = now - since if since is not None else None
         if failure is not None:
-            cause = failure.message
+            text = failure.message
             details |= {"outcome": failure.outcome.value, "hint": failure.hint}
-        if turn.after.is_held:
-            cause += "; it stays in service, as too few would be left"
-    elif turn.condition.is_healthy and not turn.was.is_healthy:
-        kind, cause = EventKind.BACKEND_HEALTHY, "passes its checks"
-        seconds = now - turn.was.since if turn.was.since > -math.inf else None
-    elif turn.before.state is not turn.after.state or turn.before.is_held != turn.after.is_held:
-        cause = _why(turn)
-    elif turn.condition.report.percent is not None and turn.is_change:
-        cause = _why(turn)
-        details |= {"from": f"weight {turn.before.weight}", "to": f"weight {turn.after.weight}"}
+        if after.is_kept:
+            text += "; it stays in service, as too few would be left"
+    elif after.is_healthy and not before.is_healthy:
+        kind, text = EventKind.BACKEND_HEALTHY, "passes its checks"
+        seconds = now - before.since if before.since > -math.inf else None
+    elif before.state is not after.state or before.is_kept != after.is_kept:
+        text = _reason(change)
+    elif after.report.percent is not None and change.changes_data_plane:
+        text = _reason(change)
+        details |= {"from": f"weight {before.weight}", "to": f"weight {after.weight}"}
     else:
         return None
-    if not is_ours and turn.is_change:
-        cause += _BY_HAND
-    return Event(kind, f"{turn.endpoint} {turn.address}", cause, seconds, details)
+    if change.changes_data_plane and not is_made:
+        text += _BY_HAND
+    return Event(kind, f"{change.endpoint} {change.address}", text, seconds, details)
 
 
-def _why(turn: Turn) -> str:
-    report = turn.condition.report
-    if turn.before.is_held:
+def _reason(change: HealthChange) -> str:
+    report = change.after.report
+    if change.before.is_kept:
         return "still fails its checks, and enough others are healthy again"
-    if turn.after.is_held:
+    if change.after.is_kept:
         return "still fails its checks, but too few others are left"
     if report.admission is not None or report.percent is not None:
-        words = f": {report.description}" if report.description else ""
-        return f"its agent asks for that{words}"
-    if turn.after.state is BackendState.UP:
-        return "stands in, as no healthy backend is left"
-    return "stood in, and healthy backends are back"
+        return "requested by its agent" + (f": {report.description}" if report.description else "")
+    if change.after.state is BackendState.UP:
+        return "takes over, as no other backend is healthy"
+    return "not needed any more, as other backends are healthy again"
 
 
-def left_out(key: Key) -> Event:
-    """Return the event of a backend that was out before anything was checked."""
+def unhealthy_at_start(key: Key) -> Event:
+    """Return the event of a backend that was out before its first check."""
     endpoint, address = key
     cause = "was out already when checks began; it is back when they pass"
     details = {"service": str(endpoint), "backend": str(address)}
@@ -78,16 +82,16 @@ def left_out(key: Key) -> Event:
 
 
 def suspected(suspicion: Suspicion) -> Event:
-    """Return the event of a backend whose traffic speaks against it."""
+    """Return the event of a backend that looks like a black hole."""
     cause = (
-        f"{suspicion.new_flows} new connections, and hardly one came about "
-        f"({suspicion.ratio:.1f} packets for each, {suspicion.peers_ratio:.1f} elsewhere); "
-        "it is checked at once"
+        f"{suspicion.new_flows} new connections, and hardly any was established "
+        f"({suspicion.ratio:.1f} packets each, {suspicion.peers_ratio:.1f} on other backends); "
+        "checking it now"
     )
     what = f"{suspicion.endpoint} {suspicion.address}"
     return Event(EventKind.BACKEND_SUSPECTED, what, cause)
 
 
-def warned(key: Key, warning: str) -> Event:
-    """Return the event of a check that passes, but will not for long."""
+def check_warning(key: Key, warning: str) -> Event:
+    """Return the event of a check that will soon fail."""
     return Event(EventKind.CHECK_WARNING, f"{key[0]} {key[1]}", warning)

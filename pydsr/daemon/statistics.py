@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydsr.health.schedule import Verdict
 from pydsr.model.addresses import Endpoint
+from pydsr.model.check_result import Result
 from pydsr.model.events import Event, EventKind
 
 DURATION_BOUNDS = (
@@ -48,9 +48,8 @@ class Statistics:
         elif event.kind is EventKind.RELOAD_FAILED:
             self._is_in_force = False
 
-    def hear_check(self, verdict: Verdict, endpoints: Iterable[Endpoint]) -> None:
-        """Count a check for the services that it matters to."""
-        result, kind = verdict.result, verdict.job.check.type
+    def hear_check(self, kind: str, result: Result, endpoints: Iterable[Endpoint]) -> None:
+        """Count a check of a kind for the services that it matters to."""
         for endpoint in endpoints:
             durations = self._checks.setdefault((endpoint, kind), _Durations())
             durations.buckets[bisect_left(DURATION_BOUNDS, result.seconds)] += 1

@@ -15,7 +15,7 @@ from pydsr.health.probing import check_once
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Job, Target, route_to
 from pydsr.model.addresses import Endpoint, IPAddress, Protocol, parse_address
-from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import TcpCheck, VipPingCheck, port_of
 from pydsr.model.errors import BusyError, PydsrError
 from pydsr.model.interfaces import Interface
@@ -108,4 +108,4 @@ def _held(backend: Mapping[str, Any]) -> Checked:
         return "not checked: it stands in when others fail"
     for failure in backend["failures"]:
         return Result(Outcome(failure["outcome"]), failure["message"], failure["hint"])
-    return Result.good()
+    return PASSED

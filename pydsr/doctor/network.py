@@ -129,7 +129,7 @@ def _backend(facts: BackendFacts) -> Iterator[Remark]:
         )
     if facts.result is None:
         yield Note(name, facts.unchecked, looked=False)
-    elif facts.result.is_good:
+    elif facts.result.passed:
         yield Note(name, "accepts the VIP, and answers from it")
     else:
         result = facts.result

@@ -1,13 +1,12 @@
-"""Health checks: whether each backend answers for its VIP, and what keeps it from doing so.
+"""Health checks: does each backend answer for its VIP, and if not, why?
 
-What a daemon does with it::
+1. :mod:`~pydsr.health.targets` lists the jobs: which check of which backend for which services.
+2. :mod:`~pydsr.health.steering` makes the kernel route a marked socket to the VIP on one backend.
+3. :mod:`~pydsr.health.scheduler` runs each job when it is due; a probe returns a ``Result``, and
+   :mod:`~pydsr.health.diagnosis` says what is wrong.
+4. :mod:`~pydsr.health.check_health` turns results in a row into the health by one check.
+5. :mod:`~pydsr.health.service_health` turns that into the states and weights of backends.
 
-    async with Checker(report) as checker:
-        await checker.watch([(endpoint, checks, routes), ...])  # again after every change
-        ...
-
-``report`` is called with each result. On a change, :func:`~pydsr.health.judgement.enough` says of
-:meth:`Checker.judgements` whether a backend is healthy, :func:`~pydsr.health.membership.choose`
-who is to take flows, and :func:`~pydsr.health.membership.ramped` with which weight. Routes come
-from :func:`~pydsr.health.targets.route_to`.
+:class:`~pydsr.health.checker.Checker` runs 1 to 4; the daemon does the fifth and changes the data
+plane.
 """

@@ -1,4 +1,4 @@
-"""Health checks as a whole: what a daemon starts, tells of its services, and hears from."""
+"""Checks the backends of services: policy routes, schedule and probes together."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Self
 
+from pydsr.health.check_health import CheckHealth
 from pydsr.health.inquiries import Inquiries
-from pydsr.health.judgement import Judgement
 from pydsr.health.probing import check_once
-from pydsr.health.schedule import Scheduler, Verdict
+from pydsr.health.scheduler import Scheduler
 from pydsr.health.steering import Steering
 from pydsr.health.steering_netlink import RuleNews
 from pydsr.health.targets import Job, Route, jobs_for
@@ -24,33 +24,37 @@ from pydsr.model.errors import PydsrError
 _log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
-"""How often rules and routes are looked at, at most."""
+"""The shortest time between two comparisons of the kernel's rules and routes with ours."""
 
-LOOK_SECONDS = 60.0
-"""How often they are where nothing calls for it."""
+IDLE_REFRESH_SECONDS = 60.0
+"""The longest, while no rule changes."""
 
 Wanted = Iterable[tuple[Endpoint, Iterable[Check], Iterable[Route]]]
+"""Services with their checks and the routes to their backends."""
+
+Report = Callable[[Job, Result, bool, frozenset[Endpoint]], None]
+"""Receives a result, whether it changed the health by its check, and the services it is for."""
 
 
 class Checker:
-    """Checks the backends of services, for the length of an ``async with`` block.
+    """Checks backends for the length of an ``async with`` block.
 
     Args:
-        report: is told of every result, with the services it matters to.
+        report: receives each result.
 
     Raises:
-        BusyError: another process makes checks in this network namespace.
+        BusyError: another process checks in this network namespace.
         PermissionDeniedError: CAP_NET_ADMIN is missing.
     """
 
-    def __init__(self, report: Callable[[Verdict, frozenset[Endpoint]], None]) -> None:
+    def __init__(self, report: Report) -> None:
         self._report = report
         self._steering = Steering()
         self._inquiries = Inquiries()
-        self._scheduler = Scheduler(self._probe, self._tell)
+        self._scheduler = Scheduler(self._probe, self._report_for_services)
         self._services: Mapping[Job, frozenset[Endpoint]] = {}
         self._jobs: dict[tuple[Endpoint, IPAddress], list[Job]] = {}
-        self._changing = asyncio.Lock()
+        self._steering_lock = asyncio.Lock()
         self._refreshed = float("-inf")
         self._stack = AsyncExitStack()
 
@@ -58,7 +62,7 @@ class Checker:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._steering)
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            stack.callback(group.create_task(self._keep_up()).cancel)
+            stack.callback(group.create_task(self._keep_rules()).cancel)
             await stack.enter_async_context(self._scheduler)
             self._stack = stack.pop_all()
         return self
@@ -67,41 +71,41 @@ class Checker:
         await self._stack.__aexit__(*raised)  # type: ignore[arg-type]
 
     async def watch(
-        self, wanted: Wanted, is_up: Callable[[Endpoint, IPAddress], bool] = lambda *_: True
+        self, wanted: Wanted, is_healthy: Callable[[Endpoint, IPAddress], bool] = lambda *_: True
     ) -> None:
-        """Check just these; what was checked before goes on, and keeps what is held of it.
+        """Check these backends and no others; jobs that were running keep running.
 
         Args:
             wanted: services with their checks and the routes to their backends.
-            is_up: what is held of a backend before its first check.
+            is_healthy: returns a backend's health before its first check.
 
         Raises:
-            InputError: a backend cannot be reached that way.
+            InputError: a backend cannot be reached by its route.
             EnvironmentCannotError: the kernel refuses a rule or route.
         """
         services = jobs_for(wanted)
-        async with self._changing:
+        async with self._steering_lock:
             self._steering.check(job.target for job in services)
-            # No check is under way whose route is taken from it.
-            self._scheduler.keep(services)
+            # Jobs stop before their routes go.
+            self._scheduler.stop_others(services)
             self._services = services
             self._jobs = _by_backend(services)
             await self._steering.steer(job.target for job in services)
             self._scheduler.add(
                 {
-                    job: all(is_up(one, job.target.route.backend) for one in endpoints)
+                    job: all(is_healthy(one, job.target.route.backend) for one in endpoints)
                     for job, endpoints in services.items()
                 }
             )
 
-    def judgements(self, endpoint: Endpoint, backend: IPAddress) -> list[Judgement]:
-        """Return what each check of a service holds of a backend; none where nothing is checked."""
-        held = map(self._scheduler.judgement, self._jobs.get((endpoint, backend), ()))
-        return [judgement for judgement in held if judgement is not None]
+    def health(self, endpoint: Endpoint, backend: IPAddress) -> list[CheckHealth]:
+        """Return a backend's health by each check of a service; empty if nothing checks it."""
+        found = map(self._scheduler.health, self._jobs.get((endpoint, backend), ()))
+        return [health for health in found if health is not None]
 
-    def hurry(self, endpoint: Endpoint, backend: IPAddress) -> None:
-        """Make the checks of a service on a backend now, as something speaks against it."""
-        self._scheduler.hurry(self._jobs.get((endpoint, backend), ()))
+    def check_now(self, endpoint: Endpoint, backend: IPAddress) -> None:
+        """Run a service's checks of a backend at once."""
+        self._scheduler.check_now(self._jobs.get((endpoint, backend), ()))
 
     async def _probe(self, job: Job) -> Result:
         result = await check_once(job, self._steering.mark(job.target.route), self._inquiries)
@@ -109,23 +113,23 @@ class Checker:
             await self._refresh()
         return result
 
-    async def _keep_up(self) -> None:
-        """Put back what others remove, as systemd-networkd does with rules when it starts.
+    async def _keep_rules(self) -> None:
+        """Restore rules that others remove, as systemd-networkd does when it starts.
 
-        Without its rule a check would take the way of all traffic, and might find the VIP there:
-        that of another balancer.
+        Without its rule a check would be routed like other traffic, and could reach the VIP on
+        another balancer.
         """
         with RuleNews() as news:
             while True:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(IDLE_REFRESH_SECONDS):
                         await news.wait()
                 await self._refresh()
                 await asyncio.sleep(REFRESH_SECONDS)
 
     async def _refresh(self) -> None:
-        """Put back routes, which the kernel removes when an interface goes down."""
-        async with self._changing:
+        """Restore routes too: the kernel removes them when an interface goes down."""
+        async with self._steering_lock:
             now = asyncio.get_running_loop().time()
             if now < self._refreshed + REFRESH_SECONDS:
                 return
@@ -133,11 +137,11 @@ class Checker:
             try:
                 await self._steering.refresh()
             except PydsrError as error:
-                # It is tried again; until then checks fail, and say that they are not steered.
+                # Retried later. Until then checks fail with the outcome "unsteered".
                 _log.warning("%s", error)
 
-    def _tell(self, verdict: Verdict) -> None:
-        self._report(verdict, self._services[verdict.job])
+    def _report_for_services(self, job: Job, result: Result, has_changed: bool) -> None:
+        self._report(job, result, has_changed, self._services[job])
 
 
 def _by_backend(

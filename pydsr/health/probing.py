@@ -77,7 +77,7 @@ async def check_once(job: Job, mark: int, inquiries: Inquiries) -> Result:
             result = await _attempted(check, attempt, inquiry, started + check.timeout)
     finally:
         await inquiry.close()
-    return result.after(loop.time() - started)
+    return result.lasting(loop.time() - started)
 
 
 async def _attempted(check: Check, attempt: Attempt, inquiry: Inquiry, ends: float) -> Result:

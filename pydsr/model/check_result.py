@@ -1,80 +1,80 @@
-"""What a check has found out about a backend. Values only."""
+"""The result of a check of a backend. Values only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
 
 from pydsr.model.agent_report import AgentReport
 
 
 class Outcome(StrEnum):
-    """What became of one check."""
+    """Whether a check passed, why it failed, or why it says nothing about the backend."""
 
-    GOOD = "good"
+    PASSED = "good"
+
     VIP_MISSING = "vip-missing"
-    """The backend does not have the VIP: it forwards packets for it, or says nothing at all."""
+    """The backend does not have the VIP: it forwards packets for it, or is silent."""
 
     PORT_CLOSED = "port-closed"
-    """The VIP is there, and says that nothing listens at the port."""
+    """The VIP is there, and answers that nothing listens on the port."""
 
     REJECTED = "rejected"
-    """A filter on the backend refuses the packets, and says so."""
+    """A firewall on the backend rejects the packets."""
 
     WRONG_SOURCE = "wrong-source"
-    """An answer came, but from another address than the VIP: no client would take it."""
+    """An answer came, but not from the VIP: no client would accept it."""
 
     NO_NEIGHBOUR = "no-neighbour"
-    """The backend's address is not answered for on its network (ARP, neighbour discovery)."""
+    """The backend does not answer ARP or neighbour discovery."""
 
     TIMED_OUT = "timed-out"
-    """The backend is there, but what was asked did not answer in time."""
+    """The backend is there, but did not answer the check in time."""
 
     PACKETS_LOST = "packets-lost"
-    """Some packets to the backend, or its answers, do not arrive: others do."""
+    """Some packets to or from the backend get lost, others do not."""
 
     BROKEN_OFF = "broken-off"
-    """The server took the connection, and closed or reset it before it had answered."""
+    """The server accepted the connection, and closed or reset it before it answered."""
 
     WRONG_ANSWER = "wrong-answer"
-    """There was an answer, and not the one that is wanted."""
+    """The answer is not the expected one."""
 
     BAD_CERTIFICATE = "bad-certificate"
-    """TLS failed, or the certificate is not to be trusted."""
+    """TLS failed, or the certificate is not trusted."""
 
     DECLARED_DOWN = "declared-down"
-    """The backend's agent says that it is down."""
+    """The backend's agent reports that it is down."""
 
     UNSTEERED = "unsteered"
-    """This machine has no way to that backend, nor have clients' packets: mostly, its interface is
-    down."""
+    """This host has no route to the backend, mostly because the interface is down. The packets of
+    clients do not reach it either."""
 
     FILTERED_HERE = "filtered-here"
-    """This machine's own reverse path filter drops what the VIP answers."""
+    """This host's reverse path filter drops the VIP's answers. Inconclusive."""
 
     UNCHECKED = "unchecked"
-    """This machine could not make the check: it lacks files, memory, ports, time or privilege."""
+    """This host cannot check: it lacks files, memory, ports, time or privileges. Inconclusive."""
 
     @property
-    def tells_of_backend(self) -> bool:
-        """Whether it says anything of the backend; what does not changes no judgement."""
+    def is_conclusive(self) -> bool:
+        """Whether it says something about the backend; if not, no health changes."""
         return self not in (Outcome.FILTERED_HERE, Outcome.UNCHECKED)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One check of one backend.
+    """The result of one check of one backend.
 
     Attributes:
-        outcome: what it was.
-        message: what is wrong, naming the address and port; empty where nothing is.
-        hint: what to do about it; empty where there is nothing to add.
-        seconds: how long it took.
-        warnings: what will be wrong soon, such as a certificate's end.
-        report: what an agent said.
-        certificate_ends: when the certificate ends that was met, in seconds since the epoch; None
-            where there was none, or it was not verified.
+        outcome: passed, or why not.
+        message: what is wrong, with address and port; empty if nothing is.
+        hint: what to do about it; may be empty.
+        seconds: how long the check took.
+        warnings: what will be wrong soon, such as a certificate that expires.
+        report: what an agent reported.
+        certificate_ends: when the server's certificate expires, in seconds since the epoch; None
+            without TLS or verification.
     """
 
     outcome: Outcome
@@ -86,12 +86,13 @@ class Result:
     certificate_ends: int | None = None
 
     @property
-    def is_good(self) -> bool:
+    def passed(self) -> bool:
         """Whether the check has passed."""
-        return self.outcome is Outcome.GOOD
+        return self.outcome is Outcome.PASSED
 
-    def after(self, seconds: float) -> Result:
-        """Return it with how long it took; a third of what ``replace`` takes, for every check."""
+    def lasting(self, seconds: float) -> Result:
+        """Return the result with its duration."""
+        # Not by ``replace``, which takes three times as long: every check comes by here.
         return Result(
             self.outcome,
             self.message,
@@ -102,7 +103,5 @@ class Result:
             self.certificate_ends,
         )
 
-    @classmethod
-    def good(cls, *warnings: str, report: AgentReport | None = None) -> Self:
-        """Return the result of a check that has passed."""
-        return cls(Outcome.GOOD, warnings=warnings, report=report)
+
+PASSED = Result(Outcome.PASSED)

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from pydsr.config.loading import load_file
-from pydsr.daemon import health_keeping
-from pydsr.daemon.health_keeping import HealthKeeper
+from pydsr.daemon.health_monitor import HealthMonitor
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON
@@ -236,25 +235,24 @@ def test_without_a_daemon_states_are_those_of_the_file(
 
 
 def test_a_black_hole_is_checked_at_once_by_its_traffic(
-    lab: Lab, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, servers: Servers, tmp_path: Path
 ) -> None:
     """Its next check would be in minutes."""
-    monkeypatch.setattr(health_keeping, "SUSPECT_SECONDS", 2.0)
     file = tmp_path / "balancer.yaml"
     file.write_text(file_of().replace(CHECK, "{type: tcp, interval: 600, timeout: 0.5, fall: 1}"))
     lab.pydsr("apply", str(file), "--runtime-directory", str(tmp_path))
     happened: list[Event] = []
 
-    async def keep() -> None:
-        keeper = HealthKeeper(lab.bpffs, happened.append, lambda *_: None)
-        async with keeper.following(load_file(str(file))):
+    async def monitored() -> None:
+        monitor = HealthMonitor(lab.bpffs, happened.append, lambda *_: None, suspect_seconds=2.0)
+        async with monitor.reloading(load_file(str(file))):
             pass
-        keeping = asyncio.create_task(keeper.run())
+        task = asyncio.create_task(monitor.run())
         async with asyncio.timeout(20):
             while EventKind.BACKEND_UNHEALTHY not in {event.kind for event in happened}:
                 await asyncio.sleep(0.05)
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     curl = ["curl", "--silent", "--parallel", "--parallel-immediate", "--parallel-max", "150"]
     curl += ["--max-time", "3", "--header", "Connection: close"]
@@ -263,7 +261,7 @@ def test_a_black_hole_is_checked_at_once_by_its_traffic(
         running(lab, "client1", [*curl, f"http://{VIP4}:{PORT}/#[1-2000]"]),
         entered(lab.topology.namespace("lb")),
     ):
-        asyncio.run(keep())
+        asyncio.run(monitored())
     suspected, unhealthy = happened
     assert EventKind.BACKEND_SUSPECTED is suspected.kind
     assert f"{VIP4}:{PORT}/tcp 10.77.0.12" == suspected.object == unhealthy.object

@@ -34,4 +34,4 @@ async def probe(check: AgentCheck, attempt: Attempt) -> Result:
         said = f" ({report.description})" if report.description else ""
         message = f"the agent of {attempt.target.route.backend} says it is down{said}"
         return Result(Outcome.DECLARED_DOWN, message, report=report)
-    return Result.good(report=report)
+    return Result(Outcome.PASSED, report=report)

@@ -9,7 +9,7 @@ from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from contextlib import suppress
 
 from pydsr.health.attempt import Attempt
-from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import CommandCheck
 
 _SHOWN = 200
@@ -45,7 +45,7 @@ async def probe(check: CommandCheck, attempt: Attempt) -> Result:
         await _end(process)
         raise
     if process.returncode == 0:
-        return Result.good()
+        return PASSED
     said = output.decode(errors="replace").strip()[-_SHOWN:]
     return Result(
         Outcome.WRONG_ANSWER,

@@ -14,7 +14,7 @@ import dns.rdatatype
 
 from pydsr.health.attempt import Attempt
 from pydsr.health.streams import PlainStream
-from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import DnsCheck
 
 _LENGTH = struct.Struct("!H")
@@ -131,7 +131,7 @@ def judge_answer(check: DnsCheck, answer: dns.message.Message, who: str) -> Resu
             f"{who}: {', '.join(missing)} is not among the {check.record} records of {check.name}"
             f" ({', '.join(sorted(found)) or 'there are none'})",
         )
-    return Result.good()
+    return PASSED
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydsr.health.attempt import Attempt
 from pydsr.health.echo import echo_socket, ping
-from pydsr.model.check_result import Result
+from pydsr.model.check_result import PASSED, Result
 from pydsr.model.checks import IcmpCheck, VipPingCheck
 
 
@@ -30,4 +30,4 @@ async def probe_vip(_: VipPingCheck, attempt: Attempt) -> Result:
 async def _pinged(attempt: Attempt) -> Result:
     with echo_socket(attempt.address, attempt.mark) as raw:
         await ping(raw, attempt.address)
-    return Result.good()
+    return PASSED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydsr.health.attempt import Attempt
-from pydsr.model.check_result import Result
+from pydsr.model.check_result import PASSED, Result
 from pydsr.model.checks import TcpCheck
 
 
@@ -14,4 +14,4 @@ async def probe(_: TcpCheck, attempt: Attempt) -> Result:
         OSError: there is no connection.
     """
     await attempt.connect()
-    return Result.good()
+    return PASSED

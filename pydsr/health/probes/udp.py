@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pydsr.health.attempt import Attempt
-from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import UdpCheck
 
 _SHOWN = 40
@@ -19,7 +19,7 @@ async def probe(check: UdpCheck, attempt: Attempt) -> Result:
     """
     answer = await attempt.receive(attempt.send(check.payload))
     if check.expect is None or re.match(check.expect, answer.decode("latin-1"), re.DOTALL):
-        return Result.good()
+        return PASSED
     return Result(
         Outcome.WRONG_ANSWER,
         f"{attempt.target} answers {answer[:_SHOWN]!r}, which is not {check.expect!r}",

@@ -12,7 +12,7 @@ from pydsr.health.attempt import Attempt
 from pydsr.health.http import Answer, NoHttpError, request
 from pydsr.health.streams import PlainStream, Stream, TlsStream, ended
 from pydsr.health.tls import Session, tls_client
-from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.check_values import host_name
 from pydsr.model.checks import HttpCheck, HttpsCheck, WebCheck
 
@@ -128,7 +128,7 @@ def _judge(check: WebCheck, attempt: Attempt, answer: Answer) -> Result:
             "the server's log on the backend may say why",
         )
     if check.body is None or re.search(check.body, answer.body.decode(errors="replace")):
-        return Result.good()
+        return PASSED
     return Result(
         Outcome.WRONG_ANSWER, f"{attempt.target}: {check.body!r} is not in the body of {check.path}"
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pydsr.daemon.health_changing import DataPlane
+from pydsr.daemon.health_data_plane import DataPlane
 from pydsr.lab.network import entered
 from pydsr.model.addresses import Endpoint
 from tests.netns.health.test_tls import make_certificate, tls

@@ -17,12 +17,12 @@ from tests.support.netns.namespaces import eventually
 
 def test_dns_answers_are_compared(checked: Checked) -> None:
     cases: list[tuple[Outcome, dict[str, Any]]] = [
-        (Outcome.GOOD, {"name": "www.test", "answers": ["192.0.2.7"]}),
-        (Outcome.GOOD, {"name": "www.test.", "transport": "tcp", "answers": ["192.0.2.7"]}),
-        (Outcome.GOOD, {"name": "text.test", "record": "TXT", "answers": ["hello"]}),
+        (Outcome.PASSED, {"name": "www.test", "answers": ["192.0.2.7"]}),
+        (Outcome.PASSED, {"name": "www.test.", "transport": "tcp", "answers": ["192.0.2.7"]}),
+        (Outcome.PASSED, {"name": "text.test", "record": "TXT", "answers": ["hello"]}),
         (Outcome.WRONG_ANSWER, {"name": "www.test", "answers": ["192.0.2.8"]}),
         (Outcome.WRONG_ANSWER, {"name": "else.where", "answers": []}),
-        (Outcome.GOOD, {"name": "else.where", "rcode": "REFUSED"}),
+        (Outcome.PASSED, {"name": "else.where", "rcode": "REFUSED"}),
     ]
     with checked.dnsmasq():
         jobs = [checked.job(made_check("dns", **settings), 53) for _, settings in cases]
@@ -35,7 +35,9 @@ def test_a_query_that_comes_back_is_no_answer(checked4: Checked) -> None:
         assert Outcome.TIMED_OUT == checked4.result("dns", 5353, name="www.test").outcome
 
 
-@pytest.mark.parametrize(("order", "expected"), [([1, 0], Outcome.GOOD), ([1], Outcome.BROKEN_OFF)])
+@pytest.mark.parametrize(
+    ("order", "expected"), [([1, 0], Outcome.PASSED), ([1], Outcome.BROKEN_OFF)]
+)
 def test_an_answer_to_another_query_is_passed_over(
     checked4: Checked, order: list[int], expected: Outcome
 ) -> None:
@@ -56,7 +58,7 @@ def test_a_udp_answer_is_compared(checked: Checked) -> None:
         job = checked.job(made_check("udp", send="ping", expect="pi.g"), 5353)
         other = checked.job(made_check("udp", send_hex="00ff", expect="pong"), 5353)
         results = checked.results(job, other)
-    assert [Outcome.GOOD, Outcome.WRONG_ANSWER] == [result.outcome for result in results]
+    assert [Outcome.PASSED, Outcome.WRONG_ANSWER] == [result.outcome for result in results]
 
 
 def test_a_command_is_told_what_to_check(checked: Checked) -> None:
@@ -69,8 +71,8 @@ def test_a_command_is_told_what_to_check(checked: Checked) -> None:
     none = checked.job(made_check("command", argv=["/nowhere"]))
     results = checked.results(good, ping, bad, slow, gone, none)
     assert [
-        Outcome.GOOD,
-        Outcome.GOOD,
+        Outcome.PASSED,
+        Outcome.PASSED,
         Outcome.WRONG_ANSWER,
         Outcome.TIMED_OUT,
         Outcome.TIMED_OUT,
@@ -87,7 +89,7 @@ def test_an_agent_speaks_for_its_backend(checked: Checked) -> None:
 
     with says(b"up 50%\n"):
         result = checked.result("agent", port=7777)
-    assert result.is_good
+    assert result.passed
     assert result.report is not None
     assert 50 == result.report.percent
     with says(b"down # disk full\n"):

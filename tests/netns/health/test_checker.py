@@ -13,11 +13,10 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from pydsr.health.checker import Checker
-from pydsr.health.schedule import Verdict
-from pydsr.health.targets import Route
+from pydsr.health.targets import Job, Route
 from pydsr.lab.network import entered
 from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.check_result import Outcome
+from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import Check
 from tests.support.netns.checked_host import Checked, made_check
 from tests.support.netns.namespaces import BACKENDS, Host
@@ -25,7 +24,7 @@ from tests.support.netns.namespaces import BACKENDS, Host
 VIP = ip_address("10.66.0.80")
 WEB = Endpoint(VIP, 80)
 
-Reports = list[tuple[Verdict, frozenset[Endpoint]]]
+Reports = list[tuple[Job, Result, bool, frozenset[Endpoint]]]
 
 
 def run(lb: Host, main: Callable[[Checker, Reports], Awaitable[None]]) -> Reports:
@@ -33,7 +32,7 @@ def run(lb: Host, main: Callable[[Checker, Reports], Awaitable[None]]) -> Report
     reports: Reports = []
 
     async def bounded() -> None:
-        async with asyncio.timeout(30), Checker(lambda *told: reports.append(told)) as checker:
+        async with asyncio.timeout(30), Checker(lambda *report: reports.append(report)) as checker:
             await main(checker, reports)
 
     with entered(lb.name):
@@ -60,7 +59,7 @@ def quick(kind: str, **settings: float | str) -> Check:
 
 def states(checker: Checker, endpoint: Endpoint, backends: list[Route]) -> list[bool]:
     """Return the health of backends by their only check."""
-    return [checker.judgements(endpoint, one.backend)[0].is_up for one in backends]
+    return [checker.health(endpoint, one.backend)[0].is_healthy for one in backends]
 
 
 def test_a_server_that_stops_answering_is_down_in_time(
@@ -86,8 +85,8 @@ def test_a_server_that_stops_answering_is_down_in_time(
         reports = run(lb, main)
     # A noisy machine may be late by a moment at each of the checks.
     assert changed[0] <= check.pace.fall * check.interval + check.timeout + 0.3
-    assert {Outcome.GOOD, Outcome.TIMED_OUT} == {verdict.result.outcome for verdict, _ in reports}
-    assert 6 == sum(verdict.is_change for verdict, _ in reports)
+    assert {Outcome.PASSED, Outcome.TIMED_OUT} == {result.outcome for _, result, _, _ in reports}
+    assert 6 == sum(has_changed for _, _, has_changed, _ in reports)
 
 
 def test_services_that_name_a_check_share_its_connections(lb: Host, peer: Host) -> None:
@@ -105,7 +104,7 @@ def test_services_that_name_a_check_share_its_connections(lb: Host, peer: Host) 
 
     with checked.taking(connections.append):
         reports = run(lb, main)
-    assert {frozenset(services)} == {endpoints for _, endpoints in reports}
+    assert {frozenset(services)} == {endpoints for *_, endpoints in reports}
     assert len(connections) <= len(reports) + 1
 
 
@@ -118,19 +117,19 @@ def test_a_change_of_what_is_checked_keeps_what_is_known(
     closed, other = Endpoint(VIP, 81), Endpoint(VIP, 82)
     check = quick("tcp")
 
-    def is_up(endpoint: Endpoint, address: IPAddress) -> bool:
+    def is_healthy(endpoint: Endpoint, address: IPAddress) -> bool:
         return (endpoint, address) != (other, bad.backend)
 
     async def main(checker: Checker, reports: Reports) -> None:
         await checker.watch([(WEB, [check], [good, bad]), (closed, [check], [good])])
         await until(lambda: states(checker, closed, [good]) == [False])
-        await checker.watch([(closed, [check], [good]), (other, [check], [bad])], is_up)
-        assert [] == checker.judgements(WEB, good.backend)
+        await checker.watch([(closed, [check], [good]), (other, [check], [bad])], is_healthy)
+        assert [] == checker.health(WEB, good.backend)
         assert [False] == states(checker, closed, [good])
         assert [False] == states(checker, other, [bad])
         before = len(reports)
         await until(lambda: len(reports) >= before + 6)
-        assert {81, 82} == {verdict.job.target.port for verdict, _ in reports[before:]}
+        assert {81, 82} == {job.target.port for job, *_ in reports[before:]}
 
     with checked.nginx(tmp_path):
         run(lb, main)
@@ -171,7 +170,7 @@ def test_a_thousand_checks_a_second_leave_most_of_a_core(
     with checked.nginx(tmp_path):
         reports = run(lb, main)
     rate, load = figures
-    outcomes = Counter(verdict.result.outcome for verdict, _ in reports)
-    assert {Outcome.GOOD} == outcomes.keys(), outcomes
+    outcomes = Counter(result.outcome for _, result, *_ in reports)
+    assert {Outcome.PASSED} == outcomes.keys(), outcomes
     assert rate >= 700
     assert load * 1000 / rate <= 0.4

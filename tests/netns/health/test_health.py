@@ -39,7 +39,7 @@ def test_a_backend_that_answers_for_the_vip_is_good(checked: Checked) -> None:
         checked.job(made_check("http", path="/broken", status=["5xx"], method="HEAD")),
         checked.job(made_check("icmp")),
     ]
-    assert [Outcome.GOOD] * len(jobs) == [result.outcome for result in checked.results(*jobs)]
+    assert [Outcome.PASSED] * len(jobs) == [result.outcome for result in checked.results(*jobs)]
 
 
 @pytest.mark.usefixtures("web")
@@ -54,7 +54,7 @@ def test_a_wrong_status_or_body_is_a_wrong_answer(checked: Checked) -> None:
 @pytest.mark.usefixtures("web")
 @pytest.mark.parametrize("kind", ["tcp", "http"])
 def test_a_vip_that_is_removed_is_missing(checked: Checked, kind: str) -> None:
-    assert checked.result(kind).is_good
+    assert checked.result(kind).passed
     checked.remove_vip()
     result = checked.result(kind)
     assert Outcome.VIP_MISSING == result.outcome
@@ -96,7 +96,7 @@ def test_a_udp_server_that_answers_from_its_own_address_is_a_wrong_source(
     assert Outcome.WRONG_SOURCE == result.outcome
     assert f"not from {checked.vip}" in result.message
     with checked.echoing(checked.vip, 5354):
-        assert checked.result("udp", 5354, send="x").is_good
+        assert checked.result("udp", 5354, send="x").passed
 
 
 @pytest.mark.usefixtures("web")
@@ -134,7 +134,7 @@ def test_the_kernels_own_word_is_not_taken_for_the_backends(checked: Checked) ->
 @pytest.mark.usefixtures("web")
 def test_a_backend_that_hangs_is_no_neighbour_at_once(checked: Checked) -> None:
     """Though the kernel remembers where it was, and would for half a minute."""
-    assert checked.result("tcp").is_good
+    assert checked.result("tcp").passed
     hook = "type filter hook ingress device eth0 priority 0; policy drop;"
     needs("nft")
     checked.backend.run("nft", "add table netdev t")
@@ -144,7 +144,7 @@ def test_a_backend_that_hangs_is_no_neighbour_at_once(checked: Checked) -> None:
 
 def test_a_stopped_server_takes_connections_and_times_out(checked: Checked, web: int) -> None:
     os.kill(web, signal.SIGSTOP)
-    assert checked.result("tcp").is_good
+    assert checked.result("tcp").passed
     result = checked.result("http")
     assert Outcome.TIMED_OUT == result.outcome
     assert "takes connections, but does not answer" in result.message
@@ -219,7 +219,7 @@ def test_half_of_the_answers_lost_is_told_from_a_missing_vip(checked: Checked) -
     failed: list[Outcome] = []
     for _ in range(30):
         outcomes = (result.outcome for result in checked.results(*jobs))
-        failed += [outcome for outcome in outcomes if outcome is not Outcome.GOOD]
+        failed += [outcome for outcome in outcomes if outcome is not Outcome.PASSED]
         if len(failed) >= 16:
             break
     # Each has sixteen pings of its own, and all of one address may be lost: seldom of many.
@@ -229,7 +229,7 @@ def test_half_of_the_answers_lost_is_told_from_a_missing_vip(checked: Checked) -
 
 def test_a_server_that_hangs_up_has_broken_off(checked: Checked) -> None:
     with checked.taking(lambda _: None):
-        assert checked.result("tcp").is_good
+        assert checked.result("tcp").passed
         assert Outcome.BROKEN_OFF == checked.result("http").outcome
 
 
@@ -252,15 +252,15 @@ def test_a_filter_of_this_machine_is_not_blamed_on_the_backend(
     checked4.backend.run("ip", "address", "add", f"{routed}/32", "dev", "lo")
     with checked4.nginx(tmp_path):
         elsewhere = RoutedChecked(checked4.lb, checked4.backend)
-        assert elsewhere.result("tcp").is_good
+        assert elsewhere.result("tcp").passed
         for mode in (1, 2):
             setting = f"net.ipv4.conf.eth0.rp_filter={mode}"
             checked4.lb.run("sysctl", "-qw", setting)
             result = elsewhere.result("tcp")
             assert Outcome.FILTERED_HERE == result.outcome
-            assert checked4.result("tcp").is_good
+            assert checked4.result("tcp").passed
         checked4.lb.run("ip", "route", "add", "default", "via", "10.66.0.2")
-        assert elsewhere.result("tcp").is_good
+        assert elsewhere.result("tcp").passed
 
 
 class RoutedChecked(Checked):
@@ -279,7 +279,7 @@ def test_a_mac_by_hand_is_where_a_check_goes(checked: Checked) -> None:
     wrong = checked.job(check, mac="02:00:00:00:00:99")
     other = checked.job(check, mac=mac, backend=BACKEND[10 - checked.version])
     found = [result.outcome for result in checked.results(right, wrong, other)]
-    assert [Outcome.GOOD, Outcome.TIMED_OUT, Outcome.GOOD] == found
+    assert [Outcome.PASSED, Outcome.TIMED_OUT, Outcome.PASSED] == found
 
 
 def test_a_backend_behind_another_interface_is_checked_there(
@@ -293,21 +293,21 @@ def test_a_backend_behind_another_interface_is_checked_there(
     job = replace(job, target=replace(job.target, route=behind))
     with checked4.nginx(tmp_path):
         with checked4.backend.listen("eth1") as ears:
-            assert checked4.results(job)[0].is_good
+            assert checked4.results(job)[0].passed
             assert ears.until(lambda frame: ip_address("10.66.0.80").packed in frame)
         lb.run("sysctl", "-qw", "net.ipv4.conf.eth1.rp_filter=1")
         (result,) = checked4.results(job)
         assert Outcome.FILTERED_HERE == result.outcome
         assert "sysctl -w net.ipv4.conf.eth1.rp_filter=2" == result.hint
         lb.run(*result.hint.split())
-        assert checked4.results(job)[0].is_good
+        assert checked4.results(job)[0].passed
 
 
 @pytest.mark.usefixtures("web")
 def test_an_ipv4_vip_is_checked_on_a_backend_known_by_ipv6(checked: Checked) -> None:
     if checked.version == 4:
         job = checked.job(made_check("http"), backend=BACKEND[6])
-        assert checked.results(job)[0].is_good
+        assert checked.results(job)[0].passed
 
 
 def test_a_check_takes_no_other_way_while_its_interface_is_down(checked: Checked) -> None:

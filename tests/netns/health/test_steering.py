@@ -16,12 +16,12 @@ from pyroute2 import AsyncIPRoute
 
 from pydsr.health import steering_netlink
 from pydsr.health.checker import Checker
-from pydsr.health.schedule import Verdict
 from pydsr.health.steering import Steering
 from pydsr.health.steering_plan import PROTOCOL, Entry
 from pydsr.health.targets import Route, Target
 from pydsr.lab.network import entered
 from pydsr.model.addresses import Endpoint, MacAddress
+from pydsr.model.check_result import Result
 from pydsr.model.errors import BusyError, EnvironmentCannotError, InputError, PermissionDeniedError
 from tests.support.netns.checked_host import Checked, made_check
 from tests.support.netns.namespaces import Host
@@ -268,9 +268,9 @@ def test_checks_go_on_when_an_interface_comes_back(lb: Host, peer: Host, tmp_pat
     vip = checked.job(made_check("tcp")).target.vip
     changes: asyncio.Queue[bool] = asyncio.Queue()
 
-    def report(verdict: Verdict, _: object) -> None:
-        if verdict.is_change:
-            changes.put_nowait(verdict.judgement.is_up)
+    def report(_: object, result: Result, has_changed: bool, __: object) -> None:
+        if has_changed:
+            changes.put_nowait(result.passed)
 
     async def run() -> None:
         async with Checker(report) as checker, asyncio.timeout(10):

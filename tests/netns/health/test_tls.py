@@ -100,7 +100,7 @@ def test_a_certificate_is_verified_for_the_name_that_is_asked(
     ]
     jobs = [checked.job(made_check("https", **settings), 443) for _, settings in cases]
     for (message, settings), result in zip(cases, checked.results(*jobs), strict=True):
-        wanted = Outcome.BAD_CERTIFICATE if message else Outcome.GOOD
+        wanted = Outcome.BAD_CERTIFICATE if message else Outcome.PASSED
         assert wanted == result.outcome, settings
         assert message in result.message
 
@@ -146,7 +146,7 @@ def test_a_server_that_wants_a_certificate_of_ours_says_so(
     files = ["-cert", str(tmp_path / "good.crt"), "-key", str(tmp_path / "good.key")]
     server = ["openssl", "s_server", "-quiet", "-www", "-port", "443", *files, "-Verify", "1"]
     with checked.backend.running(*server):
-        assert eventually(lambda: checked.result("tcp", 443).is_good)
+        assert eventually(lambda: checked.result("tcp", 443).passed)
         result = checked.result("https", 443, verify=False)
     assert Outcome.BAD_CERTIFICATE == result.outcome
     assert "CERTIFICATE_REQUIRED" in result.message
@@ -166,7 +166,7 @@ def test_a_session_is_taken_up_until_the_certificate_is_to_be_seen_again(
     with checked.nginx(tmp_path, tls(tmp_path, "good", protocol)):
         assert Outcome.WRONG_ANSWER == checked.result("https", 443, **is_resumed).outcome
         results = [checked.result("https", 443, **is_resumed) for _ in range(3)]
-        assert [True] * 3 == [one.is_good for one in results]
+        assert [True] * 3 == [one.passed for one in results]
         (ends,) = {one.certificate_ends for one in results}
         assert 30 * 86400 == pytest.approx((ends or 0) - time.time(), abs=600)
         monkeypatch.setattr("pydsr.health.tls.SESSION_SECONDS", 0.0)
@@ -182,8 +182,8 @@ def test_another_certificate_and_another_file_of_authorities_are_seen_at_once(
         make_certificate(tmp_path, name, 30)
     trusted.write_bytes((tmp_path / "good.crt").read_bytes())
     with checked.nginx(tmp_path, tls(tmp_path, "good")):
-        assert checked.result("https", 443, **settings).is_good
+        assert checked.result("https", 443, **settings).passed
     with checked.nginx(tmp_path, tls(tmp_path, "other")):
         assert Outcome.BAD_CERTIFICATE == checked.result("https", 443, **settings).outcome
         trusted.write_bytes((tmp_path / "other.crt").read_bytes())
-        assert checked.result("https", 443, **settings).is_good
+        assert checked.result("https", 443, **settings).passed

@@ -1,8 +1,9 @@
-"""What the daemon remembers of health, and the events it makes of it."""
+"""What the daemon knows about health, and the events it records."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from io import StringIO
 from ipaddress import ip_address
@@ -10,19 +11,17 @@ from typing import Any
 
 from rich.console import Console
 
-from pydsr.daemon.health_events import event_of
-from pydsr.daemon.health_memory import HealthMemory, Turn
-from pydsr.health.judgement import Judgement
-from pydsr.health.schedule import Verdict
-from pydsr.health.standing import Standing, overlay_from
-from pydsr.health.targets import Job, Route, Target
+from pydsr.daemon.health_events import change_event
+from pydsr.daemon.health_state import HealthChange, HealthState
+from pydsr.health.check_health import CheckHealth
+from pydsr.health.service_health import health_from_document
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.agent_report import parse_agent
-from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import Check, IcmpCheck, TcpCheck
 from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredService
-from pydsr.model.events import EventKind
+from pydsr.model.events import Event, EventKind
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.options import ServiceOptions
 from pydsr.model.service import Backend, BackendState, Service
@@ -36,13 +35,13 @@ CLOSED = Result(Outcome.PORT_CLOSED, "nothing listens", "start it")
 
 
 def service(*checks: Check, **policy: Any) -> DesiredService:
-    """Return a service of two backends."""
+    """Rechange a service of two backends."""
     backends = tuple(DesiredBackend(address, 10, UP) for address in (A, B))
     return DesiredService(WEB, backends=backends, health=HealthPolicy(checks or (TCP,), **policy))
 
 
 def present(state: BackendState) -> dict[Endpoint, Service]:
-    """Return the data plane with the second backend in a state."""
+    """Rechange the data plane with the second backend in a state."""
     backends = tuple(
         Backend(number, address, 10, None, False, found, 1)
         for number, address, found in ((1, A, UP), (2, B, state))
@@ -50,35 +49,47 @@ def present(state: BackendState) -> dict[Endpoint, Service]:
     return {WEB: Service(1, WEB, ServiceOptions(), backends)}
 
 
-def memory(wanted: DesiredService, state: BackendState = UP) -> HealthMemory:
-    """Return what is held at the start, at second 0."""
-    return HealthMemory().proposed([wanted], present(state), 0.0)
+def initial(wanted: DesiredService, state: BackendState = UP) -> HealthState:
+    """Rechange the state at the start, at second 0."""
+    return HealthState().reloaded([wanted], present(state), 0.0)
 
 
-def verdict(result: Result, check: Check = TCP, change: bool = True) -> Verdict:
-    """Return a result of the second backend."""
-    job = Job(check, Target(WEB.address, 80, Route(B, 1)))
-    held = Judgement(result.is_good)
-    return Verdict(job, result, held, Judgement(result.is_good ^ change))
+def add(
+    state: HealthState, now: float, result: Result, check: Check = TCP, change: bool = True
+) -> bool:
+    """Add a result of the second backend."""
+    return state.add_result((WEB, B), check, result, now, has_changed=change)
 
 
-def failing(_: Endpoint, address: IPAddress) -> list[Judgement]:
+def event_of(state: HealthState, change: HealthChange, now: float, is_made: bool = True) -> Event:
+    """Rechange the event of a change, which has one."""
+    event = change_event(change, state.cause(change.key), now, is_made=is_made)
+    assert event is not None
+    return event
+
+
+def failures(state: HealthState) -> list[dict[str, Any]]:
+    """Return the failures of the second backend."""
+    (found,) = state.document(8.0)["services"]
+    return list(found["backends"][1]["failures"])
+
+
+def failing(_: Endpoint, address: IPAddress) -> list[CheckHealth]:
     """Say that the second backend is down."""
-    return [Judgement(address == A)]
+    return [CheckHealth(address == A)]
 
 
-def passing(_: Endpoint, __: IPAddress) -> list[Judgement]:
+def passing(_: Endpoint, __: IPAddress) -> list[CheckHealth]:
     """Say that all are up."""
-    return [Judgement(True)]
+    return [CheckHealth(True)]
 
 
 def test_a_failure_takes_out_and_its_end_brings_back() -> None:
-    held = memory(service())
-    assert held.hear((WEB, B), verdict(CLOSED), 5.0)
-    (turn,) = held.judge(WEB, failing, 6.0)
-    assert (B, UP, DOWN) == (turn.address, turn.before.state, turn.after.state)
-    event = event_of(turn, *held.cause(turn.key), 6.5, is_ours=True)
-    assert event is not None
+    state = initial(service())
+    assert add(state, 5.0, CLOSED)
+    (change,) = state.decide(WEB, failing, 6.0)
+    assert (B, UP, DOWN) == (change.address, change.before.state, change.after.state)
+    event = event_of(state, change, 6.5)
     assert (EventKind.BACKEND_UNHEALTHY, "nothing listens", 1.5) == (
         event.kind,
         event.cause,
@@ -87,128 +98,128 @@ def test_a_failure_takes_out_and_its_end_brings_back() -> None:
     assert ("up", "down", "port-closed") == tuple(
         event.details[name] for name in ("from", "to", "outcome")
     )
-    held.take([turn])
-    assert [] == held.judge(WEB, failing, 7.0)
-    assert held.hear((WEB, B), verdict(Result.good()), 8.0)
-    assert None is held.doubted_since((WEB, B))
-    (turn,) = held.judge(WEB, passing, 9.0)
-    event = event_of(turn, None, None, 9.0, is_ours=True)
-    assert event is not None
+    state.apply([change])
+    assert [] == state.decide(WEB, failing, 7.0)
+    assert add(state, 8.0, PASSED)
+    assert None is state.failing_since((WEB, B))
+    (change,) = state.decide(WEB, passing, 9.0)
+    event = event_of(state, change, 9.0)
     assert (EventKind.BACKEND_HEALTHY, 3.0) == (event.kind, event.seconds)
 
 
-def test_the_cause_of_a_change_is_told_also_where_the_next_check_has_passed() -> None:
+def test_the_cause_of_a_change_is_kept_when_the_next_check_passes() -> None:
     """Changing the data plane takes time, in which checks go on."""
-    held = memory(service())
-    held.hear((WEB, B), verdict(CLOSED, change=False), 4.0)
-    held.hear((WEB, B), verdict(CLOSED), 5.0)
-    held.hear((WEB, B), verdict(Result.good(), change=False), 5.5)
-    assert (CLOSED, 4.0) == held.cause((WEB, B))
+    state = initial(service())
+    add(state, 4.0, CLOSED, change=False)
+    add(state, 5.0, CLOSED)
+    add(state, 5.5, PASSED, change=False)
+    assert (CLOSED, 4.0) == state.cause((WEB, B))
 
 
-def test_what_could_not_be_done_is_judged_again() -> None:
-    held = memory(service())
-    assert held.judge(WEB, failing, 1.0) == held.judge(WEB, failing, 1.0) != []
+def test_a_change_that_was_not_made_is_decided_again() -> None:
+    state = initial(service())
+    assert state.decide(WEB, failing, 1.0) == state.decide(WEB, failing, 1.0) != []
 
 
-def test_a_result_that_changes_nothing_is_not_judged() -> None:
-    held = memory(service())
-    assert not held.hear((WEB, B), verdict(CLOSED, change=False), 5.0)
-    assert held.doubted_since((WEB, B)) == 5.0
+def test_a_result_that_changes_nothing_needs_no_decision() -> None:
+    state = initial(service())
+    assert not add(state, 5.0, CLOSED, change=False)
+    assert state.failing_since((WEB, B)) == 5.0
 
 
 def test_as_many_checks_pass_as_are_needed() -> None:
-    def one_of_two(_: Endpoint, __: IPAddress) -> list[Judgement]:
-        return [Judgement(True), Judgement(False)]
+    def one_of_two(_: Endpoint, __: IPAddress) -> list[CheckHealth]:
+        return [CheckHealth(True), CheckHealth(False)]
 
-    assert 2 == len(memory(service(TCP, PING)).judge(WEB, one_of_two, 1.0))
-    assert [] == memory(service(TCP, PING, needed=1)).judge(WEB, one_of_two, 1.0)
+    assert 2 == len(initial(service(TCP, PING)).decide(WEB, one_of_two, 1.0))
+    assert [] == initial(service(TCP, PING, needed=1)).decide(WEB, one_of_two, 1.0)
 
 
-def test_what_an_earlier_daemon_left_out_stays_out_until_it_passes() -> None:
-    held = memory(service(), DOWN)
-    assert not held.is_healthy(WEB, B)
-    assert DOWN is held.overlay[WEB][B].state
-    assert [(WEB, B)] == held.new_failures(HealthMemory())
-    (turn,) = held.judge(WEB, passing, 4.0)
-    assert (DOWN, UP) == (turn.before.state, turn.after.state)
+def test_a_backend_that_an_earlier_daemon_took_out_stays_out_until_it_passes() -> None:
+    state = initial(service(), DOWN)
+    assert not state.is_healthy(WEB, B)
+    assert DOWN is state.health[WEB][B].state
+    assert [(WEB, B)] == state.unhealthy_since_start(HealthState())
+    (change,) = state.decide(WEB, passing, 4.0)
+    assert (DOWN, UP) == (change.before.state, change.after.state)
 
 
 def test_what_was_drained_by_hand_was_not_left_by_health() -> None:
-    assert memory(service(), DRAIN).is_healthy(WEB, B)
-    assert not memory(service(on_failure=DRAIN), DRAIN).is_healthy(WEB, B)
+    assert initial(service(), DRAIN).is_healthy(WEB, B)
+    assert not initial(service(on_failure=DRAIN), DRAIN).is_healthy(WEB, B)
 
 
-def test_another_file_leaves_what_is_held() -> None:
-    held = memory(service(TCP, PING))
-    held.hear((WEB, B), verdict(CLOSED), 5.0)
-    held.hear((WEB, B), verdict(Result(Outcome.TIMED_OUT, "no ping"), PING), 5.0)
-    held.take(held.judge(WEB, failing, 6.0))
-    new = held.proposed([service(PING, minimum=Minimum(1))], present(UP), 7.0)
+def test_a_reload_keeps_known_health() -> None:
+    state = initial(service(TCP, PING))
+    add(state, 5.0, CLOSED)
+    no_ping = Result(Outcome.TIMED_OUT, "no ping")
+    add(state, 5.0, no_ping, PING)
+    state.apply(state.decide(WEB, failing, 6.0))
+    new = state.reloaded([service(PING, minimum=Minimum(1))], present(UP), 7.0)
     assert not new.is_healthy(WEB, B)
-    assert DOWN is new.overlay[WEB][B].state
-    assert [] == new.new_failures(held)
-    failure = new.failure((WEB, B))
-    assert failure is not None
-    assert "no ping" == failure.message
-    assert 5.0 == new.doubted_since((WEB, B))
+    assert DOWN is new.health[WEB][B].state
+    assert [] == new.unhealthy_since_start(state)
+    assert (no_ping, 5.0) == new.cause((WEB, B))
+    assert ["no ping"] == [one["message"] for one in failures(new)]
 
 
 def test_a_service_without_checks_is_forgotten() -> None:
-    assert {} == memory(service()).proposed([], {}, 1.0).overlay
+    assert {} == initial(service()).reloaded([], {}, 1.0).health
 
 
-def test_a_backend_held_by_the_minimum_is_said_to_be() -> None:
-    held = memory(service(minimum=Minimum(2)))
-    (turn,) = held.judge(WEB, failing, 1.0)
-    event = event_of(turn, CLOSED, None, 1.0, is_ours=False)
-    assert event is not None
+def test_the_event_says_that_the_minimum_keeps_a_backend() -> None:
+    state = initial(service(minimum=Minimum(2)))
+    add(state, 1.0, CLOSED)
+    (change,) = state.decide(WEB, failing, 1.0)
+    event = event_of(state, change, 1.0, is_made=False)
     assert "nothing listens; it stays in service, as too few would be left" == event.cause
 
 
 def test_what_a_command_has_changed_is_said_to_stay() -> None:
-    (turn,) = memory(service()).judge(WEB, failing, 1.0)
-    event = event_of(turn, CLOSED, None, 1.0, is_ours=False)
-    assert event is not None
+    state = initial(service())
+    add(state, 1.0, CLOSED)
+    (change,) = state.decide(WEB, failing, 1.0)
+    event = event_of(state, change, 1.0, is_made=False)
     assert event.cause.startswith("nothing listens; its state was changed by hand")
 
 
-def test_an_agent_is_heard_once_for_what_it_says() -> None:
-    held = memory(service())
-    said = Result.good(report=parse_agent("50% # busy"))
-    assert held.hear((WEB, B), verdict(said, change=False), 1.0)
-    assert not held.hear((WEB, B), verdict(said, change=False), 2.0)
-    (turn,) = held.judge(WEB, passing, 2.0)
-    event = event_of(turn, None, None, 2.0, is_ours=True)
-    assert event is not None
-    assert (EventKind.BACKEND_CHANGED, "its agent asks for that: busy") == (event.kind, event.cause)
+def test_an_agents_report_is_decided_once() -> None:
+    state = initial(service())
+    said = Result(Outcome.PASSED, report=parse_agent("50% # busy"))
+    assert add(state, 1.0, said, change=False)
+    assert not add(state, 2.0, said, change=False)
+    (change,) = state.decide(WEB, passing, 2.0)
+    event = event_of(state, change, 2.0)
+    assert (EventKind.BACKEND_CHANGED, "requested by its agent: busy") == (event.kind, event.cause)
     assert ("weight 10", "weight 5") == (event.details["from"], event.details["to"])
 
 
 def test_a_step_of_slow_start_is_no_event() -> None:
-    held = memory(service(slow_start=10.0))
-    held.take(held.judge(WEB, failing, 1.0))
-    held.take(held.judge(WEB, passing, 2.0))
-    (turn,) = held.judge(WEB, passing, 6.5)
-    assert (1, 5) == (turn.before.weight, turn.after.weight)
-    assert None is event_of(turn, None, None, 6.5, is_ours=True)
+    state = initial(service(slow_start=10.0))
+    state.apply(state.decide(WEB, failing, 1.0))
+    state.apply(state.decide(WEB, passing, 2.0))
+    (change,) = state.decide(WEB, passing, 6.5)
+    assert (1, 5) == (change.before.weight, change.after.weight)
+    assert None is change_event(change, (None, None), 6.5, is_made=True)
 
 
-def test_a_failed_backend_that_is_held_no_more_is_an_event() -> None:
-    held = memory(service(minimum=Minimum(2)))
-    (turn,) = held.judge(WEB, failing, 1.0)
-    let_go = Turn(WEB, B, turn.condition, turn.condition, turn.after, Standing(DOWN, 10, 10))
-    event = event_of(let_go, CLOSED, None, 2.0, is_ours=True)
-    assert event is not None
+def test_a_backend_that_the_minimum_no_longer_keeps_is_an_event() -> None:
+    state = initial(service(minimum=Minimum(2)))
+    (change,) = state.decide(WEB, failing, 1.0)
+    out = replace(change.after, state=DOWN, is_kept=False)
+    event = event_of(state, HealthChange(WEB, B, change.after, out), 2.0)
     assert "still fails its checks, and enough others are healthy again" == event.cause
 
 
-def test_what_is_held_is_the_same_over_the_socket() -> None:
-    held = memory(replace(service(), backends=service().backends))
-    held.hear((WEB, B), verdict(CLOSED), 5.0)
-    held.take(held.judge(WEB, failing, 6.0))
-    document = json.loads(json.dumps(held.document(8.0)))
-    assert held.overlay == overlay_from(document)
+def test_health_is_the_same_over_the_socket() -> None:
+    state = initial(service())
+    add(state, 5.0, CLOSED)
+    state.apply(state.decide(WEB, failing, 6.0))
+    document = json.loads(json.dumps(state.document(8.0)))
+    expected = {
+        address: replace(health, since=-math.inf) for address, health in state.health[WEB].items()
+    }
+    assert {WEB: expected} == health_from_document(document)
     first, second = document["services"][0]["backends"]
     assert (True, None, []) == (first["healthy"], first["seconds"], first["failures"])
     assert (False, 2.0, "down") == (second["healthy"], second["seconds"], second["state"])
@@ -216,11 +227,11 @@ def test_what_is_held_is_the_same_over_the_socket() -> None:
 
 
 def test_the_table_says_what_is_wrong() -> None:
-    held = memory(service())
-    held.hear((WEB, B), verdict(CLOSED), 5.0)
-    held.take(held.judge(WEB, failing, 6.0))
+    state = initial(service())
+    add(state, 5.0, CLOSED)
+    state.apply(state.decide(WEB, failing, 6.0))
     output = StringIO()
-    Console(file=output, width=200).print(health_table(held.document(8.0)))
+    Console(file=output, width=200).print(health_table(state.document(8.0)))
     (line,) = (line for line in output.getvalue().splitlines() if str(B) in line)
     for word in (str(WEB), "unhealthy", "2 s", "down", "tcp: nothing listens (start it)"):
         assert word in line
@@ -229,15 +240,15 @@ def test_the_table_says_what_is_wrong() -> None:
 def test_the_end_of_a_certificate_is_remembered_as_long_as_its_check() -> None:
     """Of several it is the first; that a check fails later does not take it back."""
     ends: dict[Check, int] = {TCP: 2_000_000_000, PING: 1_900_000_000}
-    held = memory(service(*ends))
+    state = initial(service(*ends))
     for check, second in ends.items():
-        result = replace(Result.good(), certificate_ends=second)
-        held.hear((WEB, B), verdict(result, check, change=False), 1.0)
-        held.hear((WEB, B), verdict(CLOSED, check, change=False), 2.0)
+        result = replace(PASSED, certificate_ends=second)
+        add(state, 1.0, result, check, change=False)
+        add(state, 2.0, CLOSED, check, change=False)
 
-    def told(held: HealthMemory) -> list[int | None]:
-        (found,) = held.document(8.0)["services"]
+    def ends_of(state: HealthState) -> list[int | None]:
+        (found,) = state.document(8.0)["services"]
         return [backend["certificate_ends"] for backend in found["backends"]]
 
-    assert [None, 1_900_000_000] == told(held)
-    assert [None, 2_000_000_000] == told(held.proposed([service(TCP)], present(UP), 9.0))
+    assert [None, 1_900_000_000] == ends_of(state)
+    assert [None, 2_000_000_000] == ends_of(state.reloaded([service(TCP)], present(UP), 9.0))

@@ -89,7 +89,7 @@ def test_every_kind_has_a_name_and_a_reason_of_its_own() -> None:
 
 
 def test_every_failure_of_a_check_is_a_kind_of_finding() -> None:
-    found = {kind_of(outcome) for outcome in Outcome if outcome is not Outcome.GOOD}
+    found = {kind_of(outcome) for outcome in Outcome if outcome is not Outcome.PASSED}
     assert len(Outcome) - 1 == len(found)
 
 

@@ -17,7 +17,7 @@ from pydsr.kernel.machine.finding import Finding, Note, Report, only_findings
 from pydsr.kernel.machine.finding_kinds import Kind
 from pydsr.kernel.net.arp_query import Claim
 from pydsr.model.addresses import Endpoint, MacAddress
-from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.views.text.doctor import doctor_document, doctor_report
 
 OURS, BACKENDS, STRANGERS = (MacAddress.parse(f"02:00:00:00:00:0{n}") for n in (1, 2, 3))
@@ -28,7 +28,7 @@ BACKEND = BackendFacts(
     ip_address("10.66.0.11"),
     BACKENDS,
     seen_macs=frozenset({BACKENDS}),
-    result=Result.good(),
+    result=PASSED,
 )
 WELL = NetworkFacts(
     vips=(VIP,),
@@ -126,7 +126,7 @@ def test_what_a_daemon_holds_is_taken_for_a_check() -> None:
     ]
     held = results_of_daemon({"services": [{"service": str(SERVICE), "backends": backends}]})
     assert {
-        (SERVICE, ip_address("10.66.0.11")): Result.good(),
+        (SERVICE, ip_address("10.66.0.11")): PASSED,
         (SERVICE, ip_address("10.66.0.12")): Result(Outcome.PORT_CLOSED, "closed", "open"),
         (SERVICE, ip_address("10.66.0.13")): "not checked: it stands in when others fail",
     } == held

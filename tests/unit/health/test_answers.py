@@ -30,14 +30,14 @@ web.example. 60 IN TXT "v=1" "more"
 @pytest.mark.parametrize(
     ("record", "answers", "expected"),
     [
-        ("A", [], Outcome.GOOD),
-        ("A", ["192.0.2.2"], Outcome.GOOD),
-        ("A", ["192.0.2.2", "192.0.2.1"], Outcome.GOOD),
+        ("A", [], Outcome.PASSED),
+        ("A", ["192.0.2.2"], Outcome.PASSED),
+        ("A", ["192.0.2.2", "192.0.2.1"], Outcome.PASSED),
         ("A", ["192.0.2.2", "192.0.2.3"], Outcome.WRONG_ANSWER),
-        ("CNAME", ["web.example"], Outcome.GOOD),
-        ("CNAME", ["WEB.example."], Outcome.GOOD),
-        ("TXT", ['"v=1" "more"'], Outcome.GOOD),
-        ("AAAA", [], Outcome.GOOD),
+        ("CNAME", ["web.example"], Outcome.PASSED),
+        ("CNAME", ["WEB.example."], Outcome.PASSED),
+        ("TXT", ['"v=1" "more"'], Outcome.PASSED),
+        ("AAAA", [], Outcome.PASSED),
         ("AAAA", ["2001:db8::1"], Outcome.WRONG_ANSWER),
     ],
 )

@@ -64,7 +64,7 @@ def test_signs_say_what_is_wrong(expected: Outcome, symptoms: Symptoms, evidence
     result = diagnose(TARGET, symptoms, evidence)
     assert expected == result.outcome
     assert result.message
-    assert not result.is_good
+    assert not result.passed
 
 
 @pytest.mark.parametrize(("expected", "symptoms", "evidence"), CASES)

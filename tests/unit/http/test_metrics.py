@@ -15,14 +15,10 @@ from prometheus_client.registry import Collector
 
 from pydsr import __version__
 from pydsr.daemon.statistics import DURATION_BOUNDS, Statistics
-from pydsr.health.judgement import Judgement
-from pydsr.health.schedule import Verdict
-from pydsr.health.targets import Job, Route, Target
 from pydsr.http.metrics.catalogue import METRICS, Kind
 from pydsr.http.metrics.families import View, families
 from pydsr.model.addresses import Endpoint, MacAddress
-from pydsr.model.check_result import Outcome, Result
-from pydsr.model.checks import IcmpCheck, TcpCheck
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.events import Event, EventKind
 from pydsr.model.options import ServiceOptions
 from pydsr.model.reasons import Reason, all_reasons
@@ -63,11 +59,6 @@ SNAPSHOT = Snapshot(
     programs_timed=True,
 )
 REASONS = (Reason("forwarded", "tx", "sent"), Reason("no_service", "drop", "not served"))
-
-
-def verdict(result: Result, check: TcpCheck | IcmpCheck | None = None) -> Verdict:
-    job = Job(check or TcpCheck(type="tcp"), Target(WEB.address, 80, Route(A, 1)))
-    return Verdict(job, result, Judgement(True), Judgement(True))
 
 
 def event(kind: EventKind, second: int = 0) -> Event:
@@ -195,9 +186,9 @@ def test_checks_are_counted_by_outcome_and_by_how_long_they_took() -> None:
     """For each service that a check matters to; a bucket holds those below it as well."""
     statistics = Statistics()
     for seconds in (0.0005, 0.0006, 0.2, 60.0):
-        statistics.hear_check(verdict(Result(Outcome.GOOD, seconds=seconds)), {WEB, DNS})
-    statistics.hear_check(verdict(Result(Outcome.TIMED_OUT, seconds=1.0)), {WEB})
-    statistics.hear_check(verdict(Result.good(), IcmpCheck(type="icmp")), {WEB})
+        statistics.hear_check("tcp", Result(Outcome.PASSED, seconds=seconds), {WEB, DNS})
+    statistics.hear_check("tcp", Result(Outcome.TIMED_OUT, seconds=1.0), {WEB})
+    statistics.hear_check("icmp", PASSED, {WEB})
     found = scrape(daemon=daemon_document(statistics=statistics))
     labels = {**SERVICE, "check": "tcp"}
     name = "pydsr_check_duration_seconds"
@@ -222,7 +213,7 @@ def test_checks_are_counted_by_outcome_and_by_how_long_they_took() -> None:
 def test_a_service_that_is_checked_no_more_is_forgotten() -> None:
     """So that what a daemon remembers does not grow with its age."""
     statistics = Statistics()
-    statistics.hear_check(verdict(Result.good()), {WEB, DNS})
+    statistics.hear_check("tcp", PASSED, {WEB, DNS})
     assert [str(WEB)] == [one["service"] for one in statistics.document({WEB})["checks"]]
     assert [] == statistics.document({DNS})["checks"]
 
@@ -275,7 +266,7 @@ def test_any_name_of_a_service_arrives_as_it_is(name: str) -> None:
 def test_no_series_is_there_twice_and_none_is_not_in_the_catalogue() -> None:
     """With the labels that the catalogue says, and in its order."""
     statistics = Statistics()
-    statistics.hear_check(verdict(Result.good()), {WEB})
+    statistics.hear_check("tcp", PASSED, {WEB})
     daemon = daemon_document(backend_document(), statistics=statistics)
     found = list(families(View(SNAPSHOT, daemon, all_reasons(), 3)))
     series = [(one.name, *sorted(one.labels.items())) for each in found for one in each.samples]

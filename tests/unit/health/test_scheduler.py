@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from pydsr.health.judgement import Judgement
-from pydsr.health.schedule import Scheduler, Verdict
+from pydsr.health.check_health import CheckHealth
+from pydsr.health.scheduler import Scheduler
 from pydsr.health.targets import Job, Route, Target, jobs_for
 from pydsr.model.addresses import Endpoint
-from pydsr.model.check_result import Outcome, Result
+from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import Check
 
 _CHECKS: TypeAdapter[Check] = TypeAdapter(Check)
@@ -37,7 +37,7 @@ def jobs(number: int, **settings: Any) -> list[Job]:
 
 
 async def good(_: Job) -> Result:
-    return Result.good()
+    return PASSED
 
 
 async def silent(job: Job) -> Result:
@@ -45,7 +45,7 @@ async def silent(job: Job) -> Result:
     return BAD
 
 
-def ignore(_: Verdict) -> None:
+def ignore(_: Job, __: Result, ___: bool) -> None:
     pass
 
 
@@ -62,7 +62,7 @@ def test_checks_are_made_once_an_interval_and_never_in_a_burst() -> None:
 
     async def probe(_: Job) -> Result:
         starts.append(asyncio.get_running_loop().time())
-        return Result.good()
+        return PASSED
 
     async def main() -> None:
         async with Scheduler(probe, ignore) as scheduler:
@@ -79,16 +79,17 @@ def test_checks_are_made_once_an_interval_and_never_in_a_burst() -> None:
 
 def test_a_dead_backend_is_down_in_time() -> None:
     down: list[float] = []
+    results: list[bool] = []
     (job,) = jobs(1, interval=0.4, timeout=0.2, fall=3)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
 
-        def report(verdict: Verdict) -> None:
-            if verdict.is_change:
+        def report(_: Job, __: Result, has_changed: bool) -> None:
+            results.append(has_changed)
+            if has_changed:
                 down.append(loop.time() - began)
-                assert Judgement(True, 2) == Judgement(verdict.before.is_up, verdict.before.against)
                 ended.set()
 
         async with Scheduler(silent, report) as scheduler:
@@ -97,6 +98,7 @@ def test_a_dead_backend_is_down_in_time() -> None:
             await ended.wait()
 
     run(main())
+    assert [False, False, True] == results
     assert 3 * job.check.timeout <= down[0] <= job.check.pace.detection_seconds + 0.4
 
 
@@ -137,46 +139,46 @@ def test_a_defect_of_a_probe_ends_it_all() -> None:
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_what_this_machine_lacks_takes_no_backend_out(outcome: Outcome) -> None:
+def test_inconclusive_results_change_no_health(outcome: Outcome) -> None:
     (job,) = jobs(1, interval=0.01, timeout=0.01, fall=1)
-    told: list[Verdict] = []
+    stays_healthy = outcome in (Outcome.PASSED, Outcome.UNCHECKED, Outcome.FILTERED_HERE)
+    reported: list[Result] = []
 
     async def probe(_: Job) -> Result:
         return Result(outcome)
 
     async def main() -> None:
-        async with Scheduler(probe, told.append) as scheduler:
+        async with Scheduler(probe, lambda _, result, __: reported.append(result)) as scheduler:
             scheduler.add({job: True})
-            while len(told) < 3:
+            while len(reported) < 3:
                 await asyncio.sleep(0.005)
+            assert stays_healthy == health(scheduler, job).is_healthy
 
     run(main())
-    stays_up = outcome in (Outcome.GOOD, Outcome.UNCHECKED, Outcome.FILTERED_HERE)
-    assert stays_up == told[-1].judgement.is_up
 
 
-def test_a_job_that_stays_keeps_what_is_held_of_it() -> None:
+def test_a_job_that_stays_keeps_its_health() -> None:
     stays, goes = jobs(2, interval=0.02, timeout=0.01, fall=1)
 
     async def main() -> None:
         async with Scheduler(silent, ignore) as scheduler:
             scheduler.add({stays: True, goes: True})
-            assert Judgement(True) == Judgement(held(scheduler, goes).is_up)
-            while held(scheduler, stays).is_up or held(scheduler, goes).is_up:
+            assert health(scheduler, goes).is_healthy
+            while health(scheduler, stays).is_healthy or health(scheduler, goes).is_healthy:
                 await asyncio.sleep(0.01)
-            scheduler.keep({stays: None})
-            assert scheduler.judgement(goes) is None
+            scheduler.stop_others({stays: None})
+            assert scheduler.health(goes) is None
             scheduler.add({stays: True, goes: True})
-            assert not held(scheduler, stays).is_up
-            assert held(scheduler, goes).is_up
+            assert not health(scheduler, stays).is_healthy
+            assert health(scheduler, goes).is_healthy
 
     run(main())
 
 
-def held(scheduler: Scheduler, job: Job) -> Judgement:
-    judgement = scheduler.judgement(job)
-    assert judgement is not None
-    return judgement
+def health(scheduler: Scheduler, job: Job) -> CheckHealth:
+    found = scheduler.health(job)
+    assert found is not None
+    return found
 
 
 _Wanted = list[tuple[Endpoint, Iterable[Check], Iterable[Route]]]
@@ -223,17 +225,17 @@ def test_a_check_asks_its_own_port_or_that_of_the_service(
     assert expected == job.target.port
 
 
-def test_a_check_that_is_hurried_is_made_at_once() -> None:
+def test_a_check_can_be_made_at_once() -> None:
     job, other = jobs(2, interval=600)
     made: list[Job] = []
 
     async def main() -> None:
-        async with Scheduler(good, lambda verdict: made.append(verdict.job)) as scheduler:
+        async with Scheduler(good, lambda job, *_: made.append(job)) as scheduler:
             scheduler.add({job: True, other: True})
             while job not in made:
                 await asyncio.sleep(0)
             assert [job] == made
-            scheduler.hurry([other])
+            scheduler.check_now([other])
             while other not in made:
                 await asyncio.sleep(0)
             assert [job, other] == made
@@ -241,7 +243,7 @@ def test_a_check_that_is_hurried_is_made_at_once() -> None:
     run(main())
 
 
-def test_a_check_under_way_is_not_made_twice_for_hurry() -> None:
+def test_a_check_under_way_is_not_made_twice() -> None:
     (job,) = jobs(1, interval=600)
     began: list[Job] = []
     answered = asyncio.Event()
@@ -249,14 +251,14 @@ def test_a_check_under_way_is_not_made_twice_for_hurry() -> None:
     async def slow(job: Job) -> Result:
         began.append(job)
         await answered.wait()
-        return Result.good()
+        return PASSED
 
     async def main() -> None:
-        reports: list[Verdict] = []
-        async with Scheduler(slow, reports.append) as scheduler:
+        reports: list[Job] = []
+        async with Scheduler(slow, lambda job, *_: reports.append(job)) as scheduler:
             scheduler.add({job: True})
             for _ in range(5):
-                scheduler.hurry([job])
+                scheduler.check_now([job])
                 await asyncio.sleep(0.01)
             answered.set()
             while not reports:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydsr.health.judgement import Judgement, enough, first_start, judge, next_start
+from pydsr.health.check_health import (
+    CheckHealth,
+    apply_result,
+    enough_are_healthy,
+    first_start,
+    next_start,
+)
 from pydsr.model.checks import Pace
 
 PASS, FAIL = True, False
@@ -23,12 +29,12 @@ PACES = st.builds(
 )
 
 
-def after(results: Sequence[bool], start: bool, pace: Pace) -> Judgement:
-    """Return what is held after results, one a second."""
-    held = Judgement(start)
+def after(results: Sequence[bool], start: bool, pace: Pace) -> CheckHealth:
+    """Return the health after results, one a second."""
+    health = CheckHealth(start)
     for second, passed in enumerate(results, 1):
-        held = judge(held, passed, pace, float(second))
-    return held
+        health = apply_result(health, passed, pace, float(second))
+    return health
 
 
 @pytest.mark.parametrize(
@@ -45,7 +51,7 @@ def after(results: Sequence[bool], start: bool, pace: Pace) -> Judgement:
     ],
 )
 def test_only_results_in_a_row_count(start: bool, results: list[bool], expected: bool) -> None:
-    assert expected == after(results, start, Pace(rise=2, fall=3)).is_up
+    assert expected == after(results, start, Pace(rise=2, fall=3)).is_healthy
 
 
 @given(PACES, st.booleans(), st.lists(st.booleans(), max_size=30))
@@ -59,32 +65,32 @@ def test_health_is_what_the_latest_run_that_was_long_enough_says(
         previous = passed
         if passed != expected and run >= (pace.rise if passed else pace.fall):
             expected, since = passed, float(second)
-    held = after(results, start, pace)
-    assert (expected, since) == (held.is_up, held.since)
-    assert held.is_in_doubt == (bool(results) and results[-1] != held.is_up)
+    health = after(results, start, pace)
+    assert (expected, since) == (health.is_healthy, health.since)
+    assert health.is_in_doubt == (bool(results) and results[-1] != health.is_healthy)
 
 
 @given(PACES, st.floats(0, 1e6), st.lists(st.floats(0, 1), min_size=10, max_size=10))
 def test_a_dead_backend_is_down_in_time(pace: Pace, began: float, fractions: list[float]) -> None:
     """It dies just after a check has passed, and each check then takes its whole timeout."""
-    held, now = Judgement(True), next_start(began, began, Judgement(True), pace, fractions[0])
+    health, now = CheckHealth(True), next_start(began, began, CheckHealth(True), pace, fractions[0])
     for fraction in fractions[1:]:
         ended = now + pace.timeout
-        held = judge(held, FAIL, pace, ended)
-        if not held.is_up:
+        health = apply_result(health, FAIL, pace, ended)
+        if not health.is_healthy:
             break
-        now = next_start(now, ended, held, pace, fraction)
-    assert not held.is_up
-    assert held.since - began <= pace.detection_seconds + 1e-6
+        now = next_start(now, ended, health, pace, fraction)
+    assert not health.is_healthy
+    assert health.since - began <= pace.detection_seconds + 1e-6
     assert pace.detection_seconds <= pace.fall * pace.interval + pace.timeout
 
 
 @given(PACES, st.booleans(), st.integers(0, 3), st.floats(0, 1), st.floats(0, 2))
 def test_the_next_check_is_jittered_down_only(
-    pace: Pace, is_up: bool, against: int, fraction: float, took: float
+    pace: Pace, is_healthy: bool, contrary: int, fraction: float, took: float
 ) -> None:
-    started = next_start(0, took, Judgement(is_up, against), pace, fraction)
-    interval = pace.fast if against else pace.interval
+    started = next_start(0, took, CheckHealth(is_healthy, contrary), pace, fraction)
+    interval = pace.fast if contrary else pace.interval
     assert max(took, interval * (1 - pace.jitter)) - 1e-9 <= started <= max(took, interval)
 
 
@@ -99,7 +105,7 @@ def test_first_checks_are_spread_over_an_interval(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "needed", "expected"),
+    ("health", "needed", "expected"),
     [
         ([], None, True),
         ([True, True], None, True),
@@ -111,6 +117,6 @@ def test_first_checks_are_spread_over_an_interval(number: int) -> None:
     ],
 )
 def test_all_checks_or_some_of_them_must_hold(
-    held: list[bool], needed: int | None, expected: bool
+    health: list[bool], needed: int | None, expected: bool
 ) -> None:
-    assert expected == enough(map(Judgement, held), needed)
+    assert expected == enough_are_healthy(map(CheckHealth, health), needed)

@@ -1,0 +1,262 @@
+"""What the daemon knows about the health of backends, and the changes that follow. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydsr.health.check_health import CheckHealth, enough_are_healthy
+from pydsr.health.service_health import BackendHealth, ServiceHealth, checked_backends, decide
+from pydsr.model.addresses import Endpoint, IPAddress
+from pydsr.model.check_result import Result
+from pydsr.model.checks import Check
+from pydsr.model.desired import DesiredBackend
+from pydsr.model.desired_state import DesiredService
+from pydsr.model.service import Service
+
+Key = tuple[Endpoint, IPAddress]
+"""A service, and one of its backends."""
+
+
+@dataclass(frozen=True)
+class HealthChange:
+    """A change of a backend's health, or of the state or weight that follow from it."""
+
+    endpoint: Endpoint
+    address: IPAddress
+    before: BackendHealth
+    after: BackendHealth
+
+    @property
+    def key(self) -> Key:
+        """The service and the backend."""
+        return self.endpoint, self.address
+
+    @property
+    def changes_data_plane(self) -> bool:
+        """Whether the backend gets another state or weight."""
+        before, after = self.before, self.after
+        return (before.state, before.weight) != (after.state, after.weight)
+
+
+@dataclass
+class _Results:
+    """What a backend's checks have returned.
+
+    Attributes:
+        failures: the latest result of each check that fails, the newest last.
+        failing_since: when the first of the failures in a row was.
+        cause: the failure that made the backend unhealthy, and when the first in its row was. It is
+            kept apart, since the check may pass again before the change is made.
+        certificate_ends: when the certificate expires that each check last saw.
+    """
+
+    failures: dict[Check, Result] = field(default_factory=dict)
+    failing_since: float | None = None
+    cause: tuple[Result, float] | None = None
+    certificate_ends: dict[Check, int] = field(default_factory=dict)
+
+    def of_checks(self, checks: Collection[Check]) -> _Results:
+        """Return a copy with the results of these checks only."""
+        failures = {check: one for check, one in self.failures.items() if check in checks}
+        ends = {check: one for check, one in self.certificate_ends.items() if check in checks}
+        if not failures:
+            return _Results(certificate_ends=ends)
+        return _Results(failures, self.failing_since, self.cause, ends)
+
+    def add(self, check: Check, result: Result, now: float, *, has_changed: bool) -> None:
+        if result.passed:
+            self.failures.pop(check, None)
+        else:
+            self.failures[check] = result
+        if not self.failures:
+            self.failing_since = None
+        elif result.outcome.is_conclusive and not result.passed and self.failing_since is None:
+            self.failing_since = now
+        if has_changed and not result.passed:
+            self.cause = result, now if self.failing_since is None else self.failing_since
+        if result.certificate_ends is not None:
+            self.certificate_ends[check] = result.certificate_ends
+
+
+class HealthState:
+    """The health of all services that have checks."""
+
+    def __init__(self) -> None:
+        self.services: dict[Endpoint, DesiredService] = {}
+        self._health: dict[Endpoint, dict[IPAddress, BackendHealth]] = {}
+        self._results: dict[Key, _Results] = {}
+
+    @property
+    def health(self) -> Mapping[Endpoint, ServiceHealth]:
+        """The health of each service's backends."""
+        return self._health
+
+    def reloaded(
+        self, wanted: Iterable[DesiredService], live: Mapping[Endpoint, Service], now: float
+    ) -> HealthState:
+        """Return the state after a reload, keeping known health.
+
+        A backend that is new here counts as unhealthy if the data plane has it in the state of
+        failed backends: an earlier daemon has put it there. It stays out until its checks pass.
+
+        Args:
+            wanted: the services in the file that have checks.
+            live: the services in the data plane.
+            now: seconds of the caller's clock.
+        """
+        new = HealthState()
+        for service in wanted:
+            endpoint = service.endpoint
+            new.services[endpoint] = service
+            known = self._health.get(endpoint, {})
+            health = {}
+            for item in checked_backends(service):
+                one = known.get(item.address)
+                if one is None or one.is_healthy is None:
+                    one = _health_in_data_plane(service, live.get(endpoint), item, now)
+                health[item.address] = one
+                checks = service.health.checks if service.health is not None else ()
+                results = self._results.get((endpoint, item.address), _Results())
+                new._results[endpoint, item.address] = results.of_checks(checks)
+            new._health[endpoint] = decide(service, health, now)
+        return new
+
+    def unhealthy_since_start(self, earlier: HealthState) -> list[Key]:
+        """Return the backends that are unhealthy before any check, and new since ``earlier``."""
+        return [
+            key
+            for key in self._results
+            if not self.is_healthy(*key) and key not in earlier._results
+        ]
+
+    def add_result(
+        self, key: Key, check: Check, result: Result, now: float, *, has_changed: bool
+    ) -> bool:
+        """Record a result; return whether its service must be decided again.
+
+        Args:
+            key: the backend that was checked.
+            check: the check that was made.
+            result: of the check.
+            now: seconds of the caller's clock.
+            has_changed: whether it changed the backend's health by that check.
+        """
+        if key not in self._results:
+            return False
+        self._results[key].add(check, result, now, has_changed=has_changed)
+        if result.report is None:
+            return has_changed
+        endpoint, address = key
+        health = self._health[endpoint][address]
+        report = result.report.after(health.report)
+        self._health[endpoint][address] = replace(health, report=report)
+        asks, asked = ((one.admission, one.percent) for one in (report, health.report))
+        return has_changed or asks != asked
+
+    def decide(
+        self,
+        endpoint: Endpoint,
+        checks: Callable[[Endpoint, IPAddress], list[CheckHealth]],
+        now: float,
+    ) -> list[HealthChange]:
+        """Return what must change for the backends of a service; nothing is changed here.
+
+        Args:
+            endpoint: of a service with checks.
+            checks: returns a backend's health by each check.
+            now: seconds of the caller's clock.
+        """
+        service, before = self.services[endpoint], self._health[endpoint]
+        checked = {
+            address: _combined(health, checks(endpoint, address), service, now)
+            for address, health in before.items()
+            if (endpoint, address) in self._results
+        }
+        return [
+            HealthChange(endpoint, address, before[address], after)
+            for address, after in decide(service, checked, now).items()
+            if before[address] != after
+        ]
+
+    def apply(self, changes: Iterable[HealthChange]) -> None:
+        """Record changes that were made; an agent's report that came meanwhile stays."""
+        for change in changes:
+            health = self._health[change.endpoint]
+            report = health[change.address].report
+            health[change.address] = replace(change.after, report=report)
+
+    def is_healthy(self, endpoint: Endpoint, address: IPAddress) -> bool:
+        """Return the health of a backend; an unknown backend is healthy."""
+        health = self._health.get(endpoint, {}).get(address)
+        return health is None or health.is_healthy is not False
+
+    def failing_since(self, key: Key) -> float | None:
+        """Return when the first of the failures in a row was; None if all checks pass."""
+        return self._results[key].failing_since if key in self._results else None
+
+    def cause(self, key: Key) -> tuple[Result | None, float | None]:
+        """Return the failure that made a backend unhealthy, and when the first in its row was."""
+        results = self._results.get(key, _Results())
+        newest = next(reversed(results.failures.values()), None)
+        return results.cause or (newest, results.failing_since)
+
+    def document(self, now: float) -> dict[str, Any]:
+        """Return the health of every backend as a JSON document; durations are in seconds."""
+        return {
+            "services": [
+                {
+                    "service": str(endpoint),
+                    "backends": [
+                        self._backend_document((endpoint, address), health, now)
+                        for address, health in self._health[endpoint].items()
+                    ],
+                }
+                for endpoint in self.services
+            ]
+        }
+
+    def _backend_document(self, key: Key, health: BackendHealth, now: float) -> dict[str, Any]:
+        results = self._results.get(key, _Results())
+        return {
+            "address": str(key[1]),
+            "healthy": health.is_healthy,
+            "seconds": round(now - health.since, 3) if health.since > -math.inf else None,
+            "state": health.state.value,
+            "weight": health.weight,
+            "configured_weight": health.configured_weight,
+            "held": health.is_kept,
+            "certificate_ends": min(results.certificate_ends.values(), default=None),
+            "failures": [
+                {
+                    "check": check.type,
+                    "outcome": result.outcome.value,
+                    "message": result.message,
+                    "hint": result.hint,
+                }
+                for check, result in results.failures.items()
+            ],
+        }
+
+
+def _health_in_data_plane(
+    service: DesiredService, live: Service | None, item: DesiredBackend, now: float
+) -> BackendHealth:
+    health = BackendHealth.of(item)
+    backend = live.backend(item.address) if live else None
+    if service.health is None or backend is None or backend.state is not service.health.on_failure:
+        return health
+    return replace(health, state=backend.state, is_healthy=False, since=now)
+
+
+def _combined(
+    health: BackendHealth, checks: list[CheckHealth], service: DesiredService, now: float
+) -> BackendHealth:
+    if not checks or service.health is None:
+        return health
+    is_healthy = enough_are_healthy(checks, service.health.needed)
+    if is_healthy == health.is_healthy:
+        return health
+    return replace(health, is_healthy=is_healthy, since=now)

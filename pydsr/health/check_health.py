@@ -1,0 +1,90 @@
+"""A backend's health by one check, and when that check runs next. Pure.
+
+Only results in a row count: a result of the other kind starts the count again. The caller gives the
+health before the first check, so that a start of the daemon changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pydsr.model.checks import Pace
+
+
+@dataclass(frozen=True)
+class CheckHealth:
+    """A backend's health by one check.
+
+    Attributes:
+        is_healthy: whether the backend is healthy.
+        contrary: how many of the latest results in a row contradict that.
+        since: when this health began, in seconds of the caller's clock.
+    """
+
+    is_healthy: bool
+    contrary: int = 0
+    since: float = 0.0
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the latest result contradicts the health."""
+        return self.contrary > 0
+
+
+def apply_result(health: CheckHealth, passed: bool, pace: Pace, now: float) -> CheckHealth:
+    """Return the health after one more result.
+
+    Args:
+        health: the health so far.
+        passed: whether the check passed.
+        pace: the check's thresholds.
+        now: seconds of the caller's clock.
+    """
+    if passed == health.is_healthy:
+        return replace(health, contrary=0) if health.contrary else health
+    contrary = health.contrary + 1
+    if contrary < (pace.rise if passed else pace.fall):
+        return replace(health, contrary=contrary)
+    return CheckHealth(passed, since=now)
+
+
+def next_start(
+    started: float, ended: float, health: CheckHealth, pace: Pace, fraction: float
+) -> float:
+    """Return when the next check starts: never before the last one has ended.
+
+    Args:
+        started: when the last check started.
+        ended: when it ended.
+        health: the health after it.
+        pace: the check's intervals.
+        fraction: a random number from 0 to 1; this share of the jitter is taken off.
+    """
+    interval = pace.fast if health.is_in_doubt else pace.interval
+    return max(ended, started + interval * (1 - pace.jitter * fraction))
+
+
+def first_start(begun: float, number: int, pace: Pace) -> float:
+    """Return when a new check starts for the first time, so that starts spread evenly.
+
+    Multiples of the golden ratio (Knuth, The Art of Computer Programming, vol. 3, 6.4) put each
+    new check into the widest gap so far, however many more will come.
+
+    Args:
+        begun: when the check was added.
+        number: how many checks were added before it.
+        pace: the starts spread over its interval.
+    """
+    return begun + pace.interval * (number * 0.6180339887498949 % 1)
+
+
+def enough_are_healthy(checks: Iterable[CheckHealth], needed: int | None) -> bool:
+    """Return whether a backend is healthy by its checks; without checks, it is.
+
+    Args:
+        checks: its health by each check of the service.
+        needed: how many must be healthy; None, or more than there are, means all.
+    """
+    healthy = [check.is_healthy for check in checks]
+    return sum(healthy) >= (len(healthy) if needed is None else min(needed, len(healthy)))
