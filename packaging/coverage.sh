@@ -5,6 +5,7 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 directory=$(mktemp -d)
+chmod 1777 "$directory" # some tests run commands as an ordinary user
 trap 'rm -rf "$directory"' EXIT
 export COVERAGE_FILE=$directory/data
 status=0
