@@ -1,6 +1,6 @@
-"""Print CHANGELOG.md as Debian's changelog: ``debian_changelog.py NAME VERSION MAINTAINER``.
+"""Print CHANGELOG.md as a Debian changelog: ``debian_changelog.py NAME VERSION MAINTAINER``.
 
-What is not released yet is VERSION, of SOURCE_DATE_EPOCH (seconds since 1970) or else of now.
+Unreleased changes get VERSION, and the date of SOURCE_DATE_EPOCH (seconds since 1970) or now.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _WIDTH = 78
 def debian_changelog(
     text: str, name: str, version: str, maintainer: str, now: datetime.datetime
 ) -> str:
-    """Return a changelog as deb-changelog(5) has it.
+    """Return a changelog in the format of deb-changelog(5).
 
     Args:
         text: a changelog in the form of Keep a Changelog.
         name: of the package.
-        version: of what is not released yet.
+        version: of the unreleased changes.
         maintainer: name and address.
-        now: when that is made.
+        now: the date of the unreleased changes.
     """
     entries = []
     for part in text.split("\n## ")[1:]:
@@ -46,7 +46,7 @@ def debian_changelog(
 
 
 def _items(part: str) -> list[str]:
-    """Return the items of all lists, each in one line."""
+    """Return the items of all lists, each as one line."""
     items: list[str] = []
     for line in part.splitlines():
         if line.startswith(_ITEM):

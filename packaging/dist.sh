@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build the sdist from this checkout, and the wheel from the sdist, into a directory: `make dist`
-# says dist. The same files give the same bytes.
+# passes dist. The build is reproducible.
 set -euo pipefail
 
 mkdir -p "$1"

@@ -1,6 +1,7 @@
-"""Builds the loops in C where there is a compiler: without it, tables are made thirty times slower.
+"""Compile the C loops of pydsr.hashing if there is a compiler.
 
-A hook of hatchling, called for wheels and for editable installations.
+A build hook of hatchling, for wheels and editable installations. Without the loops, tables take
+thirty times as long.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ OPTIONS = ("-O3", "-shared", "-fPIC", "-ffreestanding", "-nostdlib", "-Wall", "-
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
-    """Adds the library to what is built."""
+    """Adds the compiled library to the build."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile it, or leave a package that is pure Python."""
+        """Compile the library, or leave the package pure Python."""
         del version
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
-            self.app.display_warning("no C compiler: the tables of pydsr are made in Python")
+            self.app.display_warning("no C compiler: pydsr will compute its tables in Python")
             return
         root = Path(self.root)
         sources = [str(root / source) for source in SOURCES]
         subprocess.run([compiler, *OPTIONS, "-o", str(root / LIBRARY), *sources], check=True)
         build_data["artifacts"].append(str(LIBRARY))
         build_data["pure_python"] = False
-        # The library knows nothing of Python: one wheel is for every version of it.
+        # The library does not use the Python API, so one wheel serves every version.
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"

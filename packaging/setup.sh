@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# Install what pydsr needs on Debian or Ubuntu, and make .venv with pydsr in it: for `make setup`
-# what the command and its lab take, for `make setup-dev` (setup.sh dev) also what the tests,
-# linters, documents and benchmarks do. It installs only what is missing, and starts no service.
+# Install the dependencies of pydsr on Debian or Ubuntu, and create .venv. `make setup` covers the
+# command and its lab; `make setup-dev` (setup.sh dev) adds tests, linters, documentation and
+# benchmarks. The script installs only missing packages, and starts no service.
 set -euo pipefail
 
 for_developers=${1:-}
 
-python=/usr/bin/python3 # the distribution's: bcc is built for it
+python=/usr/bin/python3 # bcc is built for the distribution's Python
 packages=(
 	python3-bpfcc  # compiles the XDP program; it is not on PyPI
-	python3-venv   # makes .venv
-	linux-libc-dev # the headers that the program includes
+	python3-venv   # creates .venv
+	linux-libc-dev # headers that the XDP program includes
 	gcc            # builds pydsr/hashing/*.c
-	curl iproute2 procps # for people in the lab
+	curl iproute2 procps # for users of the lab
 )
 lock=requirements.lock
 if [[ $for_developers ]]; then
 	packages+=(
 		bind9-dnsutils dnsmasq-base ethtool iperf3 iputils-arping iputils-ping iputils-tracepath ndisc6
 		nftables nginx-light openssl tcpdump traceroute tshark
-		bash-completion fish man-db zsh          # complete commands, read man pages
-		debhelper dh-python dpkg-dev lintian mmdebstrap # build the package, and a clean system for it
-		prometheus                               # its promtool checks metrics and alerts
-		chromium                                 # sees the status page
+		bash-completion fish man-db zsh          # tests of completion and manual pages
+		debhelper dh-python dpkg-dev lintian mmdebstrap # the Debian package and its tests
+		prometheus                               # promtool checks metrics and alerts
+		chromium                                 # tests of the status page
 		bird2 keepalived                         # BGP and VRRP between two balancers
 		shellcheck
 	)
@@ -49,9 +49,9 @@ is_installed() {
 	[[ $(dpkg-query --show --showformat='${Status}' "$1" 2>/dev/null) == *" installed" ]]
 }
 
-# Debian asks policy-rc.d before it starts the service of a package it installs; status 101 says
-# no. That is for now; `update-rc.d disable` is for the next boot. Neither touches a service that
-# was here before.
+# Debian asks policy-rc.d before it starts the service of a new package; status 101 forbids it. This
+# covers the installation, `update-rc.d disable` the next boot. Neither affects services that were
+# installed before.
 install_packages() {
 	local policy=/usr/sbin/policy-rc.d package
 	if [[ ! -e $policy ]]; then
@@ -61,7 +61,7 @@ install_packages() {
 	as_root apt-get -qq update
 	local available=()
 	for package in "$@"; do
-		# Ubuntu's Chromium is a snap: there, what takes one is skipped.
+		# Ubuntu has Chromium only as a snap; tests that need it are skipped there.
 		[[ $package == chromium && -z $(apt-cache search --names-only '^chromium$') ]] ||
 			available+=("$package")
 	done
@@ -85,9 +85,9 @@ for package in "${packages[@]}"; do
 	is_installed "$package" || missing+=("$package")
 done
 if [[ ${#missing[@]} -gt 0 ]]; then
-	command -v apt-get >/dev/null || fail "no apt-get here; install by hand: ${missing[*]}"
+	command -v apt-get >/dev/null || fail "apt-get is missing; install yourself: ${missing[*]}"
 	[[ $EUID -eq 0 ]] || command -v sudo >/dev/null ||
-		fail "run it as root, or install sudo, to install: ${missing[*]}"
+		fail "run as root or install sudo, to install: ${missing[*]}"
 	echo "Installing ${missing[*]}"
 	install_packages "${missing[@]}"
 fi
