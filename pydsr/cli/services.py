@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import click
+from click.decorators import FC
 
 from pydsr.cli.arguments import ENDPOINT, NEW_ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
 from pydsr.model.addresses import Endpoint
-from pydsr.model.options import Affinity, ServiceOptions
+from pydsr.model.options import OPTIONS, Option, ServiceOptions
 
 
 @click.group()
@@ -22,64 +26,39 @@ def services() -> None:
     """
 
 
+def _option(option: Option) -> Callable[[FC], FC]:
+    """Return the command-line option of an option of services."""
+    details: dict[str, Any] = {"default": option.default, "help": option.describe()}
+    if option.type is bool:
+        details |= {"is_flag": True, "flag_value": not option.default}
+        details["help"] = option.off_help or option.help
+    elif issubclass(option.type, StrEnum):
+        details |= {
+            "type": click.Choice([value.value for value in option.type]),
+            "default": str(option.default),
+            "callback": lambda _context, _parameter, value: option.type(value),
+        }
+    else:
+        details |= {"type": option.type, "metavar": option.metavar}
+    if option.default_text:
+        details["help"] += f"  [default: {option.default_text}]"
+    details["show_default"] = not isinstance(option.default, bool) and option.default != ""
+    return click.option(f"--{option.flag}", option.name, **details)
+
+
+def _all_options(command: FC) -> FC:
+    for option in reversed(OPTIONS):
+        command = _option(option)(command)
+    return command
+
+
 @services.command()
 @click.argument("endpoint", type=NEW_ENDPOINT)
-@click.option("--name", default="", help="A name to show.")
-@click.option(
-    "--affinity",
-    type=click.Choice([affinity.value for affinity in Affinity]),
-    default=Affinity.FLOW.value,
-    show_default=True,
-    help="What is hashed to choose a backend.",
-)
-@click.option("--netmask4", type=int, default=32, help="Prefix length that affinity keeps (IPv4).")
-@click.option("--netmask6", type=int, default=128, help="Prefix length that affinity keeps (IPv6).")
-@click.option("--one-packet", is_flag=True, help="Each packet is a flow of its own, as in DNS.")
-@click.option(
-    "--learn",
-    type=int,
-    metavar="SECONDS",
-    help="How long flows are learnt after a change.  [default: 900 for tcp, 120 for udp]",
-)
-@click.option("--no-arp", is_flag=True, help="Do not answer ARP/ND for the VIP: it is routed here.")
-@click.option(
-    "--max-new-flows",
-    type=int,
-    default=0,
-    metavar="N",
-    help="New connections a second that one source network may open.  [default: no limit]",
-)
-@click.option(
-    "--guard-netmask4",
-    type=int,
-    default=32,
-    show_default=True,
-    help="Prefix length of those networks (IPv4).",
-)
-@click.option(
-    "--guard-netmask6",
-    type=int,
-    default=64,
-    show_default=True,
-    help="Prefix length of those networks (IPv6).",
-)
+@_all_options
 @plan_option
 @click.pass_obj
 def add(
-    directory: Path,
-    endpoint: Endpoint,
-    name: str,
-    affinity: str,
-    netmask4: int,
-    netmask6: int,
-    one_packet: bool,
-    learn: int | None,
-    no_arp: bool,
-    max_new_flows: int,
-    guard_netmask4: int,
-    guard_netmask6: int,
-    plan_only: bool,
-    as_json: bool,
+    directory: Path, /, endpoint: Endpoint, plan_only: bool, as_json: bool, **values: Any
 ) -> None:
     """Add a service without backends.
 
@@ -92,20 +71,8 @@ def add(
     """
     from pydsr.control.balancer import Balancer
 
-    options = ServiceOptions(
-        name=name,
-        affinity=Affinity(affinity),
-        netmask4=netmask4,
-        netmask6=netmask6,
-        one_packet=one_packet,
-        learn=learn,
-        arp=not no_arp,
-        max_new_flows=max_new_flows,
-        guard_netmask4=guard_netmask4,
-        guard_netmask6=guard_netmask6,
-    )
     with Balancer(directory) as balancer:
-        impact = balancer.add_service(endpoint, options, plan_only)
+        impact = balancer.add_service(endpoint, ServiceOptions(**values), plan_only)
     show_impact(impact, plan_only, as_json)
 
 

@@ -13,24 +13,11 @@ from pydsr.model.desired import check_options
 from pydsr.model.desired_state import DesiredInterface, DesiredService
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import HealthPolicy
-from pydsr.model.options import DEFAULT_LEARN_SECONDS, ServiceOptions
+from pydsr.model.options import DEFAULT_LEARN_SECONDS, OPTIONS, ServiceOptions, option_errors
 from pydsr.model.service import BackendState, Unserved
 from pydsr.model.source_rules import Action, IPNetwork, Rules, parse_networks
 
 Problems = list[Problem]
-
-_OPTIONS = (
-    "name",
-    "affinity",
-    "netmask4",
-    "netmask6",
-    "one_packet",
-    "learn",
-    "arp",
-    "max_new_flows",
-    "guard_netmask4",
-    "guard_netmask6",
-)
 
 
 def interfaces_of(
@@ -141,30 +128,19 @@ def _health_of(shape: ServiceShape, path: Path, problems: Problems) -> HealthPol
 
 
 def _options_of(shape: ServiceShape, path: Path, problems: Problems) -> ServiceOptions:
-    given = {name: getattr(shape, name) for name in _OPTIONS}
-    if given["learn"] == DEFAULT_LEARN_SECONDS[shape.endpoint.protocol]:
-        given["learn"] = None
-    try:
-        options = ServiceOptions(**given)
-    except InputError:
-        problems += _option_problems(given, path)
+    values = {option.name: getattr(shape, option.name) for option in OPTIONS}
+    if values["learn"] == DEFAULT_LEARN_SECONDS[shape.endpoint.protocol]:
+        values["learn"] = None
+    wrong = [Problem((*path, one.key), in_words(error)) for one, error in option_errors(values)]
+    if wrong:
+        problems += wrong
         return ServiceOptions()
+    options = ServiceOptions(**values)
     try:
         check_options(shape.endpoint, options)
     except InputError as error:
         problems.append(Problem((*path, "max-new-flows"), in_words(error)))
     return options
-
-
-def _option_problems(given: dict[str, Any], path: Path) -> list[Problem]:
-    """Say which options are wrong, trying each by itself."""
-    problems = []
-    for name, value in given.items():
-        try:
-            ServiceOptions(**{"affinity": given["affinity"], name: value})
-        except InputError as error:
-            problems.append(Problem((*path, name.replace("_", "-")), in_words(error)))
-    return problems
 
 
 def check_together(services: Sequence[tuple[int, DesiredService]], problems: Problems) -> None:

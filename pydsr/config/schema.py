@@ -7,6 +7,7 @@ what editors show. The shapes of checks are :mod:`pydsr.model.checks`.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -21,6 +22,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
+    create_model,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -43,7 +45,7 @@ from pydsr.model.check_values import number_of
 from pydsr.model.desired import DesiredBackend, from_spec
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import Minimum
-from pydsr.model.options import Affinity
+from pydsr.model.options import OPTIONS, Option
 from pydsr.model.pydantic_base import Shape
 from pydsr.model.service import MAX_WEIGHT, BackendSpec, BackendState, Unserved
 
@@ -200,41 +202,38 @@ class HealthShape(Shape):
     """Whether a backend whose new connections do not come about is checked at once (TCP)."""
 
 
-class ServiceShape(Shape):
-    """A service: a virtual IP with a port and protocol."""
+class EndpointShape(Shape):
+    """The endpoint of a service."""
 
     endpoint: EndpointText
-    """VIP:PORT, of TCP where no /udp or /sctp follows; PORT * is every port without a service."""
+    """VIP:PORT, TCP unless /udp or /sctp follows; PORT * is every port without a service."""
 
-    name: Text = ""
-    """A name to show."""
 
-    affinity: Annotated[Affinity, Field(strict=False)] = Affinity.FLOW
-    """What is hashed to choose a backend."""
+def _option_field(option: Option) -> tuple[Any, Any]:
+    """Return the type of an option in the file, and its field."""
+    kind: Any = option.type
+    if issubclass(option.type, StrEnum):
+        kind = Annotated[kind, Field(strict=False)]
+    elif option.type is str:
+        kind = Text
+    if option.default is None:
+        kind |= None
+    words = [option.describe(), f"Default: {option.default_text}." if option.default_text else ""]
+    return kind, Field(default=option.default, description=" ".join(filter(None, words)))
 
-    netmask4: int = 32
-    """Prefix length that affinity by source or destination keeps (IPv4)."""
 
-    netmask6: int = 128
-    """Prefix length that affinity by source or destination keeps (IPv6)."""
+if TYPE_CHECKING:
+    OptionsShape = EndpointShape
+else:
+    OptionsShape = create_model(
+        "OptionsShape",
+        __base__=EndpointShape,
+        **{option.name: _option_field(option) for option in OPTIONS},
+    )
 
-    one_packet: bool = False
-    """Whether each packet is a flow of its own, as in DNS: a change moves flows at once."""
 
-    learn: int | None = None
-    """Seconds that flows are learnt after a change; 900, or 120 for UDP, where it is not said."""
-
-    arp: bool = True
-    """Whether to answer ARP/ND for the VIP; false where it is routed here."""
-
-    max_new_flows: int = 0
-    """New connections a second that one source network may open; 0 is no limit."""
-
-    guard_netmask4: int = 32
-    """Prefix length of those networks (IPv4)."""
-
-    guard_netmask6: int = 64
-    """Prefix length of those networks (IPv6)."""
+class ServiceShape(OptionsShape):
+    """A service: a virtual IP with a port and protocol."""
 
     rules: RulesShape = Field(default_factory=RulesShape)
     """Which sources may send to this service; those for all have to let in."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import Any
 
 import yaml
@@ -12,11 +11,10 @@ from pydsr.model.addresses import format_tags
 from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import AUTO, DesiredInterface, DesiredService, DesiredState
 from pydsr.model.health_policy import HealthPolicy, Minimum
-from pydsr.model.options import ServiceOptions
+from pydsr.model.options import OPTIONS
 from pydsr.model.service import BackendState
 from pydsr.model.source_rules import Action, Rules, sort_key
 
-_DEFAULTS = ServiceOptions()
 _LINE_CHARACTERS = 100
 
 
@@ -76,11 +74,10 @@ def _rules(rules: Rules) -> dict[str, Any]:
 
 def _service(service: DesiredService) -> dict[str, Any]:
     document: dict[str, Any] = {"endpoint": str(service.endpoint)}
-    for field in fields(ServiceOptions):
-        value = getattr(service.options, field.name)
-        if value != getattr(_DEFAULTS, field.name):
-            plain = str(value) if isinstance(value, str) else value
-            document[field.name.replace("_", "-")] = plain
+    for option in OPTIONS:
+        value = getattr(service.options, option.name)
+        if value != option.default:
+            document[option.key] = str(value) if isinstance(value, str) else value
     document |= _rules(service.rules)
     backends = service.backends
     if service.health is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntFlag
+from typing import TYPE_CHECKING
 
 from pydsr.model.addresses import EVERY_PORT
 from pydsr.model.errors import InputError
-from pydsr.model.service import Service
+
+if TYPE_CHECKING:
+    from pydsr.model.service import Service
 
 
 class Feature(IntFlag):
@@ -109,11 +112,9 @@ def find_needs(
 
 def features_of(service: Service) -> Feature:
     """Return the features that one service uses."""
-    used = NO_FEATURES
+    used = service.options.features
     if service.endpoint.port == EVERY_PORT:
         used |= Feature.EVERY_PORT
-    if service.options.max_new_flows:
-        used |= Feature.GUARD
     if any(backend.tags for backend in service.backends):
         used |= Feature.VLAN
     return used

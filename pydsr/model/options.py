@@ -1,11 +1,21 @@
-"""The options of a service."""
+"""The options of a service, each declared once.
+
+A field of :class:`ServiceOptions` is an option. Its declaration says how users write it and which
+values it may have; the command line, the configuration file and its JSON Schema, the documents of
+``--json``, tables and plans derive from that.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from pydsr.model.errors import InputError
+from pydsr.model.features import NO_FEATURES, Feature
+
+_T = TypeVar("_T")
 
 MAX_NAME_BYTES = 63
 """The longest service name, in UTF-8 bytes."""
@@ -16,7 +26,7 @@ DEFAULT_LEARN_SECONDS = {"tcp": 900, "udp": 120, "sctp": 900}
 MAX_LEARN_SECONDS = 7 * 24 * 3600
 
 MAX_NEW_FLOWS = 10_000_000
-"""The highest limit of new flows a second."""
+"""The highest limit of new flows per second."""
 
 
 class Affinity(StrEnum):
@@ -28,53 +38,161 @@ class Affinity(StrEnum):
 
 
 @dataclass(frozen=True)
-class ServiceOptions:
-    """How a service behaves; what is not said takes the default.
+class Option:
+    """How users write an option of a service, and which values it may have.
 
     Attributes:
-        netmask4, netmask6: prefix lengths kept of the address by source or destination affinity.
-        learn: seconds that flows are learnt after a change; None is the protocol's default.
-        one_packet: every packet is a flow of its own (DNS-like): a change moves flows at once.
-        arp: whether the balancer answers ARP/ND for the VIP and announces it.
-        max_new_flows: most new flows a second of one source network; 0 is no limit.
-        guard_netmask4, guard_netmask6: prefix lengths of those networks.
+        help: what it does; for ``--help``, manual pages and editors.
+        off_help: the same of the flag ``--no-NAME`` that turns an option off.
+        default_text: the default in words, where its value does not say it.
+        metavar: what ``--help`` calls the value.
+        limits: the lowest and the highest number allowed.
+        unit: what the number counts, for messages.
+        zero_means: what 0 does, where it is no number like others.
+        rehashes: whether another value hashes flows to other slots.
+        feature: the part of the program that any value but the default needs.
+        name, default: of the field; set when the declarations are collected.
     """
 
+    help: str
+    off_help: str = ""
+    default_text: str = ""
+    metavar: str | None = None
+    limits: tuple[int, int] | None = None
+    unit: str = ""
+    zero_means: str = ""
+    rehashes: bool = False
+    feature: Feature = NO_FEATURES
     name: str = ""
-    affinity: Affinity = Affinity.FLOW
-    netmask4: int = 32
-    netmask6: int = 128
-    one_packet: bool = False
-    learn: int | None = None
-    arp: bool = True
-    max_new_flows: int = 0
-    guard_netmask4: int = 32
-    guard_netmask6: int = 64
+    default: str | int | bool | None = None
+
+    @property
+    def key(self) -> str:
+        """The name in files and messages."""
+        return self.name.replace("_", "-")
+
+    @property
+    def flag(self) -> str:
+        """The name on the command line, without dashes: that of a switch which is on has no-."""
+        return f"no-{self.key}" if self.default is True else self.key
+
+    @property
+    def type(self) -> type:
+        """The type of a value; options without a default are numbers."""
+        return int if self.default is None else type(self.default)
+
+    def describe(self, zero: str = "0") -> str:
+        """Return what the option does; ``zero`` is how its value 0 is written."""
+        return f"{self.help} {zero} means {self.zero_means}." if self.zero_means else self.help
+
+
+def _option(default: _T, help: str, **details: Any) -> _T:  # noqa: A002
+    return field(default=default, metadata={"option": Option(help, **details)})
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """How a service behaves."""
+
+    name: str = _option("", "Name to show beside the endpoint.")
+    affinity: Affinity = _option(  # noqa: RUF009
+        Affinity.FLOW, "What is hashed to choose a backend.", rehashes=True
+    )
+    netmask4: int = _option(
+        32,
+        "IPv4 prefix length that affinity by source or destination hashes.",
+        limits=(1, 32),
+        rehashes=True,
+    )
+    netmask6: int = _option(
+        128,
+        "IPv6 prefix length that affinity by source or destination hashes.",
+        limits=(1, 128),
+        rehashes=True,
+    )
+    one_packet: bool = _option(
+        False, "Treat each packet as a flow of its own, as for DNS: a change moves flows at once."
+    )
+    learn: int | None = _option(
+        None,
+        "Seconds to learn flows after a change.",
+        default_text="900, or 120 for UDP",
+        metavar="SECONDS",
+        limits=(0, MAX_LEARN_SECONDS),
+        unit="seconds",
+    )
+    arp: bool = _option(
+        True,
+        "Answer ARP/ND for the VIP; false where the VIP is routed to the balancer.",
+        off_help="Do not answer ARP/ND for the VIP: it is routed to the balancer.",
+    )
+    max_new_flows: int = _option(
+        0,
+        "New flows per second that one source network may open.",
+        metavar="N",
+        limits=(0, MAX_NEW_FLOWS),
+        unit="per second",
+        zero_means="no limit",
+        feature=Feature.GUARD,
+    )
+    guard_netmask4: int = _option(
+        32,
+        "IPv4 prefix length of a source network for max-new-flows.",
+        limits=(1, 32),
+    )
+    guard_netmask6: int = _option(
+        64,
+        "IPv6 prefix length of a source network for max-new-flows.",
+        limits=(1, 128),
+    )
 
     def __post_init__(self) -> None:
-        if len(self.name.encode()) > MAX_NAME_BYTES or not self.name.isprintable():
-            raise InputError(
-                f"the name {self.name!r} cannot be used",
-                f"at most {MAX_NAME_BYTES} bytes of printable text",
-            )
-        for what, value, longest in (
-            ("netmask4", self.netmask4, 32),
-            ("netmask6", self.netmask6, 128),
-            ("guard-netmask4", self.guard_netmask4, 32),
-            ("guard-netmask6", self.guard_netmask6, 128),
-        ):
-            if not 1 <= value <= longest:
-                raise InputError(f"{what} {value} is no prefix length", f"use 1 to {longest}")
-        if self.affinity is Affinity.FLOW and (self.netmask4, self.netmask6) != (32, 128):
-            raise InputError(
-                "a netmask has no meaning with affinity by flow", "add --affinity source"
-            )
-        if not 0 <= self.max_new_flows <= MAX_NEW_FLOWS:
-            raise InputError(
-                f"max-new-flows {self.max_new_flows} is out of range",
-                f"0 (no limit) to {MAX_NEW_FLOWS} a second",
-            )
-        if self.learn is not None and not 0 <= self.learn <= MAX_LEARN_SECONDS:
-            raise InputError(
-                f"learn {self.learn} is out of range", f"0 to {MAX_LEARN_SECONDS} seconds"
-            )
+        for _, error in option_errors(vars(self)):
+            raise error
+
+    @property
+    def features(self) -> Feature:
+        """The parts of the program that these options need."""
+        needed = NO_FEATURES
+        for option in _WITH_FEATURE:
+            if getattr(self, option.name) != option.default:
+                needed |= option.feature
+        return needed
+
+
+OPTIONS = tuple(
+    replace(one.metadata["option"], name=one.name, default=one.default)
+    for one in fields(ServiceOptions)
+)
+"""All options, in the order in which users see them."""
+
+_WITH_LIMITS = tuple((one, *one.limits) for one in OPTIONS if one.limits)
+_NETMASKS = tuple(one for one in OPTIONS if one.rehashes and one.limits)
+_WITH_FEATURE = tuple(one for one in OPTIONS if one.feature)
+
+
+def option_errors(values: Mapping[str, Any]) -> Iterator[tuple[Option, InputError]]:
+    """Find every value that its option may not have.
+
+    Args:
+        values: of all options, by the names of their fields.
+
+    Yields:
+        An option, and what is wrong with its value.
+    """
+    name = values["name"]
+    if len(name.encode()) > MAX_NAME_BYTES or not name.isprintable():
+        hint = f"at most {MAX_NAME_BYTES} bytes of printable text"
+        yield OPTIONS[0], InputError(f"the name {name!r} cannot be used", hint)
+    for option, lowest, highest in _WITH_LIMITS:
+        value = values[option.name]
+        if value is not None and not lowest <= value <= highest:
+            message = f"{option.key} {value} is out of range"
+            zero = f" ({option.zero_means})" if option.zero_means else ""
+            hint = f"use {lowest}{zero} to {highest} {option.unit}"
+            yield option, InputError(message, hint.rstrip())
+    if values["affinity"] is Affinity.FLOW:
+        for option in _NETMASKS:
+            if values[option.name] != option.default:
+                message = f"{option.key} has no effect with affinity by flow"
+                yield option, InputError(message, "set affinity to source or destination")

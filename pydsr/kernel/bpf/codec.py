@@ -10,7 +10,7 @@ from typing import Any
 from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.layout import ServiceFlag, StateNumber
 from pydsr.model.addresses import EVERY_PORT, Endpoint, IPAddress, Protocol, Tag
-from pydsr.model.options import DEFAULT_LEARN_SECONDS, Affinity, ServiceOptions
+from pydsr.model.options import DEFAULT_LEARN_SECONDS, OPTIONS, Affinity, ServiceOptions
 from pydsr.model.service import BackendState, Service, Unserved
 
 _IP_PROTOCOLS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
@@ -28,7 +28,18 @@ _UNSERVED_FLAGS = {
 STATES = {number: state for state, number in STATE_NUMBERS.items()}
 
 
-# The end of struct service, after its key.
+_AFFINITIES = tuple(Affinity)
+_STORED_AS_FLAG = tuple(
+    (one, ServiceFlag[one.name.upper()])
+    for one in OPTIONS
+    if one.name.upper() in ServiceFlag.__members__
+)
+_STORED_AS_NUMBER = tuple(
+    one for one in OPTIONS if one.type in (int, bool) and hasattr(layout.ServiceConfig, one.name)
+)
+"""Options with a field of their name in struct service_config."""
+
+# struct service, which follows its key in an entry of the index.
 _INDEX_VALUE = struct.Struct("=IBBBx")
 _TAG = struct.Struct(">HH")
 
@@ -54,34 +65,28 @@ def unpack_endpoint(key: Any) -> Endpoint:
 def unpack_options(value: Any, protocol: Protocol) -> ServiceOptions:
     """Return the options of a value of the services map."""
     learn = value.learn_seconds
+    options: dict[str, Any] = {
+        one.name: one.type(getattr(value, one.name)) for one in _STORED_AS_NUMBER
+    }
+    options |= {one.name: bool(value.flags & flag) for one, flag in _STORED_AS_FLAG}
     return ServiceOptions(
         name=value.name.decode(),
-        affinity=tuple(Affinity)[value.affinity],
-        netmask4=value.netmask4,
-        netmask6=value.netmask6,
-        one_packet=bool(value.flags & ServiceFlag.ONE_PACKET),
+        affinity=_AFFINITIES[value.affinity],
         learn=None if learn == DEFAULT_LEARN_SECONDS[protocol] else learn,
-        arp=bool(value.flags & ServiceFlag.ARP),
-        max_new_flows=value.max_new_flows,
-        guard_netmask4=value.guard_netmask4,
-        guard_netmask6=value.guard_netmask6,
+        **options,
     )
 
 
 def pack_config(service: Service) -> layout.ServiceConfig:
-    """Return a service as the services map holds it."""
+    """Return the value of a service in the services map."""
     options = service.options
     return layout.ServiceConfig(
         id=service.id,
-        learn_seconds=service.learn_seconds,
-        affinity=tuple(Affinity).index(options.affinity),
-        flags=_flags(options),
-        netmask4=options.netmask4,
-        netmask6=options.netmask6,
-        max_new_flows=options.max_new_flows,
-        guard_netmask4=options.guard_netmask4,
-        guard_netmask6=options.guard_netmask6,
         name=options.name.encode(),
+        affinity=_AFFINITIES.index(options.affinity),
+        learn_seconds=service.learn_seconds,
+        flags=_flags(options),
+        **{one.name: getattr(options, one.name) for one in _STORED_AS_NUMBER},
     )
 
 
@@ -115,7 +120,7 @@ def pack_index(
         if None in ruled:
             flags |= ServiceFlag.ACL_ALL
         prefix = 96 + options.netmask4 if vip.version == 4 else options.netmask6
-        affinity = tuple(Affinity).index(options.affinity)
+        affinity = _AFFINITIES.index(options.affinity)
         value = _INDEX_VALUE.pack(service.id, affinity, flags, prefix)
         entries[bytes(pack_endpoint(service.endpoint))] = value
     for vip, flags in vips.items():
@@ -144,10 +149,9 @@ def unpack_tags(packed: Any) -> tuple[Tag, ...]:
 
 def _flags(options: ServiceOptions) -> ServiceFlag:
     flags = ServiceFlag(0)
-    if options.one_packet:
-        flags |= ServiceFlag.ONE_PACKET
-    if options.arp:
-        flags |= ServiceFlag.ARP
+    for option, flag in _STORED_AS_FLAG:
+        if getattr(options, option.name):
+            flags |= flag
     if options.max_new_flows:
         flags |= ServiceFlag.GUARD
     return flags

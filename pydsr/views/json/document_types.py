@@ -6,10 +6,13 @@ Keys are a contract with scripts: they may be added, but never renamed or remove
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ConfigDict, WithJsonSchema, with_config
+from pydantic import ConfigDict, Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict
+
+from pydsr.model.options import OPTIONS, Option
 
 documented = with_config(ConfigDict(use_attribute_docstrings=True))
 
@@ -52,29 +55,35 @@ class StatusDocument(TypedDict):
     """Features left out by `attach --without`."""
 
 
-@documented
-class ServiceDocument(TypedDict):
-    """A service with its options."""
+def _option_type(option: Option) -> Any:
+    """Return the type of an option in JSON, where a zero without meaning as a number is null."""
+    kind: Any = option.type
+    if issubclass(option.type, StrEnum):
+        kind = Annotated[str, one_of(*option.type)]
+    elif option.zero_means:
+        kind = int | None
+    return Annotated[kind, Field(description=option.describe(zero="Null"))]
 
-    service: str
-    """ADDR:PORT/PROTOCOL; PORT is * for every port without a service of its own."""
-    name: str
-    affinity: Annotated[str, one_of("flow", "source", "destination")]
-    netmask4: int
-    netmask6: int
-    one_packet: bool
-    learn: int
-    """Seconds that slots learn flows after a change."""
-    arp: bool
-    """Whether the balancer answers ARP and ND for the VIP."""
-    max_new_flows: int | None
-    """New flows per second allowed for each source network; null for no limit."""
-    guard_netmask4: int
-    guard_netmask6: int
-    backends: int
-    """Number of backends."""
-    table_size: int
-    """Number of slots in its table."""
+
+if TYPE_CHECKING:
+    ServiceDocument = dict[str, Any]
+else:
+    ServiceDocument = TypedDict(
+        "ServiceDocument",
+        {
+            "service": Annotated[
+                str,
+                Field(
+                    description="ADDR:PORT/PROTOCOL; PORT is * for every port without a service "
+                    "of its own."
+                ),
+            ],
+            **{option.name: _option_type(option) for option in OPTIONS},
+            "backends": Annotated[int, Field(description="Number of backends.")],
+            "table_size": Annotated[int, Field(description="Number of slots in its table.")],
+        },
+    )
+    ServiceDocument.__doc__ = "A service with its options; those that were not given have defaults."
 
 
 @documented

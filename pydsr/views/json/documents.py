@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydsr.model.addresses import Endpoint, format_tags
 from pydsr.model.change import Change, Impact
 from pydsr.model.features import FeatureUse, names
+from pydsr.model.options import OPTIONS, Option, ServiceOptions
 from pydsr.model.rates import backend_counters, service_counters
 from pydsr.model.reasons import Reason
 from pydsr.model.service import Backend, Service
@@ -79,21 +80,18 @@ def services_document(services: Sequence[Service]) -> list[ServiceDocument]:
     return [
         {
             "service": str(service.endpoint),
-            "name": service.options.name,
-            "affinity": str(service.options.affinity),
-            "netmask4": service.options.netmask4,
-            "netmask6": service.options.netmask6,
-            "one_packet": service.options.one_packet,
+            **{one.name: _option_value(service.options, one) for one in OPTIONS},
             "learn": service.learn_seconds,
-            "arp": service.options.arp,
-            "max_new_flows": service.options.max_new_flows or None,
-            "guard_netmask4": service.options.guard_netmask4,
-            "guard_netmask6": service.options.guard_netmask6,
             "backends": len(service.backends),
             "table_size": service.table_size,
         }
         for service in services
     ]
+
+
+def _option_value(options: ServiceOptions, option: Option) -> Any:
+    value = getattr(options, option.name)
+    return None if option.zero_means and not value else value
 
 
 def backends_document(

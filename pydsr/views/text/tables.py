@@ -16,7 +16,7 @@ from rich.text import Text
 from pydsr.model.addresses import Endpoint, Tag, format_tags
 from pydsr.model.change import Impact
 from pydsr.model.features import FeatureUse, names
-from pydsr.model.options import Affinity
+from pydsr.model.options import OPTIONS, Affinity, ServiceOptions
 from pydsr.model.rates import BackendRate, ServiceRate, rates_between
 from pydsr.model.reasons import Reason, all_reasons
 from pydsr.model.service import Service
@@ -67,6 +67,9 @@ def _feature_lines(features: FeatureUse) -> Iterable[Text]:
         yield Text(f"left out by --without: {', '.join(names(features.refused))}", style="yellow")
 
 
+_OPTION_COLUMNS = {"name", "affinity", "netmask4", "netmask6", "learn"}
+
+
 def services_table(services: Sequence[Service]) -> RenderableType:
     """Show every service with its options, one a row."""
     if not services:
@@ -74,20 +77,23 @@ def services_table(services: Sequence[Service]) -> RenderableType:
     table = _table(["service", "name", "affinity"], ["backends", "learn"], ["options"])
     for service in services:
         options = service.options
-        flags = {
-            "one-packet": options.one_packet,
-            "no-arp": not options.arp,
-            f"max-new-flows={options.max_new_flows}": options.max_new_flows > 0,
-        }
         table.add_row(
             Text(str(service.endpoint), style="bold"),
             Text(options.name),
             Text(_affinity(service)),
             Text(str(len(service.backends))),
             Text(f"{service.learn_seconds} s"),
-            Text(" ".join(flag for flag, is_set in flags.items() if is_set)),
+            Text(" ".join(_other_options(options))),
         )
     return table
+
+
+def _other_options(options: ServiceOptions) -> Iterable[str]:
+    """Yield the options without a column that differ from their defaults."""
+    for option in OPTIONS:
+        value = getattr(options, option.name)
+        if option.name not in _OPTION_COLUMNS and value != option.default:
+            yield option.flag if option.type is bool else f"{option.flag}={value}"
 
 
 def backends_table(

@@ -218,12 +218,12 @@ ERRORS = {
     ),
     "a netmask that is none": (
         SERVICE + "    affinity: source\n    netmask4: 33\n",
-        "f:4: services[0].netmask4: netmask4 33 is no prefix length (use 1 to 32)",
+        "f:4: services[0].netmask4: netmask4 33 is out of range (use 1 to 32)",
     ),
     "a netmask without a meaning": (
         SERVICE + "    netmask6: 64\n",
-        "f:3: services[0].netmask6: a netmask has no meaning with affinity by flow "
-        "(add --affinity source)",
+        "f:3: services[0].netmask6: netmask6 has no effect with affinity by flow "
+        "(set affinity to source or destination)",
     ),
     "a number that is text": (
         SERVICE + "    learn: soon\n",
@@ -231,7 +231,7 @@ ERRORS = {
     ),
     "a number out of range": (
         SERVICE + "    learn: 9999999\n",
-        "f:3: services[0].learn: learn 9999999 is out of range (0 to 604800 seconds)",
+        "f:3: services[0].learn: learn 9999999 is out of range (use 0 to 604800 seconds)",
     ),
     "a number where true or false belongs": (
         SERVICE + "    arp: 1\n",
@@ -356,7 +356,7 @@ interfaces: eth0
     assert [
         "balancer.yaml has 7 errors",
         "balancer.yaml:3: services[0].nam: there is no such key; did you mean 'name'?",
-        "balancer.yaml:4: services[0].learn: learn -1 is out of range (0 to 604800 seconds)",
+        "balancer.yaml:4: services[0].learn: learn -1 is out of range (use 0 to 604800 seconds)",
         "balancer.yaml:6: services[0].backends[0]: '198.51.100.21=x': the weight must be a whole "
         "number from 0 to 65535 (weight 2 gets twice the flows of weight 1; 0 drains)",
         "balancer.yaml:7: services[0].backends[1].weight: must be a whole number, not 'many'",
