@@ -1,1 +1,1 @@
-"""Documentation, and what makes its tables and pictures from the code."""
+"""The documentation, and generators for its tables and pictures."""

@@ -1,4 +1,4 @@
-"""Chromium inside a network namespace, for tests of the status page and its pictures."""
+"""Chromium in a network namespace, for tests and pictures of the status page."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _OPTIONS = (
 
 
 def is_installed() -> bool:
-    """Return whether there is a Chromium that a namespace can have: a snap's cannot be entered."""
+    """Return whether a Chromium is installed that can run in a namespace; a snap cannot."""
     return shutil.which(CHROMIUM) is not None
 
 
 @contextmanager
 def browsing(namespace: str) -> Iterator[Browser]:
-    """Have a browser whose network is that of a namespace, by the name that `ip netns` has."""
+    """Run a browser in the network namespace with this name (`ip netns`)."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        # Playwright talks to it by pipes, which need no network.
+        # Playwright uses pipes, so the namespace needs no network to it.
         entering = Path(folder) / "chromium"
         entering.write_text(
             f'#!/bin/sh\nexec nsenter --net=/run/netns/{namespace} {CHROMIUM} "$@"\n'

@@ -1,4 +1,4 @@
-"""Ask for a page again and again, now more, now less: ``python -m docs.load URL PER_SECOND``."""
+"""Send HTTP requests at a varying rate: ``python -m docs.load URL PER_SECOND``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from contextlib import suppress
 _WAVE_SECONDS = 140
 
 
-def ask_for_ever(url: str, per_second: float) -> None:
-    """Ask over a connection of its own each time."""
+def send_requests(url: str, per_second: float) -> None:
+    """Send requests until the process is killed, each over a new connection."""
     while True:
         with suppress(OSError):
             urllib.request.urlopen(url, timeout=2).read()  # noqa: S310 - a URL of the lab
@@ -22,4 +22,4 @@ def ask_for_ever(url: str, per_second: float) -> None:
 
 
 if __name__ == "__main__":
-    ask_for_ever(sys.argv[1], float(sys.argv[2]))
+    send_requests(sys.argv[1], float(sys.argv[2]))

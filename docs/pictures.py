@@ -1,6 +1,6 @@
-"""Draw how tables change and how a slot lives: ``python -m docs.pictures``.
+"""Draw how tables change, and the states of a slot: ``python -m docs.pictures``.
 
-What is drawn of tables is made by the code that makes real ones.
+The tables come from the code that computes real ones.
 """
 
 from __future__ import annotations
@@ -27,36 +27,40 @@ mpl.rcParams["svg.hashsalt"] = "pydsr"
 IMAGES = Path(__file__).with_name("images")
 
 _SIZE = 251
-"""Slots of the tables that are drawn: few enough to be seen."""
+"""Slots of the tables in the pictures: few enough to be visible."""
 
 _COLUMNS = 42
 _QUIET = "#d9dee4"
 _STATES = (
-    ("at rest", "packets go to its owner;\nno flow is looked up", "#e8f4ec"),
-    ("learning", "SYN: to the new owner\nothers: to the old one\neach flow is recorded", "#fdf1dc"),
-    ("settling", "flows with a record: there\nall others: to the owner", "#e4eef7"),
+    ("at rest", "packets go to the owner;\nno flow is looked up", "#e8f4ec"),
+    (
+        "learning",
+        "SYN: to the new owner\nothers: to the old owner\nflows are recorded",
+        "#fdf1dc",
+    ),
+    ("settling", "recorded flows: as recorded\nall others: to the owner", "#e4eef7"),
 )
 _STEPS = (
-    "a change gives it\nanother owner",
+    "a change assigns\nanother owner",
     "15 minutes\n(UDP: 2)",
     "no record names\nanother backend",
 )
 
 
 def table_of(backends: int) -> array[int]:
-    """Return the table of so many backends of one weight."""
+    """Return the table of this many backends with equal weights."""
     addresses = [ip_address(f"10.0.0.{number}") for number in range(1, backends + 1)]
     members = [Member(pack_address(one), 1, number) for number, one in enumerate(addresses, 1)]
     return build_table(members, _SIZE)
 
 
 def moved(before: Sequence[int], after: Sequence[int]) -> set[int]:
-    """Return the slots that have another owner."""
+    """Return the slots whose owner changed."""
     return {slot for slot in range(len(before)) if before[slot] != after[slot]}
 
 
 def draw_tables(target: Path) -> None:
-    """Draw a table before and after a backend is added, and what a division would do."""
+    """Draw a table before and after a backend is added, and the same with hash modulo."""
     before, after = table_of(3), table_of(4)
     divided = [slot % 3 + 1 for slot in range(_SIZE)], [slot % 4 + 1 for slot in range(_SIZE)]
     pictures = [
@@ -64,12 +68,12 @@ def draw_tables(target: Path) -> None:
         (
             after,
             moved(before, after),
-            f"a fourth is added: {len(moved(before, after))} slots move (grey ones stay)",
+            f"a fourth is added: {len(moved(before, after))} slots move (grey slots stay)",
         ),
         (
             divided[1],
             moved(*divided),
-            f"by hash modulo number of backends, {len(moved(*divided))} would have moved",
+            f"with hash modulo number of backends, {len(moved(*divided))} slots would move",
         ),
     ]
     with _figure(target, 3, 5.6) as parts:
@@ -88,7 +92,7 @@ def _draw_slots(axes: Axes, owners: Sequence[int], shown: Collection[int], title
 
 
 def draw_slot(target: Path) -> None:
-    """Draw the states of a slot, and what brings it from one to the next."""
+    """Draw the states of a slot and the transitions between them."""
     with _figure(target, 1, 2.7) as (axes,):
         for number, (name, words, colour) in enumerate(_STATES):
             left = 3.2 * number
@@ -109,7 +113,7 @@ def draw_slot(target: Path) -> None:
 
 @contextmanager
 def _figure(target: Path, rows: int, height_inches: float) -> Iterator[list[Axes]]:
-    """Draw parts below each other, and write them to a file at the end of the block."""
+    """Draw axes below each other, and write them to a file at the end of the block."""
     from matplotlib import pyplot
 
     figure, parts = pyplot.subplots(
@@ -123,7 +127,7 @@ def _figure(target: Path, rows: int, height_inches: float) -> Iterator[list[Axes
 
 
 def main() -> None:
-    """Draw all."""
+    """Draw all pictures."""
     draw_tables(IMAGES / "tables.svg")
     draw_slot(IMAGES / "slot.svg")
 

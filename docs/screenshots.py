@@ -1,7 +1,7 @@
-"""Record what the README shows: ``python -m docs.screenshots``, as root.
+"""Record the pictures of ``pydsr top``: ``python -m docs.screenshots``, as root.
 
-Builds a lab with a daemon, sends real requests, has a backend lose the VIP and another drained, and
-draws real frames of ``pydsr top``: of all services, and of one.
+Builds a lab with a daemon, sends real requests, removes the VIP of one backend, drains another, and
+draws real frames of the live view: of all services, and of one.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ services:
     backends: ["fd77::11=2", "fd77::12", "fd77::13"]
 """
 _LOAD = (("client1", "http://10.77.0.80/", 200), ("client2", "http://[fd77::80]/", 60))
-"""Who asks for what, how often a second."""
+"""Client, URL and requests a second."""
 _READINGS, _INTERVAL = 60, 0.5
 _DEADLINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame to draw, in a terminal of some columns and rows."""
+    """A frame to draw, with the size of its terminal."""
 
     name: str
     choices: Choices
@@ -90,7 +90,7 @@ def record_top() -> None:
 
 
 def _served(bpffs: Path) -> Balancer:
-    """Return the balancer once the daemon has made it, with all backends in service."""
+    """Return the balancer once the daemon has all backends in service."""
     deadline = time.monotonic() + _DEADLINE_SECONDS
     while time.monotonic() < deadline:
         if (bpffs / "settings").exists():
@@ -103,11 +103,11 @@ def _served(bpffs: Path) -> Balancer:
                 return balancer
             balancer.close()
         time.sleep(_INTERVAL)
-    raise TimeoutError("the daemon does not bring its file about")
+    raise TimeoutError("the daemon did not apply its file in time")
 
 
 def _watch(lab: Lab, balancer: Balancer, daemon: Path) -> Moment:
-    """Return the last moment of half a minute, in which a backend is drained and one fails."""
+    """Watch for half a minute while a backend is drained and one fails; return the last moment."""
     history, before = History(), balancer.snapshot()
     for number in range(_READINGS):
         time.sleep(_INTERVAL)

@@ -1,4 +1,4 @@
-"""What mkdocs calls while it makes the site: adds the pages that are made from the code."""
+"""Hooks of mkdocs that add the generated pages to the site."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-# mkdocs loads this file by its path, and not as part of a package.
+# mkdocs loads this file by its path, not as part of a package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from docs.reference import pages

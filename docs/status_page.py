@@ -1,7 +1,7 @@
-"""Take the pictures of the status page: ``python -m docs.status_page``, as root; six minutes.
+"""Take pictures of the status page: ``python -m docs.status_page``, as root; six minutes.
 
-Builds a lab whose balancer is kept by a daemon, sends real requests, drains a backend and ends the
-server of another, and has Chromium draw the page.
+Builds a lab with a daemon, sends real requests, drains a backend, stops the server of another, and
+takes screenshots with Chromium.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ IMAGES = Path(__file__).with_name("images")
 _FOLDER = Path("/run/pydsr-pictures")
 _LISTEN = "127.0.0.1:8080"
 _WATCHED_SECONDS = 300
-"""How long there is traffic: plots show that much."""
+"""How long traffic runs; the plots show this period."""
 
 _TROUBLE_SECONDS = 40
-"""How long before the pictures a backend fails."""
+"""How long before the screenshots a backend fails."""
 
 _COLOURS = 128
 _REQUESTS = {"10.77.0.80": 300, "[fd77::80]": 60, "10.77.0.80:8443": 120}
@@ -54,7 +54,7 @@ services:
 
 @contextmanager
 def watched_lab() -> Iterator[Lab]:
-    """Have a lab with traffic, a backend that is drained, and one whose server has ended."""
+    """Run a lab with traffic, a drained backend, and a backend whose server has stopped."""
     with Lab("pictures", backends=4) as lab:
         lab.serve()
         lab.pydsr("attach", "eth0")
@@ -86,14 +86,14 @@ def draw(
     scheme: Literal["dark", "light"],
     scale: float = 1.0,
 ) -> None:
-    """Write a picture of what a screen shows.
+    """Take a screenshot.
 
     Args:
-        browser: that is in the balancer's namespace.
+        browser: in the balancer's namespace.
         name: of the picture.
         size: width and height of the screen.
-        scheme: what the system prefers.
-        scale: pixels of the picture for each of the screen.
+        scheme: the preferred colour scheme.
+        scale: pixels of the picture for each pixel of the screen.
     """
     viewport = {"width": size[0], "height": size[1]}
     page = browser.new_page(
@@ -101,7 +101,7 @@ def draw(
     )
     page.goto(f"http://{_LISTEN}/")
     page.locator(".service tbody path.line").first.wait_for(state="attached")
-    # Twice the daemon has looked by then: the rates are those of now.
+    # By then the daemon has read the counters twice, so the rates are current.
     page.wait_for_timeout(5000)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.quantize(_COLOURS).save(IMAGES / f"{name}.png", optimize=True)
