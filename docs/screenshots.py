@@ -25,10 +25,10 @@ from pydsr.lab.topology import Role
 from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import History, rates_between
 from pydsr.model.service import BackendState
+from pydsr.views.text.lines import Lines
 from pydsr.views.top.choices import Choices, Page
-from pydsr.views.top.lines import Lines
+from pydsr.views.top.frame import frame
 from pydsr.views.top.moment import Moment, health_by_backend
-from pydsr.views.top.top import frame
 
 IMAGES = Path(__file__).with_name("images")
 _WEB = Endpoint.parse("10.77.0.80:80")

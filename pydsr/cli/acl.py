@@ -1,4 +1,4 @@
-"""``pydsr acl``: who may send to services."""
+"""``pydsr acl``: rules that allow and deny sources."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from pydsr.model.source_rules import (
     without_rules,
 )
 
-Edit = Callable[[tuple[IPNetwork, ...], Endpoint | None], Callable[[Rules], Rules]]
-"""From sources and their scope to the change of its rules."""
+Edit = Callable[[Rules], Rules]
 
 
 @click.group()
 def acl() -> None:
-    """Allow and deny sources, for one service or all.
+    """Allow and deny sources, for one service or for all.
 
-    SCOPE is a service, such as 198.51.100.10:80, or "all". A PREFIX is 192.0.2.0/24, an
-    address, or "any". In each scope the longest prefix that holds a packet's source decides, and
-    a source that none holds is let in; a packet has to be let in by both "all" and its service.
-    Rules are for every packet: denying a source ends its connections as well.
+    SCOPE is a service, such as 198.51.100.10:80, or "all". PREFIX is a network such as
+    192.0.2.0/24, an address, or "any". In each scope the longest prefix that contains the source
+    address decides; a source that no prefix contains is allowed. A packet must be allowed by "all"
+    and by its service. Rules apply to every packet: denying a source also cuts its connections.
 
     \b
-    To let only some in, deny any and allow those:
+    To allow some sources only, deny any and allow those:
       pydsr acl allow 198.51.100.10:22 192.0.2.0/24
       pydsr acl deny 198.51.100.10:22 any
     """
@@ -44,7 +43,7 @@ def _change(
     directory: Path,
     scope: str,
     prefixes: tuple[str, ...],
-    edit: Edit,
+    edit: Callable[[tuple[IPNetwork, ...], Endpoint | None], Edit],
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -57,14 +56,6 @@ def _change(
     show_impact(impact, plan_only, as_json)
 
 
-def _setting(action: Action) -> Edit:
-    return lambda networks, _scope: lambda rules: with_rules(rules, networks, action)
-
-
-def _removing(networks: tuple[IPNetwork, ...], scope: Endpoint | None) -> Callable[[Rules], Rules]:
-    return lambda rules: without_rules(rules, networks, scope)
-
-
 @acl.command()
 @click.argument("scope", type=SCOPE)
 @click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
@@ -73,14 +64,18 @@ def _removing(networks: tuple[IPNetwork, ...], scope: Endpoint | None) -> Callab
 def allow(
     directory: Path, scope: str, prefixes: tuple[str, ...], plan_only: bool, as_json: bool
 ) -> None:
-    """Let sources in.
+    """Allow sources.
 
     \b
     Examples:
       pydsr acl allow 198.51.100.10:22 192.0.2.0/24 2001:db8::/32
       pydsr acl allow all 192.0.2.7 --plan
     """
-    _change(directory, scope, prefixes, _setting(Action.ALLOW), plan_only, as_json)
+
+    def edit(networks: tuple[IPNetwork, ...], _: Endpoint | None) -> Edit:
+        return lambda rules: with_rules(rules, networks, Action.ALLOW)
+
+    _change(directory, scope, prefixes, edit, plan_only, as_json)
 
 
 @acl.command()
@@ -91,14 +86,18 @@ def allow(
 def deny(
     directory: Path, scope: str, prefixes: tuple[str, ...], plan_only: bool, as_json: bool
 ) -> None:
-    """Keep sources out: their packets are dropped and counted as "denied".
+    """Deny sources: drop their packets and count them as "denied".
 
     \b
     Examples:
       pydsr acl deny all 203.0.113.0/24
       pydsr acl deny 198.51.100.10:22 any
     """
-    _change(directory, scope, prefixes, _setting(Action.DENY), plan_only, as_json)
+
+    def edit(networks: tuple[IPNetwork, ...], _: Endpoint | None) -> Edit:
+        return lambda rules: with_rules(rules, networks, Action.DENY)
+
+    _change(directory, scope, prefixes, edit, plan_only, as_json)
 
 
 @acl.command()
@@ -115,7 +114,11 @@ def remove(
     Examples:
       pydsr acl remove all 203.0.113.0/24
     """
-    _change(directory, scope, prefixes, _removing, plan_only, as_json)
+
+    def edit(networks: tuple[IPNetwork, ...], endpoint: Endpoint | None) -> Edit:
+        return lambda rules: without_rules(rules, networks, endpoint)
+
+    _change(directory, scope, prefixes, edit, plan_only, as_json)
 
 
 @acl.command("list")
@@ -123,7 +126,7 @@ def remove(
 @json_option
 @click.pass_obj
 def list_(directory: Path, scope: str | None, as_json: bool) -> None:
-    """List the rules of one scope, or of all there are.
+    """List the rules of one scope, or of all scopes.
 
     \b
     Examples:
@@ -134,11 +137,11 @@ def list_(directory: Path, scope: str | None, as_json: bool) -> None:
     from pydsr.views.json import documents
     from pydsr.views.text import tables
 
-    wanted = parse_scope(scope) if scope else None
+    endpoint = parse_scope(scope) if scope else None
     with Balancer(directory) as balancer:
-        found = balancer.rules()
-        if wanted is not None:
-            balancer.service(wanted)
+        rules = balancer.rules()
+        if endpoint is not None:
+            balancer.service(endpoint)  # raises InputError if there is no such service
     if scope:
-        found = {wanted: found.get(wanted, {})}
-    show(as_json, lambda: documents.rules_document(found), lambda: tables.rules_table(found))
+        rules = {endpoint: rules.get(endpoint, {})}
+    show(as_json, lambda: documents.rules_document(rules), lambda: tables.rules_table(rules))

@@ -1,4 +1,4 @@
-"""``pydsr attach``, ``detach`` and ``status``."""
+"""``pydsr attach``, ``detach`` and ``status``: the program on interfaces."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ from pydsr.model.service import parse_seed
 
 @click.command()
 @click.argument("interfaces", metavar="[IFACE...]", type=INTERFACE, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Upgrade it on every interface it is on.")
+@click.option("--all", "everything", is_flag=True, help="Upgrade all attached interfaces.")
 @click.option(
     "--mode",
     type=click.Choice(["auto", "native", "generic"]),
     default="auto",
     show_default=True,
-    help="Native runs in the driver; generic works anywhere, slowly; auto tries native first.",
+    help="native runs in the driver; generic works anywhere, slowly; auto tries native first.",
 )
 @click.option(
     "--table-size",
     type=int,
     metavar="PRIME",
-    help="Slots of a service's table: 100 or more for each backend.  [default: 65537]",
+    help="Slots in each service's table: at least 100 for each backend.  [default: 65537]",
 )
 @click.option(
-    "--seed", metavar="HEX", help="Key of the flow hash: balancers with the same one agree."
+    "--seed",
+    metavar="HEX",
+    help="Key of the flow hash; balancers with one key choose alike.",
 )
 @click.option(
     "--with",
-    "asked",
+    "included",
     multiple=True,
     metavar="FEATURE",
-    help="Compile a feature in that nothing needs yet: vlan, redirect, fragments, every-port, acl, "
+    help="Compile a feature in that nothing uses yet: vlan, redirect, fragments, every-port, acl, "
     "guard, tap.",
 )
-@click.option("--without", "refused", multiple=True, metavar="FEATURE", help="Leave one out.")
+@click.option(
+    "--without", "excluded", multiple=True, metavar="FEATURE", help="Leave a feature out."
+)
 @plan_option
 @click.pass_obj
 def attach(
@@ -50,16 +54,16 @@ def attach(
     mode: str,
     table_size: int | None,
     seed: str | None,
-    asked: tuple[str, ...],
-    refused: tuple[str, ...],
+    included: tuple[str, ...],
+    excluded: tuple[str, ...],
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Put the balancer on interfaces, or upgrade it where it already is.
+    """Attach the balancer to interfaces, or upgrade its program where it is attached.
 
-    An upgrade in place replaces the program between two packets. Services, backends and
-    counters stay. What the configuration does not use is not compiled in; a change that needs
-    more upgrades the program by itself.
+    An upgrade replaces the program between two packets; services, backends and counters stay. The
+    program has only those features that the configuration uses. A change that needs another feature
+    upgrades the program by itself.
 
     \b
     Examples:
@@ -74,34 +78,33 @@ def attach(
     from pydsr.model.features import parse_features
 
     if everything == bool(interfaces):
-        raise click.UsageError("Name interfaces, or --all.")
+        raise click.UsageError("Name interfaces, or use --all.")
     if everything:
-        interfaces = tuple(one.name for one in attached(directory))
+        interfaces = tuple(each.name for each in attached(directory))
     options = attachment.AttachOptions(
         mode,
         table_size,
         None if seed is None else parse_seed(seed),
-        parse_features(asked),
-        parse_features(refused),
+        parse_features(included),
+        parse_features(excluded),
     )
     if plan_only:
         show_impact(attachment.plan_attach(directory, interfaces, options), plan_only, as_json)
         return
     done = attachment.attach(directory, interfaces, options)
     if as_json:
-        actions = ("upgrade" if one.upgraded else "attach" for one in done)
-        names = (one.name for one in done)
-        show_impact(Impact(tuple(map(Change, actions, names))), plan_only, as_json)
+        changes = (Change("upgrade" if each.upgraded else "attach", each.name) for each in done)
+        show_impact(Impact(tuple(changes)), plan_only, as_json)
         return
-    for one in done:
-        verb = "upgraded in place" if one.upgraded else "attached"
-        click.echo(f"{one.name}: {verb}, {one.mode} mode, program {one.program_id}")
+    for each in done:
+        verb = "upgraded in place" if each.upgraded else "attached"
+        click.echo(f"{each.name}: {verb}, {each.mode} mode, program {each.program_id}")
 
 
 @click.command()
 @click.argument("interfaces", metavar="[IFACE...]", type=ATTACHED, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Detach from every interface.")
-@click.option("--purge", is_flag=True, help="With --all: forget all services as well.")
+@click.option("--purge", is_flag=True, help="With --all: delete all services as well.")
 @plan_option
 @click.pass_obj
 def detach(
@@ -112,9 +115,9 @@ def detach(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Take the balancer off interfaces.
+    """Detach the balancer from interfaces.
 
-    Services and backends stay for the next attach, unless they are purged.
+    Services and backends stay for the next attach, unless --purge deletes them.
 
     \b
     Examples:
@@ -124,7 +127,7 @@ def detach(
     from pydsr.control import detach as detachment
 
     if everything == bool(interfaces):
-        raise click.UsageError("Name interfaces, or --all.")
+        raise click.UsageError("Name interfaces, or use --all.")
     if purge and not everything:
         raise click.UsageError("--purge needs --all.")
     if plan_only:
@@ -140,11 +143,11 @@ def detach(
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Exit with 5 if the balancer cannot do its work.")
+@click.option("--check", is_flag=True, help="Exit with status 5 if the balancer cannot work.")
 @json_option
 @click.pass_obj
 def status(directory: Path, check: bool, as_json: bool) -> None:
-    """Show where the balancer is attached, in which mode, what it serves and can do.
+    """Show interfaces and their modes, the number of services, and the program's features.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""``pydsr completion``, and the answers to the shells that run what it prints."""
+"""``pydsr completion``, and the answers to the shells that run its script."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from click.shell_completion import get_completion_class as class_for
 from click.shell_completion import split_arg_string as split
 
 VARIABLE = "_PYDSR_COMPLETE"
-"""What asks for completion, as click names it: ``bash_complete`` and the like."""
+"""The environment variable that asks for completion, with a value such as ``bash_complete``."""
 
-# Bash cuts words at the colons, = and @ of endpoints and backends (COMP_WORDBREAKS), so it is the
-# line that is passed on; and what it has cut off before the cursor is no part of an answer.
+# Bash splits words at the colons, = and @ of endpoints and backends (COMP_WORDBREAKS). So the
+# script passes the whole line, and answers leave out what bash has split off before the cursor.
 _BASH = """\
 # bash completion of pydsr: made by `pydsr completion bash`
 %(complete_func)s() {
@@ -42,26 +42,26 @@ class _Bash(BashComplete):
 
     @staticmethod
     def _check_version() -> None:
-        """Ask no bash: it is not the one here that the script is for."""
+        """Skip click's check: the script may be for another host's bash."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        # One more letter goes to the word that is being typed, or begins it.
+        # An extra letter extends the word before the cursor, or starts one.
         *before, last = split(os.environ["COMP_LINE"] + "_")
         return before[1:], last[:-1]
 
     def complete(self) -> str:
         arguments, incomplete = self.get_completion_args()
-        cut_off = _cut_off(os.environ["COMP_LINE"], incomplete)
+        start = _length_split_off(os.environ["COMP_LINE"], incomplete)
         return "\n".join(
-            f"{item.type},{item.value[cut_off:] if item.type == 'plain' else item.value}"
+            f"{item.type},{item.value[start:] if item.type == 'plain' else item.value}"
             for item in self.get_completions(arguments, incomplete)
         )
 
 
-def _cut_off(line: str, incomplete: str) -> int:
-    """Return how much of the word that is typed bash takes for words before it."""
+def _length_split_off(line: str, incomplete: str) -> int:
+    """Return how many characters of the incomplete word bash takes for words before it."""
     if line[: len(line) - len(incomplete)].endswith(("'", '"')):
-        return 0  # within quotes it cuts nothing
+        return 0  # bash splits no quoted words
     breaks = os.environ.get("COMP_WORDBREAKS", "")
     return max((incomplete.rfind(each) + 1 for each in breaks), default=0)
 
@@ -70,10 +70,10 @@ def _cut_off(line: str, incomplete: str) -> int:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script with which a shell completes the command.
+    """Print a script that makes a shell complete pydsr commands.
 
-    Services, backends, virtual IPs and interfaces complete to those there are, for whoever may
-    read them.
+    Services, backends, virtual IPs and interfaces complete to existing ones, for users who may read
+    the maps.
 
     \b
     Examples:
@@ -83,21 +83,21 @@ def completion(context: click.Context, shell: str) -> None:
       source <(pydsr completion bash)
     """
     add_completion_class(_Bash)
-    made = class_for(shell)
-    assert made is not None  # noqa: S101 - the choice above is of those there are
+    completion_class = class_for(shell)
+    assert completion_class is not None  # noqa: S101 - click has a class for each of the choices
     root = context.find_root()
-    click.echo(made(root.command, {}, "pydsr", VARIABLE).source(), nl=False)
+    click.echo(completion_class(root.command, {}, "pydsr", VARIABLE).source(), nl=False)
 
 
 def answer(command: click.Command, instruction: str) -> NoReturn:
-    """Answer a shell and end; with nothing where anything is wrong.
+    """Print what a line completes to, and exit; errors print nothing.
 
     Args:
-        command: whose line is completed.
-        instruction: the value of the variable that asks.
+        command: the command at the start of the line.
+        instruction: the value of the environment variable.
     """
     add_completion_class(_Bash)
-    # What is said on stderr would stand in the middle of the line that is being typed.
+    # A message on stderr would appear in the middle of the line that is being typed.
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), suppress(Exception):
         shell_complete(command, {}, "pydsr", VARIABLE, instruction)
     sys.exit()

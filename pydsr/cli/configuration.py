@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pydsr.cli import known
-from pydsr.cli.arguments import Parsed, runtime_option
+from pydsr.cli.arguments import DOCUMENT, runtime_option
 from pydsr.cli.output import json_option, plan_option, show_impact
 from pydsr.model.errors import ExitStatus, InputError
 
@@ -141,7 +140,7 @@ def export(directory: Path) -> None:
 @click.option(
     "--of",
     "name",
-    type=Parsed("document", str, known.documents),
+    type=DOCUMENT,
     default="config",
     show_default=True,
     help="What it is of: config is the file, any other what --json prints of it.",

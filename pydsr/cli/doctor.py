@@ -1,4 +1,4 @@
-"""``pydsr doctor``: what is wrong, why it matters, and what mends it."""
+"""``pydsr doctor``: problems of host, NICs, VIPs and backends, and their remedies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pydsr.model.errors import ExitStatus
 @runtime_option
 @click.pass_obj
 def doctor(directory: Path, interfaces: tuple[str, ...], as_json: bool, runtime: Path) -> None:
-    """Look at host, interfaces, VIPs and backends, and say what is wrong and what mends it.
+    """Find problems of host, interfaces, VIPs and backends, and print their remedies.
 
-    Before anything is attached it looks at the interfaces named, or at those that could be
-    attached; later at those that are, and asks the network who answers for each VIP and each
-    backend whether it accepts it. It changes nothing.
+    Before anything is attached, it examines the interfaces named, or all that could be attached.
+    Afterwards it examines the attached ones, asks the network who answers for each VIP, and asks
+    each backend whether it accepts the VIP. It changes nothing.
 
     \b
     Examples:
@@ -30,15 +30,15 @@ def doctor(directory: Path, interfaces: tuple[str, ...], as_json: bool, runtime:
       pydsr doctor --json
 
     \b
-    Exit status: 0 nothing is wrong (there may be advice), 5 there is an error or a warning,
-    4 a privilege is missing to look at all.
+    Exit status: 0 no error or warning (there may be advice), 5 an error or a warning,
+    4 privileges are missing to examine everything.
     """
     from pydsr.daemon.runtime import socket_path
     from pydsr.daemon.server import read_health
     from pydsr.doctor.examination import examine
-    from pydsr.views.text.doctor import doctor_document, doctor_report
+    from pydsr.views.text.diagnosis import doctor_document, doctor_report
 
-    socket = socket_path(runtime.absolute(), directory)
+    socket = socket_path(runtime, directory)
     report = examine(directory, interfaces, lambda: read_health(socket))
     show(as_json, lambda: doctor_document(report), lambda: doctor_report(report))
     if report.lacks_privilege:

@@ -1,4 +1,4 @@
-"""``pydsr explain``: where packets would go, and why."""
+"""``pydsr explain``: trace packets through the loaded program."""
 
 from __future__ import annotations
 
@@ -22,32 +22,34 @@ if TYPE_CHECKING:
     from pydsr.captures.pcap import CapturedFrame
     from pydsr.control.balancer import Balancer
     from pydsr.control.trace import Explainer
-    from pydsr.views.text.explained import ExplainedFrame
+    from pydsr.views.text.trace import TracedFrame
 
 
 @click.command()
 @click.argument("endpoint", type=ENDPOINT, required=False)
-@click.option("--from", "source", type=SOURCE, help="The client's end of the flow.")
-@click.option("--syn", is_flag=True, help="A packet that opens the connection.")
+@click.option("--from", "source", type=SOURCE, help="The client's address and port.")
+@click.option("--syn", is_flag=True, help="Trace a TCP SYN, which opens a connection.")
 @click.option(
     "--pcap",
     type=click.Path(readable=False, allow_dash=True),
     metavar="FILE",
-    help="Every packet of a capture, pcap or pcapng; - for stdin.",
+    help="Trace every packet of a pcap or pcapng file; - for stdin.",
 )
 @click.option(
-    "--hex", "text", metavar="FRAME", help="One frame as hex, or as a hex dump; - for stdin."
+    "--hex", "text", metavar="FRAME", help="Trace one frame, as hex or a hex dump; - for stdin."
 )
 @click.option(
     "--in",
     "ingress",
     type=ATTACHED,
     metavar="IFACE",
-    help="The one it comes in by.  [default: its backend's; a frame's: the one with the MAC it "
-    "was sent to, or the first]",
+    help="The interface where packets arrive.  [default: for a flow, its backend's; for a frame, "
+    "the one with the frame's destination MAC, or the first]",
 )
 @click.option(
-    "--to-us", is_flag=True, help="Take frames for sent to that interface, whatever MAC they name."
+    "--to-us",
+    is_flag=True,
+    help="Treat frames as sent to that interface, whatever their destination MAC.",
 )
 @json_option
 @click.pass_obj
@@ -64,14 +66,14 @@ def explain(
 ) -> None:
     """Ask the loaded program where a packet would go, and why.
 
-    Nothing is sent, counted or recorded. The packet is one of a flow, that of ENDPOINT and --from,
-    or those of a capture, or a frame. Each is asked about by itself, as things are now: what
-    packets before it would have had the program remember is not known, so a later fragment is told
-    to come without its first.
+    Trace a packet of the flow from --from to ENDPOINT, every packet of a capture, or one frame.
+    Nothing is sent, counted or recorded. Each packet is traced by itself against the present state:
+    the program does not see the packets before it, so a later fragment counts as one whose first
+    fragment is missing.
 
-    Frames are taken as they are: one that was captured on another host, or of a router, is not
-    for this balancer's MAC, and passes; --to-us has it taken as if it was. Padding, and what a
-    capture left out, are filled up; where that could decide, it is said instead. With --json each
+    A frame captured on another host or sent to a router does not have this balancer's MAC, so the
+    program passes it; --to-us traces it as if it had. Padding and bytes that the capture left out
+    are filled in; where they could change the verdict, the output says so instead. With --json each
     packet of a capture is one line.
 
     \b
@@ -86,25 +88,27 @@ def explain(
     from pydsr.control.balancer import Balancer
 
     if [endpoint, pcap, text].count(None) != 2:
-        raise click.UsageError("Name an ENDPOINT, or --pcap, or --hex.")
+        raise click.UsageError("Give one of ENDPOINT, --pcap and --hex.")
     if endpoint is None and (source or syn):
-        raise click.UsageError("--from and --syn are of an ENDPOINT.")
-    if endpoint is not None and (source is None or to_us):
-        raise click.UsageError("An ENDPOINT needs --from, and takes no --to-us.")
+        raise click.UsageError("--from and --syn need an ENDPOINT.")
+    if endpoint is not None and source is None:
+        raise click.UsageError("An ENDPOINT needs --from.")
+    if endpoint is not None and to_us:
+        raise click.UsageError("--to-us needs --pcap or --hex.")
     with Balancer(directory) as balancer:
         if endpoint is not None and source is not None:
-            _explain_flow(balancer, endpoint, source, syn, ingress, as_json)
+            _trace_flow(balancer, endpoint, source, syn, ingress, as_json)
             return
-        names = {one.ifindex: one.name for one in balancer.interfaces()}
+        names = {each.ifindex: each.name for each in balancer.interfaces()}
         with balancer.explainer() as explainer:
-            asking = _Asking(explainer, names, ingress, to_us)
+            tracer = _Tracer(explainer, names, ingress, to_us)
             if text is not None:
-                _explain_hex(asking, text, as_json)
+                _trace_hex(tracer, text, as_json)
             elif pcap is not None:
-                _explain_capture(asking, pcap, as_json)
+                _trace_capture(tracer, pcap, as_json)
 
 
-def _explain_flow(
+def _trace_flow(
     balancer: Balancer,
     endpoint: Endpoint,
     source: Endpoint,
@@ -112,22 +116,18 @@ def _explain_flow(
     ingress: str | None,
     as_json: bool,
 ) -> None:
-    from pydsr.views.json import documents
-    from pydsr.views.text import tables
+    from pydsr.views.json.documents import explain_document
+    from pydsr.views.text.trace import trace_table
 
-    found = balancer.explain(endpoint, source.address, source.port, syn, ingress)
-    names = {one.ifindex: one.name for one in balancer.interfaces()}
-    leaves_by = names.get(found.interface) if found.interface else None
-    show(
-        as_json,
-        lambda: documents.explain_document(found, leaves_by),
-        lambda: tables.explain_table(found, leaves_by),
-    )
+    trace = balancer.explain(endpoint, source.address, source.port, syn, ingress)
+    names = {each.ifindex: each.name for each in balancer.interfaces()}
+    egress = names.get(trace.interface) if trace.interface else None
+    show(as_json, lambda: explain_document(trace, egress), lambda: trace_table(trace, egress))
 
 
 @dataclass
-class _Asking:
-    """What is asked about frames, and what was answered so far."""
+class _Tracer:
+    """Traces frames, and counts their reasons; None counts frames without an answer."""
 
     explainer: Explainer
     names: dict[int, str]
@@ -135,9 +135,9 @@ class _Asking:
     to_us: bool
     reasons: Counter[str | None] = field(default_factory=Counter)
 
-    def ask(self, captured: CapturedFrame) -> ExplainedFrame:
+    def trace(self, captured: CapturedFrame) -> TracedFrame:
         from pydsr.control.trace import UnanswerableError
-        from pydsr.views.text.explained import ExplainedFrame
+        from pydsr.views.text.trace import TracedFrame
 
         answer, note = None, ""
         try:
@@ -147,47 +147,43 @@ class _Asking:
         except UnanswerableError as error:
             note = error.message
         self.reasons[answer.reason if answer else None] += 1
-        leaves_by = self.names.get(answer.interface) if answer and answer.interface else None
-        return ExplainedFrame(captured, answer, leaves_by, note)
+        egress = self.names.get(answer.interface) if answer and answer.interface else None
+        return TracedFrame(captured, answer, egress, note)
 
-    def tell_of_macs(self) -> None:
-        """Say what to do about frames that were for others."""
+    def print_note(self) -> None:
+        """Print what to do about frames for other MACs."""
         if self.reasons["not_our_mac"] and not self.to_us:
             click.echo(
-                "pydsr: note: not_our_mac is what was sent to the MAC of none of the attached "
-                "interfaces; --to-us takes it as if it was",
+                "pydsr: note: frames with the reason not_our_mac are for no MAC of an attached "
+                "interface; --to-us traces them as if they were",
                 err=True,
             )
 
 
-def _explain_hex(asking: _Asking, text: str, as_json: bool) -> None:
+def _trace_hex(tracer: _Tracer, text: str, as_json: bool) -> None:
     from pydsr.captures.hexdump import parse_frame
     from pydsr.captures.pcap import CapturedFrame
-    from pydsr.views.text import explained
+    from pydsr.views.text.trace import frame_document, frame_table
 
     frame = parse_frame(sys.stdin.read() if text == "-" else text)
-    answer = asking.ask(CapturedFrame(1, None, frame, len(frame)))
-    show(as_json, lambda: explained.frame_document(answer), lambda: explained.frame_table(answer))
-    asking.tell_of_macs()
+    traced = tracer.trace(CapturedFrame(1, None, frame, len(frame)))
+    show(as_json, lambda: frame_document(traced), lambda: frame_table(traced))
+    tracer.print_note()
 
 
-def _explain_capture(asking: _Asking, path: str, as_json: bool) -> None:
+def _trace_capture(tracer: _Tracer, path: str, as_json: bool) -> None:
     from pydsr.captures.pcap import read_capture
-    from pydsr.views.text import explained, tables
+    from pydsr.views.text.trace import frame_document, frame_line, outcomes_table
 
     with _opened(path) as file:
         try:
             for captured in read_capture(file, "stdin" if path == "-" else path):
-                answer = asking.ask(captured)
-                click.echo(
-                    json.dumps(explained.frame_document(answer))
-                    if as_json
-                    else explained.frame_line(answer)
-                )
+                traced = tracer.trace(captured)
+                click.echo(json.dumps(frame_document(traced)) if as_json else frame_line(traced))
         finally:
-            if asking.reasons and not as_json:
-                console().print(tables.outcomes_table(asking.reasons))
-            asking.tell_of_macs()
+            if tracer.reasons and not as_json:
+                console().print(outcomes_table(tracer.reasons))
+            tracer.print_note()
 
 
 @contextmanager

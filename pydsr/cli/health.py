@@ -1,4 +1,4 @@
-"""``pydsr health``: what the daemon's checks hold of every backend."""
+"""``pydsr health``: the results of the daemon's health checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @runtime_option
 @click.pass_obj
 def health(directory: Path, as_json: bool, runtime: Path) -> None:
-    """Show the health of backends, and what is wrong with those that fail; asks the daemon.
+    """Show the health of backends, and why checks fail; asks the running daemon.
 
     \b
     Examples:
@@ -29,10 +29,10 @@ def health(directory: Path, as_json: bool, runtime: Path) -> None:
     from pydsr.daemon.runtime import socket_path
     from pydsr.daemon.server import read_health
 
-    document = read_health(socket_path(runtime.absolute(), directory))
+    document = read_health(socket_path(runtime, directory))
 
     def table() -> RenderableType:
-        from pydsr.views.text.health import health_table
+        from pydsr.views.text.diagnosis import health_table
 
         return health_table(document)
 

@@ -1,4 +1,4 @@
-"""``pydsr lab``: a network of namespaces on this machine to try pydsr in."""
+"""``pydsr lab``: a test network of namespaces on this machine."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ _WIDTH_NOT_ON_A_TERMINAL = 100
 
 
 def _sizes(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how large a lab is."""
     for option, default in (("--clients", 1), ("--backends", 3)):
         command = click.option(
-            option, type=int, default=default, show_default=True, help="How many of them, 1 to 200."
+            option, type=int, default=default, show_default=True, help="Number of hosts, 1 to 200."
         )(command)
     return command
 
 
 @click.group()
 def lab() -> None:
-    """Build a balancer, clients and backends out of namespaces on this machine.
+    """Build a balancer, clients and backends from network namespaces on this machine.
 
     \b
     Examples:
@@ -45,9 +44,9 @@ def lab() -> None:
 
 @lab.command()
 @_sizes
-@click.option("--name", default="lab", show_default=True, help="Names the lab: a-z, 0-9 and -.")
+@click.option("--name", default="lab", show_default=True, help="Name of the lab: a-z, 0-9 and -.")
 def up(backends: int, clients: int, name: str) -> None:
-    """Build a lab with HTTP servers and a balancer, and leave it running.
+    """Build a lab with a balancer and HTTP servers, and leave it running.
 
     \b
     Examples:
@@ -64,9 +63,9 @@ def up(backends: int, clients: int, name: str) -> None:
 
 
 @lab.command()
-@click.option("--name", default="lab", show_default=True, help="The lab's name.")
+@click.option("--name", default="lab", show_default=True, help="Name of the lab.")
 def down(name: str) -> None:
-    """Remove a lab: what it started, its namespaces, its balancer; done as well if there is none.
+    """Remove a lab: its processes, namespaces and balancer. Succeeds if there is no such lab.
 
     \b
     Examples:
@@ -82,11 +81,11 @@ def down(name: str) -> None:
 
 @lab.command()
 @_sizes
-@click.option("--name", help="Names the lab: a-z, 0-9 and -.  [default: demo-PID]")
+@click.option("--name", help="Name of the lab: a-z, 0-9 and -.  [default: demo-PID]")
 def demo(backends: int, clients: int, name: str | None) -> None:
-    """Build a lab, send real requests, remove a backend, show what crossed what, clean up.
+    """Build a lab, send requests, remove a backend, show which host saw which packets, clean up.
 
-    Exits with 1 if something did not hold.
+    Exits with status 1 if a result is not as expected.
 
     \b
     Examples:
@@ -114,17 +113,17 @@ def demo(backends: int, clients: int, name: str | None) -> None:
 
 @contextmanager
 def _interrupted_exits() -> Iterator[None]:
-    """Exit with the status for interrupts once the block has cleaned up after itself."""
+    """Turn an interrupt into its exit status, after the block has cleaned up."""
     try:
         with interruptible():
             yield
     except KeyboardInterrupt:
-        click.echo("interrupted; nothing is left of it", err=True)
+        click.echo("interrupted; the lab is removed", err=True)
         sys.exit(ExitStatus.INTERRUPTED)
 
 
 def _report(finding: Finding) -> None:
-    """Write a finding to stdout; click strips the colours where stdout is no terminal."""
+    """Print a finding; click strips the colours where stdout is no terminal."""
     from pydsr.lab.demo_report import to_text
 
     terminal = sys.stdout.isatty()
@@ -140,7 +139,6 @@ def _size(topology: Topology) -> str:
 
 
 def _ways_to_play(made: Lab) -> Commands:
-    """Return commands to copy."""
     client = f"nsenter --net=/run/netns/{made.topology.namespace('client1')}"
     balancer = f"nsenter --net=/run/netns/{made.topology.namespace(Role.BALANCER)}"
     pydsr = f"{balancer} pydsr --bpffs {made.bpffs}"
@@ -149,12 +147,15 @@ def _ways_to_play(made: Lab) -> Commands:
     return Commands(
         "Try:",
         (
-            (f"{client} curl http://{VIP4}/", "which backend answers"),
-            (f"{client} curl 'http://[{VIP6}]/'", "the same by IPv6"),
-            (f"for i in $(seq 30); do {client} curl -s http://{VIP4}/; done", "their spread"),
-            (f"{pydsr} top", "what the balancer does, live"),
-            (f"{pydsr} backends remove {SERVICES[0]} {last.address4}", f"without {last.name}"),
-            (f"{backend} pydsr realserver check {VIP4} {VIP6}", "whether a backend is one"),
+            (f"{client} curl http://{VIP4}/", "see which backend answers"),
+            (f"{client} curl 'http://[{VIP6}]/'", "the same over IPv6"),
+            (
+                f"for i in $(seq 30); do {client} curl -s http://{VIP4}/; done",
+                "how requests spread",
+            ),
+            (f"{pydsr} top", "watch the traffic live"),
+            (f"{pydsr} backends remove {SERVICES[0]} {last.address4}", f"remove {last.name}"),
+            (f"{backend} pydsr realserver check {VIP4} {VIP6}", "check a backend"),
             (f"pydsr lab down --name {made.name}", "remove the lab"),
         ),
     )

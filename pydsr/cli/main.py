@@ -1,4 +1,4 @@
-"""The command: global options, and how errors reach the user."""
+"""The `pydsr` command: global options, and how errors reach the user."""
 
 from __future__ import annotations
 
@@ -17,62 +17,62 @@ from pydsr.model.errors import ExitStatus, PydsrError
 
 DEFAULT_BPFFS = Path("/sys/fs/bpf/pydsr")
 
-# Command -> the module and name it is imported from when it is used, so that a command
-# waits for no other's imports.
-_COMMANDS = {
-    "attach": ("pydsr.cli.attachment", "attach"),
-    "detach": ("pydsr.cli.attachment", "detach"),
-    "status": ("pydsr.cli.attachment", "status"),
-    "services": ("pydsr.cli.services", "services"),
-    "backends": ("pydsr.cli.backends", "backends"),
-    "vips": ("pydsr.cli.vips", "vips"),
-    "acl": ("pydsr.cli.acl", "acl"),
-    "diff": ("pydsr.cli.configuration", "diff"),
-    "apply": ("pydsr.cli.configuration", "apply"),
-    "export": ("pydsr.cli.configuration", "export"),
-    "schema": ("pydsr.cli.configuration", "schema"),
-    "run": ("pydsr.cli.run", "run"),
-    "health": ("pydsr.cli.health", "health"),
-    "doctor": ("pydsr.cli.doctor", "doctor"),
-    "events": ("pydsr.cli.run", "events"),
-    "exporter": ("pydsr.cli.exporter", "exporter"),
-    "stats": ("pydsr.cli.traffic", "stats"),
-    "top": ("pydsr.cli.top", "top"),
-    "explain": ("pydsr.cli.explain", "explain"),
-    "tap": ("pydsr.cli.tap", "tap"),
-    "tidy": ("pydsr.cli.traffic", "tidy"),
-    "completion": ("pydsr.cli.completion", "completion"),
-    "realserver": ("pydsr.cli.realserver", "realserver"),
-    "lab": ("pydsr.cli.lab", "lab"),
+_MODULES = {
+    "attach": "attachment",
+    "detach": "attachment",
+    "status": "attachment",
+    "services": "services",
+    "backends": "backends",
+    "vips": "vips",
+    "acl": "acl",
+    "diff": "configuration",
+    "apply": "configuration",
+    "export": "configuration",
+    "schema": "configuration",
+    "run": "run",
+    "health": "health",
+    "doctor": "doctor",
+    "events": "run",
+    "exporter": "exporter",
+    "stats": "traffic",
+    "top": "top",
+    "explain": "explain",
+    "tap": "tap",
+    "tidy": "traffic",
+    "completion": "completion",
+    "realserver": "realserver",
+    "lab": "lab",
 }
+"""The module of each command, which is imported when the command is used."""
 
 
 class _LazyGroup(click.Group):
     def list_commands(self, _: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(_MODULES)
 
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
+        if name not in _MODULES:
             return None
-        module, attribute = _COMMANDS[name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(f"pydsr.cli.{_MODULES[name]}")
+        command: click.Command = getattr(module, name)
         return command
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--bpffs",
-    type=click.Path(path_type=Path, readable=False),  # opened later, with our own errors
+    # Not cli.arguments.PATH: completion of command names loads this module alone.
+    type=click.Path(path_type=Path, readable=False),
     default=DEFAULT_BPFFS,
     show_default=True,
     envvar="PYDSR_BPFFS",
-    help="Directory of this balancer's pins, on a BPF file system.",
+    help="Directory of this balancer's pinned maps, on a BPF file system.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Say more of what is done.")
+@click.option("-v", "--verbose", is_flag=True, help="Log at debug level.")
 @click.version_option(__version__, prog_name="pydsr")
 @click.pass_context
 def cli(context: click.Context, bpffs: Path, verbose: bool) -> None:
-    """Balance layer-4 traffic by Direct Server Return, in the network driver.
+    """Balance layer-4 traffic with Direct Server Return, in the network driver.
 
     \b
     Examples:
@@ -82,8 +82,8 @@ def cli(context: click.Context, bpffs: Path, verbose: bool) -> None:
       pydsr lab demo
 
     \b
-    Exit status: 0 done, 1 failed, 2 usage, 3 bad configuration or input,
-    4 not permitted or the kernel or NIC cannot, 5 not as desired, 130 interrupted.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 bad configuration or input,
+    4 not permitted, or not supported by kernel or NIC, 5 not as desired, 130 interrupted.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING,
@@ -105,11 +105,11 @@ def _fail(message: str, hint: str, status: int) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command; the process exits with an :class:`ExitStatus`."""
-    if asked := os.environ.get("_PYDSR_COMPLETE"):
+    """Run the command and exit with an :class:`ExitStatus`."""
+    if instruction := os.environ.get("_PYDSR_COMPLETE"):
         from pydsr.cli.completion import answer
 
-        answer(cli, asked)
+        answer(cli, instruction)
     try:
         status = cli.main(standalone_mode=False)
     except PydsrError as error:
@@ -123,14 +123,15 @@ def main() -> None:
         click.echo("pydsr: interrupted", err=True)
         sys.exit(ExitStatus.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has enough of it; nothing may be flushed into it at exit.
+        # The reader of our output has closed it: nothing may be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitStatus.DONE)
     except PermissionError as error:
-        what = f"{error.filename}: " if error.filename else ""
-        _fail(f"{what}not permitted", "run as root (sudo)", ExitStatus.CANNOT)
+        subject = f"{error.filename}: " if error.filename else ""
+        _fail(f"{subject}not permitted", "run as root (sudo)", ExitStatus.CANNOT)
     except OSError as error:
         if error.errno in (errno.ENOMEM, errno.ENOSPC):
-            _fail(f"the kernel has no room: {error.strerror}", "see `free`", ExitStatus.CANNOT)
+            message = f"the kernel is out of memory for maps: {error.strerror}"
+            _fail(message, "check free memory with `free`", ExitStatus.CANNOT)
         raise
     sys.exit(status if isinstance(status, int) else ExitStatus.DONE)

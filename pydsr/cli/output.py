@@ -1,4 +1,4 @@
-"""How commands print: tables for people, JSON for scripts, data on stdout."""
+"""How commands print: tables for people, JSON for scripts; data on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def json_option(command: _Command) -> _Command:
 def plan_option(command: _Command) -> _Command:
     """Add ``--plan`` and ``--json`` to a command that changes."""
     command = click.option(
-        "--plan", "plan_only", is_flag=True, help="Say what would change; change nothing."
+        "--plan", "plan_only", is_flag=True, help="Print what would change; change nothing."
     )(command)
     return json_option(command)
 
 
 def console() -> Console:
-    """Return a console on stdout; wide where no terminal sets the width."""
+    """Return a console on stdout, with a fixed wide width where stdout is no terminal."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else _WIDTH_NOT_ON_A_TERMINAL
@@ -40,17 +40,17 @@ def console() -> Console:
 
 
 def show(as_json: bool, document: Callable[[], Any], table: Callable[[], RenderableType]) -> None:
-    """Print a document or a table; only the one that is asked for is made."""
+    """Print a document or a table; only the one printed is made."""
     if as_json:
         click.echo(json.dumps(document(), indent=2))
         return
-    from pydsr.views.text.large import is_large, plain_lines
+    from pydsr.views.text.tables import is_large, plain_lines
 
-    shown = table()
-    if is_large(shown):
-        click.echo("\n".join(plain_lines(shown)))
+    made = table()
+    if is_large(made):
+        click.echo("\n".join(plain_lines(made)))
     else:
-        console().print(shown)
+        console().print(made)
 
 
 def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:

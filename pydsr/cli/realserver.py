@@ -1,4 +1,4 @@
-"""``pydsr realserver``: what a backend needs, on the backend itself."""
+"""``pydsr realserver``: set up and check a backend, on the backend itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from pydsr.realserver.values import LOOPBACK, Wish
 
 
 def _wish_options(command: click.decorators.FC) -> click.decorators.FC:
-    """Add what a command needs to know of a host that is to be a backend."""
     command = click.option(
         "--interface", "interfaces", multiple=True, metavar="NAME", help=HELP["--interface"]
     )(command)
@@ -31,7 +30,6 @@ def _wish_options(command: click.decorators.FC) -> click.decorators.FC:
 
 
 def _record_option(command: click.decorators.FC) -> click.decorators.FC:
-    """Add where setup remembers what it has changed."""
     return click.option(
         "--record-directory",
         "records",
@@ -54,15 +52,16 @@ def _record_option(command: click.decorators.FC) -> click.decorators.FC:
     """
 )
 def realserver() -> None:
-    """Group what is done on backends."""
+    """Group the commands for backends."""
 
 
 @realserver.command(
     help=HELP["setup"]
     + """
 
-    It stops answering ARP for addresses of other interfaces, then adds the VIPs. What it found is
-    remembered until `undo`, or until a reboot, which undoes it as well: --script is for good.
+    It first stops the host from answering ARP for addresses of other interfaces, then adds the
+    VIPs. It records the settings it found for `undo`. A reboot undoes everything too; files made
+    with --script survive it.
 
     \b
     Examples:
@@ -91,17 +90,17 @@ def setup(
     """Set this host up, or print files that do."""
     wish = Wish.parse(vips, device, interfaces)
     if script:
-        return _say(answers.scripted(wish, script, as_json, output))
+        return _print(answers.scripted(wish, script, as_json, output))
     if output:
-        raise InputError("--output takes --script", "say which files are to be written")
-    return _say(answers.setup(wish, plan_only, as_json, records))
+        raise InputError("--output takes --script", "name the kind of files with --script")
+    return _print(answers.setup(wish, plan_only, as_json, records))
 
 
 @realserver.command(
     help=HELP["check"]
     + """
 
-    Exit status 5 where something is missing; warnings are for you to judge.
+    Exits with status 5 if something is missing. Warnings are for you to judge.
 
     \b
     Examples:
@@ -113,14 +112,14 @@ def setup(
 @json_option
 def check(vips: tuple[str, ...], device: str, interfaces: tuple[str, ...], as_json: bool) -> int:
     """Check this host."""
-    return _say(answers.checked(Wish.parse(vips, device, interfaces), as_json))
+    return _print(answers.checked(Wish.parse(vips, device, interfaces), as_json))
 
 
 @realserver.command(
     help=HELP["undo"]
     + """
 
-    What somebody has changed since is left alone, and named.
+    It names what somebody has changed since, and leaves that as it is.
 
     \b
     Examples:
@@ -134,7 +133,7 @@ def check(vips: tuple[str, ...], device: str, interfaces: tuple[str, ...], as_js
 @plan_option
 def undo(vips: tuple[str, ...], every: bool, records: Path, plan_only: bool, as_json: bool) -> int:
     """Undo what setup has changed."""
-    return _say(answers.undo(vips, every, plan_only, as_json, records))
+    return _print(answers.undo(vips, every, plan_only, as_json, records))
 
 
 @realserver.command()
@@ -142,12 +141,12 @@ def undo(vips: tuple[str, ...], every: bool, records: Path, plan_only: bool, as_
     "--output",
     "-o",
     type=click.Path(path_type=Path, readable=False, dir_okay=False),
-    help="The file to write, instead of stdout.",
+    help="Write this file instead of stdout.",
 )
 def standalone(output: Path | None) -> None:
-    """Make one file of this command, for backends without pydsr.
+    """Write setup, check and undo into one file, for backends without pydsr.
 
-    A backend needs Python 3.9 or newer and iproute2 to run it. It has setup, check and undo.
+    The backend needs Python 3.9 or newer and iproute2 to run it.
 
     \b
     Examples:
@@ -156,17 +155,17 @@ def standalone(output: Path | None) -> None:
     """
     if output is None:
         if sys.stdout.isatty():
-            raise InputError("the file is not for a terminal", "use -o realserver.pyz")
+            raise InputError("the file is binary and stdout is a terminal", "use -o realserver.pyz")
         click.echo(archive(), nl=False)
         return
     try:
         output.write_bytes(archive())
         output.chmod(0o755)
     except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror}") from None
+        raise InputError(f"cannot write {output}: {error.strerror}", "name another file") from None
 
 
-def _say(answer: Answer) -> int:
+def _print(answer: Answer) -> int:
     for message in answer.messages:
         click.echo(message, err=True)
     click.echo(answer.output, nl=False)

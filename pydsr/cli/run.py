@@ -1,4 +1,4 @@
-"""``pydsr run`` and ``pydsr events``: the daemon, and what it says has happened."""
+"""``pydsr run`` and ``pydsr events``: the daemon, and what happened."""
 
 from __future__ import annotations
 
@@ -23,24 +23,20 @@ _log = logging.getLogger(__name__)
 @click.command()
 @click.argument("file", type=PATH)
 @click.option(
-    "--notify",
-    metavar="COMMAND",
-    help="Run this for every event, which it gets as JSON on its stdin.",
+    "--notify", metavar="COMMAND", help="Run this for every event, with the event as JSON on stdin."
 )
-@click.option(
-    "--detach-on-exit", is_flag=True, help="Take the data plane off when the daemon ends."
-)
+@click.option("--detach-on-exit", is_flag=True, help="Detach the data plane when the daemon ends.")
 @click.option(
     "--metrics",
     type=LISTEN,
     envvar="PYDSR_METRICS",
-    help="Serve /metrics for Prometheus there, such as 127.0.0.1:9477.",
+    help="Serve /metrics for Prometheus at this address, such as 127.0.0.1:9477.",
 )
 @click.option(
     "--web",
     type=LISTEN,
     envvar="PYDSR_WEB",
-    help="Serve the status page there, to look at only; such as 127.0.0.1:8080.",
+    help="Serve the read-only status page at this address, such as 127.0.0.1:8080.",
 )
 @runtime_option
 @click.pass_obj
@@ -53,17 +49,18 @@ def run(
     web: Listen | None,
     runtime: Path,
 ) -> None:
-    """Run the daemon: apply a file, and keep the balancer as it says.
+    """Run the daemon: apply a file and keep the balancer as the file says.
 
-    The file is applied at the start, and again when it changes or SIGHUP comes; one that is wrong
-    changes nothing. What commands change meanwhile stays until then (`pydsr diff FILE` shows it).
-    MACs of backends are followed as they change, and interfaces that go and come back.
+    The daemon applies the file when it starts, when the file changes and on SIGHUP. A file with
+    errors changes nothing. Changes made by commands last until the next reload; `pydsr diff FILE`
+    shows them. The daemon follows MACs of backends as they change, and interfaces as they go and
+    come back.
 
     SIGTERM ends the daemon; the data plane goes on without it. packaging/pydsr.service runs it
     under systemd.
 
-    The status page has no password, and nothing can be changed by it. At an address that is not of
-    this machine alone, everyone who reaches that can read it.
+    The status page has no password and changes nothing. Everyone who can reach its address can read
+    it.
 
     \b
     Examples:
@@ -81,15 +78,8 @@ def run(
 
     in_journal = set_up_logging()
     options = Options(
-        directory,
-        file.absolute(),
-        runtime.absolute(),
-        _split(notify),
-        detach_on_exit,
-        metrics,
-        web,
+        directory, file.absolute(), runtime, _split(notify), detach_on_exit, metrics, web
     )
-
     try:
         asyncio.run(Daemon(options).run())
     except PydsrError as error:
@@ -110,15 +100,15 @@ def _split(command: str | None) -> tuple[str, ...]:
 
 
 @click.command()
-@click.option("--follow", "-f", is_flag=True, help="Go on with what happens from now on.")
+@click.option("--follow", "-f", is_flag=True, help="Print new events as they happen.")
 @json_option
 @runtime_option
 @click.pass_obj
 def events(directory: Path, follow: bool, as_json: bool, runtime: Path) -> None:
-    """Show what has happened: changed MACs, lost links, reloads; asks the running daemon.
+    """Show what happened, such as changed MACs, lost links and reloads; asks the running daemon.
 
-    It remembers the newest since it started, a thousand if they are short. With --json each event
-    is one line.
+    The daemon keeps about the last thousand events since it started. With --json each event is one
+    line.
 
     \b
     Examples:
@@ -127,7 +117,7 @@ def events(directory: Path, follow: bool, as_json: bool, runtime: Path) -> None:
     """
     from pydsr.daemon.runtime import socket_path
     from pydsr.daemon.server import read_events
-    from pydsr.views.text.events import event_line
+    from pydsr.views.text.diagnosis import event_line
 
-    for line in read_events(socket_path(runtime.absolute(), directory), follow):
+    for line in read_events(socket_path(runtime, directory), follow):
         click.echo(line if as_json else event_line(json.loads(line)))

@@ -1,4 +1,4 @@
-"""``pydsr tap``: packets with what becomes of them."""
+"""``pydsr tap``: capture packets with their verdicts."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ from pydsr.cli.output import json_option
 from pydsr.model.errors import InputError
 
 if TYPE_CHECKING:
-    from pydsr.model.captured_packet import TappedPacket
+    from pydsr.model.captured_packet import CapturedPacket
 
 
 @click.command()
-@click.option("--count", type=int, default=0, metavar="N", help="End after so many packets.")
-@click.option("--drops", is_flag=True, help="Only packets that are dropped.")
+@click.option("--count", type=int, default=0, metavar="N", help="End after N packets.")
+@click.option("--drops", is_flag=True, help="Capture dropped packets only.")
 @click.option(
     "--reason",
     "reasons",
     type=REASON,
     multiple=True,
     metavar="REASON",
-    help="Only those that leave for it.",
+    help="Capture packets with this reason only; may be given several times.",
 )
-@click.option("--sample", type=int, default=1, metavar="N", help="One packet of N, by chance.")
+@click.option(
+    "--sample", type=int, default=1, metavar="N", help="Capture one packet in N, at random."
+)
 @click.option(
     "-w",
     "path",
     type=click.Path(path_type=Path, readable=False, allow_dash=True),
     metavar="FILE",
-    help="Write pcapng there, with what became of each packet as its comment; - for stdout.",
+    help="Write a pcapng file, with each packet's verdict as its comment; - for stdout.",
 )
 @json_option
 @click.pass_obj
@@ -49,11 +51,10 @@ def tap(
     path: Path | None,
     as_json: bool,
 ) -> None:
-    """Show packets as they come in, with verdict, reason and backend.
+    """Capture packets as they arrive, with verdict, reason and backend.
 
-    Nothing becomes of packets that would not have become of them anyway. Ctrl-C ends it.
-    With --json each
-    packet is one line.
+    Capturing does not change what happens to packets. Ctrl-C ends it. With --json each packet is
+    one line.
 
     \b
     Examples:
@@ -71,30 +72,28 @@ def tap(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     running = Tap(directory, TapOptions(count, sample, reasons, drops))
     names = interface_names(directory)
-    with _taker(path, names, as_json) as take:
+    with _writer(path, names, as_json) as write:
         try:
-            running.run(take, lambda: click.echo(f"capturing on {', '.join(names)}", err=True))
+            running.run(write, lambda: click.echo(f"capturing on {', '.join(names)}", err=True))
         except KeyboardInterrupt:
             pass  # the usual end of a capture
         finally:
-            click.echo(f"{running.done.packets} packets captured", err=True)
-            if running.done.lost:
-                click.echo(
-                    f"{running.done.lost} packets found no room: take fewer, with --sample",
-                    err=True,
-                )
+            captured, lost = running.done.packets, running.done.lost
+            click.echo(f"{captured} packet{'' if captured == 1 else 's'} captured", err=True)
+            if lost:
+                click.echo(f"{lost} packets lost: capture fewer with --sample", err=True)
 
 
 @contextmanager
-def _taker(
+def _writer(
     path: Path | None, interfaces: list[str], as_json: bool
-) -> Iterator[Callable[[TappedPacket], None]]:
-    """Have what shows packets on the terminal, or writes them to a file."""
+) -> Iterator[Callable[[CapturedPacket], None]]:
+    """Yield a function that prints a packet, or writes it to a file."""
     from pydsr.views.text.capture import CaptureFile, line, packet_document
 
     if path is None:
-        shown = (lambda packet: json.dumps(packet_document(packet))) if as_json else line
-        yield lambda packet: click.echo(shown(packet))
+        form = (lambda packet: json.dumps(packet_document(packet))) if as_json else line
+        yield lambda packet: click.echo(form(packet))
         return
     try:
         file = click.open_file(str(path), "wb")

@@ -15,17 +15,25 @@ from pydsr.views.top.choices import Choices, Page, Sort
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Print one frame.")
-@click.option("--interval", type=float, default=1.0, show_default=True, help="Seconds.")
-@click.option("--filter", "words", metavar="WORDS", default="", help="Show only what has them.")
+@click.option("--once", is_flag=True, help="Print one frame and exit.")
+@click.option(
+    "--interval", type=float, default=1.0, show_default=True, help="Seconds between readings."
+)
+@click.option(
+    "--filter",
+    "words",
+    metavar="WORDS",
+    default="",
+    help="Show only services and backends that match these words.",
+)
 @click.option(
     "--sort",
     type=click.Choice([str(sort) for sort in Sort]),
     default=str(Sort.NAME),
     show_default=True,
-    help="What comes first.",
+    help="Order of services and backends.",
 )
-@click.option("--service", type=ENDPOINT, help="Show this one alone, and all there is to it.")
+@click.option("--service", type=ENDPOINT, help="Show this service only, in detail.")
 @json_option
 @runtime_option
 @click.pass_obj
@@ -41,12 +49,12 @@ def top(
 ) -> None:
     """Watch the traffic of every backend live.
 
-    Keys: arrows and Enter show one service, Esc goes back; / filters; s sorts by the next column,
-    N P B F S I T by name, packets, bits, flows, share, imbalance, trouble; r shows what became of
-    packets and why; p pauses; + and - change the interval; ? helps; q quits.
+    Keys: arrows and Enter open a service, Esc goes back; / filters; s sorts by the next column, and
+    N P B F S I T by name, packets, bits, flows, share, imbalance, trouble; r shows packets by
+    reason; p pauses; + and - change the interval; ? shows help; q quits.
 
-    The filter's words are of endpoints, names, addresses and states (down, no mac, unhealthy).
-    --json prints one moment, as --once does.
+    The filter matches words of endpoints, names, addresses and states (down, no mac, unhealthy).
+    --json prints one reading, as --once does.
 
     \b
     Examples:
@@ -60,27 +68,27 @@ def top(
 
     from pydsr.control.balancer import Balancer
     from pydsr.kernel.net.neighbours import mac_ages
-    from pydsr.views.top import screen
+    from pydsr.views.top import live
 
     def health() -> dict[str, Any]:
-        # Asked in a thread, so that no frame waits for a daemon, nor for these imports.
+        # Runs in a thread: no frame waits for the daemon, nor for these imports.
         from pydsr.daemon.runtime import socket_path
         from pydsr.daemon.server import read_health
 
-        return read_health(socket_path(runtime.absolute(), directory))
+        return read_health(socket_path(runtime, directory))
 
     page = Page.SERVICES if service is None else Page.SERVICE
     choices = Choices(interval, Sort(sort), page, words, service=service)
     with Balancer(directory) as balancer:
         if service is not None:
             balancer.service(service)
-        sources = screen.Sources(balancer.snapshot, health, mac_ages)
+        sources = live.Sources(balancer.snapshot, health, mac_ages)
         if as_json:
             from pydsr.views.json.top import top_document
 
-            document = top_document(screen.take_moment(sources, choices), choices)
+            document = top_document(live.take_moment(sources, choices), choices)
             click.echo(json.dumps(document, indent=2))
         elif once:
-            screen.show_once(sources, choices, Console(highlight=False))
+            live.show_once(sources, choices, Console(highlight=False))
         else:
-            screen.run_live(sources, choices, Console(highlight=False))
+            live.run_live(sources, choices, Console(highlight=False))

@@ -1,4 +1,4 @@
-"""``pydsr stats`` and ``tidy``: what the balancer does with packets, and tidying up after them."""
+"""``pydsr stats`` and ``pydsr tidy``: counters, and garbage collection."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pydsr.model.reasons import all_reasons
 
 @click.command()
 @json_option
-@click.option("--watch", type=float, metavar="SECONDS", help="Print again and again, with rates.")
-@click.option("--explain", "meanings", is_flag=True, help="Say what each reason means instead.")
+@click.option("--watch", type=float, metavar="SECONDS", help="Repeat at this interval, with rates.")
+@click.option("--explain", "meanings", is_flag=True, help="Print what each reason means instead.")
 @click.pass_obj
 def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -> None:
-    """Show packets, bytes and new flows of every backend, and what became of all packets.
+    """Show packets, bytes and new flows of every backend, and packets by reason.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -
         )
         return
     if watch is not None and not 0.1 <= watch <= 3600:
-        raise InputError(f"cannot watch every {watch:g} seconds", "use 0.1 to 3600")
+        raise InputError(f"--watch {watch:g} is out of range", "use 0.1 to 3600 seconds")
     with Balancer(directory) as balancer:
         before = None
         while True:
@@ -60,10 +60,10 @@ def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -
 @plan_option
 @click.pass_obj
 def tidy(directory: Path, plan_only: bool, as_json: bool) -> None:
-    """Bring slots to rest whose flows have ended, and forget flows that have.
+    """Collect garbage: bring slots to rest and delete the records of ended flows.
 
-    Every change does this first; it is only of use by itself on a balancer that is seldom
-    changed.
+    Every change does this first, and the daemon does it regularly. Run it on a balancer that has no
+    daemon and seldom changes.
 
     \b
     Examples:

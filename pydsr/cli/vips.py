@@ -1,4 +1,4 @@
-"""``pydsr vips``: what virtual IPs do with ports that no service has."""
+"""``pydsr vips``: virtual IPs, and packets for their ports without a service."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pydsr.model.service import Unserved
 
 @click.group()
 def vips() -> None:
-    """List virtual IPs, and say what becomes of ports that no service has.
+    """List virtual IPs, and choose what happens on ports without a service.
 
-    A VIP is there as long as it has a service.
+    A VIP exists as long as it has a service.
     """
 
 
@@ -26,14 +26,14 @@ def vips() -> None:
     "--unserved",
     type=click.Choice([policy.value for policy in Unserved]),
     required=True,
-    help="count: dropped, as no_service (the default). drop: dropped, as unserved_dropped, where "
-    "that is intended. pass: to this machine's kernel, which does not have the VIP: take care "
-    "that it does not route the packet back.",
+    help="count: drop, counted as no_service (the default). drop: drop, counted as "
+    "unserved_dropped, so that intended drops are told apart. pass: hand the packet to the kernel "
+    "of this host, which does not have the VIP; make sure that it does not route the packet back.",
 )
 @plan_option
 @click.pass_obj
 def set_(directory: Path, vip: IPAddress, unserved: str, plan_only: bool, as_json: bool) -> None:
-    """Set what becomes of packets for a VIP's port without a service.
+    """Choose what happens to packets for a VIP's ports without a service.
 
     \b
     Examples:
@@ -63,5 +63,5 @@ def list_(directory: Path, as_json: bool) -> None:
     from pydsr.views.text import tables
 
     with Balancer(directory) as balancer:
-        found = balancer.vips()
-    show(as_json, lambda: documents.vips_document(found), lambda: tables.vips_table(found))
+        listed = balancer.vips()
+    show(as_json, lambda: documents.vips_document(listed), lambda: tables.vips_table(listed))

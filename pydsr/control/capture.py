@@ -12,7 +12,7 @@ from pydsr.kernel.bpf.layout import TapEvent, unpack_address
 from pydsr.kernel.bpf.store import State
 from pydsr.kernel.bpf.tap import Sampling, Tapping
 from pydsr.model.addresses import MacAddress
-from pydsr.model.captured_packet import TappedPacket
+from pydsr.model.captured_packet import CapturedPacket
 from pydsr.model.errors import InputError, NotAttachedError
 from pydsr.model.reasons import Reason, all_reasons
 
@@ -94,7 +94,7 @@ class Tap:
     options: TapOptions
     done: Tapped = field(default_factory=Tapped)
 
-    def run(self, take: Callable[[TappedPacket], None], begun: Callable[[], None]) -> None:
+    def run(self, take: Callable[[CapturedPacket], None], begun: Callable[[], None]) -> None:
         """Capture until as many as asked for are taken; an exception of `take` ends it.
 
         Where the balancer is upgraded meanwhile, the capture goes on with the new program.
@@ -114,7 +114,9 @@ class Tap:
     def _is_over(self) -> bool:
         return 0 < self.options.count <= self.done.packets
 
-    def _run_program(self, take: Callable[[TappedPacket], None], begun: Callable[[], None]) -> None:
+    def _run_program(
+        self, take: Callable[[CapturedPacket], None], begun: Callable[[], None]
+    ) -> None:
         """Capture for as long as the attached program is the same."""
         program_id = self._program_id()
         reasons = all_reasons()
@@ -159,7 +161,7 @@ class _Reader:
         self._reasons = reasons
         self._epoch = time.time_ns() - time.monotonic_ns()
 
-    def packet(self, event: TapEvent) -> TappedPacket:
+    def packet(self, event: TapEvent) -> CapturedPacket:
         reason = self._reasons[event.reason]
         address = mac = None
         if event.backend:
@@ -167,7 +169,7 @@ class _Reader:
             address = unpack_address(bytes(value.address))
             mac = MacAddress(bytes(value.mac))
         forwarded = reason.verdict == "tx"
-        return TappedPacket(
+        return CapturedPacket(
             time=self._epoch + event.time,
             frame=bytes(event.frame[: event.captured_bytes]),
             frame_bytes=event.frame_bytes,

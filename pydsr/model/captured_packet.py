@@ -1,4 +1,4 @@
-"""A packet that was captured, with what became of it. Pure."""
+"""A captured packet with its verdict."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pydsr.model.addresses import IPAddress, MacAddress
 
 
 @dataclass(frozen=True)
-class TappedPacket:
-    """A packet as it came in, and what became of it.
+class CapturedPacket:
+    """A packet as it arrived, and what the program did with it.
 
     Attributes:
         time: nanoseconds since the epoch.
-        frame: from the Ethernet header on; as much as was captured.
-        frame_bytes: how long it was.
-        interface: name of the one it came in by.
-        egress: name of the one it was redirected to, or empty.
+        frame: the captured bytes, from the Ethernet header on.
+        frame_bytes: the frame's length on the wire.
+        interface: name of the interface where it arrived.
+        egress: name of the interface it was redirected to, or empty.
         verdict: tx, redirect, pass or drop.
-        backend: its address, or None.
         mac: the backend's, or None.
     """
 

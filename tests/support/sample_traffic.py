@@ -14,10 +14,10 @@ from pydsr.model.options import ServiceOptions
 from pydsr.model.rates import History, Rates, rates_between
 from pydsr.model.service import Backend, BackendState, Service
 from pydsr.model.snapshot import Counters, Snapshot
+from pydsr.views.text.lines import Lines
 from pydsr.views.top.choices import Choices
-from pydsr.views.top.lines import Lines
+from pydsr.views.top.frame import frame
 from pydsr.views.top.moment import Moment, health_by_backend
-from pydsr.views.top.top import frame
 
 LONGEST_V6 = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"
 MAC = MacAddress.parse("02:00:00:00:00:01")

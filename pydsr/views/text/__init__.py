@@ -1,1 +1,1 @@
-"""The tables and lines that commands print."""
+"""Tables and lines for people."""

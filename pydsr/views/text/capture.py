@@ -1,7 +1,7 @@
-"""Captured packets as lines of text, and as a pcapng file that Wireshark reads.
+"""Captured packets as lines, and as a pcapng file for Wireshark.
 
-Headers are read, and the file is written, by dpkt. Packets are as hostile as their senders: what
-cannot be read is shown by its length.
+dpkt parses the headers and writes the file. Senders write what they like into packets: a frame that
+cannot be parsed is shown as "unreadable".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dpkt.pcapng import (
 )
 
 from pydsr.model.addresses import IPAddress
-from pydsr.model.captured_packet import TappedPacket
+from pydsr.model.captured_packet import CapturedPacket
 
 if TYPE_CHECKING:
     from pydsr.views.json.report_types import PacketDocument
@@ -35,24 +35,24 @@ _LITTLE = sys.byteorder == "little"
 _Packet = EnhancedPacketBlockLE if _LITTLE else EnhancedPacketBlock
 _Interface = InterfaceDescriptionBlockLE if _LITTLE else InterfaceDescriptionBlock
 _Option = PcapngOptionLE if _LITTLE else PcapngOption
-_MICROSECONDS = 1_000
-_ETHERNET, _SNAPLEN = 1, 2047
+_NANOSECONDS_PER_MICROSECOND = 1_000
+_ETHERNET, _SNAP_LENGTH = 1, 2047
 _TCP_FLAGS = (("S", tcp.TH_SYN), ("F", tcp.TH_FIN), ("R", tcp.TH_RST), ("P", tcp.TH_PUSH),
               (".", tcp.TH_ACK))  # fmt: skip
 
 
-def outcome(packet: TappedPacket) -> str:
-    """Return what became of a packet: ``tx forwarded, backend 10.0.0.1 (02:…)``."""
-    told = f"{packet.verdict} {packet.reason}"
+def outcome(packet: CapturedPacket) -> str:
+    """Return the verdict, as in ``tx forwarded, backend 10.0.0.1 (02:…)``."""
+    text = f"{packet.verdict} {packet.reason}"
     if packet.backend is not None:
-        told += f", backend {packet.backend} ({packet.mac})"
+        text += f", backend {packet.backend} ({packet.mac})"
     if packet.egress:
-        told += f" by {packet.egress}"
-    return told
+        text += f" by {packet.egress}"
+    return text
 
 
-def line(packet: TappedPacket) -> str:
-    """Return a packet as one line: local time, interface, headers, length, outcome."""
+def line(packet: CapturedPacket) -> str:
+    """Return a packet as one line: local time, interface, headers, length, verdict."""
     seconds, nanoseconds = divmod(packet.time, 1_000_000_000)
     clock = time.strftime("%H:%M:%S", time.localtime(seconds))
     return (
@@ -61,8 +61,8 @@ def line(packet: TappedPacket) -> str:
     )
 
 
-def packet_document(packet: TappedPacket) -> PacketDocument:
-    """Return the document of a packet; ``time`` is seconds since the epoch."""
+def packet_document(packet: CapturedPacket) -> PacketDocument:
+    """Return a packet as a JSON document; ``time`` is seconds since the epoch."""
     return {
         "time": packet.time / 1_000_000_000,
         "interface": packet.interface,
@@ -77,45 +77,40 @@ def packet_document(packet: TappedPacket) -> PacketDocument:
 
 
 def summary(frame: bytes) -> str:
-    """Return the headers of a frame in the manner of tcpdump; whatever it holds, it is one line."""
+    """Return the headers of a frame in one line, as tcpdump does."""
     try:
         parsed = ethernet.Ethernet(frame)
         vlans = "".join(f"vlan {tag.id} " for tag in getattr(parsed, "vlan_tags", ()))
-        inner = parsed.data
-        if isinstance(inner, ip.IP | ip6.IP6):
-            return vlans + _summary_ip(inner)
-        return f"{vlans}{_mac(parsed.src)} > {_mac(parsed.dst)} type {parsed.type:#06x}"
+        if isinstance(parsed.data, ip.IP | ip6.IP6):
+            return vlans + _ip_summary(parsed.data)
+        source, destination = parsed.src.hex(":"), parsed.dst.hex(":")
+        return f"{vlans}{source} > {destination} type {parsed.type:#06x}"
     except (Error, UnpackError, IndexError, ValueError, TypeError, AttributeError, KeyError):
         return "unreadable"
 
 
-def _summary_ip(packet: Any) -> str:
+def _ip_summary(packet: Any) -> str:
     source, destination = ip_address(packet.src), ip_address(packet.dst)
     inner = packet.data
+    name = type(inner).__name__.lower()
     if isinstance(inner, tcp.TCP | udp.UDP | sctp.SCTP):
-        name = type(inner).__name__.lower()
-        flags = f" [{_flags(inner.flags)}]" if isinstance(inner, tcp.TCP) else ""
-        return f"{_end(source, inner.sport)} > {_end(destination, inner.dport)} {name}{flags}"
+        ends = f"{_endpoint(source, inner.sport)} > {_endpoint(destination, inner.dport)}"
+        if not isinstance(inner, tcp.TCP):
+            return f"{ends} {name}"
+        flags = "".join(letter for letter, bit in _TCP_FLAGS if inner.flags & bit)
+        return f"{ends} {name} [{flags}]"
     if isinstance(inner, icmp.ICMP | icmp6.ICMP6):
-        name = type(inner).__name__.lower().replace("icmp6", "icmpv6")
+        name = name.replace("icmp6", "icmpv6")
         return f"{source} > {destination} {name} type {inner.type} code {inner.code}"
     return f"{source} > {destination} protocol {packet.p}"
 
 
-def _end(address: IPAddress, port: int) -> str:
+def _endpoint(address: IPAddress, port: int) -> str:
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
-def _flags(flags: int) -> str:
-    return "".join(name for name, bit in _TCP_FLAGS if flags & bit)
-
-
-def _mac(octets: bytes) -> str:
-    return octets.hex(":")
-
-
 class CaptureFile:
-    """A pcapng file being written: one interface block for each, a comment on each packet.
+    """A pcapng file with a block for each interface, and the verdict as comment of each packet.
 
     Args:
         file: opened for bytes.
@@ -128,7 +123,7 @@ class CaptureFile:
         blocks = [
             _Interface(
                 linktype=_ETHERNET,
-                snaplen=_SNAPLEN,
+                snaplen=_SNAP_LENGTH,
                 opts=[_Option(code=_IF_NAME, data=name.encode()), _Option()],
             )
             for name in interfaces
@@ -136,12 +131,12 @@ class CaptureFile:
         self._writer = Writer(file, idb=blocks)
         file.flush()
 
-    def write(self, packet: TappedPacket) -> None:
-        """Append a packet, so that a reader at the other end of a pipe has it at once."""
+    def write(self, packet: CapturedPacket) -> None:
+        """Append a packet and flush, so that a reader of the pipe gets it at once."""
         comment = outcome(packet)
         if packet.frame_bytes > len(packet.frame):
-            comment += f"; {packet.frame_bytes} bytes, of which {len(packet.frame)} are here"
-        stamp = packet.time // _MICROSECONDS
+            comment += f"; first {len(packet.frame)} of {packet.frame_bytes} bytes captured"
+        stamp = packet.time // _NANOSECONDS_PER_MICROSECOND
         block = _Packet(
             iface_id=self._numbers.get(packet.interface, 0),
             ts_high=stamp >> 32,

@@ -1,4 +1,4 @@
-"""Numbers as people read them: short counts, rates, shares, sparklines and bars."""
+"""Numbers for people: short counts, rates, shares, durations, sparklines and bars."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydsr.model.service import Backend, BackendState
-from pydsr.views.top.lines import Line
+from pydsr.views.text.lines import Line
 
 UNKNOWN = "–"  # noqa: RUF001 - a dash is meant
-"""Shown where a value is not known or has no meaning."""
+"""Stands for a value that is unknown or has no meaning."""
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
@@ -24,7 +24,7 @@ _STATE_STYLES = {
 def scaled(value: float) -> tuple[str, str]:
     """Return a number in at most four characters, and the decimal prefix it was divided by."""
     for prefix in _PREFIXES:
-        # The comparisons are with what rounding would show: 999.6 is 1.0k, never 1000.
+        # Compare with the rounded value: 999.6 is 1.0k, never 1000.
         if value < 99.95:
             whole = round(value, 1) == round(value) and (prefix == "" or value == 0)
             return f"{value:.0f}" if whole else f"{value:.1f}", prefix
@@ -54,17 +54,17 @@ def percent(share: float | None) -> str:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Draw the latest values, newest at the right, against the largest of those drawn.
+    """Draw the latest values, newest at the right, relative to the largest of them.
 
     Args:
         values: oldest first, none negative.
-        width: how many characters to fill; missing values are left blank.
+        width: number of characters; missing values are blank.
     """
-    shown = values[-width:] if width > 0 else ()
-    largest = max(shown, default=0.0)
+    latest = values[-width:] if width > 0 else ()
+    largest = max(latest, default=0.0)
     top = len(_LEVELS) - 1
-    # Rounded up, so that a little traffic never looks like none.
-    levels = (math.ceil(value / largest * top) if largest else 0 for value in shown)
+    # Rounded up, so that a little traffic does not look like none.
+    levels = (math.ceil(value / largest * top) if largest else 0 for value in latest)
     return "".join(_LEVELS[level] for level in levels).rjust(width)
 
 
@@ -89,19 +89,19 @@ def duration(seconds: float | None) -> str:
 
 
 def amount(size: float) -> str:
-    """Write a number of bytes with a decimal unit: ``30.0 MB``."""
+    """Return a number of bytes such as ``30.0 MB``."""
     number, prefix = scaled(size)
     return f"{number} {prefix}B"
 
 
 def share_bar(share: float | None, weight_share: float, largest: float, width: int) -> Line:
-    """Draw a share as a bar with a mark where the weight would have it.
+    """Draw a share as a bar, with a mark at the share that the weight asks for.
 
     Args:
-        share: the part of the traffic, 0 to 1; None draws no bar.
-        weight_share: the part its weight asks for, 0 to 1.
-        largest: the share that fills the bar, so that a hundred small ones can be compared.
-        width: how many characters to fill.
+        share: part of the traffic, 0 to 1; None for an empty bar.
+        weight_share: part that the weight asks for, 0 to 1.
+        largest: the share that fills the bar, so that many small shares can be compared.
+        width: number of characters.
     """
     per_share = width / largest if largest else 0.0
     filled = min(width, round((share or 0.0) * per_share))
@@ -119,20 +119,20 @@ def _bar(bar: str, filled: int) -> Line:
 
 
 def state(backend: Backend) -> Line:
-    """Return a backend's state in its colour; an up one that no frame can reach says so."""
+    """Return a backend's state in its colour; ``no MAC`` if it is up but unresolved."""
     if backend.state is BackendState.UP and backend.mac is None:
         return (("no MAC", "bold red"),)
     return ((backend.state.value, _STATE_STYLES[backend.state]),)
 
 
 def mac(backend: Backend) -> Line:
-    """Return a backend's MAC address, or that it is not resolved."""
+    """Return a backend's MAC address, or ``unresolved``."""
     return (("unresolved", "red"),) if backend.mac is None else ((str(backend.mac), ""),)
 
 
 def failures(health: Mapping[str, Any]) -> str:
-    """Return what checks of a backend find wrong, in words; empty where nothing is."""
+    """Return the failed checks of a backend with their messages; empty if none failed."""
     return "; ".join(
-        f"{one['check']}: {one['message']}" + (f" ({one['hint']})" if one["hint"] else "")
-        for one in health["failures"]
+        f"{each['check']}: {each['message']}" + (f" ({each['hint']})" if each["hint"] else "")
+        for each in health["failures"]
     )

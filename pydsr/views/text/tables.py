@@ -1,16 +1,17 @@
-"""The tables a person reads where a script would ask for ``--json``.
+"""Tables for people, where scripts use ``--json``.
 
-Texts are passed as ``Text``: a plain string is markup to rich, which takes the brackets of
-``[fd00::1]:80`` for a style and swallows them.
+Cells are ``Text``: rich reads a plain string as markup, and would swallow the brackets of
+``[fd00::1]:80``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from pydsr.model.addresses import Endpoint, Tag, format_tags
@@ -18,7 +19,7 @@ from pydsr.model.change import Impact
 from pydsr.model.features import FeatureUse, names
 from pydsr.model.options import OPTIONS, Affinity, ServiceOptions
 from pydsr.model.rates import BackendRate, ServiceRate, rates_between
-from pydsr.model.reasons import Reason, all_reasons
+from pydsr.model.reasons import Reason
 from pydsr.model.service import Service
 from pydsr.model.snapshot import Snapshot
 from pydsr.model.source_rules import Action, Rules, scope_name, sort_key
@@ -27,12 +28,16 @@ from pydsr.views.text import figures
 
 if TYPE_CHECKING:
     from pydsr.control.attached_interfaces import Attached
-    from pydsr.control.trace import Explanation
     from pydsr.control.vip_policies import Vip
 
+VERDICT_STYLES = {"tx": "green", "redirect": "green", "pass": "yellow", "drop": "red"}
 _MODE_STYLES = {"native": "green", "generic": "yellow"}
-_VERDICT_STYLES = {"tx": "green", "redirect": "green", "pass": "yellow", "drop": "red"}
 _ACTION_STYLES = {"add": "green", "remove": "red"}
+
+LARGE_TABLE_ROWS = 1000
+"""From this size on, tables are plain: rich would take seconds to lay them out."""
+
+_GAP = "  "
 
 
 def status_table(
@@ -42,8 +47,8 @@ def status_table(
     layout_version: int,
     features: FeatureUse,
 ) -> RenderableType:
-    """Show the attached interfaces, how much is configured, and what the program can do."""
-    table = _table(["interface", "mode"], ["program"])
+    """Show attached interfaces, numbers of services and backends, and the program's features."""
+    table = new_table(["interface", "mode"], ["program"])
     for each in interfaces:
         mode = Text(each.mode, style=_MODE_STYLES.get(each.mode, ""))
         table.add_row(Text(each.name), mode, Text(str(each.program_id)))
@@ -62,7 +67,7 @@ def _feature_lines(features: FeatureUse) -> Iterable[Text]:
     yield Text(f"features: {', '.join(names(features.compiled)) or 'none'}")
     if features.unused:
         unused = ", ".join(names(features.unused))
-        yield Text(f"no longer used: {unused}; the next attach leaves it out", style="dim")
+        yield Text(f"no longer used: {unused}; the next attach leaves them out", style="dim")
     if features.refused:
         yield Text(f"left out by --without: {', '.join(names(features.refused))}", style="yellow")
 
@@ -71,10 +76,10 @@ _OPTION_COLUMNS = {"name", "affinity", "netmask4", "netmask6", "learn"}
 
 
 def services_table(services: Sequence[Service]) -> RenderableType:
-    """Show every service with its options, one a row."""
+    """Show one service a row, with its options."""
     if not services:
         return Text("no services", style="dim")
-    table = _table(["service", "name", "affinity"], ["backends", "learn"], ["options"])
+    table = new_table(["service", "name", "affinity"], ["backends", "learn"], ["options"])
     for service in services:
         options = service.options
         table.add_row(
@@ -99,15 +104,10 @@ def _other_options(options: ServiceOptions) -> Iterable[str]:
 def backends_table(
     services: Sequence[Service], interface_names: Mapping[int, str]
 ) -> RenderableType:
-    """Show the backends of every service.
-
-    Args:
-        services: those to show.
-        interface_names: by interface index.
-    """
+    """Show the backends of services, with the names of interfaces by their index."""
     if not services:
         return Text("no services", style="dim")
-    table = _table(["service / backend"], ["weight", "share"], ["state", "mac", "interface"])
+    table = new_table(["service / backend"], ["weight", "share"], ["state", "mac", "interface"])
     for service in services:
         table.add_row(_title(service))
         if not service.backends:
@@ -119,25 +119,20 @@ def backends_table(
                 Text(figures.percent(slot_share(service, backend))),
                 Text.assemble(*figures.state(backend)),
                 Text.assemble(*figures.mac(backend)),
-                Text(_segment(interface_names.get(backend.ifindex), backend.tags)),
+                Text(segment(interface_names.get(backend.ifindex), backend.tags)),
             )
     return table
 
 
 def stats_table(snapshot: Snapshot, before: Snapshot | None = None) -> RenderableType:
-    """Show the totals of services, backends and verdicts.
-
-    Args:
-        snapshot: the totals.
-        before: an earlier snapshot; with it there are also columns per second since then.
-    """
+    """Show totals of services, backends and reasons, and rates since an earlier snapshot."""
     rates = rates_between(before, snapshot)
     has_rates = before is not None
-    # What is not at rest is shown only while anything is.
+    # These two columns are shown only while slots change.
     changing = any(service.slots_changing for service in snapshot.services)
     headings = ["packets", "bytes", "new flows"] + ["pkt/s", "bit/s", "new/s"] * has_rates
     headings += ["slots changing", "flows recorded"] * changing
-    services = _table(["service / backend"], headings)
+    services = new_table(["service / backend"], headings)
     for service in rates.services:
         records = snapshot.records.get(service.service.id, 0)
         state = [Text(str(service.service.slots_changing)), Text(str(records))]
@@ -145,7 +140,7 @@ def stats_table(snapshot: Snapshot, before: Snapshot | None = None) -> Renderabl
         services.add_row(_title(service.service), *figures_)
         for each in service.backends:
             services.add_row(Text(f"  {each.backend.address}"), *_figures(each, has_rates))
-    verdicts = _table(["verdict"], ["packets"] + ["pkt/s"] * has_rates)
+    verdicts = new_table(["reason"], ["packets"] + ["pkt/s"] * has_rates)
     for verdict in rates.verdicts:
         if verdict.total:
             cells = [verdict.reason, str(verdict.total)]
@@ -159,17 +154,17 @@ def stats_table(snapshot: Snapshot, before: Snapshot | None = None) -> Renderabl
 
 
 def plan_table(impact: Impact) -> RenderableType:
-    """Show what would change, in the order of the changes."""
+    """Show changes in the order they are made, and how many slots and flows move."""
     if not impact.changes:
         return Text("nothing to change")
-    table = _table(["action", "object", "from", "to"])
+    table = new_table(["action", "object", "from", "to"])
     for change in impact.changes:
         action = change.action
         table.add_row(
             Text(action, style=_ACTION_STYLES.get(action, "yellow")),
             Text(change.object),
-            Text(_or_dash(change.before)),
-            Text(_or_dash(change.after)),
+            Text(or_dash(change.before)),
+            Text(or_dash(change.after)),
         )
     if not impact.slots:
         return table
@@ -182,49 +177,11 @@ def plan_table(impact: Impact) -> RenderableType:
     )
 
 
-def explain_table(explanation: Explanation, interface: str | None = None) -> RenderableType:
-    """Show what the program would do with the packet asked about; the interface is its way out."""
-    verdict = str(explanation.verdict)
-    table = Table.grid(padding=(0, 2))
-    for name, value, style in (
-        ("service", explanation.service, "bold"),
-        ("verdict", verdict, _VERDICT_STYLES.get(verdict, "")),
-        ("reason", explanation.reason, ""),
-        ("why", _meanings().get(str(explanation.reason)), ""),
-        ("backend", explanation.backend, "bold"),
-        ("mac", explanation.mac, ""),
-        ("interface", _segment(interface, explanation.tags), ""),
-        ("slot", explanation.slot, ""),
-    ):
-        table.add_row(Text(name, style="dim"), Text(_or_dash(value), style=style))
-    return table
-
-
-def outcomes_table(packets: Mapping[str | None, int]) -> RenderableType:
-    """Show how many packets have which reason, and what it means; None is without an answer."""
-    table = _table([], ["packets"], ["verdict", "reason", "why"])
-    for reason in all_reasons():
-        if packets.get(reason.name):
-            style = _VERDICT_STYLES.get(reason.verdict, "")
-            verdict = Text(reason.verdict, style=style)
-            row = Text(str(packets[reason.name])), verdict, Text(reason.name), Text(reason.text)
-            table.add_row(*row)
-    if packets.get(None):
-        unknown = _or_dash(None)
-        why = "the program cannot be asked about it"
-        table.add_row(str(packets[None]), unknown, unknown, why)
-    return table
-
-
-def _meanings() -> dict[str, str]:
-    return {reason.name: reason.text for reason in all_reasons()}
-
-
 def reasons_table(reasons: Sequence[Reason]) -> RenderableType:
-    """Show what every way out of the program means."""
-    table = _table(["reason", "packet", "why"])
+    """Show the meaning of reasons."""
+    table = new_table(["reason", "verdict", "meaning"])
     for reason in reasons:
-        style = _VERDICT_STYLES.get(reason.verdict, "")
+        style = VERDICT_STYLES.get(reason.verdict, "")
         table.add_row(Text(reason.name), Text(reason.verdict, style=style), Text(reason.text))
     return table
 
@@ -232,21 +189,21 @@ def reasons_table(reasons: Sequence[Reason]) -> RenderableType:
 def rules_table(rules: Mapping[Endpoint | None, Rules]) -> RenderableType:
     """Show source rules by scope."""
     if not any(rules.values()):
-        return Text("no rules: every source is let in", style="dim")
-    table = _table(["scope / source", "action"])
-    for scope, found in rules.items():
+        return Text("no rules: every source is allowed", style="dim")
+    table = new_table(["scope / source", "action"])
+    for scope, networks in rules.items():
         table.add_row(Text(scope_name(scope), style="bold"))
-        for network in sorted(found, key=sort_key):
-            style = "green" if found[network] is Action.ALLOW else "red"
-            table.add_row(Text(f"  {network}"), Text(found[network], style=style))
+        for network in sorted(networks, key=sort_key):
+            style = "green" if networks[network] is Action.ALLOW else "red"
+            table.add_row(Text(f"  {network}"), Text(networks[network], style=style))
     return table
 
 
 def vips_table(vips: Sequence[Vip]) -> RenderableType:
-    """Show virtual IPs with what they do with ports that no service has."""
+    """Show virtual IPs, and what happens on their ports without a service."""
     if not vips:
         return Text("no services", style="dim")
-    table = _table(["vip", "ports without service"], ["services"])
+    table = new_table(["vip", "ports without service"], ["services"])
     for vip in vips:
         table.add_row(
             Text(str(vip.address), style="bold"), Text(vip.unserved), Text(str(len(vip.services)))
@@ -254,14 +211,17 @@ def vips_table(vips: Sequence[Vip]) -> RenderableType:
     return table
 
 
-def _segment(interface: str | None, tags: tuple[Tag, ...]) -> str:
+def segment(interface: str | None, tags: tuple[Tag, ...]) -> str:
+    """Return an interface with its VLAN tags."""
     name = interface or figures.UNKNOWN
     return f"{name} vlan {format_tags(tags)}" if tags else name
 
 
-def _table(*groups: Iterable[str]) -> Table:
-    # Groups of columns alternate: texts to the left, numbers to the right. Texts fold rather
-    # than lose characters, so that an address can be copied from a narrow terminal.
+def new_table(*groups: Iterable[str]) -> Table:
+    """Return a table with groups of columns: texts first, then numbers, and so on in turn.
+
+    Texts fold and are never cut, so that addresses can be copied from a narrow terminal.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, group in enumerate(groups):
         for heading in group:
@@ -285,17 +245,53 @@ def _affinity(service: Service) -> str:
 
 
 def _figures(rated: ServiceRate | BackendRate, has_rates: bool) -> list[Text]:
-    # Totals are exact here: the live view is where numbers are rounded.
+    # Totals are exact; only the live view rounds them.
     total, rate = rated.total, rated.rate
-    cells = [str(total.packets), str(total.bytes), _or_dash(total.new_flows)]
+    cells = [str(total.packets), str(total.bytes), or_dash(total.new_flows)]
     if has_rates:
         cells += map(figures.count, (rate.packets, rate.bits, rate.new_flows))
     return [Text(cell) for cell in cells]
 
 
-def _or_dash(value: object) -> str:
+def or_dash(value: object) -> str:
+    """Return a value as text; a dash for None."""
     return figures.UNKNOWN if value is None else str(value)
 
 
 def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def is_large(table: RenderableType) -> bool:
+    """Return whether a table, or one in a group, has too many rows for rich."""
+    if isinstance(table, Group):
+        return any(map(is_large, table.renderables))
+    return isinstance(table, Table) and table.row_count >= LARGE_TABLE_ROWS
+
+
+def plain_lines(table: RenderableType) -> Iterator[str]:
+    """Yield tables and texts as lines without styles and wrapping."""
+    if isinstance(table, Group):
+        for each in table.renderables:
+            yield from plain_lines(each)
+    elif isinstance(table, Table):
+        columns = [_cells(column) for column in table.columns]
+        for row in zip(*columns, strict=True):
+            yield _GAP.join(row).rstrip()
+    else:
+        yield _plain(table)
+
+
+def _cells(column: Column) -> list[str]:
+    """Return the heading and cells of a column, padded to one width."""
+    texts = [_plain(column.header), *map(_plain, column.cells)]
+    widths = [cell_len(text) for text in texts]
+    width = max(widths)
+    padded = [(text, " " * (width - each)) for text, each in zip(texts, widths, strict=True)]
+    if column.justify == "right":
+        return [blanks + text for text, blanks in padded]
+    return [text + blanks for text, blanks in padded]
+
+
+def _plain(cell: RenderableType) -> str:
+    return cell.plain if isinstance(cell, Text) else str(cell)

@@ -8,10 +8,9 @@ from typing import Any
 from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import BackendRate, Rate, ServiceRate
 from pydsr.model.service import BackendState
-from pydsr.views.text import figures
-from pydsr.views.top import lines
+from pydsr.views.text import figures, lines
+from pydsr.views.text.lines import Line, line
 from pydsr.views.top.columns import INDENT, LONG_BITS, Columns
-from pydsr.views.top.lines import Line, line
 from pydsr.views.top.moment import Moment
 
 _LEAST_NAME_CELLS = 5

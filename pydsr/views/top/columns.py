@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydsr.views.top import lines
-from pydsr.views.top.lines import Line
+from pydsr.views.text import lines
+from pydsr.views.text.lines import Line
 
 INDENT = "  "
 """Before a backend's address, under its service."""

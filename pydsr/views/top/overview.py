@@ -11,8 +11,8 @@ from itertools import islice
 from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import BackendRate
 from pydsr.model.service import BackendState
-from pydsr.views.text import figures
-from pydsr.views.top import lines
+from pydsr.views.text import figures, lines
+from pydsr.views.text.lines import Line, line
 from pydsr.views.top.cells import (
     backend_cells,
     backend_row,
@@ -23,7 +23,6 @@ from pydsr.views.top.cells import (
 )
 from pydsr.views.top.choices import Choices
 from pydsr.views.top.columns import INDENT, OVERVIEW, Columns, fit
-from pydsr.views.top.lines import Line, line
 from pydsr.views.top.moment import Moment
 from pydsr.views.top.reasons_page import happened, reason_lines
 from pydsr.views.top.selection import Selected, in_order, select

@@ -8,9 +8,8 @@ from functools import cache
 
 from pydsr.model.rates import ProgramRate, Rates, VerdictRate
 from pydsr.model.reasons import Reason, all_reasons
-from pydsr.views.text import figures
-from pydsr.views.top import lines
-from pydsr.views.top.lines import Line, line
+from pydsr.views.text import figures, lines
+from pydsr.views.text.lines import Line, line
 from pydsr.views.top.moment import Moment
 
 _ORDER = ("drop", "pass", "tx")

@@ -9,8 +9,8 @@ from typing import Any
 from pydsr.model.rates import BackendRate, ServiceRate
 from pydsr.model.service import Backend, BackendState, Service
 from pydsr.model.snapshot import Counters
-from pydsr.views.text import figures
-from pydsr.views.top import lines
+from pydsr.views.text import figures, lines
+from pydsr.views.text.lines import Line, line
 from pydsr.views.top.cells import (
     backend_cells,
     backend_row,
@@ -20,7 +20,6 @@ from pydsr.views.top.cells import (
 )
 from pydsr.views.top.choices import Choices
 from pydsr.views.top.columns import INDENT, SERVICE, Columns, fit
-from pydsr.views.top.lines import Line, line
 from pydsr.views.top.moment import Moment
 from pydsr.views.top.selection import Selected, in_order
 

@@ -138,7 +138,7 @@ def test_attach_takes_names_or_all(pydsr: Pydsr) -> None:
     for arguments in ((), ("--all", "eth0")):
         done = pydsr("attach", *arguments)
         assert ExitStatus.USAGE == done.status
-        assert "Name interfaces, or --all." in done.stderr
+        assert "Name interfaces, or use --all." in done.stderr
     assert ExitStatus.FAILED == pydsr("attach", "--all").status
 
 

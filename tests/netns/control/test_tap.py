@@ -153,7 +153,7 @@ def test_a_signal_is_the_usual_end(served: Pydsr, peer: Host, number: signal.Sig
         process.send_signal(number)
         done = ended(process)
     assert done.status == ExitStatus.DONE
-    assert done.stderr == "1 packets captured\n"
+    assert done.stderr == "1 packet captured\n"
 
 
 def test_one_capture_runs_at_a_time(served: Pydsr) -> None:

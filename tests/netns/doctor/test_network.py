@@ -72,7 +72,7 @@ def test_a_healthy_balancer_gives_no_finding(served: Served) -> None:
     """And what was looked at is said."""
     done = served.pydsr("doctor")
     assert ExitStatus.DONE == done.status
-    assert "nothing is wrong" in done.stdout
+    assert "no problems found" in done.stdout
     assert "in native mode" in done.stdout
     assert "this balancer alone answers ARP on eth0" in done.stdout
     assert "this balancer alone answers neighbour discovery on eth0" in done.stdout

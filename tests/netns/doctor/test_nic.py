@@ -43,7 +43,7 @@ def test_an_interface_that_nothing_stands_against(pydsr: Pydsr) -> None:
         assert ExitStatus.DONE == done.status
         assert "driver veth: native XDP is to be expected, at any MTU" in done.stdout
         assert "no XDP program in the way" in done.stdout
-        assert "nothing is wrong" in done.stdout
+        assert "no problems found" in done.stdout
     assert not pydsr.bpffs.exists()
 
 

@@ -43,7 +43,7 @@ from pydsr.model.events import Event, EventKind, EventLog
 from pydsr.model.interfaces import Interface
 from pydsr.model.netlink_events import Confidence, Link, Neighbour
 from pydsr.model.service import BackendState
-from pydsr.views.text.events import event_line
+from pydsr.views.text.diagnosis import event_line
 
 OLD, NEW = MacAddress.parse("02:00:00:00:00:01"), MacAddress.parse("02:00:00:00:00:02")
 MULTICAST, ZERO = MacAddress(bytes.fromhex("010000000001")), MacAddress(bytes(6))

@@ -25,7 +25,7 @@ from pydsr.model.events import Event, EventKind
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.options import ServiceOptions
 from pydsr.model.service import Backend, BackendState, Service
-from pydsr.views.text.health import health_table
+from pydsr.views.text.diagnosis import health_table
 
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN
 WEB = Endpoint.parse("198.51.100.10:80")

@@ -18,7 +18,7 @@ from pydsr.kernel.machine.finding_kinds import Kind
 from pydsr.kernel.net.arp_query import Claim
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import PASSED, Outcome, Result
-from pydsr.views.text.doctor import doctor_document, doctor_report
+from pydsr.views.text.diagnosis import doctor_document, doctor_report
 
 OURS, BACKENDS, STRANGERS = (MacAddress.parse(f"02:00:00:00:00:0{n}") for n in (1, 2, 3))
 SERVICE = Endpoint.parse("10.66.0.80:80")
@@ -158,12 +158,12 @@ def test_a_report_says_what_why_and_what_mends_it() -> None:
         "? not looked at",
         "[fd00::1] answers  [arp-leak]",
         f"why: {Kind.ARP_LEAK.why}",
-        "mend: ethtool -G eth0 rx 4096",
+        "fix: ethtool -G eth0 rx 4096",
         "1 error, 1 advice",
     ):
         assert words in text
     assert text.index("ring-small") < text.index("arp-leak"), "the worst is where the eye is"
-    assert "nothing is wrong" in shown(Report((Note("host", "well"),)))
+    assert "no problems found" in shown(Report((Note("host", "well"),)))
 
 
 def test_scripts_get_the_same() -> None:

@@ -18,14 +18,14 @@ from scapy.packet import Packet, Raw
 from scapy.utils import RawPcapNgReader
 
 from pydsr.model.addresses import MacAddress
-from pydsr.model.captured_packet import TappedPacket
+from pydsr.model.captured_packet import CapturedPacket
 from pydsr.views.text.capture import CaptureFile, line, outcome, summary
 
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 IP4, IP6 = IP(src="192.0.2.1", dst="192.0.2.80"), IPv6(src="2001:db8::1", dst="2001:db8::80")
 
 
-TAKEN = TappedPacket(
+TAKEN = CapturedPacket(
     time=1_700_000_000_123_456_789,
     frame=bytes(ETHER / IP4 / TCP(sport=1025, dport=80, flags="S")),
     frame_bytes=54,
@@ -131,7 +131,7 @@ def test_a_packet_that_was_captured_in_part_says_so() -> None:
     file = io.BytesIO()
     CaptureFile(file, ["eth0"]).write(replace(TAKEN, frame_bytes=8000))
     ((_, told),) = read_back(file)
-    assert told.comments[0].endswith(b"; 8000 bytes, of which 54 are here")
+    assert told.comments[0].endswith(b"; first 54 of 8000 bytes captured")
 
 
 def test_a_reader_at_the_other_end_of_a_pipe_has_each_packet_at_once() -> None:

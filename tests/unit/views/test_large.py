@@ -8,7 +8,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from pydsr.views.text.large import ROWS, is_large, plain_lines
+from pydsr.views.text.tables import LARGE_TABLE_ROWS as ROWS
+from pydsr.views.text.tables import is_large, plain_lines
 
 
 def table(rows: int) -> Table:

@@ -22,12 +22,12 @@ from pydsr.model.service import BackendState, Service
 from pydsr.model.snapshot import Counters, Snapshot
 from pydsr.model.source_rules import Action
 from pydsr.views.json import documents
-from pydsr.views.text import figures, tables
-from pydsr.views.top import lines
+from pydsr.views.text import figures, lines, tables
+from pydsr.views.text.lines import Lines
+from pydsr.views.text.trace import trace_table
 from pydsr.views.top.choices import Choices
-from pydsr.views.top.lines import Lines
+from pydsr.views.top.frame import frame
 from pydsr.views.top.moment import Moment
-from pydsr.views.top.top import frame
 from tests.support.sample_traffic import LONGEST_V6, MAC, backend, line_with, lines_of, service
 
 FEATURES = FeatureUse(
@@ -160,9 +160,9 @@ def test_the_plan_table_lists_changes_and_how_many_slots_move() -> None:
     assert lines_of(tables.plan_table(Impact((), 0, 1000))) == ["nothing to change"]
 
 
-def test_the_explain_table_names_the_backend_or_shows_a_dash() -> None:
-    assert line_with(lines_of(tables.explain_table(EXPLAINED)), "backend").split()[1] == "10.0.0.1"
-    assert line_with(lines_of(tables.explain_table(UNEXPLAINED)), "backend").split()[1] == "–"
+def test_the_trace_table_names_the_backend_or_shows_a_dash() -> None:
+    assert line_with(lines_of(trace_table(EXPLAINED)), "backend").split()[1] == "10.0.0.1"
+    assert line_with(lines_of(trace_table(UNEXPLAINED)), "backend").split()[1] == "–"
 
 
 def test_the_status_table_says_the_mode_of_every_interface() -> None:
@@ -175,7 +175,7 @@ def test_the_status_table_says_the_mode_of_every_interface() -> None:
 def test_the_status_table_says_which_features_the_program_has_and_needs() -> None:
     lines = lines_of(tables.status_table([], 0, 0, 3, FEATURES))
     assert "features: vlan, fragments, acl" in lines
-    assert "no longer used: acl; the next attach leaves it out" in lines
+    assert "no longer used: acl; the next attach leaves them out" in lines
     assert "left out by --without: tap" in lines
     lines = lines_of(tables.status_table([], 0, 0, 3, FeatureUse()))
     assert "features: none" in lines
@@ -308,7 +308,7 @@ def test_the_rules_document_lists_scopes_and_sources_in_order() -> None:
 
 
 def test_no_rules_let_everyone_in() -> None:
-    assert lines_of(tables.rules_table({})) == ["no rules: every source is let in"]
+    assert lines_of(tables.rules_table({})) == ["no rules: every source is allowed"]
 
 
 def test_every_reason_is_explained() -> None:

@@ -16,9 +16,9 @@ from pydsr.model.service import BackendState
 from pydsr.model.snapshot import Counters, ProgramRun, Snapshot
 from pydsr.views.json.top import top_document
 from pydsr.views.top.choices import SORT_KEYS, Choices, Page, Sort, press
-from pydsr.views.top.keys import split_keys
 from pydsr.views.top.moment import Moment, health_by_backend
 from pydsr.views.top.selection import select
+from pydsr.views.top.terminal import split_keys
 from tests.support.sample_traffic import (
     LONGEST_V6,
     MAC,

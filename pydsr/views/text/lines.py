@@ -1,7 +1,7 @@
-"""Lines of a terminal laid out by hand: texts with their styles, fitted to a number of cells.
+"""Lines of a terminal: texts with styles, fitted to a number of cells.
 
-The live view draws some fifty of them every second. They are tuples, which cost a tenth of rich's
-own texts, and equal ones need not be drawn again.
+The live view draws some fifty lines a second. Lines are tuples, which cost a tenth of rich's texts,
+and comparing them shows which ones have changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 Part = tuple[str, str]
-"""A text and its style, as rich names styles; empty for none."""
+"""A text and its style, as rich names styles; an empty style for none."""
 
 Line = tuple[Part, ...]
 
@@ -26,12 +26,12 @@ _ELLIPSIS = "…"
 
 
 def line(*parts: Part | str) -> Line:
-    """Return a line; what is no pair has no style."""
+    """Return a line; a plain string has no style."""
     return tuple((part, "") if isinstance(part, str) else part for part in parts)
 
 
 def cells(parts: Line) -> int:
-    """Return how many cells a line takes."""
+    """Return the width of a line in cells."""
     return sum(cell_len(text) for text, _ in parts)
 
 
@@ -41,12 +41,12 @@ def plain(parts: Line) -> str:
 
 
 def styled(parts: Line, style: str) -> Line:
-    """Return a line in a style, over which its own go."""
+    """Return a line in a style, below the styles of its parts."""
     return tuple((text, f"{style} {own}".rstrip()) for text, own in parts)
 
 
 def cropped(parts: Line, width: int) -> Line:
-    """Return a line that takes no more than some cells; an ellipsis tells what was cut."""
+    """Return a line cut to a width, with an ellipsis if it was wider."""
     if cells(parts) <= width:
         return parts
     kept: list[Part] = []
@@ -62,7 +62,7 @@ def cropped(parts: Line, width: int) -> Line:
 
 
 def fitted(parts: Line, width: int, *, right: bool = False) -> Line:
-    """Return a line that takes exactly some cells, its text at the left or at the right."""
+    """Return a line cut or padded to a width, aligned to the left or to the right."""
     taken = cells(parts)
     if taken > width:
         return cropped(parts, width)
@@ -73,44 +73,39 @@ def fitted(parts: Line, width: int, *, right: bool = False) -> Line:
 
 
 def joined(lines: Iterable[Line], gap: str) -> Line:
-    """Return lines beside each other."""
+    """Return lines side by side."""
     parts: list[Part] = []
-    for one in lines:
+    for each in lines:
         if parts:
             parts.append((gap, ""))
-        parts += one
+        parts += each
     return tuple(parts)
 
 
 def segments(parts: Line) -> list[Segment]:
-    """Return a line as rich draws it; what would command the terminal is shown as ``?``."""
-    found: list[Segment] = []
-    for style, same in groupby(parts, key=itemgetter(1)):
-        text = "".join(text for text, _ in same)
-        found.append(Segment(_harmless(text), _parsed(style)))
-    return found
+    """Return a line as rich draws it, with ``?`` for characters that would control the terminal."""
+    return [
+        Segment(_printable("".join(text for text, _ in same)), _parsed_style(style))
+        for style, same in groupby(parts, key=itemgetter(1))
+    ]
 
 
-_parsed = cache(Style.parse)
+_parsed_style = cache(Style.parse)
 
 
-def _harmless(text: str) -> str:
+def _printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 class Lines:
-    """Lines as something to print.
-
-    Args:
-        lines: from the top.
-    """
+    """Lines, from the top, as something that rich prints."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self.lines = lines
 
     def __rich_console__(self, _: Console, __: ConsoleOptions) -> RenderResult:
-        for one in self.lines:
-            yield from segments(one)
+        for each in self.lines:
+            yield from segments(each)
             yield Segment.line()

@@ -15,9 +15,8 @@ from rich.console import Console
 
 from pydsr.model.errors import InputError, PydsrError
 from pydsr.model.snapshot import Counters, Snapshot
-from pydsr.views.top.background import Background
 from pydsr.views.top.choices import Choices
-from pydsr.views.top.screen import Sources, run_live, show_once
+from pydsr.views.top.live import BackgroundQuery, Sources, run_live, show_once
 from tests.support.sample_traffic import backend, line_with, service
 from tests.support.terminal import Terminal, in_terminal
 
@@ -55,7 +54,7 @@ from rich.console import Console
 from pydsr.model.errors import NotAttachedError
 from pydsr.model.snapshot import Snapshot
 from pydsr.views.top.choices import Choices
-from pydsr.views.top.screen import Sources, run_live
+from pydsr.views.top.live import Sources, run_live
 
 reads = itertools.count(1)
 gone, failed = map(int, sys.argv[1:])
@@ -117,7 +116,7 @@ def test_a_filter_and_pages_are_typed_and_left_by_escape(terminal: Terminal) -> 
     terminal.type("r")
     terminal.wait_for("sent to the backend of its slot")
     terminal.type("?")
-    terminal.wait_for("share against weight")
+    terminal.wait_for("share compared with weight")
     terminal.type("\x1b")
     terminal.wait_for("no services")
     terminal.type("q")
@@ -169,7 +168,7 @@ def test_an_answer_is_not_waited_for_and_a_failure_forgets_the_last() -> None:
             raise answer
         return answer
 
-    source = Background(ask, 0, rest=0.0)
+    source = BackgroundQuery(ask, 0, pause=0.0)
     assert 0 == source.latest()
     may_answer.set()
     seen = [0]

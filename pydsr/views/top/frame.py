@@ -1,25 +1,46 @@
-"""The frame of the live view: a pure function of what there is and what was chosen.
+"""The frame of the live view, and its help page: a pure function of the moment and the choices.
 
-Every line is laid out by hand and is exactly one row of the terminal, so that a frame of a given
-height never loses its footer.
+Every line is exactly one row of the terminal, so that a frame never loses its footer.
 """
 
 from __future__ import annotations
 
-from pydsr.views.text import figures
-from pydsr.views.top import lines
+import textwrap
+
+from pydsr.views.text import figures, lines
+from pydsr.views.text.lines import Line, Part, line
 from pydsr.views.top.choices import Choices, Page
-from pydsr.views.top.help_page import help_page
-from pydsr.views.top.lines import Line, Part, line
 from pydsr.views.top.moment import Moment
 from pydsr.views.top.overview import overview
-from pydsr.views.top.reasons_page import reasons_page
+from pydsr.views.top.reasons_page import TIMING, reasons_page
 from pydsr.views.top.service_page import service_page
 
 _MODE_STYLES = {"native": "green", "generic": "yellow"}
 
 _INTERFACE_CELLS = 20
-"""What the header leaves for the interfaces before it drops totals."""
+"""Width that the header keeps for interfaces before it drops totals."""
+
+_HELP_KEYS = (
+    ("↑ ↓  PgUp PgDn", "mark a service; scroll on the other pages"),
+    ("Enter", "open the marked service; ← → go to the next one, Esc goes back"),
+    ("/", "filter by words of endpoint, name, address, state (down, no mac, unhealthy)"),
+    ("s", "sort by the next of name, packets, bits, flows, share, imbalance, trouble"),
+    ("N P B F S I T", "sort by one of these"),
+    ("r", "show packets by verdict and reason, and the time per packet"),
+    ("p, space", "pause"),
+    ("+ -", "read less often, more often"),
+    ("q", "quit"),
+)
+_HELP_COLUMNS = (
+    ("share", "the backend's share of the service's packets"),
+    ("weight", "the share that its weight asks for, marked in the bar (┿)"),
+    ("off", "share compared with weight: +20% is a fifth more than the weight asks for"),
+    ("slots", "the share of the service's table that it owns"),
+    ("set to", "the weight in force; after / the file's weight, if health has lowered it"),
+    ("for", "time since its health last changed"),
+    ("confirmed", "time since the kernel last confirmed the MAC"),
+)
+_LEAST_TEXT_CELLS = 20
 
 
 def frame(
@@ -35,9 +56,9 @@ def frame(
     Args:
         moment: what to show.
         choices: how to show it.
-        width: characters a line may have.
-        height: rows of the terminal, which are filled and never exceeded; None shows all there is.
-        keys: whether there is a footer that tells the keys.
+        width: cells of a row.
+        height: rows of the terminal, all of which are filled; None shows everything.
+        keys: whether the footer shows the keys.
     """
     header = [_header(moment, width, paused=choices.paused), _problem(moment)]
     footer = [_footer(choices, width)] if keys else []
@@ -60,7 +81,7 @@ def _body(
         case Page.REASONS:
             return reasons_page(moment, width, room, choices.scrolled)
         case Page.HELP:
-            return help_page(width, room, choices.scrolled)
+            return _help_page(width, room, choices.scrolled)
         case _:
             return overview(moment, choices, width, room, marked=marked)
 
@@ -77,10 +98,10 @@ def _header(moment: Moment, width: int, *, paused: bool) -> Line:
     packets = (f"{figures.count(total.packets)} pkt/s", "bold")
     bits = (figures.bit_rate(total.bits), "bold")
     flows = (f"{figures.count(total.new_flows)} new/s", "bold")
-    cost = (_cost(moment), "bold")
+    cost = (_packet_cost(moment), "bold")
     clock = ("paused", "black on yellow") if paused else (moment.clock, "dim")
     right = [part for part in (packets, bits, flows, cost, clock) if part[0]]
-    # That the numbers stand still must be told however narrow the terminal is.
+    # "paused" stays however narrow the terminal is: the figures are not of now.
     dispensable = [bits, flows, cost] if paused else [bits, flows, clock, cost]
     while dispensable and sum(len(text) + 2 for text, _ in right) > width - _INTERFACE_CELLS:
         dropped = dispensable.pop()
@@ -93,9 +114,9 @@ def _header(moment: Moment, width: int, *, paused: bool) -> Line:
     )
 
 
-def _cost(moment: Moment) -> str:
-    """Return what a packet costs the dearest program; empty where that is not known."""
-    timed = [one.nanoseconds for one in moment.rates.programs if one.nanoseconds is not None]
+def _packet_cost(moment: Moment) -> str:
+    """Return the time per packet of the slowest program; empty where it is not known."""
+    timed = [each.nanoseconds for each in moment.rates.programs if each.nanoseconds is not None]
     return f"{max(timed):.0f} ns/pkt" if timed else ""
 
 
@@ -107,25 +128,21 @@ def _problem(moment: Moment) -> Line:
 
 
 def _footer(choices: Choices, width: int) -> Line:
-    """Tell the keys that there is room for, the last of which is always that for help."""
+    """Return the keys that there is room for, the last of which is always help."""
     if choices.is_typing:
         return line(
             ("filter: ", "bold cyan"), choices.filter, ("▏", "bold"), ("  Enter keeps it", "dim"),
             (", Esc shows everything", "dim"),
         )  # fmt: skip
-    kept = f"filter {choices.filter}" if choices.filter else "filter"
-    sort, often = ("s", f"sort by {choices.sort}"), ("+-", f"every {choices.interval:g} s")
-    scroll = ("↑↓", "scroll")
+    filter_ = ("/", f"filter {choices.filter}" if choices.filter else "filter")
+    sort, interval = ("s", f"sort by {choices.sort}"), ("+-", f"every {choices.interval:g} s")
+    scroll, pause = ("↑↓", "scroll"), ("p", "pause")
     keys = {
-        Page.SERVICES: (
-            ("Enter", "open"), ("/", kept), sort, often, ("r", "reasons"), ("p", "pause"),
-        ),
-        Page.SERVICE: (
-            ("Esc", "back"), ("←→", "next service"), sort, often, scroll, ("p", "pause"),
-        ),
-        Page.REASONS: (("Esc", "back"), scroll, often, ("p", "pause")),
+        Page.SERVICES: (("Enter", "open"), filter_, sort, interval, ("r", "reasons"), pause),
+        Page.SERVICE: (("Esc", "back"), ("←→", "next service"), sort, interval, scroll, pause),
+        Page.REASONS: (("Esc", "back"), scroll, interval, pause),
         Page.HELP: (("Esc", "back"), scroll),
-    }[choices.page]  # fmt: skip
+    }[choices.page]
     quit_, help_ = _key("q", "quit"), _key("?", "help")
     footer = [quit_]
     for key, meaning in keys:
@@ -137,3 +154,26 @@ def _footer(choices: Choices, width: int) -> Line:
 
 def _key(key: str, meaning: str) -> Line:
     return line((key, "bold cyan"), (f" {meaning}", "dim"))
+
+
+def _help_page(width: int, room: int | None, scrolled: int) -> list[Line]:
+    drawn = [line(("keys", "bold")), *_help_rows(_HELP_KEYS, "bold cyan", width), lines.EMPTY]
+    drawn += [line(("columns", "bold")), *_help_rows(_HELP_COLUMNS, "bold", width), lines.EMPTY]
+    drawn += [
+        line(("health is shown while ", "dim"), "pydsr run", (" runs", "dim")),
+        line(("the time per packet is shown after ", "dim"), TIMING),
+    ]
+    start = 0 if room is None else min(scrolled, max(0, len(drawn) - room))
+    visible = drawn[start:] if room is None else drawn[start : start + room]
+    return [lines.cropped(each, width) for each in visible]
+
+
+def _help_rows(rows: tuple[tuple[str, str], ...], style: str, width: int) -> list[Line]:
+    longest = max(lines.cells(line(name)) for name, _ in rows)
+    indent = longest + 5
+    drawn = []
+    for name, meaning in rows:
+        first, *others = textwrap.wrap(meaning, max(_LEAST_TEXT_CELLS, width - indent))
+        drawn.append(line("  ", (f"{name:<{longest}}", style), f"   {first}"))
+        drawn += [line(" " * indent + other) for other in others]
+    return drawn

@@ -1,0 +1,56 @@
+"""The metrics server of `pydsr exporter`: a process of its own, with or without a daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from pydsr.daemon.server import NoDaemonError, read_metrics
+from pydsr.daemon.supervision import Complaints
+from pydsr.http.metrics.exposition import serve_metrics
+from pydsr.http.metrics.families import Document
+from pydsr.http.observer import Observer
+from pydsr.model.errors import NotAttachedError, PydsrError
+from pydsr.model.listen import Listen
+
+_log = logging.getLogger(__name__)
+
+
+async def export_metrics(directory: Path, socket: Path, listen: Listen) -> None:
+    """Serve metrics until SIGTERM or SIGINT.
+
+    Args:
+        directory: of the pinned maps, which need not exist yet.
+        socket: the daemon's.
+        listen: the address to serve at.
+
+    Raises:
+        PermissionDeniedError: not privileged to read the maps, or to listen at the address.
+        PydsrError: the address is taken, or the maps are of another version.
+    """
+    observer, complaints = Observer(directory), Complaints(_log)
+
+    async def ask_daemon() -> Document | None:
+        try:
+            return await asyncio.to_thread(read_metrics, socket)
+        except NoDaemonError:
+            return None
+        except PydsrError as error:
+            complaints.say("daemon", error.message)
+            return None
+
+    with suppress(NotAttachedError):
+        # An error that no scrape will ever be without ends the process at its start.
+        await observer.snapshot()
+    serving = asyncio.create_task(
+        serve_metrics(observer, ask_daemon, partial(complaints.say, "maps"), listen)
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    with suppress(asyncio.CancelledError):
+        await serving
