@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from docs.tables import with_table
-from pydsr.kernel.machine.drivers import DRIVERS, Driver
-from pydsr.kernel.machine.facts import Version
-from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.machine.drivers import DRIVERS, Driver, Version
+from pydsr.kernel.machine.findings import FindingKind
 
 DOCUMENT = Path(__file__).with_name("doctor.md")
 
 
 def with_tables(text: str) -> str:
     """Return the document with the current tables of findings and drivers."""
-    kinds = [(f"`{kind.id}`", kind.severity.value, kind.why) for kind in Kind]
+    kinds = [(f"`{kind.id}`", kind.severity.value, kind.why) for kind in FindingKind]
     text = with_table(text, "findings", ("finding", "severity", "why it matters"), kinds)
     headings = ("driver", "native XDP since", "any MTU since", "otherwise up to")
     return with_table(text, "drivers", headings, [_row(*item) for item in DRIVERS.items()])

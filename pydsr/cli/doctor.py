@@ -35,7 +35,7 @@ def doctor(directory: Path, interfaces: tuple[str, ...], as_json: bool, runtime:
     """
     from pydsr.daemon.runtime import socket_path
     from pydsr.daemon.server import read_health
-    from pydsr.doctor.examination import examine
+    from pydsr.doctor.examine import examine
     from pydsr.views.text.diagnosis import doctor_document, doctor_report
 
     socket = socket_path(runtime, directory)

@@ -179,7 +179,7 @@ def _warn_of_mixed_modes(here: Sequence[Attached]) -> None:
     native = [one.name for one in here if one.mode == "native"]
     generic = [one.name for one in here if one.mode != "native"]
     if native and generic:
-        from pydsr.kernel.machine.refusals import mixed_modes
+        from pydsr.kernel.machine.attach_obstacles import mixed_modes
 
         finding = mixed_modes(native, generic)
         _log.warning("%s; %s", finding.what, finding.remedy)

@@ -132,7 +132,7 @@ def install(state: State, directory: Path, programs: Programs, features: Feature
 def warn_of_stripped_tags(here: Collection[int]) -> None:
     """Say which interfaces, given by index, hide VLAN tags from the program."""
     # Most commands need neither.
-    from pydsr.kernel.machine.refusals import stripped_tags
+    from pydsr.kernel.machine.attach_obstacles import stripped_tags
     from pydsr.kernel.net.ethtool import strips_tags
 
     everything = links.all_interfaces()

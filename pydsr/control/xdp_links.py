@@ -93,9 +93,8 @@ def _explain(error: OSError, interface: Interface) -> str:
         EnvironmentCannotError: another program is in its way, so no mode will do.
     """
     # Imported where it is needed: most attaching is not refused.
-    from pydsr.kernel.machine.read_nic import read_nics, this_machine
-    from pydsr.kernel.machine.refusals import program_above
-    from pydsr.kernel.machine.xdp_support import explain_refusal
+    from pydsr.kernel.machine.attach_obstacles import explain_refusal, program_above
+    from pydsr.kernel.machine.nic import read_nics, this_machine
 
     (facts,) = read_nics([interface])
     if error.errno in (errno.EEXIST, errno.EBUSY):

@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pydsr.doctor.gathering import gather_vips
+from pydsr.doctor.balancer import open_balancer
+from pydsr.doctor.facts import examine_vips
 from pydsr.doctor.network import judge_network
-from pydsr.doctor.present import opened
-from pydsr.kernel.machine.finding import Finding
-from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.machine.findings import Finding, FindingKind
 from pydsr.kernel.net import links
 from pydsr.model.events import Event, EventKind
 
 FIRST_SECONDS, NEXT_SECONDS = 5.0, 60.0
 """When the network is asked, after the start and then again and again."""
 
-_CLAIMS = (Kind.ARP_LEAK, Kind.VIP_CONTESTED)
+_CLAIMS = (FindingKind.ARP_LEAK, FindingKind.VIP_CONTESTED)
 
 _log = logging.getLogger(__name__)
 
@@ -64,9 +63,9 @@ class ClaimWatcher:
 
 def find_claims(directory: Path) -> set[Finding] | None:
     """Return what the doctor says of others that answer for VIPs; None where nobody was asked."""
-    with opened(directory) as present:
-        if present.state is None or not present.here:
+    with open_balancer(directory) as balancer:
+        if balancer.state is None or not balancer.attached:
             return None
-        facts = gather_vips(present, present.state.services(), links.local_addresses())
+        facts = examine_vips(balancer, balancer.state.services(), links.local_addresses())
     remarks = judge_network(facts)
     return {one for one in remarks if isinstance(one, Finding) and one.kind in _CLAIMS}

@@ -1,1 +1,1 @@
-"""What is wrong with a host, its NICs and the network of its VIPs: facts and judgements."""
+"""`pydsr doctor`: facts about host, NICs, VIPs and backends, and the findings that follow."""

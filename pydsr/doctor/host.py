@@ -1,47 +1,46 @@
-"""What is wrong with a host. Pure."""
+"""Judges a host. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydsr.kernel.machine.facts import HostFacts, Trouble
-from pydsr.kernel.machine.finding import Finding, Note, Remark
-from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.machine.findings import Finding, FindingKind, Note, Problem, Remark
+from pydsr.kernel.machine.host import HostFacts
 
 OLDEST_KERNEL = (5, 18)
-"""The first with XDP programs for frames in several buffers."""
+"""The first with XDP programs for frames in several buffers (xdp.frags)."""
 
 _MEMCG_ACCOUNTING = (5, 11)
 _LOCKED_BYTES = 1 << 30
-"""More than the maps of a full balancer take at its start; tables come on top."""
+"""More than the maps of a full balancer take when it starts; tables come on top."""
 
 _HOST = "host"
 
 
 def judge_host(facts: HostFacts) -> list[Remark]:
-    """Return what is to be said of a host."""
+    """Return the remarks on a host."""
     return [*_kernel(facts), *_limits(facts), *_tools(facts)]
 
 
 def _kernel(facts: HostFacts) -> Iterator[Remark]:
     if facts.version < OLDEST_KERNEL:
         yield Finding(
-            Kind.KERNEL_OLD,
+            FindingKind.KERNEL_OLD,
             _HOST,
             f"the kernel is {facts.release}, and pydsr needs 5.18 or later",
-            "boot a newer kernel: that of Debian 12 or Ubuntu 24.04 will do",
+            "boot a newer kernel, such as that of Debian 12 or Ubuntu 24.04",
         )
     else:
         yield Note(_HOST, f"kernel {facts.release}")
     if facts.jit is None:
-        yield Note(_HOST, "whether programs are compiled (JIT) is not to be seen", looked=False)
+        yield Note(_HOST, "whether the JIT compiler is on cannot be read here", looked=False)
     elif facts.jit:
-        yield Note(_HOST, "programs are compiled to machine code (JIT)")
+        yield Note(_HOST, "the JIT compiler for BPF programs is on")
     else:
         yield Finding(
-            Kind.JIT_OFF,
+            FindingKind.JIT_OFF,
             _HOST,
-            "the kernel's compiler for BPF programs (JIT) is off",
+            "the kernel's JIT compiler for BPF programs is off",
             "sysctl -w net.core.bpf_jit_enable=1",
         )
 
@@ -50,43 +49,44 @@ def _limits(facts: HostFacts) -> Iterator[Remark]:
     if facts.missing_capabilities:
         names = ", ".join(sorted(facts.missing_capabilities))
         yield Finding(
-            Kind.CAPABILITY_MISSING,
+            FindingKind.CAPABILITY_MISSING,
             _HOST,
-            f"this process lacks the capabilities {names}: not all could be looked at",
+            f"this process lacks the capabilities {names}, so not everything was examined",
             "run as root (sudo); a container needs them added",
         )
-        yield Note(_HOST, "BPF was not tried: not privileged", looked=False)
+        yield Note(_HOST, "BPF was not tested: not privileged", looked=False)
     else:
-        yield Note(_HOST, "all capabilities that it takes")
-        yield from _trouble(Kind.BPF_MISSING, facts.bpf, "BPF programs can be loaded")
-    yield from _trouble(Kind.BPFFS_MISSING, facts.pins, f"pins can be in {facts.directory}")
+        yield Note(_HOST, "all capabilities are there")
+        yield from _well_or(FindingKind.BPF_MISSING, facts.bpf, "BPF programs can be loaded")
+    yield from _well_or(
+        FindingKind.BPFFS_MISSING, facts.pins, f"pins can be created in {facts.directory}"
+    )
     is_limited = facts.memlock is not None and facts.memlock < _LOCKED_BYTES
     if facts.version < _MEMCG_ACCOUNTING and is_limited:
         yield Finding(
-            Kind.MEMLOCK_LOW,
+            FindingKind.MEMLOCK_LOW,
             _HOST,
-            f"this process may lock {facts.memlock} bytes of memory, and maps take more",
-            "ulimit -l unlimited; LimitMEMLOCK=infinity in a unit of systemd",
+            f"this process may lock {facts.memlock} bytes of memory, and maps need more",
+            "ulimit -l unlimited; in a systemd unit: LimitMEMLOCK=infinity",
         )
 
 
 def _tools(facts: HostFacts) -> Iterator[Remark]:
-    yield from _trouble(Kind.BCC_MISSING, facts.bcc, "bcc, the compiler")
-    yield from _trouble(Kind.LIBBPF_MISSING, facts.libbpf, "libbpf")
-    yield from _trouble(Kind.HEADERS_MISSING, facts.headers, "the kernel's user-space headers")
+    yield from _well_or(FindingKind.BCC_MISSING, facts.bcc, "bcc, the compiler")
+    yield from _well_or(FindingKind.LIBBPF_MISSING, facts.libbpf, "libbpf")
+    yield from _well_or(
+        FindingKind.HEADERS_MISSING, facts.headers, "the kernel's user-space headers"
+    )
     if facts.has_native:
         yield Note(_HOST, "tables are filled in C")
     else:
         yield Finding(
-            Kind.NATIVE_MISSING,
+            FindingKind.NATIVE_MISSING,
             _HOST,
-            "the loop that fills tables was not compiled when pydsr was installed",
+            "the C library that fills tables was not built when pydsr was installed",
             "apt install gcc, then install pydsr again",
         )
 
 
-def _trouble(kind: Kind, trouble: Trouble | None, well: str) -> Iterator[Remark]:
-    if trouble is None:
-        yield Note(_HOST, well)
-    else:
-        yield Finding(kind, _HOST, trouble.message, trouble.hint)
+def _well_or(kind: FindingKind, problem: Problem | None, well: str) -> Iterator[Remark]:
+    yield Note(_HOST, well) if problem is None else problem.finding(kind, _HOST)

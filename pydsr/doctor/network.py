@@ -1,19 +1,18 @@
-"""What is wrong with VIPs and backends. Pure."""
+"""Judges VIPs and backends. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pydsr.kernel.machine.facts import BackendFacts, NetworkFacts, VipFacts
-from pydsr.kernel.machine.finding import Finding, Note, Remark
-from pydsr.kernel.machine.finding_kinds import Kind, kind_of
+from pydsr.doctor.facts import BackendFacts, NetworkFacts, VipFacts
+from pydsr.kernel.machine.findings import Finding, FindingKind, Note, Remark, kind_of
 from pydsr.model.addresses import MacAddress
 
 _BALANCER = "balancer"
 
 
 def judge_network(facts: NetworkFacts) -> list[Remark]:
-    """Return what is to be said of what a balancer serves."""
+    """Return the remarks on a balancer's VIPs and backends."""
     return [
         *_attachment(facts),
         *(remark for vip in facts.vips for remark in _vip(vip, facts)),
@@ -27,15 +26,15 @@ def _attachment(facts: NetworkFacts) -> Iterator[Remark]:
         return
     if facts.is_elsewhere:
         yield Finding(
-            Kind.ELSEWHERE,
+            FindingKind.ELSEWHERE,
             _BALANCER,
-            "this balancer is attached in another network namespace than this one",
+            "this balancer is attached in another network namespace",
             "run pydsr there: nsenter --net=/run/netns/NAME pydsr doctor; or give each network "
-            "namespace a balancer of its own: --bpffs DIR",
+            "namespace its own balancer: --bpffs DIR",
         )
     else:
         yield Finding(
-            Kind.NOT_ATTACHED, _BALANCER, "no interface is attached", "pydsr attach IFACE"
+            FindingKind.NOT_ATTACHED, _BALANCER, "no interface is attached", "pydsr attach IFACE"
         )
 
 
@@ -43,10 +42,10 @@ def _vip(facts: VipFacts, network: NetworkFacts) -> Iterator[Remark]:
     vip, name = facts.vip, str(facts.vip)
     if facts.local:
         yield Finding(
-            Kind.VIP_LOCAL,
+            FindingKind.VIP_LOCAL,
             name,
             f"the VIP {vip} is an address of this machine",
-            f"ip address del {facts.local}; the balancer answers for it all the same",
+            f"ip address del {facts.local}; the balancer answers for it without",
         )
     others = [claim for claim in facts.claims if claim.mac not in network.own_macs]
     macs = sorted({claim.mac for claim in others}, key=str)
@@ -57,7 +56,7 @@ def _vip(facts: VipFacts, network: NetworkFacts) -> Iterator[Remark]:
         devices = ", ".join(facts.asked)
         whose = "this balancer alone answers" if facts.answered else "nobody answers"
         yield Note(name, f"{whose} {_protocol(facts)} on {devices}")
-    yield from (Note(name, reason, looked=False) for reason in facts.unasked)
+    yield from (Note(name, reason, looked=False) for reason in facts.not_asked)
 
 
 def _claimed(
@@ -69,28 +68,28 @@ def _claimed(
     said = f"answers {_protocol(facts)} for {vip} on {devices}"
     if backends:
         return Finding(
-            Kind.ARP_LEAK,
+            FindingKind.ARP_LEAK,
             str(vip),
             f"backend {', '.join(backends)} ({mac}) {said} ({count})",
-            f"on the backend: {_quiet(facts)}",
+            f"on the backend: {_stop_leak(facts)}",
         )
     if not facts.answered:
-        # As it has to be: the VIP is routed, or another balancer has it now.
+        # As intended: the VIP is routed, or another balancer has it now.
         return Note(str(vip), f"{mac} {said}, and this balancer does not (--no-arp)")
     return Finding(
-        Kind.VIP_CONTESTED,
+        FindingKind.VIP_CONTESTED,
         str(vip),
-        f"{mac} {said}, and is neither this balancer's nor a backend's ({count})",
-        f"take {vip} off that host; where it is another balancer, only one may answer at a "
-        "time (answer-while in the file, with keepalived), or none: --no-arp",
+        f"{mac} {said}, and is neither this balancer nor a backend ({count})",
+        f"take {vip} off that host; if it is another balancer, let only one answer at a time "
+        "(answer-while in the file, with keepalived), or none: --no-arp",
     )
 
 
-def _quiet(facts: VipFacts) -> str:
+def _stop_leak(facts: VipFacts) -> str:
     if facts.vip.version == 6:
-        return f"have {facts.vip}/128 on lo, and on no interface to the network"
+        return f"put {facts.vip}/128 on lo, and on no interface to the network"
     return (
-        "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2, and have "
+        "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2, and put "
         f"{facts.vip}/32 on lo"
     )
 
@@ -101,10 +100,10 @@ def _protocol(facts: VipFacts) -> str:
 
 def _empty(service: str) -> Finding:
     return Finding(
-        Kind.SERVICE_EMPTY,
+        FindingKind.SERVICE_EMPTY,
         service,
         f"{service} has no backend that takes new flows",
-        f"pydsr backends add {service} ADDRESS; or undrain one",
+        f"pydsr backends add {service} ADDRESS; or undrain a backend",
     )
 
 
@@ -113,29 +112,29 @@ def _backend(facts: BackendFacts) -> Iterator[Remark]:
     address, mac = facts.address, facts.mac
     if mac is None:
         yield Finding(
-            Kind.BACKEND_UNPLACED,
+            FindingKind.BACKEND_UNPLACED,
             name,
             f"backend {address} of {facts.service} has no MAC address",
-            _look_up(facts),
+            _resolve_again(facts),
         )
         return
-    if facts.seen_macs and mac not in facts.seen_macs:
-        seen = ", ".join(sorted(map(str, facts.seen_macs)))
+    if facts.confirmed_macs and mac not in facts.confirmed_macs:
+        seen = ", ".join(sorted(map(str, facts.confirmed_macs)))
         yield Finding(
-            Kind.BACKEND_MOVED,
+            FindingKind.BACKEND_MOVED,
             name,
-            f"packets for backend {address} go to {mac}, and it is at {seen}",
-            f"{_look_up(facts)}; the daemon (pydsr run) follows it by itself",
+            f"packets for backend {address} go to {mac}, but it is at {seen}",
+            f"{_resolve_again(facts)}; the daemon (pydsr run) does so by itself",
         )
     if facts.result is None:
-        yield Note(name, facts.unchecked, looked=False)
+        yield Note(name, facts.not_checked, looked=False)
     elif facts.result.passed:
-        yield Note(name, "accepts the VIP, and answers from it")
+        yield Note(name, "accepts packets to the VIP, and replies from it")
     else:
         result = facts.result
         yield Finding(kind_of(result.outcome), name, result.message, result.hint)
 
 
-def _look_up(facts: BackendFacts) -> str:
+def _resolve_again(facts: BackendFacts) -> str:
     weight = "" if facts.weight == 1 else f"={facts.weight}"
-    return f"pydsr backends add {facts.service} {facts.address}{weight} looks it up"
+    return f"pydsr backends add {facts.service} {facts.address}{weight}; it resolves the MAC"

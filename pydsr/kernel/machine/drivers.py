@@ -1,33 +1,41 @@
-"""What drivers are known to need for XDP in native mode. Pure.
+"""What each driver needs for XDP in native mode. Pure.
 
-Since Linux 6.3 the kernel itself says what a driver can do (``xdp-features`` of the netlink family
-``netdev``), and then only the conditions of this table count. Sources:
+Since Linux 6.3 the kernel itself reports what a driver supports (``xdp-features`` of the netlink
+family ``netdev``); there only the conditions of this table count. Sources:
 
 - versions: docs/kernel-versions.md of bcc, and the table of eBPF Docs (docs.ebpf.io,
   BPF_PROG_TYPE_XDP), whose values for x86-64 and pages of 4 KiB are the limits of MTUs;
-- conditions: the function that takes a program, in the driver's source, as each row names it.
+- conditions: the function in the driver's source that accepts a program, as each row names it.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
-from pydsr.kernel.machine.facts import Version
+Version = tuple[int, int]
+"""Major and minor version of a kernel."""
+
+
+def version_of(release: str) -> Version:
+    """Return the version in a kernel's release, such as ``6.1.0-18-amd64``."""
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
 class QueueRule(Enum):
     """How many queues a driver needs."""
 
     NONE = "none"
-    """Nothing is known."""
+    """No rule is known."""
 
     HALF = "half"
-    """Not more for receiving than half of all: each has one for sending beside it, or it
-    refuses."""
+    """At most half of all queues may receive: each needs one to transmit beside it, or the driver
+    refuses the program."""
 
     SPARE = "spare"
-    """As many more as there are CPUs; otherwise CPUs share queues for sending, under a lock."""
+    """One more transmit queue for each CPU; otherwise CPUs share queues, under a lock."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +43,9 @@ class Driver:
     """What is known of a driver.
 
     Attributes:
-        since: the first kernel in which it has native XDP.
-        frags: the first in which it takes frames in several buffers; None is not yet.
-        largest_mtu: without that; None is no limit, or not known.
+        since: the first kernel with native XDP in it.
+        frags: the first kernel in which it takes frames in several buffers; None is none yet.
+        largest_mtu: without such frames; None is no limit, or not known.
         queue_rule: how many queues it needs.
     """
 
@@ -61,7 +69,7 @@ DRIVERS = {
     "fsl_dpaa2_eth": Driver((5, 0)),
     "fsl_enetc": Driver((5, 13)),
     "funeth": Driver((5, 18), largest_mtu=3566),
-    # the function gve_verify_xdp_configuration: LRO, which newer ones call GRO by hardware
+    # the function gve_verify_xdp_configuration: LRO, which newer versions call hardware GRO
     "gve": Driver(
         (6, 4),
         largest_mtu=2032,
@@ -76,13 +84,13 @@ DRIVERS = {
     "igb": Driver((5, 10), largest_mtu=3046),
     "igc": Driver((5, 13), largest_mtu=1500),
     "ionic": Driver((6, 9), frags=(6, 9), largest_mtu=3502),
-    # the function ixgbe_xdp_setup: rings that join packets (RSC) are insufficient
+    # the function ixgbe_xdp_setup: refuses rings that merge packets (RSC)
     "ixgbe": Driver((4, 12), largest_mtu=3050, refuses_lro=True),
     "ixgbevf": Driver((4, 17), largest_mtu=3050),
     "lan966x-switch": Driver((6, 2)),
     "mana": Driver((5, 17), largest_mtu=3506),
     "mlx4_en": Driver((4, 8), largest_mtu=3498),
-    # the function mlx5e_xdp_allowed; until 6.4 frames in several buffers took another kind of ring
+    # the function mlx5e_xdp_allowed; before 6.4 frames in several buffers needed another ring type
     "mlx5_core": Driver(
         (4, 9), frags=(6, 4), largest_mtu=3498, refuses_lro=True, refuses_gro_hw=True
     ),
@@ -111,4 +119,4 @@ DRIVERS = {
     "vmxnet3": Driver((6, 6), largest_mtu=3494),
     "xen_netfront": Driver((5, 9), largest_mtu=3840),
 }
-"""By the name that ``ethtool -i`` shows. Bonds are judged by their parts."""
+"""By the name that ``ethtool -i`` shows. A bond needs what its parts need."""

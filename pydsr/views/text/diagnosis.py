@@ -10,8 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pydsr.kernel.machine.finding import Finding, Note, Report
-from pydsr.kernel.machine.finding_kinds import Severity
+from pydsr.kernel.machine.findings import Finding, Note, Report, Severity
 from pydsr.views.text import figures
 
 if TYPE_CHECKING:

@@ -114,9 +114,9 @@ def test_an_interface_that_takes_tags_off_is_named(pydsr: Pydsr, lb: Host) -> No
     """What the program cannot see it cannot balance; the advice helps."""
     assert pydsr("attach", "eth0").stderr == ""
     said = pydsr("backends", "set", SERVICE, f"10.66.0.77@{MAC}%200").stderr
-    assert "eth0 may take VLAN tags off before the program sees them" in said
+    assert "eth0 may strip VLAN tags before the program sees them" in said
     assert "ethtool -K" in said
-    assert "eth0 may take VLAN tags off" in pydsr("attach", "eth0").stderr
+    assert "eth0 may strip VLAN tags" in pydsr("attach", "eth0").stderr
     lb.run("ethtool", "-K", "eth0", "rxvlan", "off")
     assert pydsr("attach", "eth0").stderr == ""
 

@@ -241,7 +241,7 @@ def test_a_backend_with_another_mac(served: Served) -> None:
     found = served.examine()
     assert ["backend-moved"] == found.ids
     for finding in found.findings:
-        assert f"go to {before}, and it is at 02:00:00:00:00:77" in finding["what"]
+        assert f"go to {before}, but it is at 02:00:00:00:00:77" in finding["what"]
         served.pydsr.ok(*command_in(finding["remedy"])[1:])
 
 
@@ -290,7 +290,7 @@ def test_without_an_ipv6_address_here_who_answers_for_an_ipv6_vip_is_not_known(
     found = served.examine()
     served.lb.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0")
     served.lb.run("ip", "address", "add", "fd66::1/64", "dev", "eth0")
-    assert "hosts were not asked for it: eth0:" in found.unseen()
+    assert "the network was not asked for it: eth0:" in found.unseen()
 
 
 def test_from_another_network_namespace_it_says_where_to_go(served: Served) -> None:

@@ -41,7 +41,7 @@ def test_an_interface_that_nothing_stands_against(pydsr: Pydsr) -> None:
     for arguments in (("eth0",), ()):
         done = pydsr("doctor", *arguments)
         assert ExitStatus.DONE == done.status
-        assert "driver veth: native XDP is to be expected, at any MTU" in done.stdout
+        assert "driver veth: native XDP should work, at any MTU" in done.stdout
         assert "no XDP program in the way" in done.stdout
         assert "no problems found" in done.stdout
     assert not pydsr.bpffs.exists()
@@ -51,7 +51,7 @@ def test_nothing_that_could_be_attached(pydsr: Pydsr) -> None:
     pydsr.host.run("ip", "link", "set", "eth0", "down")
     found = examine(pydsr)
     assert [] == found.ids
-    assert "none is up that could be attached" in found.unseen()
+    assert "no interface that could be attached is up" in found.unseen()
     named = examine(pydsr, "eth0")
     assert ["interface-down"] == named.ids
     pydsr.host.run(*command_in(named.first("interface-down")["remedy"]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # Imported here, once for all forks of this process that run it.
-from pydsr.doctor import examination as _examination  # noqa: F401
+from pydsr.doctor import examine as _examine  # noqa: F401
 from tests.support.netns.command import Done, Pydsr
 
 
@@ -53,4 +53,4 @@ def examine(pydsr: Pydsr, *interfaces: str) -> Examined:
 def command_in(remedy: str) -> list[str]:
     """Return the command of a remedy, without what is said about it."""
     command = re.sub(r"^(on the backend|at its other end|then here): ", "", remedy)
-    return re.split(r"[;,]", command, maxsplit=1)[0].replace(" looks it up", "").split()
+    return re.split(r"[;,]", command, maxsplit=1)[0].split()

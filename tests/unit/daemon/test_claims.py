@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from pydsr.daemon import claims
-from pydsr.kernel.machine.finding import Finding
-from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.machine.findings import Finding, FindingKind
 from pydsr.model.events import Event
 
-LEAK = Finding(Kind.ARP_LEAK, "192.0.2.80", "a backend answers", "mend it")
-OTHER = Finding(Kind.VIP_CONTESTED, "192.0.2.81", "a stranger answers", "find it")
+LEAK = Finding(FindingKind.ARP_LEAK, "192.0.2.80", "a backend answers", "mend it")
+OTHER = Finding(FindingKind.VIP_CONTESTED, "192.0.2.81", "a stranger answers", "find it")
 
 
 def test_a_claim_that_lasts_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,16 +9,24 @@ import pytest
 
 from docs.findings import DOCUMENT, with_tables
 from pydsr.doctor.host import judge_host
-from pydsr.kernel.machine.facts import HostFacts, Trouble, version_of
-from pydsr.kernel.machine.finding import Finding, Note, Report
-from pydsr.kernel.machine.finding_kinds import Kind, Severity, kind_of
+from pydsr.kernel.machine.drivers import version_of
+from pydsr.kernel.machine.findings import (
+    Finding,
+    FindingKind,
+    Note,
+    Problem,
+    Report,
+    Severity,
+    kind_of,
+)
+from pydsr.kernel.machine.host import HostFacts
 from pydsr.model.check_result import Outcome
 
 WELL = HostFacts("6.1.0-18-amd64", jit=True, directory="/sys/fs/bpf/pydsr")
-TROUBLE = Trouble("it is not here", "apt install it")
+TROUBLE = Problem("it is not here", "apt install it")
 
 
-def kinds(facts: HostFacts) -> list[Kind]:
+def kinds(facts: HostFacts) -> list[FindingKind]:
     """Return what is found at a host."""
     return [remark.kind for remark in judge_host(facts) if isinstance(remark, Finding)]
 
@@ -45,26 +53,28 @@ def test_a_host_that_has_everything_is_well() -> None:
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"release": "5.17.9"}, Kind.KERNEL_OLD),
-        ({"jit": False}, Kind.JIT_OFF),
-        ({"missing_capabilities": frozenset({"NET_RAW"})}, Kind.CAPABILITY_MISSING),
-        ({"bpf": TROUBLE}, Kind.BPF_MISSING),
-        ({"pins": TROUBLE}, Kind.BPFFS_MISSING),
-        ({"bcc": TROUBLE}, Kind.BCC_MISSING),
-        ({"libbpf": TROUBLE}, Kind.LIBBPF_MISSING),
-        ({"headers": TROUBLE}, Kind.HEADERS_MISSING),
-        ({"has_native": False}, Kind.NATIVE_MISSING),
+        ({"release": "5.17.9"}, FindingKind.KERNEL_OLD),
+        ({"jit": False}, FindingKind.JIT_OFF),
+        ({"missing_capabilities": frozenset({"NET_RAW"})}, FindingKind.CAPABILITY_MISSING),
+        ({"bpf": TROUBLE}, FindingKind.BPF_MISSING),
+        ({"pins": TROUBLE}, FindingKind.BPFFS_MISSING),
+        ({"bcc": TROUBLE}, FindingKind.BCC_MISSING),
+        ({"libbpf": TROUBLE}, FindingKind.LIBBPF_MISSING),
+        ({"headers": TROUBLE}, FindingKind.HEADERS_MISSING),
+        ({"has_native": False}, FindingKind.NATIVE_MISSING),
     ],
 )
-def test_each_lack_is_found_alone(changes: dict[str, Any], kind: Kind) -> None:
+def test_each_lack_is_found_alone(changes: dict[str, Any], kind: FindingKind) -> None:
     assert [kind] == kinds(replace(WELL, **changes))
 
 
 def test_locked_memory_matters_before_it_is_counted_otherwise() -> None:
     limited = replace(WELL, memlock=65536)
     assert [] == kinds(limited)
-    assert [Kind.KERNEL_OLD, Kind.MEMLOCK_LOW] == kinds(replace(limited, release="5.10.0"))
-    assert [Kind.KERNEL_OLD] == kinds(replace(WELL, release="5.10.0"))
+    assert [FindingKind.KERNEL_OLD, FindingKind.MEMLOCK_LOW] == kinds(
+        replace(limited, release="5.10.0")
+    )
+    assert [FindingKind.KERNEL_OLD] == kinds(replace(WELL, release="5.10.0"))
 
 
 def test_what_cannot_be_seen_is_said() -> None:
@@ -75,7 +85,8 @@ def test_what_cannot_be_seen_is_said() -> None:
 
 def test_findings_are_told_the_worst_first_and_advice_leaves_a_host_well() -> None:
     advice, error = (
-        Finding(kind, "host", "what", "remedy") for kind in (Kind.RING_SMALL, Kind.LRO_ON)
+        Finding(kind, "host", "what", "remedy")
+        for kind in (FindingKind.RING_SMALL, FindingKind.LRO_ON)
     )
     assert (error, advice) == Report((advice, Note("host", "well"), error)).findings
     assert Report((advice,)).is_well
@@ -83,9 +94,13 @@ def test_findings_are_told_the_worst_first_and_advice_leaves_a_host_well() -> No
 
 
 def test_every_kind_has_a_name_and_a_reason_of_its_own() -> None:
-    assert len(Kind) == len({kind.id for kind in Kind}) == len({kind.why for kind in Kind})
-    assert all(isinstance(kind.severity, Severity) for kind in Kind)
-    assert "arp-leak" == Kind.ARP_LEAK.id
+    assert (
+        len(FindingKind)
+        == len({kind.id for kind in FindingKind})
+        == len({kind.why for kind in FindingKind})
+    )
+    assert all(isinstance(kind.severity, Severity) for kind in FindingKind)
+    assert "arp-leak" == FindingKind.ARP_LEAK.id
 
 
 def test_every_failure_of_a_check_is_a_kind_of_finding() -> None:

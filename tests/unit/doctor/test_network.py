@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pydsr.doctor.checking import results_of_daemon
+from pydsr.doctor.backend_checks import daemon_results
+from pydsr.doctor.facts import BackendFacts, NetworkFacts, VipFacts
 from pydsr.doctor.network import judge_network
-from pydsr.kernel.machine.facts import BackendFacts, NetworkFacts, VipFacts
-from pydsr.kernel.machine.finding import Finding, Note, Report, only_findings
-from pydsr.kernel.machine.finding_kinds import Kind
+from pydsr.kernel.machine.findings import Finding, FindingKind, Note, Report, only_findings
 from pydsr.kernel.net.arp_query import Claim
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import PASSED, Outcome, Result
@@ -27,7 +26,7 @@ BACKEND = BackendFacts(
     SERVICE,
     ip_address("10.66.0.11"),
     BACKENDS,
-    seen_macs=frozenset({BACKENDS}),
+    confirmed_macs=frozenset({BACKENDS}),
     result=PASSED,
 )
 WELL = NetworkFacts(
@@ -63,7 +62,7 @@ def test_a_balancer_that_serves_well_gives_no_finding() -> None:
 
 def test_those_who_answer_are_told_apart_and_counted() -> None:
     both = findings(claimed(BACKENDS, STRANGERS))
-    assert [Kind.ARP_LEAK, Kind.VIP_CONTESTED] == [finding.kind for finding in both]
+    assert [FindingKind.ARP_LEAK, FindingKind.VIP_CONTESTED] == [finding.kind for finding in both]
     assert f"backend 10.66.0.11 ({BACKENDS}) answers ARP" in both[0].what
     assert str(STRANGERS) in both[1].what
     assert all("3 MACs answer for it" in finding.what for finding in both)
@@ -73,47 +72,51 @@ def test_who_answers_for_a_vip_that_this_balancer_does_not_is_only_noted() -> No
     facts = claimed(STRANGERS, answered=False)
     assert [] == findings(facts)
     assert any("--no-arp" in text for text in texts(facts))
-    assert [Kind.ARP_LEAK] == [one.kind for one in findings(claimed(BACKENDS, answered=False))]
+    assert [FindingKind.ARP_LEAK] == [
+        one.kind for one in findings(claimed(BACKENDS, answered=False))
+    ]
     assert "nobody answers ARP on eth0" in texts(claimed(answered=False))
 
 
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"mac": None}, Kind.BACKEND_UNPLACED),
-        ({"seen_macs": frozenset({STRANGERS})}, Kind.BACKEND_MOVED),
-        ({"result": Result(Outcome.VIP_MISSING, "what", "how")}, Kind.BACKEND_VIP_MISSING),
-        ({"result": Result(Outcome.FILTERED_HERE, "what", "how")}, Kind.REPLIES_FILTERED),
+        ({"mac": None}, FindingKind.BACKEND_UNPLACED),
+        ({"confirmed_macs": frozenset({STRANGERS})}, FindingKind.BACKEND_MOVED),
+        ({"result": Result(Outcome.VIP_MISSING, "what", "how")}, FindingKind.BACKEND_VIP_MISSING),
+        ({"result": Result(Outcome.FILTERED_HERE, "what", "how")}, FindingKind.REPLIES_FILTERED),
     ],
 )
-def test_each_fault_of_a_backend_is_found_alone(changes: dict[str, Any], kind: Kind) -> None:
+def test_each_fault_of_a_backend_is_found_alone(changes: dict[str, Any], kind: FindingKind) -> None:
     facts = replace(WELL, backends=(replace(BACKEND, **changes),))
     assert [kind] == [finding.kind for finding in findings(facts)]
 
 
-@pytest.mark.parametrize("changes", [{"mac": None}, {"seen_macs": frozenset({STRANGERS})}])
+@pytest.mark.parametrize("changes", [{"mac": None}, {"confirmed_macs": frozenset({STRANGERS})}])
 @pytest.mark.parametrize(("weight", "spec"), [(1, "10.66.0.11"), (5, "10.66.0.11=5")])
 def test_a_backend_that_is_looked_up_again_keeps_its_weight(
     changes: dict[str, Any], weight: int, spec: str
 ) -> None:
     (finding,) = findings(replace(WELL, backends=(replace(BACKEND, weight=weight, **changes),)))
-    assert f"pydsr backends add {SERVICE} {spec} looks it up" in finding.remedy
+    assert f"pydsr backends add {SERVICE} {spec}; it resolves the MAC" in finding.remedy
 
 
 def test_a_backend_that_the_kernel_knows_nothing_of_has_not_moved() -> None:
-    assert [] == findings(replace(WELL, backends=(replace(BACKEND, seen_macs=frozenset()),)))
+    assert [] == findings(replace(WELL, backends=(replace(BACKEND, confirmed_macs=frozenset()),)))
 
 
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"is_attached": False}, Kind.NOT_ATTACHED),
-        ({"is_attached": False, "is_elsewhere": True}, Kind.ELSEWHERE),
-        ({"empty": (SERVICE,)}, Kind.SERVICE_EMPTY),
-        ({"vips": (replace(VIP, local="10.66.0.80/32 dev eth0"),)}, Kind.VIP_LOCAL),
+        ({"is_attached": False}, FindingKind.NOT_ATTACHED),
+        ({"is_attached": False, "is_elsewhere": True}, FindingKind.ELSEWHERE),
+        ({"empty": (SERVICE,)}, FindingKind.SERVICE_EMPTY),
+        ({"vips": (replace(VIP, local="10.66.0.80/32 dev eth0"),)}, FindingKind.VIP_LOCAL),
     ],
 )
-def test_each_fault_of_a_balancer_is_found_alone(changes: dict[str, Any], kind: Kind) -> None:
+def test_each_fault_of_a_balancer_is_found_alone(
+    changes: dict[str, Any], kind: FindingKind
+) -> None:
     assert [kind] == [finding.kind for finding in findings(replace(WELL, **changes))]
 
 
@@ -124,21 +127,26 @@ def test_what_a_daemon_holds_is_taken_for_a_check() -> None:
         {"address": "10.66.0.12", "healthy": False, "failures": [failure]},
         {"address": "10.66.0.13", "healthy": None, "failures": []},
     ]
-    held = results_of_daemon({"services": [{"service": str(SERVICE), "backends": backends}]})
+    held = daemon_results({"services": [{"service": str(SERVICE), "backends": backends}]})
     assert {
         (SERVICE, ip_address("10.66.0.11")): PASSED,
         (SERVICE, ip_address("10.66.0.12")): Result(Outcome.PORT_CLOSED, "closed", "open"),
-        (SERVICE, ip_address("10.66.0.13")): "not checked: it stands in when others fail",
+        (
+            SERVICE,
+            ip_address("10.66.0.13"),
+        ): "not checked: it is the sorry backend, used when all others fail",
     } == held
-    assert {} == results_of_daemon({})
+    assert {} == daemon_results({})
 
 
 REPORT = Report(
     (
         Note("host", "kernel 6.1"),
         Note("balancer", "not looked at", looked=False),
-        Finding(Kind.RING_SMALL, "eth0", "rings of eth0 are small", "ethtool -G eth0 rx 4096"),
-        Finding(Kind.ARP_LEAK, "10.66.0.80", "[fd00::1] answers", "sysctl -w x=1"),
+        Finding(
+            FindingKind.RING_SMALL, "eth0", "rings of eth0 are small", "ethtool -G eth0 rx 4096"
+        ),
+        Finding(FindingKind.ARP_LEAK, "10.66.0.80", "[fd00::1] answers", "sysctl -w x=1"),
     )
 )
 
@@ -157,7 +165,7 @@ def test_a_report_says_what_why_and_what_mends_it() -> None:
         "✓ kernel 6.1",
         "? not looked at",
         "[fd00::1] answers  [arp-leak]",
-        f"why: {Kind.ARP_LEAK.why}",
+        f"why: {FindingKind.ARP_LEAK.why}",
         "fix: ethtool -G eth0 rx 4096",
         "1 error, 1 advice",
     ):
@@ -174,7 +182,7 @@ def test_scripts_get_the_same() -> None:
         "severity": "error",
         "subject": "10.66.0.80",
         "what": "[fd00::1] answers",
-        "why": Kind.ARP_LEAK.why,
+        "why": FindingKind.ARP_LEAK.why,
         "remedy": "sysctl -w x=1",
     } == document["findings"][0]
     assert [True, False] == [check["looked"] for check in document["checks"]]

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from pydsr.doctor.facts import ExaminedNic
 from pydsr.doctor.nic import judge_nic, judge_nics
+from pydsr.kernel.machine.attach_obstacles import explain_refusal, find_obstacles
 from pydsr.kernel.machine.drivers import DRIVERS
-from pydsr.kernel.machine.facts import Bond, Machine, NicFacts, Trouble
-from pydsr.kernel.machine.finding import Finding, only_findings
-from pydsr.kernel.machine.finding_kinds import Kind
-from pydsr.kernel.machine.xdp_support import explain_refusal, find_obstacles
+from pydsr.kernel.machine.findings import Finding, FindingKind, Problem, only_findings
+from pydsr.kernel.machine.nic import Bond, Machine
 from pydsr.kernel.net.ethtool import Amount, Offload, XdpFeature, parse_cpus
 from pydsr.model.addresses import MacAddress
 from pydsr.model.interfaces import Interface
@@ -28,7 +28,7 @@ ON, FIXED_ON = Offload(on=True, fixed=False), Offload(on=True, fixed=True)
 ETH0 = Interface(2, "eth0", MAC, 1500, is_up=True)
 
 OLD, NEW, MANY = Machine((5, 18), 2), Machine((6, 18), 2), Machine((6, 18), 16)
-VIRTIO = NicFacts(
+VIRTIO = ExaminedNic(
     ETH0,
     driver="virtio_net",
     bus="0000:00:03.0",
@@ -38,7 +38,7 @@ VIRTIO = NicFacts(
     ring=Amount(256, 256, "rx"),
     interrupts={37: frozenset({0, 1}), 38: frozenset({1}), 39: frozenset({0})},
 )
-VETH = NicFacts(
+VETH = ExaminedNic(
     replace(ETH0, kind="veth"),
     driver="veth",
     has_carrier=True,
@@ -52,22 +52,22 @@ HARDWARE = replace(
 ENA = replace(VIRTIO, driver="ena", xdp=None, queues=Amount(4, 8, "combined"))
 
 
-def with_mtu(facts: NicFacts, mtu: int) -> NicFacts:
+def with_mtu(facts: ExaminedNic, mtu: int) -> ExaminedNic:
     """Return facts of an interface with another MTU."""
     return replace(facts, interface=replace(facts.interface, mtu=mtu))
 
 
-def attached(facts: NicFacts, mode: str = "native") -> NicFacts:
+def attached(facts: ExaminedNic, mode: str = "native") -> ExaminedNic:
     """Return facts of an interface that the balancer is on."""
     return replace(facts, interface=replace(facts.interface, xdp_mode=mode), is_attached=True)
 
 
-def findings(facts: NicFacts, machine: Machine = NEW) -> list[Finding]:
+def findings(facts: ExaminedNic, machine: Machine = NEW) -> list[Finding]:
     """Return what is found at an interface."""
     return only_findings(judge_nic(facts, machine))
 
 
-def kinds(facts: NicFacts, machine: Machine = NEW) -> list[Kind]:
+def kinds(facts: ExaminedNic, machine: Machine = NEW) -> list[FindingKind]:
     """Return the kinds of what is found."""
     return [finding.kind for finding in findings(facts, machine)]
 
@@ -82,7 +82,7 @@ def test_a_kernel_that_says_what_a_driver_can_do_is_believed() -> None:
     unknown = replace(VIRTIO, driver="brandnew", xdp=XdpFeature.BASIC | XdpFeature.FRAGMENTS)
     assert [] == kinds(with_mtu(unknown, 9000))
     known = replace(HARDWARE, xdp=XdpFeature(0))
-    assert [Kind.DRIVER_WITHOUT_XDP] == kinds(known)
+    assert [FindingKind.DRIVER_WITHOUT_XDP] == kinds(known)
 
 
 @pytest.mark.parametrize(
@@ -90,24 +90,24 @@ def test_a_kernel_that_says_what_a_driver_can_do_is_believed() -> None:
     [
         ("e1000e", NEW, "the driver of eth0, e1000e, has no native XDP"),
         ("", NEW, "eth0 has no native XDP"),
-        ("vmxnet3", OLD, "vmxnet3, has native XDP since Linux 6.6 only"),
+        ("vmxnet3", OLD, "vmxnet3, has native XDP only since Linux 6.6"),
     ],
 )
 def test_before_that_the_table_of_drivers_counts(driver: str, machine: Machine, said: str) -> None:
     facts = replace(HARDWARE, driver=driver, xdp=None)
     (finding,) = findings(facts, machine)
-    assert Kind.DRIVER_WITHOUT_XDP == finding.kind
+    assert FindingKind.DRIVER_WITHOUT_XDP == finding.kind
     assert said in finding.what
 
 
 def test_large_mtus_are_for_drivers_that_take_several_buffers() -> None:
     old = with_mtu(replace(VIRTIO, xdp=None), 9000)
     (finding,) = only_findings(judge_nic(old, OLD))
-    assert Kind.MTU_LARGE == finding.kind
-    assert "MTU 9000, and virtio_net takes programs up to some 3506" in finding.what
+    assert FindingKind.MTU_LARGE == finding.kind
+    assert "has MTU 9000, and virtio_net takes programs up to about 3506" in finding.what
     assert finding.remedy.startswith("ip link set dev eth0 mtu 3000")
     assert [] == kinds(old, Machine((6, 3), 2))
-    assert [Kind.MTU_LARGE] == kinds(with_mtu(replace(ENA, xdp=XdpFeature(7)), 9000))
+    assert [FindingKind.MTU_LARGE] == kinds(with_mtu(replace(ENA, xdp=XdpFeature(7)), 9000))
     assert "mtu 1500" in findings(with_mtu(replace(ENA, driver="igc"), 9000))[0].remedy
     # What has no limit that is known is not warned of.
     assert [] == kinds(with_mtu(replace(HARDWARE, driver="qede", xdp=None), 9000))
@@ -117,14 +117,14 @@ def test_large_mtus_are_for_drivers_that_take_several_buffers() -> None:
 def test_lro_is_refused_by_some(driver: str) -> None:
     facts = replace(HARDWARE, driver=driver, lro=ON)
     assert ["ethtool -K eth0 lro off"] == [one.remedy for one in findings(facts)]
-    assert [Kind.LRO_ON] == kinds(facts)
+    assert [FindingKind.LRO_ON] == kinds(facts)
     assert [] == kinds(replace(facts, driver="i40e"))
 
 
 def test_joining_by_hardware_is_refused_by_some_and_by_virtio_where_it_cannot_be_off() -> None:
     assert [] == kinds(replace(VIRTIO, gro_hw=ON))
     (finding,) = findings(replace(VIRTIO, gro_hw=FIXED_ON))
-    assert Kind.GRO_HW_ON == finding.kind
+    assert FindingKind.GRO_HW_ON == finding.kind
     assert "ctrl_guest_offloads=on" in finding.remedy
     (finding,) = findings(replace(HARDWARE, driver="mlx5_core", gro_hw=ON))
     assert "ethtool -K eth0 rx-gro-hw off" == finding.remedy
@@ -132,45 +132,47 @@ def test_joining_by_hardware_is_refused_by_some_and_by_virtio_where_it_cannot_be
 
 def test_some_drivers_need_half_of_their_queues_for_sending() -> None:
     (finding,) = findings(replace(ENA, queues=Amount(8, 8, "combined")))
-    assert Kind.QUEUES_FEW == finding.kind
+    assert FindingKind.QUEUES_FEW == finding.kind
     assert "ethtool -L eth0 combined 4" == finding.remedy
 
 
 def test_a_veth_with_no_features_has_an_other_end_with_more_queues() -> None:
     (finding,) = findings(replace(VETH, xdp=XdpFeature(0)))
-    assert Kind.QUEUES_FEW == finding.kind
+    assert FindingKind.QUEUES_FEW == finding.kind
     assert "PEER tx 1" in finding.remedy
 
 
 def test_virtio_wants_a_spare_queue_for_each_cpu() -> None:
     few = replace(VIRTIO, queues=Amount(1, 1, "combined"))
     (finding,) = findings(few)
-    assert Kind.QUEUES_SHARED == finding.kind
+    assert FindingKind.QUEUES_SHARED == finding.kind
     assert "queues=4" in finding.remedy
     (finding,) = findings(replace(VIRTIO, queues=Amount(4, 4, "combined")))
     assert "ethtool -L eth0 combined 2" == finding.remedy
     # With a program those for sending are in use, and counted.
     assert [] == kinds(attached(replace(VIRTIO, queues=Amount(4, 4, "combined"))))
-    assert [Kind.QUEUES_SHARED] == kinds(attached(replace(VIRTIO, queues=Amount(2, 2, "combined"))))
+    assert [FindingKind.QUEUES_SHARED] == kinds(
+        attached(replace(VIRTIO, queues=Amount(2, 2, "combined")))
+    )
 
 
 def test_queues_that_more_cpus_could_use_are_advised() -> None:
     (finding,) = findings(HARDWARE, MANY)
-    assert Kind.QUEUES_UNUSED == finding.kind
+    assert FindingKind.QUEUES_UNUSED == finding.kind
     assert "ethtool -L eth0 combined 16" == finding.remedy
 
 
 def test_a_small_ring_is_advised_to_grow() -> None:
     small = replace(HARDWARE, ring=Amount(512, 8160, "rx"))
     (finding,) = findings(small)
-    assert (Kind.RING_SMALL, "ethtool -G eth0 rx 4096") == (finding.kind, finding.remedy)
+    assert (FindingKind.RING_SMALL, "ethtool -G eth0 rx 4096") == (finding.kind, finding.remedy)
     assert [] == kinds(replace(small, ring=Amount(512, 512, "rx")))
 
 
 def test_interrupts_on_one_cpu_are_advised_to_spread() -> None:
     one = replace(HARDWARE, interrupts={40: frozenset({3}), 41: frozenset({3})})
     (finding,) = findings(one)
-    assert Kind.INTERRUPTS_TOGETHER == finding.kind
+    assert FindingKind.INTERRUPTS_TOGETHER == finding.kind
     assert "CPU 3" in finding.what
     assert "40 41" in finding.remedy
     assert [] == kinds(replace(one, queues=Amount(1, 1, "combined")))
@@ -191,7 +193,7 @@ def test_virtual_devices_are_not_advised_of_queues_and_rings() -> None:
 def test_a_bond_takes_programs_in_few_modes(bond: Bond, said: str) -> None:
     facts = made_bond(bond, HARDWARE)
     (finding,) = findings(facts)
-    assert Kind.BOND_UNSUITABLE == finding.kind
+    assert FindingKind.BOND_UNSUITABLE == finding.kind
     assert said in finding.what
     for words in ("(eth0)", "active-backup", "vlan+srcmac"):
         assert words in finding.remedy
@@ -200,53 +202,55 @@ def test_a_bond_takes_programs_in_few_modes(bond: Bond, said: str) -> None:
 def test_a_bond_is_judged_by_its_parts() -> None:
     good = made_bond(Bond("802.3ad", "layer3+4"), HARDWARE)
     assert [] == kinds(good)
-    assert [Kind.DRIVER_WITHOUT_XDP] == kinds(replace(good, parts=(without_xdp(),)))
+    assert [FindingKind.DRIVER_WITHOUT_XDP] == kinds(replace(good, parts=(without_xdp(),)))
     stripped = replace(good, reads_vlans=True, parts=(replace(HARDWARE, rx_vlan=ON),))
     assert ["ethtool -K eth0 rxvlan off"] == [finding.remedy for finding in findings(stripped)]
     small = replace(HARDWARE, ring=Amount(64, 4096, "rx"))
-    assert [Kind.RING_SMALL] == kinds(replace(good, parts=(small,)))
+    assert [FindingKind.RING_SMALL] == kinds(replace(good, parts=(small,)))
 
 
-def made_bond(bond: Bond, *parts: NicFacts) -> NicFacts:
+def made_bond(bond: Bond, *parts: ExaminedNic) -> ExaminedNic:
     """Return facts of a bond."""
     interface = replace(ETH0, name="bond0", kind="bond")
-    return NicFacts(interface, driver="bonding", has_carrier=True, bond=bond, parts=parts)
+    return ExaminedNic(interface, driver="bonding", has_carrier=True, bond=bond, parts=parts)
 
 
-def without_xdp() -> NicFacts:
+def without_xdp() -> ExaminedNic:
     """Return facts of an interface whose driver has no native XDP."""
     return replace(HARDWARE, driver="e1000e", xdp=XdpFeature(0))
 
 
 def test_a_macvlan_is_told_what_it_stands_on() -> None:
-    facts = NicFacts(replace(ETH0, kind="macvlan"), driver="macvlan", xdp=XdpFeature(0), below="up")
+    facts = ExaminedNic(
+        replace(ETH0, kind="macvlan"), driver="macvlan", xdp=XdpFeature(0), below="up"
+    )
     assert "pydsr attach up" == find_obstacles(facts, NEW)[0].remedy
     (alone,) = find_obstacles(replace(facts, below=""), NEW)
-    assert "in that one's network namespace" in alone.remedy
+    assert "in that device's network namespace" in alone.remedy
 
 
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
-        ({"refusal": Trouble("no", "yes")}, Kind.INTERFACE_UNSUITABLE),
-        ({"foreign": Trouble("no", "yes")}, Kind.XDP_FOREIGN),
-        ({"above": ("macvlan0",)}, Kind.XDP_ABOVE),
-        ({"has_carrier": False}, Kind.NO_CARRIER),
-        ({"interface": replace(ETH0, is_up=False)}, Kind.INTERFACE_DOWN),
-        ({"known_mac": OTHER_MAC}, Kind.MAC_CHANGED),
-        ({"unheard": (ip_address("fd66::80"),)}, Kind.ND_UNHEARD),
-        ({"reads_vlans": True, "rx_vlan": ON}, Kind.VLAN_STRIPPED),
+        ({"refusal": Problem("no", "yes")}, FindingKind.INTERFACE_UNSUITABLE),
+        ({"foreign": Problem("no", "yes")}, FindingKind.XDP_FOREIGN),
+        ({"above": ("macvlan0",)}, FindingKind.XDP_ABOVE),
+        ({"has_carrier": False}, FindingKind.NO_CARRIER),
+        ({"interface": replace(ETH0, is_up=False)}, FindingKind.INTERFACE_DOWN),
+        ({"program_mac": OTHER_MAC}, FindingKind.MAC_CHANGED),
+        ({"unheard": (ip_address("fd66::80"),)}, FindingKind.ND_UNHEARD),
+        ({"reads_vlans": True, "rx_vlan": ON}, FindingKind.VLAN_STRIPPED),
     ],
 )
-def test_each_fault_is_found_alone(changes: dict[str, Any], kind: Kind) -> None:
+def test_each_fault_is_found_alone(changes: dict[str, Any], kind: FindingKind) -> None:
     assert [kind] == kinds(replace(HARDWARE, **changes))
 
 
 def test_generic_mode_is_explained_by_what_stands_against_native() -> None:
     generic = attached(VETH, "generic")
-    assert [Kind.GENERIC_MODE] == kinds(generic)
+    assert [FindingKind.GENERIC_MODE] == kinds(generic)
     poor = attached(without_xdp(), "generic")
-    assert [Kind.DRIVER_WITHOUT_XDP, Kind.GENERIC_MODE] == kinds(poor)
+    assert [FindingKind.DRIVER_WITHOUT_XDP, FindingKind.GENERIC_MODE] == kinds(poor)
     assert "mend the above" in findings(poor)[1].remedy
 
 
@@ -254,10 +258,12 @@ def test_of_several_interfaces_all_must_be_in_one_mode_and_redirect() -> None:
     whole = attached(replace(VETH, xdp=XdpFeature(103)))
     assert [] == only_findings(judge_nics([whole, whole], NEW))
     mixed = only_findings(judge_nics([whole, attached(VETH, "generic")], NEW))
-    assert [Kind.GENERIC_MODE, Kind.MODES_MIXED] == [finding.kind for finding in mixed]
+    assert [FindingKind.GENERIC_MODE, FindingKind.MODES_MIXED] == [
+        finding.kind for finding in mixed
+    ]
     poor = attached(replace(VETH, xdp=XdpFeature.BASIC))
     (finding,) = only_findings(judge_nics([whole, poor], NEW))
-    assert Kind.REDIRECT_UNSUPPORTED == finding.kind
+    assert FindingKind.REDIRECT_UNSUPPORTED == finding.kind
     assert "cannot redirect nor be redirected to" in finding.what
     assert [] == only_findings(judge_nics([whole, replace(poor, xdp=None)], NEW))
 

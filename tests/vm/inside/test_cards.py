@@ -167,6 +167,6 @@ def test_a_driver_that_got_xdp_after_this_kernel(vmxnet3: Card) -> None:
     vmxnet3.set("ethtool", "-G", vmxnet3.name, "rx", "256")
     found = vmxnet3.findings()
     assert {"driver-without-xdp", "ring-small"} <= set(found)
-    assert "vmxnet3, has native XDP since Linux 6.6 only" in found["driver-without-xdp"]["what"]
+    assert "vmxnet3, has native XDP only since Linux 6.6" in found["driver-without-xdp"]["what"]
     vmxnet3.set(*command_in(found["ring-small"]["remedy"]))
     assert "ring-small" not in vmxnet3.findings()

@@ -1,7 +1,7 @@
-"""Asks every backend for its VIP, once: by the same way as the daemon's checks.
+"""Checks the VIP on every backend once, by the way that the daemon's checks take.
 
-A service of TCP is asked for a connection, which harms no server. What a datagram would have to say
-is not known, so of other services the VIP is pinged.
+A TCP service is asked for a connection, which harms no server. For other services no valid datagram
+is known, so the check pings the VIP.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pydsr.model.service import Backend, Service
 
 Key = tuple[Endpoint, IPAddress]
 Checked = Result | str
-"""What came of a check, or why none was made."""
+"""The result of a check, or why there is none."""
 
-_AT_ONCE = 64
+_CONCURRENT = 64
 _TIMEOUT_SECONDS = 1.0
 
 
@@ -34,29 +34,30 @@ def check_backends(
     interfaces: Collection[Interface],
     attached: Collection[int],
 ) -> dict[Key, Checked]:
-    """Check the VIPs on backends of services.
+    """Return the results of checking the VIP on backends.
 
     Args:
-        wanted: services with one of their backends each.
-        interfaces: all of this network namespace.
-        attached: indices of those the balancer is on.
+        wanted: services, each with one of its backends.
+        interfaces: all interfaces of this network namespace.
+        attached: indices of those the balancer is attached to.
     """
     jobs: dict[Key, Job] = {}
-    found: dict[Key, Checked] = {}
+    checked: dict[Key, Checked] = {}
     for service, backend in wanted:
         key = service.endpoint, backend.address
         job = _job(service.endpoint, backend, interfaces, attached)
         if job is None:
-            found[key] = "not asked: no device of this machine is in its network and VLAN"
+            checked[key] = "not checked: no device of this machine is in its network and VLAN"
         else:
             jobs[key] = job
     try:
-        results = asyncio.run(_make(set(jobs.values()))) if jobs else {}
+        results = asyncio.run(_run(set(jobs.values()))) if jobs else {}
     except BusyError:
-        return found | dict.fromkeys(jobs, "not asked: another process makes health checks here")
+        reason = "not checked: another process makes health checks here"
+        return checked | dict.fromkeys(jobs, reason)
     except PydsrError as error:
-        return found | dict.fromkeys(jobs, f"not asked: {error.message}")
-    return found | {key: results[job] for key, job in jobs.items()}
+        return checked | dict.fromkeys(jobs, f"not checked: {error.message}")
+    return checked | {key: results[job] for key, job in jobs.items()}
 
 
 def _job(
@@ -68,44 +69,43 @@ def _job(
     route = route_to(backend, endpoint.address, interfaces, attached)
     if route is None:
         return None
-    check = TcpCheck(type="tcp", timeout=_TIMEOUT_SECONDS)
-    port = port_of(check, endpoint)
+    tcp = TcpCheck(type="tcp", timeout=_TIMEOUT_SECONDS)
+    port = port_of(tcp, endpoint)
     if endpoint.protocol is Protocol.TCP and port:
-        return Job(check, Target(endpoint.address, port, route))
-    return Job(
-        VipPingCheck(type="icmp", timeout=_TIMEOUT_SECONDS), Target(endpoint.address, 0, route)
-    )
+        return Job(tcp, Target(endpoint.address, port, route))
+    ping = VipPingCheck(type="icmp", timeout=_TIMEOUT_SECONDS)
+    return Job(ping, Target(endpoint.address, 0, route))
 
 
-async def _make(jobs: Collection[Job]) -> Mapping[Job, Result]:
-    inquiries, room = Inquiries(), asyncio.Semaphore(_AT_ONCE)
+async def _run(jobs: Collection[Job]) -> Mapping[Job, Result]:
+    inquiries, limit = Inquiries(), asyncio.Semaphore(_CONCURRENT)
 
-    async def make(job: Job) -> Result:
-        async with room:
+    async def run(job: Job) -> Result:
+        async with limit:
             return await check_once(job, steering.mark(job.target.route), inquiries)
 
     async with Steering() as steering:
         await steering.steer(job.target for job in jobs)
-        results = await asyncio.gather(*map(make, jobs))
+        results = await asyncio.gather(*map(run, jobs))
     return dict(zip(jobs, results, strict=True))
 
 
-def results_of_daemon(document: Mapping[str, Any]) -> dict[Key, Checked]:
-    """Return what a daemon's checks hold of backends.
+def daemon_results(document: Mapping[str, Any]) -> dict[Key, Checked]:
+    """Return the results that a daemon has of backends.
 
     Args:
-        document: what it says, as JSON has it.
+        document: the daemon's health, as ``pydsr health --json`` prints it.
     """
     return {
-        (Endpoint.parse(service["service"]), parse_address(backend["address"])): _held(backend)
+        (Endpoint.parse(service["service"]), parse_address(backend["address"])): _result(backend)
         for service in document.get("services", ())
         for backend in service["backends"]
     }
 
 
-def _held(backend: Mapping[str, Any]) -> Checked:
+def _result(backend: Mapping[str, Any]) -> Checked:
     if backend["healthy"] is None:
-        return "not checked: it stands in when others fail"
+        return "not checked: it is the sorry backend, used when all others fail"
     for failure in backend["failures"]:
         return Result(Outcome(failure["outcome"]), failure["message"], failure["hint"])
     return PASSED
