@@ -51,7 +51,7 @@ def test_without_privileges_it_says_what_it_sees(
     assert ExitStatus.CANNOT == found.status
     finding = found.first("capability-missing")
     assert "NET_ADMIN, NET_RAW, SYS_ADMIN" in finding["what"]
-    assert "BPF was not tried: not privileged" in found.unseen()
+    assert "BPF was not tested: not privileged" in found.unseen()
     assert any("native XDP should work" in check["text"] for check in found.checks)
 
 

@@ -76,7 +76,7 @@ def test_a_healthy_balancer_gives_no_finding(served: Served) -> None:
     assert "in native mode" in done.stdout
     assert "this balancer alone answers ARP on eth0" in done.stdout
     assert "this balancer alone answers neighbour discovery on eth0" in done.stdout
-    assert 3 == done.stdout.count("accepts the VIP, and answers from it")
+    assert 3 == done.stdout.count("accepts packets to the VIP, and replies from it")
     assert "" == done.stderr
 
 
