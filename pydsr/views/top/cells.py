@@ -1,4 +1,4 @@
-"""The cells of the live view that all its pages have."""
+"""Cells that several pages of the live view have."""
 
 from __future__ import annotations
 
@@ -16,29 +16,24 @@ from pydsr.views.top.moment import Moment
 _LEAST_NAME_CELLS = 5
 _LEAST_CAUSE_CELLS = 16
 _MESSAGE_CELLS = 40
-"""From this width on what is wrong is told by a sentence, else by a word."""
+"""Least width for a failure's message; narrower columns show its outcome in one word."""
 
-_FAR_OFF = 0.25
-"""From this deviation on it is coloured."""
+_LARGE_DEVIATION = 0.25
+"""Deviations from this on are coloured."""
 
 
 def service_title(service: ServiceRate, width: int | None = None) -> Line:
-    """Return a service's endpoint, and its name if it has one and there is room for some of it.
-
-    Args:
-        service: the service.
-        width: the room there is; None for as much as it takes.
-    """
+    """Return a service's endpoint, and its name if the width (None for any) has room for it."""
     endpoint = str(service.service.endpoint)
     name = service.service.options.name
-    # A name cut to nothing would still cost the endpoint its last character for the ellipsis.
+    # A name cut to nothing would cost the endpoint its last character, for the ellipsis.
     if name and (width is None or width >= len(endpoint) + _LEAST_NAME_CELLS):
         return line((endpoint, "bold"), (f"  {name}", "not bold cyan"))
     return line((endpoint, "bold"))
 
 
 def rate_cells(rate: Rate, columns: Columns) -> dict[str, Line]:
-    """Return the rates of a service or backend."""
+    """Return the cells with the rates of a service or backend."""
     is_long = columns.widths.get("bits", 0) >= LONG_BITS
     return {
         "packets": line(figures.count(rate.packets)),
@@ -48,14 +43,14 @@ def rate_cells(rate: Rate, columns: Columns) -> dict[str, Line]:
 
 
 def largest_share(backends: Sequence[BackendRate]) -> float:
-    """Return what fills a bar of shares."""
+    """Return the share that fills a bar."""
     return max((max(each.share or 0.0, each.weight_share) for each in backends), default=0.0)
 
 
 def deviation(part: float | None) -> Line:
-    """Return how far a share is from what the weight asks for."""
-    far = part is not None and abs(part) >= _FAR_OFF
-    return line((figures.signed_percent(part), "yellow" if far else "dim"))
+    """Return the deviation of a share from what the weight asks for."""
+    is_large = part is not None and abs(part) >= _LARGE_DEVIATION
+    return line((figures.signed_percent(part), "yellow" if is_large else "dim"))
 
 
 def backend_cells(
@@ -64,11 +59,11 @@ def backend_cells(
     """Return the cells of a backend that both pages have.
 
     Args:
-        moment: what there is.
-        endpoint: of its service.
+        moment: what is shown.
+        endpoint: the service.
         each: the backend.
         largest: the share that fills a bar.
-        columns: those that fit.
+        columns: the columns that fit.
     """
     widths = columns.widths
     past = moment.history.packets(endpoint, each.backend.address, widths.get("history", 0))
@@ -86,24 +81,21 @@ def backend_cells(
     }
 
 
-def _cause(held: Mapping[str, Any] | None, widths: Mapping[str, int]) -> dict[str, Line]:
-    """Return what is wrong with an unhealthy backend, where the history of nothing would be.
-
-    Where that column is narrow, the MAC gives way.
-    """
-    if held is None or held["healthy"] is not False:
+def _cause(health: Mapping[str, Any] | None, widths: Mapping[str, int]) -> dict[str, Line]:
+    """Return why a backend is unhealthy, in the column of its history or, if narrow, its MAC."""
+    if health is None or health["healthy"] is not False:
         return {}
-    place = "history" if widths.get("history", 0) >= _LEAST_CAUSE_CELLS else "mac"
-    failure = next(iter(held["failures"]), {"outcome": "unhealthy", "message": "unhealthy"})
-    width = widths.get(place, 0)
+    column = "history" if widths.get("history", 0) >= _LEAST_CAUSE_CELLS else "mac"
+    failure = next(iter(health["failures"]), {"outcome": "unhealthy", "message": "unhealthy"})
+    width = widths.get(column, 0)
     text = f"✘ {failure['message' if width >= _MESSAGE_CELLS else 'outcome']}"
-    lasting = f" {figures.duration(held['seconds'])}"
-    if len(text + lasting) <= width and held["seconds"] is not None:
-        text += lasting
-    return {place: line((text, "not dim red"))}
+    duration = f" {figures.duration(health['seconds'])}"
+    if len(text + duration) <= width and health["seconds"] is not None:
+        text += duration
+    return {column: line((text, "not dim red"))}
 
 
 def backend_row(each: BackendRate, cells: Mapping[str, Line], columns: Columns) -> Line:
-    """Draw the row of a backend, dimmed where it is down."""
+    """Draw the row of a backend, dimmed if it is down."""
     row = columns.row(cells)
     return lines.styled(row, "dim") if each.backend.state is BackendState.DOWN else row

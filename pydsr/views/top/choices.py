@@ -1,4 +1,4 @@
-"""What a user of the live view has chosen, and what each key makes of that. Pure."""
+"""What the user of the live view has chosen, and how keys change it. Pure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ MIN_INTERVAL = 0.1
 MAX_INTERVAL = 60.0
 
 _INTERVALS = (MIN_INTERVAL, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, MAX_INTERVAL)
-"""Seconds that the keys + and - step through."""
+"""Seconds between readings that the keys + and - choose from."""
 
-_PAGE = 10
-"""How many rows the keys of pages go."""
+_PAGE_ROWS = 10
+"""Rows that PgUp and PgDn move."""
 
 CTRL_D = "\x04"
-"""Quits, also while a filter is typed: a closed terminal is read as this, too."""
+"""Quits, even while a filter is typed. Reading from a closed terminal gives it too."""
 
 _CTRL_U = "\x15"
 _QUIT_KEYS = ("q", "Q", CTRL_D)
 
 
 class Sort(StrEnum):
-    """What rows are ordered by; all but the name put the largest first."""
+    """The order of rows: by name, or the largest first."""
 
     NAME = "name"
     PACKETS = "packets"
@@ -48,7 +48,7 @@ SORT_KEYS = {
 
 
 class Page(StrEnum):
-    """What the screen shows: all services, one of them, all reasons, or what keys do."""
+    """What the screen shows: all services, one service, reasons, or help."""
 
     SERVICES = "services"
     SERVICE = "service"
@@ -62,10 +62,10 @@ class Choices:
 
     Attributes:
         interval: seconds between readings.
-        filter: words that services and backends have to have.
+        filter: words that services and backends must match.
         is_typing: whether keys go into the filter.
-        service: the one that is marked, or shown alone; None for the first.
-        scrolled: how many rows the page is scrolled down.
+        service: the marked service, or the one shown alone; None for the first.
+        scrolled: rows that are above the screen.
     """
 
     interval: float = 1.0
@@ -79,13 +79,13 @@ class Choices:
     done: bool = False
 
 
-def press(choices: Choices, key: str, shown: Sequence[Endpoint] = ()) -> Choices:
-    """Return the choices after one key; a key without a meaning changes nothing.
+def press(choices: Choices, key: str, visible: Sequence[Endpoint] = ()) -> Choices:
+    """Return the choices after one key; an unknown key changes nothing.
 
     Args:
-        choices: those before.
-        key: a character, or the name of a key (see ``keys``).
-        shown: the services from top to bottom.
+        choices: the choices before.
+        key: a character, or the name of a key (see ``terminal``).
+        visible: the services from top to bottom.
     """
     if key == CTRL_D:
         return replace(choices, done=True)
@@ -97,7 +97,7 @@ def press(choices: Choices, key: str, shown: Sequence[Endpoint] = ()) -> Choices
         return replace(choices, sort=SORT_KEYS[key])
     if choices.page is Page.HELP and key in ("esc", "?", "h", "enter"):
         return replace(choices, page=Page.SERVICES)
-    return _change(choices, key) or _move(choices, key, shown)
+    return _change(choices, key) or _move(choices, key, visible)
 
 
 def _type(choices: Choices, key: str) -> Choices:
@@ -116,7 +116,7 @@ def _type(choices: Choices, key: str) -> Choices:
 
 
 def _change(choices: Choices, key: str) -> Choices | None:
-    """Return the choices after a key that means the same wherever it is pressed."""
+    """Return the choices after a key with the same meaning on every page, else None."""
     match key:
         case "p" | " ":
             return replace(choices, paused=not choices.paused)
@@ -140,9 +140,9 @@ def _change(choices: Choices, key: str) -> Choices | None:
     return None
 
 
-def _move(choices: Choices, key: str, shown: Sequence[Endpoint]) -> Choices:
+def _move(choices: Choices, key: str, visible: Sequence[Endpoint]) -> Choices:
     if choices.page is Page.SERVICES:
-        return _mark(choices, key, shown)
+        return _mark(choices, key, visible)
     match key:
         case "esc" | "backspace":
             return replace(choices, page=Page.SERVICES, scrolled=0)
@@ -151,41 +151,41 @@ def _move(choices: Choices, key: str, shown: Sequence[Endpoint]) -> Choices:
         case "down" | "j":
             return replace(choices, scrolled=choices.scrolled + 1)
         case "page up":
-            return replace(choices, scrolled=max(0, choices.scrolled - _PAGE))
+            return replace(choices, scrolled=max(0, choices.scrolled - _PAGE_ROWS))
         case "page down":
-            return replace(choices, scrolled=choices.scrolled + _PAGE)
+            return replace(choices, scrolled=choices.scrolled + _PAGE_ROWS)
         case "home":
             return replace(choices, scrolled=0)
         case "left" | "right" if choices.page is Page.SERVICE:
             step = 1 if key == "right" else -1
-            return replace(choices, service=_beside(choices.service, shown, step), scrolled=0)
+            return replace(choices, service=_beside(choices.service, visible, step), scrolled=0)
     return choices
 
 
-def _mark(choices: Choices, key: str, shown: Sequence[Endpoint]) -> Choices:
-    """Return the choices after a key pressed where all services are shown."""
+def _mark(choices: Choices, key: str, visible: Sequence[Endpoint]) -> Choices:
+    """Return the choices after a key on the page of all services."""
     steps = {
         "up": -1,
         "k": -1,
         "down": 1,
         "j": 1,
-        "page up": -_PAGE,
-        "page down": _PAGE,
-        "home": -len(shown),
-        "end": len(shown),
+        "page up": -_PAGE_ROWS,
+        "page down": _PAGE_ROWS,
+        "home": -len(visible),
+        "end": len(visible),
     }
     if key == "esc":
         return replace(choices, filter="")
-    if key in ("enter", "right") and shown:
-        marked = choices.service if choices.service in shown else shown[0]
+    if key in ("enter", "right") and visible:
+        marked = choices.service if choices.service in visible else visible[0]
         return replace(choices, page=Page.SERVICE, service=marked, scrolled=0)
     if key in steps:
-        return replace(choices, service=_beside(choices.service, shown, steps[key]))
+        return replace(choices, service=_beside(choices.service, visible, steps[key]))
     return choices
 
 
-def _beside(service: Endpoint | None, shown: Sequence[Endpoint], step: int) -> Endpoint | None:
-    if not shown:
+def _beside(service: Endpoint | None, visible: Sequence[Endpoint], step: int) -> Endpoint | None:
+    if not visible:
         return service
-    place = shown.index(service) if service in shown else 0
-    return shown[min(max(0, place + step), len(shown) - 1)]
+    place = visible.index(service) if service in visible else 0
+    return visible[min(max(0, place + step), len(visible) - 1)]

@@ -1,4 +1,4 @@
-"""The columns of the live view: which ones a width has room for, and rows drawn in them."""
+"""The columns of the live view: which of them fit a width, and how rows are drawn."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pydsr.views.text import lines
 from pydsr.views.text.lines import Line
 
 INDENT = "  "
-"""Before a backend's address, under its service."""
+"""Before a backend's address, below its service."""
 
 LONG_BITS = 11
-"""From this width on bits per second carry their unit: ``12.3 Mbit/s``, else ``12.3M``."""
+"""Least width for bits per second with their unit: ``12.3 Mbit/s`` instead of ``12.3M``."""
 
 _NUMBERS = {
     "packets", "bits", "flows", "share", "weight", "off", "slots", "set", "since", "seen",
     "total", "bytes",
 }  # fmt: skip
-"""Columns whose cells stand at the right."""
+"""Columns that are aligned to the right."""
 
 _NAME_CELLS = 20
 _HISTORY_CELLS = 60
@@ -26,12 +26,12 @@ _HISTORY_CELLS = 60
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns that there may be.
+    """The possible columns.
 
     Attributes:
-        headings: of all columns, from left to right.
-        core: columns with their widths, those that are given up last first.
-        extras: what is added where there is room, in this order; a column named again is widened.
+        headings: the headings of all columns, from left to right.
+        core: widths of the important columns, the most important first.
+        extras: columns added in this order while there is room; a column named again is widened.
     """
 
     headings: Mapping[str, str]
@@ -58,7 +58,7 @@ OVERVIEW = Layout(
     _CORE,
     (("history", 8), ("bits", LONG_BITS), ("off", 5), ("mac", 17), ("bar", 16)),
 )
-"""All services, each with its backends."""
+"""The page of all services."""
 
 SERVICE = Layout(
     {
@@ -95,23 +95,23 @@ SERVICE = Layout(
         ("bar", 16),
     ),
 )
-"""One service."""
+"""The page of one service."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that fit: their widths by name, and the blanks between them."""
+    """The columns that fit: widths by name, and the blanks between them."""
 
     layout: Layout
     widths: Mapping[str, int]
     gap: int
 
     def headings(self) -> Line:
-        """Draw the row of headings."""
+        """Draw the headings."""
         return self.row({name: ((text, "dim"),) for name, text in self.layout.headings.items()})
 
     def row(self, cells: Mapping[str, Line]) -> Line:
-        """Draw one row; a column without a cell is left blank, a cell without one is left out."""
+        """Draw a row from cells by column; missing cells are blank."""
         return lines.joined(
             (
                 lines.fitted(cells.get(name, lines.EMPTY), width, right=name in _NUMBERS)
@@ -124,14 +124,14 @@ class Columns:
 def fit(layout: Layout, least: int, whole: int, width: int) -> Columns:
     """Choose the columns for a width.
 
-    Endpoints and addresses stay whole as long as the packets, the share and the state fit beside
-    them; before the other rates go, first the blanks and then the names of services are shortened.
+    Endpoints and addresses are not cut while packets, share and state fit beside them. To keep the
+    other rates, gaps are narrowed first, and names of services cut next.
 
     Args:
-        layout: those there may be.
+        layout: the possible columns.
         least: cells of the longest endpoint or address.
-        whole: cells of the longest title, names of services included.
-        width: characters a row may have.
+        whole: cells of the longest title, including the service's name.
+        width: cells of a row.
     """
     named = min(whole, least + _NAME_CELLS)
     for name_cells, gap in ((named, 2), (named, 1), (least, 1)):

@@ -1,4 +1,4 @@
-"""What the live view knows at one moment."""
+"""What the live view shows at one moment."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pydsr.model.rates import History, Rates
 from pydsr.model.service import Backend
 
 Health = Mapping[tuple[str, str], Mapping[str, Any]]
-"""What the daemon holds of the health of backends, by service and address."""
+"""The daemon's health documents of backends, by service and address."""
 
 MacAges = Mapping[tuple[IPAddress, MacAddress], float]
-"""Seconds since the kernel last heard a neighbour with its MAC."""
+"""Seconds since the kernel last confirmed a neighbour's MAC."""
 
 
 def health_by_backend(document: Mapping[str, Any]) -> Health:
-    """Return the health of each backend out of what the daemon says, as JSON has it."""
+    """Return the health document of each backend from the daemon's document."""
     return {
-        (service["service"], one["address"]): one
+        (service["service"], backend["address"]): backend
         for service in document.get("services", ())
-        for one in service["backends"]
+        for backend in service["backends"]
     }
 
 
@@ -32,12 +32,11 @@ class Moment:
     """What is shown.
 
     Attributes:
-        rates: of all services.
-        history: earlier rates, for the sparklines.
-        health: of backends; those without checks are not in it, without a daemon none is.
-        mac_ages: of backends whose neighbour entry the kernel has.
+        history: earlier rates, for sparklines.
+        health: of backends with checks; empty without a daemon.
+        mac_ages: of backends with a neighbour entry.
         clock: the time of day.
-        problem: why there are no newer rates.
+        problem: why the rates are not current, or None.
     """
 
     rates: Rates
@@ -48,12 +47,12 @@ class Moment:
     problem: PydsrError | None = None
 
     def health_of(self, endpoint: Endpoint, backend: Backend) -> Mapping[str, Any] | None:
-        """Return what is held of a backend's health; None where it has no checks."""
+        """Return the health document of a backend; None if it has no checks."""
         if not self.health:
             return None
         return self.health.get((str(endpoint), str(backend.address)))
 
     def is_unhealthy(self, endpoint: Endpoint, backend: Backend) -> bool:
-        """Return whether checks of a backend have failed."""
-        held = self.health_of(endpoint, backend)
-        return held is not None and held["healthy"] is False
+        """Return whether a backend is unhealthy by its checks."""
+        health = self.health_of(endpoint, backend)
+        return health is not None and health["healthy"] is False

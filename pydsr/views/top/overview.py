@@ -1,6 +1,7 @@
-"""The page of all services, each with its backends, and the reasons below. Pure.
+"""The page of all services with their backends, and the reasons below. Pure.
 
-Rows are shared out first, then the columns are fitted to what is shown, then both are drawn.
+First each service gets its rows, then columns are fitted to what these rows show, then both are
+drawn.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pydsr.views.top.reasons_page import happened, reason_lines
 from pydsr.views.top.selection import Selected, in_order, select
 
 _LEAST_ROWS = 2
-"""What a service needs: its own row, and one for its only backend or for how many there are."""
+"""Least rows of a service: its own, and one for its only backend or for their number."""
 
 
 def overview(
@@ -37,64 +38,64 @@ def overview(
     """Draw the page.
 
     Args:
-        moment: what there is.
-        choices: the filter, the order and the service that is marked.
+        moment: what to show.
+        choices: the filter, the order and the marked service.
         width: cells of a row.
-        room: rows, which are never exceeded; None for as many as it takes.
-        marked: whether a service is marked at all.
+        room: the most rows; None for as many as it takes.
+        marked: whether one service is marked.
     """
     services = select(moment, choices.filter, choices.sort)
     reasons = happened(moment.rates)
     if not services:
         below = reason_lines(reasons, width, room and room - 1)
         return [_nothing(moment, choices), *below][:room]
-    wanted = [_rows_of(one) for one in services]
+    wanted = [_wanted_rows(each) for each in services]
     if room is None:
         drawn = _services(moment, choices, services, wanted, width, spaced=True, mark=None)
         return [*drawn, *reason_lines(reasons, width, None)]
-    # The reasons keep a quarter whatever the services need: drops have to be seen.
+    # A quarter is for the reasons whatever the services need: drops must be visible.
     needed = 1 + sum(wanted)
     below = reason_lines(reasons, width, max(room // 4, room - needed))
     room -= len(below)
-    here, rows = _page(services, wanted, choices.service, room - 1)
+    on_page, rows = _page(services, wanted, choices.service, room - 1)
     mark = None
-    if marked and here:
-        mark = choices.service if choices.service in _endpoints(services) else here[0].endpoint
+    if marked and on_page:
+        mark = choices.service if choices.service in _endpoints(services) else on_page[0].endpoint
     drawn = _services(
         moment,
         choices,
-        here,
+        on_page,
         rows,
         width,
         spaced=sum(wanted) + len(wanted) <= room,
         mark=mark,
     )
-    if len(here) < len(services):
-        drawn.append(_more(len(services) - len(here), "service"))
+    if len(on_page) < len(services):
+        drawn.append(_more(len(services) - len(on_page), "service"))
     return [*drawn[:room], *[lines.EMPTY] * (room - len(drawn)), *below]
 
 
 def _nothing(moment: Moment, choices: Choices) -> Line:
     if moment.rates.services:
-        return line((f"nothing has {choices.filter!r}: Esc shows everything again", "yellow"))
-    return line(("no services: `pydsr services add` adds one", "dim"))
+        return line((f"nothing matches {choices.filter!r}: press Esc to show everything", "yellow"))
+    return line(("no services: add one with `pydsr services add`", "dim"))
 
 
-def _rows_of(one: Selected) -> int:
-    # Its own row, and its backends or the word that it has none.
-    return 1 + max(1, one.number)
+def _wanted_rows(selected: Selected) -> int:
+    # The service's row, and its backends or the words "no backends".
+    return 1 + max(1, selected.number)
 
 
 def _endpoints(services: Sequence[Selected]) -> list[Endpoint]:
-    return [one.endpoint for one in services]
+    return [each.endpoint for each in services]
 
 
 def _page(
     services: Sequence[Selected], wanted: Sequence[int], marked: Endpoint | None, room: int
 ) -> tuple[Sequence[Selected], list[int]]:
-    """Return the services of the page that the marked one is on, and the rows of each.
+    """Return the services on the page with the marked one, and the rows of each.
 
-    Where not all services find room, a row is left to say so.
+    If not all services fit, a row is left to say so.
     """
     if len(services) * _LEAST_ROWS <= room:
         return services, _allot(wanted, room)
@@ -102,12 +103,11 @@ def _page(
     endpoints = _endpoints(services)
     place = endpoints.index(marked) if marked in endpoints else 0
     start = place // number * number
-    here = services[start : start + number]
-    return here, _allot(wanted[start : start + number], room - 1)
+    return services[start : start + number], _allot(wanted[start : start + number], room - 1)
 
 
 def _allot(wanted: Sequence[int], room: int) -> list[int]:
-    """Share rows among services, of which each gets two at least; small ones get all they want."""
+    """Divide rows among services: small services get all they want, large ones share the rest."""
     rows = [0] * len(wanted)
     by_size = sorted(range(len(wanted)), key=lambda index: wanted[index])
     for place, index in enumerate(by_size):
@@ -126,48 +126,53 @@ def _services(
     spaced: bool,
     mark: Endpoint | None,
 ) -> list[Line]:
-    shown = [_shown(moment, choices, one, limit) for one, limit in zip(services, rows, strict=True)]
+    shown = [
+        _shown_backends(moment, choices, each, limit)
+        for each, limit in zip(services, rows, strict=True)
+    ]
     columns = _fitted(services, shown, width)
     drawn = [columns.headings()]
-    for one, backends in zip(services, shown, strict=True):
+    for each, backends in zip(services, shown, strict=True):
         if spaced and len(drawn) > 1:
             drawn.append(lines.EMPTY)
-        drawn += _one_service(moment, one, backends, columns, is_marked=one.endpoint == mark)
+        drawn += _service_rows(moment, each, backends, columns, is_marked=each.endpoint == mark)
     return drawn
 
 
-def _shown(moment: Moment, choices: Choices, one: Selected, limit: int) -> Sequence[BackendRate]:
-    """Return the backends that find room below the service's row, with one that counts the rest."""
-    number = one.number
+def _shown_backends(
+    moment: Moment, choices: Choices, selected: Selected, limit: int
+) -> Sequence[BackendRate]:
+    """Return the backends that fit below the service's row; one row may count the rest."""
+    number = selected.number
     if number > limit - 1:
         number = max(0, limit - 2)
-    return list(islice(in_order(moment, one, choices.sort), number))
+    return list(islice(in_order(moment, selected, choices.sort), number))
 
 
 def _fitted(
     services: Sequence[Selected], shown: Sequence[Sequence[BackendRate]], width: int
 ) -> Columns:
-    addresses = [len(str(one.endpoint)) for one in services]
+    addresses = [len(str(each.endpoint)) for each in services]
     addresses += [len(f"{INDENT}{each.backend.address}") for backends in shown for each in backends]
-    titles = [lines.cells(service_title(one.service)) for one in services]
+    titles = [lines.cells(service_title(each.service)) for each in services]
     least = max(addresses, default=0)
     return fit(OVERVIEW, least, max([least, *titles]), width)
 
 
-def _one_service(
+def _service_rows(
     moment: Moment,
-    one: Selected,
+    selected: Selected,
     backends: Sequence[BackendRate],
     columns: Columns,
     *,
     is_marked: bool,
 ) -> list[Line]:
-    service = one.service
+    service = selected.service
     title = service_title(service, columns.widths["name"])
     cells = {
         **rate_cells(service.rate, columns),
         "off": deviation(service.imbalance),
-        **_state_cells(moment, one, columns),
+        **_state_cells(moment, selected, columns),
         "name": (*lines.styled(title[:1], "reverse"), *title[1:]) if is_marked else title,
     }
     drawn = [lines.styled(columns.row(cells), "bold")]
@@ -175,16 +180,16 @@ def _one_service(
         return [*drawn, line((f"{INDENT}no backends", "yellow"))]
     largest = largest_share(service.backends)
     for each in backends:
-        row = backend_cells(moment, one.endpoint, each, largest, columns)
+        row = backend_cells(moment, selected.endpoint, each, largest, columns)
         drawn.append(backend_row(each, row, columns))
-    if len(backends) < one.number:
-        drawn.append(_more(one.number - len(backends), "backend"))
+    if len(backends) < selected.number:
+        drawn.append(_more(selected.number - len(backends), "backend"))
     return drawn
 
 
-def _state_cells(moment: Moment, one: Selected, columns: Columns) -> dict[str, Line]:
-    """Say how many backends are up where not all are, and that slots change; else nothing."""
-    service = one.service.service
+def _state_cells(moment: Moment, selected: Selected, columns: Columns) -> dict[str, Line]:
+    """Return the number of backends up if not all are, and of changing slots and flow records."""
+    service = selected.service.service
     up = sum(
         backend.state is BackendState.UP and backend.mac is not None for backend in service.backends
     )
@@ -195,18 +200,13 @@ def _state_cells(moment: Moment, one: Selected, columns: Columns) -> dict[str, L
     slots = service.slots_changing
     if slots:
         cells.setdefault("state", line(("change", "yellow")))
-        counts = [f"{figures.count(slots)} slots", f"{figures.count(_records(moment, one))} flows"]
-        # Backends have MACs there, of which a service has none.
-        places = ("mac", "history") if "mac" in columns.widths else ("history",)
-        texts = counts if len(places) == len(counts) else [" ".join(counts)]
-        cells.update(
-            {place: line((text, "yellow")) for place, text in zip(places, texts, strict=True)}
-        )
+        records = moment.rates.snapshot.records.get(service.id, 0)
+        counts = [f"{figures.count(slots)} slots", f"{figures.count(records)} flows"]
+        # A service has no MAC and no history: their columns are free.
+        names = ("mac", "history") if "mac" in columns.widths else ("history",)
+        texts = counts if len(names) == len(counts) else [" ".join(counts)]
+        cells |= {name: line((text, "yellow")) for name, text in zip(names, texts, strict=True)}
     return cells
-
-
-def _records(moment: Moment, one: Selected) -> int:
-    return moment.rates.snapshot.records.get(one.service.service.id, 0)
 
 
 def _more(number: int, noun: str) -> Line:

@@ -1,4 +1,4 @@
-"""What becomes of packets and why: in short below all services, and as a page of its own. Pure."""
+"""Packets by verdict and reason: in short below all services, and as a page. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pydsr.views.top.moment import Moment
 _ORDER = ("drop", "pass", "tx")
 _MEANINGS = {
     "drop": "dropped",
-    "pass": "passed on to this machine",
+    "pass": "passed to this host",
     "tx": "sent out",
 }
 _LEAST_TEXT_CELLS = 24
 TIMING = "sysctl -w kernel.bpf_stats_enabled=1"
-"""What has the kernel time programs."""
+"""Makes the kernel measure the run time of programs."""
 
 
 def happened(rates: Rates) -> list[VerdictRate]:
-    """Return the reasons that packets have left by, those of drops first."""
-    found = [one for one in rates.verdicts if one.total]
-    return sorted(found, key=lambda one: _verdict(one.reason) != "drop")
+    """Return the reasons that were counted, drops first."""
+    counted = [each for each in rates.verdicts if each.total]
+    return sorted(counted, key=lambda each: _verdict(each.reason) != "drop")
 
 
 @cache
@@ -38,25 +38,18 @@ def _verdict(name: str) -> str:
     return _reasons()[name].verdict if name in _reasons() else ""
 
 
-def _style(one: VerdictRate) -> str:
-    """Return how a reason is drawn: drops of this moment stand out."""
-    if not one.packets:
-        return "dim" if _verdict(one.reason) == "drop" else ""
-    return "bold red" if _verdict(one.reason) == "drop" else ""
+def _style(rate: VerdictRate) -> str:
+    if _verdict(rate.reason) != "drop":
+        return ""
+    return "bold red" if rate.packets else "dim"
 
 
 def reason_lines(reasons: Sequence[VerdictRate], width: int, room: int | None) -> list[Line]:
-    """Draw reasons side by side, as many as the width takes, below a blank line.
-
-    Args:
-        reasons: those to draw.
-        width: cells of a row.
-        room: rows, which are never exceeded; None for as many as it takes.
-    """
+    """Draw reasons side by side below a blank line, in at most ``room`` rows if that is given."""
     if not reasons or (room is not None and room < 2):
         return []
-    longest = max(len(one.reason) for one in reasons)
-    cells = [_short(one, longest) for one in reasons]
+    longest = max(len(each.reason) for each in reasons)
+    cells = [_short(each, longest) for each in reasons]
     gap = "    "
     abreast = max(1, (width + len(gap)) // (lines.cells(cells[0]) + len(gap)))
     drawn = [
@@ -69,46 +62,46 @@ def reason_lines(reasons: Sequence[VerdictRate], width: int, room: int | None) -
     return [lines.EMPTY, *drawn]
 
 
-def _short(one: VerdictRate, reason_cells: int) -> Line:
+def _short(rate: VerdictRate, reason_cells: int) -> Line:
     return line(
-        (f"{one.reason:<{reason_cells}}", _style(one)),
-        (f"  {figures.count(one.packets) + '/s':>7}", "bold" if one.packets else "dim"),
-        (f"  {figures.count(one.total):>6}", "dim"),
+        (f"{rate.reason:<{reason_cells}}", _style(rate)),
+        (f"  {figures.count(rate.packets) + '/s':>7}", "bold" if rate.packets else "dim"),
+        (f"  {figures.count(rate.total):>6}", "dim"),
     )
 
 
 def reasons_page(moment: Moment, width: int, room: int | None, scrolled: int) -> list[Line]:
-    """Draw every reason that packets have left by, with what it means, and what programs cost.
+    """Draw every counted reason with its meaning, and the time per packet of programs.
 
     Args:
-        moment: what there is.
+        moment: what to show.
         width: cells of a row.
-        room: rows, which are never exceeded; None for as many as it takes.
+        room: the most rows; None for as many as it takes.
         scrolled: rows that are above the screen.
     """
-    found = happened(moment.rates)
-    longest = max((len(one.reason) for one in found), default=0)
+    counted = happened(moment.rates)
+    longest = max((len(each.reason) for each in counted), default=0)
     drawn: list[Line] = []
     for verdict in _ORDER:
-        group = [one for one in found if _verdict(one.reason) == verdict]
+        group = [each for each in counted if _verdict(each.reason) == verdict]
         if group:
             drawn += [lines.EMPTY] if drawn else []
-            total = sum(one.packets for one in group)
+            total = sum(each.packets for each in group)
             drawn.append(
                 line((_MEANINGS[verdict], "bold"), (f"  {figures.count(total)} pkt/s", "dim"))
             )
-            for one in group:
-                drawn += _explained(one, longest, width)
-    if not found:
-        drawn.append(line(("no packet has come by yet", "dim")))
+            for each in group:
+                drawn += _explained(each, longest, width)
+    if not counted:
+        drawn.append(line(("no packets counted yet", "dim")))
     drawn += [lines.EMPTY, *_programs(moment)]
     start = 0 if room is None else min(scrolled, max(0, len(drawn) - room))
     return drawn[start:] if room is None else drawn[start : start + room]
 
 
-def _explained(one: VerdictRate, reason_cells: int, width: int) -> list[Line]:
-    short = (("  ", ""), *_short(one, reason_cells))
-    text = _reasons()[one.reason].text
+def _explained(rate: VerdictRate, reason_cells: int, width: int) -> list[Line]:
+    short = (("  ", ""), *_short(rate, reason_cells))
+    text = _reasons()[rate.reason].text
     beside = lines.cells(short) + 3
     if width - beside < _LEAST_TEXT_CELLS:
         wrapped = textwrap.wrap(text, max(1, width - 4))
@@ -119,18 +112,13 @@ def _explained(one: VerdictRate, reason_cells: int, width: int) -> list[Line]:
 
 def _programs(moment: Moment) -> list[Line]:
     if moment.rates.snapshot.programs_timed:
-        return [_program(one) for one in moment.rates.programs]
-    return [
-        line(
-            (TIMING, "cyan"),
-            (" has the kernel time what a packet costs", "dim"),
-        )
-    ]
+        return [_program(each) for each in moment.rates.programs]
+    return [line(("to measure the time per packet: ", "dim"), (TIMING, "cyan"))]
 
 
-def _program(one: ProgramRate) -> Line:
-    name = f"program {one.program_id} on {', '.join(one.interfaces)}: "
-    if one.nanoseconds is None:
-        return line((name, "dim"), ("no packet timed", "dim"))
-    cost = f"{one.nanoseconds:.0f} ns a packet"
-    return line((name, "dim"), (cost, "bold"), f", {figures.percent(one.processor)} of a CPU")
+def _program(rate: ProgramRate) -> Line:
+    name = f"program {rate.program_id} on {', '.join(rate.interfaces)}: "
+    if rate.nanoseconds is None:
+        return line((name, "dim"), ("no packets measured", "dim"))
+    cost = f"{rate.nanoseconds:.0f} ns per packet"
+    return line((name, "dim"), (cost, "bold"), f", {figures.percent(rate.processor)} of a CPU")

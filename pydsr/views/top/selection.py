@@ -1,4 +1,4 @@
-"""Which services and backends the live view shows, in which order. Pure."""
+"""Which services and backends the live view shows, and in which order. Pure."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _STATE_TROUBLE = {BackendState.UP: 0, BackendState.DRAIN: 1, BackendState.DOWN: 
 
 @dataclass(frozen=True)
 class Selected:
-    """A service with those of its backends that are to be shown, not yet in order.
+    """A service with the backends to show, in no order.
 
     Attributes:
-        found: those that a filter has found; None for all.
+        matching: the backends that match a filter; None for all.
     """
 
     service: ServiceRate
-    found: Sequence[BackendRate] | None = None
+    matching: Sequence[BackendRate] | None = None
 
     @property
     def backends(self) -> Sequence[BackendRate]:
-        """Those to show. Their rates are made when they are asked for."""
-        return self.service.backends if self.found is None else self.found
+        """The backends to show, whose rates are computed at the first access."""
+        return self.service.backends if self.matching is None else self.matching
 
     @property
     def number(self) -> int:
-        """How many there are."""
-        return len(self.service.totals if self.found is None else self.found)
+        """The number of backends to show."""
+        return len(self.service.totals if self.matching is None else self.matching)
 
     @property
     def endpoint(self) -> Endpoint:
-        """Which service it is."""
+        """The service's endpoint."""
         return self.service.service.endpoint
 
 
@@ -45,15 +45,15 @@ def select(moment: Moment, words: str = "", sort: Sort = Sort.NAME) -> list[Sele
     """Return the services to show, in order.
 
     Args:
-        moment: what there is.
-        words: each has to be in the service's endpoint or name, or in the backend's address,
-            state or health; where the service has all of them, all its backends are shown.
-        sort: what the largest comes first of.
+        moment: what is shown.
+        words: each must be in the service's endpoint or name, or in the backend's address, MAC,
+            state or health. A service that has all of them is shown with all its backends.
+        sort: the order.
     """
     wanted = words.casefold().split()
-    found = [_matching(moment, service, wanted) for service in moment.rates.services]
-    # The order by name stays among equals, so that rows at rest stand still.
-    by_name = sorted((one for one in found if one is not None), key=lambda one: one.endpoint)
+    matches = [_matching(moment, service, wanted) for service in moment.rates.services]
+    # Equal services stay sorted by name, so that rows do not jump.
+    by_name = sorted((each for each in matches if each is not None), key=lambda each: each.endpoint)
     size = _service_size(moment, sort)
     return by_name if size is None else sorted(by_name, key=size, reverse=True)
 
@@ -82,7 +82,7 @@ def _backend_text(moment: Moment, endpoint: Endpoint, each: BackendRate) -> str:
 
 
 def in_order(moment: Moment, selected: Selected, sort: Sort) -> list[BackendRate]:
-    """Return the backends to show of a service, in order."""
+    """Return the backends to show in order."""
     by_name = sorted(
         selected.backends,
         key=lambda each: (each.backend.address.version, int(each.backend.address)),
@@ -94,15 +94,15 @@ def in_order(moment: Moment, selected: Selected, sort: Sort) -> list[BackendRate
 def _service_size(moment: Moment, sort: Sort) -> Callable[[Selected], float] | None:
     match sort:
         case Sort.PACKETS:
-            return lambda one: one.service.rate.packets
+            return lambda each: each.service.rate.packets
         case Sort.BITS:
-            return lambda one: one.service.rate.bits
+            return lambda each: each.service.rate.bits
         case Sort.FLOWS:
-            return lambda one: one.service.rate.new_flows or 0.0
+            return lambda each: each.service.rate.new_flows or 0.0
         case Sort.IMBALANCE:
-            return lambda one: abs(one.service.imbalance or 0.0)
+            return lambda each: abs(each.service.imbalance or 0.0)
         case Sort.TROUBLE:
-            return lambda one: _service_trouble(moment, one)
+            return lambda each: _service_trouble(moment, each)
     return None
 
 
@@ -125,12 +125,11 @@ def _backend_size(
     return None
 
 
-def _service_trouble(moment: Moment, one: Selected) -> float:
-    """Return how much of a service does not work: first of all that nothing takes new flows."""
-    backends = one.service.backends
-    troubles = [_trouble(moment, one.endpoint, each) for each in backends]
-    nothing_left = all(troubles)
-    return sum(troubles) / max(1, len(troubles)) + (10 if nothing_left else 0)
+def _service_trouble(moment: Moment, selected: Selected) -> float:
+    """Return the mean trouble of a service's backends, and 10 more if none takes new flows."""
+    backends = selected.service.backends
+    troubles = [_trouble(moment, selected.endpoint, each) for each in backends]
+    return sum(troubles) / max(1, len(troubles)) + (10 if all(troubles) else 0)
 
 
 def _trouble(moment: Moment, endpoint: Endpoint, each: BackendRate) -> int:

@@ -1,4 +1,4 @@
-"""The page of one service with everything about its backends. Pure."""
+"""The page of one service, with all columns of its backends. Pure."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ def service_page(
     """Draw the page.
 
     Args:
-        moment: what there is.
-        choices: which service, in what order, and how far it is scrolled.
+        moment: what to show.
+        choices: the service, the order, and how far it is scrolled.
         width: cells of a row.
-        room: rows, which are never exceeded; None for as many as it takes.
+        room: the most rows; None for as many as it takes.
         now: monotonic seconds.
     """
-    found = [one for one in moment.rates.services if one.service.endpoint == choices.service]
-    if not found:
-        return [line((f"the service {choices.service} is gone: Esc shows the others", "yellow"))]
-    (service,) = found
+    services = {each.service.endpoint: each for each in moment.rates.services}
+    service = services.get(choices.service) if choices.service else None
+    if service is None:
+        text = f"the service {choices.service} was removed: press Esc to show the others"
+        return [line((text, "yellow"))]
     head = _head(moment, service, width, now)
     backends = in_order(moment, Selected(service), choices.sort)
     columns = _fitted(service, width)
@@ -50,7 +51,7 @@ def service_page(
     causes = _causes(moment, service, width)
     if room is None:
         return [*head, lines.EMPTY, *rows, *causes]
-    # On a small screen the backends come first: the head, then the causes give way.
+    # On a small screen backends matter most: first the head is left out, then causes.
     head = head if room - len(head) - 1 >= _LEAST_ROWS else []
     left = room - len(head) - bool(head)
     causes = causes[: max(0, left - max(_LEAST_ROWS, min(len(rows), left * 2 // 3)))]
@@ -70,32 +71,34 @@ def _scrolled(rows: list[Line], room: int, scrolled: int) -> list[Line]:
     return [headings, *backends[start:end], line((where, "dim"))]
 
 
-def _head(moment: Moment, one: ServiceRate, width: int, now: float) -> list[Line]:
-    service = one.service
+def _head(moment: Moment, rated: ServiceRate, width: int, now: float) -> list[Line]:
+    service = rated.service
     up = sum(backend.state is BackendState.UP for backend in service.backends)
     number = len(service.backends)
     options = service.options
     affinity = f"affinity by {options.affinity}" + (", one-packet" if options.one_packet else "")
     title = lines.joined(
         [
-            service_title(one),
+            service_title(rated),
             line((f"{up} of {number} backends up", "" if up == number else "yellow")),
             line((affinity, "dim")),
         ],
         "   ",
     )
-    imbalance = (line(("off by at most ", "dim")) + deviation(one.imbalance)) if number > 1 else ()
+    imbalance = (
+        (line(("largest deviation ", "dim")) + deviation(rated.imbalance)) if number > 1 else ()
+    )
     traffic = lines.joined(
         [
             line(
-                (figures.count(one.rate.packets), "bold"),
+                (figures.count(rated.rate.packets), "bold"),
                 " pkt/s  ",
-                (figures.bit_rate(one.rate.bits), "bold"),
+                (figures.bit_rate(rated.rate.bits), "bold"),
                 "  ",
-                (figures.count(one.rate.new_flows), "bold"),
+                (figures.count(rated.rate.new_flows), "bold"),
                 " new/s",
             ),
-            line((_totals(one.total), "dim")),
+            line((_totals(rated.total), "dim")),
             imbalance,
         ],
         "   ",
@@ -105,26 +108,23 @@ def _head(moment: Moment, one: ServiceRate, width: int, now: float) -> list[Line
 
 def _totals(total: Counters) -> str:
     flows = "" if total.new_flows is None else f", {figures.count(total.new_flows)} flows"
-    return (
-        f"since they came: {figures.count(total.packets)} packets, "
-        f"{figures.amount(total.bytes)}{flows}"
-    )
+    return f"in total: {figures.count(total.packets)} packets, {figures.amount(total.bytes)}{flows}"
 
 
 def _slots(moment: Moment, service: Service, now: float) -> Line:
     changing, size = service.slots_changing, service.table_size
     if not changing:
-        return line((f"all {size} slots at rest, no flow recorded", "dim"))
+        return line((f"all {size} slots at rest, no flow records", "dim"))
     records = moment.rates.snapshot.records.get(service.id, 0)
     learning = service.learn_until / _NANOSECONDS - now
     until = (
-        f"older flows are learnt for {figures.duration(learning)} more"
+        f"existing flows are learnt for another {figures.duration(learning)}"
         if learning > 0
-        else "new flows no longer learnt, recorded ones stay until they end"
+        else "learning has ended, recorded flows stay until they end"
     )
     return line(
         (f"{changing} of {size} slots ({figures.percent(changing / size)}) changing", "yellow"),
-        f", {figures.count(records)} flows recorded; {until}",
+        f", {figures.count(records)} flow records; {until}",
     )
 
 
@@ -152,23 +152,23 @@ def _rows(
 
 def _more_cells(moment: Moment, service: Service, each: BackendRate) -> dict[str, Line]:
     backend = each.backend
-    held = moment.health_of(service.endpoint, backend)
+    health = moment.health_of(service.endpoint, backend)
     share = backend.slots / service.table_size if service.table_size else None
     return {
         "slots": line((figures.percent(share), "dim")),
-        "set": _weight(backend, held),
-        "since": line(figures.duration(held["seconds"]) if held else figures.UNKNOWN),
+        "set": _weight(backend, health),
+        "since": line(figures.duration(health["seconds"]) if health else figures.UNKNOWN),
         "seen": _seen(moment, backend),
         "total": line(figures.count(each.total.packets)),
         "bytes": line(figures.amount(each.total.bytes)),
     }
 
 
-def _weight(backend: Backend, held: Mapping[str, Any] | None) -> Line:
-    """Return the weight in force, and beside it the file's where health has made it another."""
-    if held is None or held["configured_weight"] == backend.weight:
+def _weight(backend: Backend, health: Mapping[str, Any] | None) -> Line:
+    """Return the weight in force, and after it the file's weight if health has changed it."""
+    if health is None or health["configured_weight"] == backend.weight:
         return line(str(backend.weight))
-    return line((f"{backend.weight}/{held['configured_weight']}", "yellow"))
+    return line((f"{backend.weight}/{health['configured_weight']}", "yellow"))
 
 
 def _seen(moment: Moment, backend: Backend) -> Line:
@@ -180,13 +180,13 @@ def _seen(moment: Moment, backend: Backend) -> Line:
 
 
 def _causes(moment: Moment, service: ServiceRate, width: int) -> list[Line]:
-    """Say what is wrong with each backend whose checks fail, below a blank line."""
+    """Return the failed checks of each backend, below a blank line."""
     drawn: list[Line] = []
     for backend in service.service.backends:
-        held = moment.health_of(service.service.endpoint, backend)
-        if held is not None and held["failures"]:
-            style = "red" if held["healthy"] is False else "yellow"
-            text = f"{backend.address} {figures.failures(held)}"
+        health = moment.health_of(service.service.endpoint, backend)
+        if health is not None and health["failures"]:
+            style = "red" if health["healthy"] is False else "yellow"
+            text = f"{backend.address} {figures.failures(health)}"
             first, *others = textwrap.wrap(text, max(8, width - 4)) or [""]
             drawn.append(line(("✘ ", style), first))
             drawn += [line(f"  {other}") for other in others]

@@ -39,7 +39,7 @@ def test_a_service_is_filtered_opened_purged_and_back(balancer: Pydsr) -> None:
         balancer.ok("detach", "--all", "--purge")
         terminal.wait_for("no balancer is attached here")
         balancer.ok("attach", "eth0")
-        terminal.wait_for(f"the service {WEB}/tcp is gone")
+        terminal.wait_for(f"the service {WEB}/tcp was removed")
         balancer.ok("backends", "set", WEB, "10.66.0.12")
         terminal.wait_for("1 of 1 backends up")
         terminal.type("\x1b\x1b")

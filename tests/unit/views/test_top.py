@@ -230,10 +230,10 @@ def test_a_service_alone_shows_everything_about_its_backends() -> None:
     health = unhealthy(WEB, "10.0.0.1", "connection refused")
     lines = draw(rates, 220, choices=on(Page.SERVICE, rates), health=health, mac_ages=ages)
     assert line_with(lines, "2 of 2 backends up").startswith("198.51.100.10:80/tcp  web")
-    assert line_with(lines, "1.0k packets, 2.0 kB, 10 flows").endswith("off by at most +20%")
+    assert line_with(lines, "1.0k packets, 2.0 kB, 10 flows").endswith("largest deviation +20%")
     assert (
-        "6554 of 65537 slots (10%) changing, 12 flows recorded; older flows are learnt for "
-        "10 min more"
+        "6554 of 65537 slots (10%) changing, 12 flow records; existing flows are learnt for "
+        "another 10 min"
     ) == line_with(lines, "slots (")
     row = line_with(lines, "  10.0.0.1 ")
     for cell in ("60%", "50%", "+20%", "1/4", "12 s", "7 s", str(MAC)):
@@ -257,7 +257,7 @@ def test_what_is_wrong_stands_where_the_history_of_nothing_would(width: int, tol
 
 def test_a_service_that_has_gone_is_not_forgotten_silently() -> None:
     lines = draw(rates_of(), choices=on(Page.SERVICE, busy_web()), height=10)
-    assert line_with(lines, f"the service {WEB} is gone")
+    assert line_with(lines, f"the service {WEB} was removed")
 
 
 def test_a_page_of_many_backends_is_scrolled_and_says_where_it_is() -> None:
@@ -289,7 +289,7 @@ def test_what_a_packet_costs_is_told_where_the_kernel_times_the_program() -> Non
     rates = rates_between(before, after)
     lines = draw(rates, 120, choices=Choices(page=Page.REASONS))
     assert "45 ns/pkt" in lines[0]
-    assert "program 7 on eth0: 45 ns a packet, 9.0% of a CPU" in [line.strip() for line in lines]
+    assert "program 7 on eth0: 45 ns per packet, 9.0% of a CPU" in [line.strip() for line in lines]
     assert not [line for line in lines if "bpf_stats_enabled" in line]
 
 
@@ -342,7 +342,7 @@ def test_a_filter_finds_services_and_backends(words: str, services: int, backend
 
 def test_a_filter_that_finds_nothing_says_how_to_end_it() -> None:
     lines = draw(busy_web(), choices=Choices(filter="nowhere"))
-    assert line_with(lines, "nothing has 'nowhere': Esc")
+    assert line_with(lines, "nothing matches 'nowhere': press Esc")
 
 
 def test_trouble_comes_first_where_it_is_sorted_by() -> None:
