@@ -1,7 +1,7 @@
-"""From totals to rates: what happened between two snapshots. Pure.
+"""Rates: the difference between two snapshots of counters. Pure.
 
-Every rate is per second and never negative: a backend that is new, whose id now means another
-backend, or whose counters went backwards starts from zero at its new base.
+Rates are per second and never negative. A backend without an earlier base has the rate 0: a new
+backend, one whose id meant another backend before, or one whose counters were reset.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from pydsr.model.service import Backend, BackendState, Service
 from pydsr.model.snapshot import Counters, ProgramRun, Snapshot
 
 HISTORY_LENGTH = 120
-"""How many rates of a backend are kept: more than the widest sparkline shows."""
-
+"""Rates kept for each backend: more than the widest sparkline shows."""
 
 _NOTHING = Counters()
 
 
 class Rate(NamedTuple):
-    """Traffic per second; ``new_flows`` is None where the protocol does not tell."""
+    """Traffic per second; ``new_flows`` is None for protocols without a SYN."""
 
     packets: float = 0.0
     bits: float = 0.0
@@ -35,13 +34,12 @@ class Rate(NamedTuple):
 
 
 class BackendRate(NamedTuple):
-    """What one backend of one service got.
+    """The traffic of one backend of one service.
 
     Attributes:
-        rate: per second, over the time between the snapshots.
         total: since the backend was created.
-        share: its part of the service's packets, 0 to 1; None while there were none.
-        weight_share: the part its weight asks for, 0 to 1; 0 unless it is up.
+        share: part of the service's packets, 0 to 1; None without packets.
+        weight_share: the part that its weight asks for, 0 to 1; 0 unless it is up.
     """
 
     backend: Backend
@@ -52,10 +50,7 @@ class BackendRate(NamedTuple):
 
     @property
     def deviation(self) -> float | None:
-        """By what part it gets more (or less, below 0) than its weight asks for; None if unknown.
-
-        0.1 is a tenth more.
-        """
+        """Share relative to what the weight asks for: 0.1 is a tenth more; None if unknown."""
         if self.share is None or not self.weight_share:
             return None
         return self.share / self.weight_share - 1
@@ -63,12 +58,12 @@ class BackendRate(NamedTuple):
 
 @dataclass(frozen=True)
 class ServiceRate:
-    """What one service got: the sums of its present backends.
+    """The traffic of one service: the sums of its present backends.
 
     Attributes:
         totals: of each backend.
-        bases: the same of before; None for a backend that has no earlier base.
-        elapsed: seconds in between.
+        bases: earlier totals of each backend, None without a base.
+        elapsed: seconds between the snapshots.
     """
 
     service: Service
@@ -80,7 +75,7 @@ class ServiceRate:
 
     @cached_property
     def backends(self) -> tuple[BackendRate, ...]:
-        """What each backend got. Made when it is asked for: most of thousands are never seen."""
+        """The rates of each backend, computed at the first access: few of thousands are shown."""
         rates = _backend_rates(self.bases, self.totals, self.elapsed)
         shares = weight_shares(self.service.backends)
         packets = self.rate.packets
@@ -97,14 +92,14 @@ class ServiceRate:
 
     @property
     def imbalance(self) -> float | None:
-        """The deviation of the backend that is furthest from its weight; None without traffic."""
+        """The largest deviation of a backend from its weight; None without traffic."""
         known = [each.deviation for each in self.backends if each.deviation is not None]
         return max(known, key=abs, default=None)
 
 
 @dataclass(frozen=True)
 class VerdictRate:
-    """How often packets left for one reason: ``packets`` per second, and the total."""
+    """Packets per second with one reason, and their total."""
 
     reason: str
     packets: float
@@ -113,12 +108,12 @@ class VerdictRate:
 
 @dataclass(frozen=True)
 class ProgramRate:
-    """What a program costs, as far as the kernel times it.
+    """The run time of a program, as far as the kernel measures it.
 
     Attributes:
-        interfaces: names of those that it is on.
-        nanoseconds: of a packet; None where none was timed.
-        processor: the part of one CPU that it takes, 1 for all of it.
+        interfaces: names of the interfaces it is attached to.
+        nanoseconds: per packet; None if none was measured.
+        processor: the part of one CPU that it takes, 0 to 1.
     """
 
     program_id: int
@@ -131,12 +126,12 @@ class ProgramRate:
 class Rates:
     """All rates at one moment.
 
+    Services, reasons and programs are in the order of the snapshot.
+
     Attributes:
-        snapshot: the later of the two snapshots compared.
-        services: in the snapshot's order.
-        verdicts: in the snapshot's order, those that never happened included.
-        total: the sum over the services; new flows of those that tell them.
-        programs: what the programs cost, in the snapshot's order.
+        snapshot: the later of the two snapshots.
+        verdicts: of every reason, also those that never occurred.
+        total: the sum over services; new flows of those that count them.
     """
 
     snapshot: Snapshot
@@ -147,12 +142,12 @@ class Rates:
 
 
 class History:
-    """The latest rates of every backend, oldest first, for sparklines.
+    """The latest packet rates of every backend, for sparklines.
 
-    A column for each moment: two thousand backends take a megabyte.
+    It keeps one array for each moment; two thousand backends take a megabyte.
 
     Args:
-        length: how many rates are kept for each backend.
+        length: the most rates to keep for each backend.
     """
 
     def __init__(self, length: int = HISTORY_LENGTH) -> None:
@@ -160,55 +155,59 @@ class History:
 
     def record(self, rates: Rates) -> None:
         """Append the rates of every backend."""
-        services = tuple(one.service for one in rates.services)
-        places = self._columns[-1].places if self._columns else _Places(())
-        if len(services) != len(places.services) or any(map(is_not, services, places.services)):
-            places = _Places(services)
+        services = tuple(each.service for each in rates.services)
+        index = self._columns[-1].backends if self._columns else _BackendIndex(())
+        if len(services) != len(index.services) or any(map(is_not, services, index.services)):
+            index = _BackendIndex(services)
         packets = array("f")
-        for one in rates.services:
-            packets.extend(_packet_rates(one))
-        self._columns.append(_Column(places, packets))
+        for each in rates.services:
+            packets.extend(_packet_rates(each))
+        self._columns.append(_Column(index, packets))
 
     def packets(
         self, endpoint: Endpoint, address: IPAddress, length: int = HISTORY_LENGTH
     ) -> tuple[float, ...]:
         """Return the latest packets per second of one backend, oldest first.
 
-        None are from before it was last away; there are none where it is not there now.
+        The rates end where the backend was absent; there are none if it is absent now.
         """
-        found = deque[float]()
-        places: _Places | None = None
+        rates = deque[float]()
+        index: _BackendIndex | None = None
         for column in islice(reversed(self._columns), length):
-            if column.places is not places:
-                places = column.places
-                place = places.of_backend.get((endpoint, address))
-            if place is None:
+            if column.backends is not index:
+                index = column.backends
+                position = index.positions.get((endpoint, address))
+            if position is None:
                 break
-            found.appendleft(column.packets[place])
-        return tuple(found)
+            rates.appendleft(column.packets[position])
+        return tuple(rates)
 
 
-class _Places:
-    """Where in a column each backend of some services is."""
+class _BackendIndex:
+    """The positions of backends in a column; consecutive columns share one."""
 
     def __init__(self, services: tuple[Service, ...]) -> None:
         self.services = services
 
     @cached_property
-    def of_backend(self) -> Mapping[tuple[Endpoint, IPAddress], int]:
-        keys = ((one.endpoint, each.address) for one in self.services for each in one.backends)
-        return {key: place for place, key in enumerate(keys)}
+    def positions(self) -> Mapping[tuple[Endpoint, IPAddress], int]:
+        keys = (
+            (service.endpoint, backend.address)
+            for service in self.services
+            for backend in service.backends
+        )
+        return {key: position for position, key in enumerate(keys)}
 
 
 class _Column(NamedTuple):
     """The packets per second of all backends at one moment."""
 
-    places: _Places
+    backends: _BackendIndex
     packets: array[float]
 
 
 def backend_counters(snapshot: Snapshot, service: Service, backend: Backend) -> Counters:
-    """Return a backend's totals, with ``new_flows`` None for UDP, which has no SYN."""
+    """Return a backend's totals, with ``new_flows`` None for protocols without a SYN."""
     counted = snapshot.counters.get(backend.id, _NOTHING)
     if service.endpoint.protocol.tells_new_flows:
         return counted
@@ -216,7 +215,7 @@ def backend_counters(snapshot: Snapshot, service: Service, backend: Backend) -> 
 
 
 def service_counters(snapshot: Snapshot, service: Service) -> Counters:
-    """Return the sum of the totals of a service's present backends."""
+    """Return the sum over a service's present backends."""
     return _sum_counters(service, _totals(snapshot, service))
 
 
@@ -224,7 +223,7 @@ def _totals(snapshot: Snapshot, service: Service) -> list[Counters]:
     counted = [snapshot.counters.get(backend.id, _NOTHING) for backend in service.backends]
     if service.endpoint.protocol.tells_new_flows:
         return counted
-    return [Counters(one.packets, one.bytes, None) for one in counted]
+    return [Counters(each.packets, each.bytes, None) for each in counted]
 
 
 def _sum_counters(service: Service, totals: Sequence[Counters]) -> Counters:
@@ -234,7 +233,7 @@ def _sum_counters(service: Service, totals: Sequence[Counters]) -> Counters:
 
 
 def weight_shares(backends: Iterable[Backend]) -> dict[int, float]:
-    """Return by backend id the share its weight asks for among the backends that are up."""
+    """Return the share that each backend's weight asks for among those up, by backend id."""
     weights = {b.id: b.weight if b.state is BackendState.UP else 0 for b in backends}
     whole = sum(weights.values())
     return {id_: weight / whole if whole else 0.0 for id_, weight in weights.items()}
@@ -244,11 +243,8 @@ def rates_between(before: Snapshot | None, after: Snapshot) -> Rates:
     """Compare two snapshots.
 
     Args:
-        before: the earlier one; None where there is none yet, which makes every rate 0.
-        after: the later one; its services and backends are those reported.
-
-    Returns:
-        Rates per second; 0 for all that has no earlier base, and if no time has passed.
+        before: the earlier one; None makes every rate 0.
+        after: the later one, whose services and backends are reported.
     """
     before = before or Snapshot(after.time)
     elapsed = after.time - before.time
@@ -270,12 +266,11 @@ def rates_between(before: Snapshot | None, after: Snapshot) -> Rates:
 def _bases(
     before: Snapshot, earlier: Service | None, service: Service
 ) -> Sequence[Counters | None]:
-    """Return the earlier totals of each backend of a service."""
     if earlier is None:
         return [None] * len(service.backends)
     if earlier.backends is service.backends:
         return [before.counters.get(backend.id) for backend in service.backends]
-    # An id may be given to another backend later: only the same id of the same backend is a base.
+    # Ids are reused: a base must have the same id and the same address.
     same = {backend.id: backend.address for backend in earlier.backends}
     return [
         before.counters.get(backend.id) if same.get(backend.id) == backend.address else None
@@ -292,7 +287,7 @@ def _service_rate(
     if known and len(known) == len(totals) and not _any_was_reset(known, totals):
         rate = _rate(_sum_counters(service, known), total, elapsed)
     else:
-        # Rates are summed rather than totals compared: a total falls when a backend is removed.
+        # Totals cannot be compared here: they fall when a backend is removed.
         rates = _backend_rates(bases, totals, elapsed)
         rate = _sum_rates(rates) if rates else _rate(None, total, elapsed)
     return ServiceRate(service, rate, total, totals, bases, elapsed)
@@ -312,14 +307,14 @@ def _backend_rates(
     return [_rate(base, total, elapsed) for base, total in zip(bases, totals, strict=True)]
 
 
-def _packet_rates(one: ServiceRate) -> Iterable[float]:
-    """Return the packets per second of each backend of a service, with the least of work."""
-    elapsed = one.elapsed
+def _packet_rates(service: ServiceRate) -> Iterable[float]:
+    """Return packets per second of each backend, without making all of its rates."""
+    elapsed = service.elapsed
     if elapsed <= 0:
-        return [0.0] * len(one.totals)
+        return [0.0] * len(service.totals)
     return [
         0.0 if base is None or _was_reset(base, now) else (now.packets - base.packets) / elapsed
-        for base, now in zip(one.bases, one.totals, strict=True)
+        for base, now in zip(service.bases, service.totals, strict=True)
     ]
 
 
@@ -327,12 +322,12 @@ def _program_rates(
     before: Iterable[ProgramRun], after: Iterable[ProgramRun], elapsed: float
 ) -> tuple[ProgramRate, ...]:
     earlier = {run.program_id: run for run in before}
-    found = []
+    rates = []
     for run in after:
         base = earlier.get(run.program_id, run)
         seconds, runs = run.seconds_total - base.seconds_total, run.runs_total - base.runs_total
         timed = runs > 0 and elapsed > 0
-        found.append(
+        rates.append(
             ProgramRate(
                 run.program_id,
                 run.interfaces,
@@ -340,7 +335,7 @@ def _program_rates(
                 seconds / elapsed if timed else 0.0,
             )
         )
-    return tuple(found)
+    return tuple(rates)
 
 
 def _rate(base: Counters | None, now: Counters, elapsed: float) -> Rate:
@@ -354,7 +349,7 @@ def _rate(base: Counters | None, now: Counters, elapsed: float) -> Rate:
 
 
 def _was_reset(base: Counters, now: Counters) -> bool:
-    # One counter that fell means all began anew: the others' differences mean nothing either.
+    # If one counter fell, all were reset.
     return (
         now.packets < base.packets
         or now.bytes < base.bytes
