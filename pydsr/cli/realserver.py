@@ -10,16 +10,15 @@ import click
 from pydsr.cli.arguments import PATH
 from pydsr.cli.output import json_option, plan_option
 from pydsr.model.errors import InputError
-from pydsr.realserver import answers
-from pydsr.realserver.answers import Answer
+from pydsr.realserver import commands
+from pydsr.realserver.commands import HELP, Answer
 from pydsr.realserver.files import FLAVOURS
-from pydsr.realserver.record_file import DIRECTORY
+from pydsr.realserver.record import DIRECTORY
 from pydsr.realserver.standalone import archive
-from pydsr.realserver.texts import HELP
-from pydsr.realserver.values import LOOPBACK, Wish
+from pydsr.realserver.values import LOOPBACK, BackendSpec
 
 
-def _wish_options(command: click.decorators.FC) -> click.decorators.FC:
+def _spec_options(command: click.decorators.FC) -> click.decorators.FC:
     command = click.option(
         "--interface", "interfaces", multiple=True, metavar="NAME", help=HELP["--interface"]
     )(command)
@@ -72,7 +71,7 @@ def realserver() -> None:
       pydsr realserver setup 198.51.100.10 --script ansible > realserver.yaml
     """
 )
-@_wish_options
+@_spec_options
 @click.option("--script", type=click.Choice(list(FLAVOURS)), help=HELP["--script"])
 @click.option("--output", type=PATH, metavar="DIRECTORY", help=HELP["--output"])
 @_record_option
@@ -88,12 +87,12 @@ def setup(
     as_json: bool,
 ) -> int:
     """Set this host up, or print files that do."""
-    wish = Wish.parse(vips, device, interfaces)
+    spec = BackendSpec.parse(vips, device, interfaces)
     if script:
-        return _print(answers.scripted(wish, script, as_json, output))
+        return _print(commands.make_files(spec, script, as_json, output))
     if output:
         raise InputError("--output takes --script", "name the kind of files with --script")
-    return _print(answers.setup(wish, plan_only, as_json, records))
+    return _print(commands.setup(spec, plan_only, as_json, records))
 
 
 @realserver.command(
@@ -108,11 +107,11 @@ def setup(
       pydsr realserver check 198.51.100.10 --interface eth1 --json
     """
 )
-@_wish_options
+@_spec_options
 @json_option
 def check(vips: tuple[str, ...], device: str, interfaces: tuple[str, ...], as_json: bool) -> int:
     """Check this host."""
-    return _print(answers.checked(Wish.parse(vips, device, interfaces), as_json))
+    return _print(commands.check_host(BackendSpec.parse(vips, device, interfaces), as_json))
 
 
 @realserver.command(
@@ -133,7 +132,7 @@ def check(vips: tuple[str, ...], device: str, interfaces: tuple[str, ...], as_js
 @plan_option
 def undo(vips: tuple[str, ...], every: bool, records: Path, plan_only: bool, as_json: bool) -> int:
     """Undo what setup has changed."""
-    return _print(answers.undo(vips, every, plan_only, as_json, records))
+    return _print(commands.undo(vips, every, plan_only, as_json, records))
 
 
 @realserver.command()

@@ -1,6 +1,6 @@
-"""What Direct Server Return asks of a backend: set up, checked and undone on the backend itself.
+"""`pydsr realserver`: sets a backend up for Direct Server Return, checks it and undoes that.
 
-Backends need none of the rest of pydsr, and may be older than it: everything here takes Python
-3.9, its standard library, ``pydsr.model.errors`` and the ``ip`` command, nothing else, so that
-``standalone.py`` can make one file of it.
+It runs on the backend, which needs none of the rest of pydsr and may be older than it. So this
+package uses Python 3.9, its standard library, ``pydsr.model.errors`` and the ``ip`` command only;
+``standalone.py`` makes one file of it.
 """

@@ -1,4 +1,4 @@
-"""The command as it is on a backend, where there is nothing but Python: ``realserver.pyz``."""
+"""The command line of ``realserver.pyz``, for backends where there is nothing but Python."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from pathlib import Path
 
 from pydsr import __version__
 from pydsr.model.errors import ExitStatus, InputError, PydsrError
-from pydsr.realserver import answers
-from pydsr.realserver.answers import Answer
+from pydsr.realserver import commands
+from pydsr.realserver.commands import HELP, Answer
 from pydsr.realserver.files import FLAVOURS
-from pydsr.realserver.record_file import DIRECTORY
-from pydsr.realserver.texts import HELP
-from pydsr.realserver.values import LOOPBACK, Wish
+from pydsr.realserver.record import DIRECTORY
+from pydsr.realserver.values import LOOPBACK, BackendSpec
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line; its options are those of ``pydsr realserver``."""
+    """Return the parser of the command line, with the options of ``pydsr realserver``."""
     parser = argparse.ArgumentParser(prog="realserver", description=HELP["realserver"])
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="setup|check|undo")
@@ -51,42 +50,45 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def answer(given: argparse.Namespace) -> Answer:
-    """Do what the command line asks for.
+def run(options: argparse.Namespace) -> Answer:
+    """Run the command that the options name.
 
     Raises:
-        PydsrError: it cannot be done.
+        PydsrError: it failed.
     """
-    if given.verb == "undo":
-        return answers.undo(given.vips, given.all, given.plan, given.json, given.record_directory)
-    wish = Wish.parse(given.vips, given.device, given.interface)
-    if given.verb == "check":
-        return answers.checked(wish, given.json)
-    if given.script:
-        return answers.scripted(wish, given.script, given.json, given.output)
-    if given.output:
-        raise InputError("--output takes --script", "say which files are to be written")
-    return answers.setup(wish, given.plan, given.json, given.record_directory)
+    as_json = options.json
+    if options.verb == "undo":
+        return commands.undo(
+            options.vips, options.all, options.plan, as_json, options.record_directory
+        )
+    spec = BackendSpec.parse(options.vips, options.device, options.interface)
+    if options.verb == "check":
+        return commands.check_host(spec, as_json)
+    if options.script:
+        return commands.make_files(spec, options.script, as_json, options.output)
+    if options.output:
+        raise InputError("--output takes --script", "name the kind of files with --script")
+    return commands.setup(spec, options.plan, as_json, options.record_directory)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     try:
-        said = answer(parser().parse_args(arguments))
+        answer = run(parser().parse_args(arguments))
     except PydsrError as error:
         hint = (f"hint: {error.hint}",) if error.hint else ()
-        said = Answer(messages=(f"error: {error.message}", *hint), status=error.status)
+        answer = Answer(messages=(f"error: {error.message}", *hint), status=error.status)
     except KeyboardInterrupt:
-        said = Answer(messages=("interrupted",), status=ExitStatus.INTERRUPTED)
-    for message in said.messages:
+        answer = Answer(messages=("interrupted",), status=ExitStatus.INTERRUPTED)
+    for message in answer.messages:
         sys.stderr.write(f"{message}\n")
     try:
-        sys.stdout.write(said.output)
+        sys.stdout.write(answer.output)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough of it; nothing may be flushed into it at exit.
+        # The reader has closed the pipe; Python must not flush into it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return said.status
+    return answer.status
 
 
 if __name__ == "__main__":

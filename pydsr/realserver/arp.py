@@ -1,10 +1,9 @@
-"""The sysctls that keep a backend from claiming a VIP by ARP, and where they hold. Pure.
+"""The sysctls that keep a backend from announcing a VIP by ARP. Pure.
 
-For these settings the kernel takes the larger of the value for all interfaces and of the
-interface's own (ip-sysctl of the kernel's documentation, arp_ignore() and arp_solicit() in
-net/ipv4/arp.c). IPv6 has no such settings and needs none: a neighbour solicitation is answered
-for addresses of the very interface it comes in by (ndisc_recv_ns() in net/ipv6/ndisc.c), and the
-source of one that is sent is an address of the interface it leaves by.
+The kernel applies the larger of the value for all interfaces and the interface's own (ip-sysctl in
+the kernel's documentation, arp_ignore() and arp_solicit() in net/ipv4/arp.c). IPv6 has no such
+settings and needs none: an interface answers neighbour solicitations for its own addresses only
+(ndisc_recv_ns() in net/ipv6/ndisc.c), and solicits with an address of its own.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ from pydsr.realserver.values import EVERY_INTERFACE, Facts, Setting
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting has to be.
+    """The values that a sysctl may have on a backend.
 
     Attributes:
-        name: of the setting.
-        wanted: the value that is set where another does not do.
-        accepted: values that do as well.
-        leak: what happens otherwise.
+        name: the setting's name.
+        wanted: the value that setup sets.
+        accepted: all values that are right.
+        why: what happens with another value.
     """
 
     name: str
     wanted: int
     accepted: frozenset[int]
-    leak: str
+    why: str
 
     def setting(self, interface: str) -> Setting:
-        """Return the setting of an interface, or of all."""
+        """Return the setting of an interface, or of all interfaces."""
         return Setting(4, interface, self.name)
 
     def effective(self, facts: Facts, interface: str) -> int:
-        """Return the value that counts for an interface."""
+        """Return the value that the kernel applies to an interface."""
         names = {EVERY_INTERFACE, interface}
         return max(facts.settings.get(self.setting(name), 0) for name in names)
 
@@ -46,39 +45,39 @@ ARP_RULES = (
         1,
         frozenset({1, 2, 8}),
         "it answers ARP requests for addresses of other interfaces, so clients and routers may "
-        "send to this host past the balancer",
+        "send to this host, past the balancer",
     ),
     Rule(
         "arp_announce",
         2,
         frozenset({2}),
-        "its own ARP requests may carry a VIP as their source, by which others learn this host's "
-        "MAC for it, past the balancer",
+        "its ARP requests may carry a VIP as their source, from which others learn this host's MAC "
+        "for the VIP and bypass the balancer",
     ),
 )
-"""In the order in which they are set, before the address."""
+"""In the order in which setup sets them, before it adds the VIP."""
 
 REVERSE_PATH = Rule(
     "rp_filter",
     2,
     frozenset({0, 2}),
-    "it drops packets of clients to which this host's routes lead by another interface",
+    "it drops packets of clients whose route leads out of another interface",
 )
-"""Loose is enough: the source has a route, whichever way."""
+"""Loose mode is enough: it accepts a source that any interface has a route to."""
 
 
-def leaking(rule: Rule, facts: Facts) -> list[str]:
-    """Return the interfaces for which a rule does not hold."""
+def violations(rule: Rule, facts: Facts) -> list[str]:
+    """Return the interfaces whose value is wrong."""
     return [name for name in facts.announcing if rule.effective(facts, name) not in rule.accepted]
 
 
 def remedies(rule: Rule, facts: Facts) -> list[Setting]:
-    """Return the settings that have to get the wanted value for the rule to hold.
+    """Return the settings that have to be set to the wanted value.
 
-    It shall hold for interfaces that are not there yet, too; where it holds for all that are
-    there by their own values, that is somebody's decision, and is left.
+    The setting for all interfaces is among them, so that later interfaces get it, too; unless the
+    own values of all present interfaces are right: somebody has decided so.
     """
-    if facts.announcing and not leaking(rule, facts):
+    if facts.announcing and not violations(rule, facts):
         return []
     settings = []
     everywhere = rule.setting(EVERY_INTERFACE)

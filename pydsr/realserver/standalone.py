@@ -1,4 +1,4 @@
-"""Makes one file of this package, which runs on a backend that has Python and nothing of pydsr."""
+"""Makes one file of this package, which runs on a backend with Python and nothing of pydsr."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _PACKAGE = Path(pydsr.__file__).parent
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _ENTRY = "import sys\n\nfrom pydsr.realserver.__main__ import main\n\nsys.exit(main())\n"
 _DATE = (1980, 1, 1, 0, 0, 0)
-"""The earliest that a zip archive can say: the same sources make the same bytes."""
+"""The earliest date in a zip archive, so that the same sources make the same bytes."""
 
 
 def sources() -> dict[str, str]:
-    """Return what is in the file: sources by their paths in it."""
+    """Return the sources in the file, by their paths in it."""
     modules = [_PACKAGE / name for name in ("__init__.py", "model/__init__.py", "model/errors.py")]
     modules += sorted((_PACKAGE / "realserver").glob("*.py"))
-    found = {
+    texts = {
         str(module.relative_to(_PACKAGE.parent)): module.read_text(encoding="utf-8")
         for module in modules
     }
-    return {"__main__.py": _ENTRY, **found}
+    return {"__main__.py": _ENTRY, **texts}
 
 
 def archive() -> bytes:
-    """Return the file: a zip archive that Python runs as it is (PEP 441)."""
+    """Return the file: a zip archive that Python can run (PEP 441)."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         for path, text in sources().items():

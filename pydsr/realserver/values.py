@@ -1,4 +1,4 @@
-"""What is wished of a backend, and what is found there. Values only, no kernel."""
+"""What a backend should be, and what is known of its network. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 LOOPBACK = "lo"
 EVERY_INTERFACE = "all"
-"""The name under which the kernel keeps a setting for all interfaces."""
+"""The kernel's name for a setting that applies to all interfaces."""
 
-_LONGEST_NAME = 15
-"""IFNAMSIZ of linux/if.h has 16 bytes, one for the end."""
+_MAX_NAME = 15
+"""IFNAMSIZ of linux/if.h, without the terminating zero."""
 
 
 def parse_vip(text: str) -> Address:
     """Parse a virtual IP.
 
     Raises:
-        InputError: it is no address, or one that no service can have.
+        InputError: it is not an address, or not one that a service can have.
     """
     try:
         vip = ipaddress.ip_address(text)
@@ -50,30 +50,30 @@ def parse_vip(text: str) -> Address:
 
 
 def parse_interface(text: str) -> str:
-    """Check the name of an interface.
+    """Return the name of an interface.
 
     Raises:
-        InputError: no interface can have it.
+        InputError: it cannot be one.
     """
-    if not re.fullmatch(rf"[A-Za-z0-9_.-]{{1,{_LONGEST_NAME}}}", text) or re.fullmatch(
+    if not re.fullmatch(rf"[A-Za-z0-9_.-]{{1,{_MAX_NAME}}}", text) or re.fullmatch(
         r"\.{1,2}|-.*|all|default", text
     ):
         raise InputError(
-            f"{text!r} cannot be the name of an interface",
-            f"use up to {_LONGEST_NAME} letters, digits and _.-",
+            f"{text!r} is not the name of an interface",
+            f"use up to {_MAX_NAME} letters, digits and _.-",
         )
     return text
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a backend is to be.
+class BackendSpec:
+    """What a backend should be.
 
     Attributes:
-        vips: the addresses it is to take packets for, without announcing them.
-        device: what is to have them: the loopback, or a dummy that is made if it is not there.
-        interfaces: by which the balancer's packets come in, where the host has several and
-            filters by reverse path; none: where nothing is to be done about that.
+        vips: the addresses it accepts packets for, without announcing them.
+        device: the device that has them: the loopback, or a dummy that setup creates.
+        interfaces: those that the balancer's packets come in by, on a host with several whose
+            reverse path filter would drop them.
     """
 
     vips: tuple[Address, ...]
@@ -83,11 +83,11 @@ class Wish:
     @classmethod
     def parse(
         cls, vips: Iterable[str], device: str = LOOPBACK, interfaces: Iterable[str] = ()
-    ) -> Wish:
-        """Return the wish of a command line; what is said twice counts once.
+    ) -> BackendSpec:
+        """Return the spec of a command line, without duplicates.
 
         Raises:
-            InputError: something of it cannot be.
+            InputError: an argument is invalid.
         """
         return cls(
             tuple(dict.fromkeys(parse_vip(vip) for vip in vips)),
@@ -96,7 +96,7 @@ class Wish:
         )
 
     def of(self, version: int) -> tuple[Address, ...]:
-        """Return the VIPs of a version of IP."""
+        """Return the VIPs of an IP version."""
         return tuple(vip for vip in self.vips if vip.version == version)
 
 
@@ -109,11 +109,11 @@ class Setting(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Its file below /proc/sys; with slashes, sysctl and sysctl.d take it as well."""
+        """Its file below /proc/sys, which sysctl and sysctl.d accept as a name, too."""
         return f"net/ipv{self.version}/conf/{self.interface}/{self.name}"
 
     def __str__(self) -> str:
-        """Return it as sysctl and sysctl.d read it, with dots where those are not ambiguous."""
+        """Return its name for sysctl and sysctl.d, with dots where they are not ambiguous."""
         return self.path if "." in self.interface else self.path.replace("/", ".")
 
     @classmethod
@@ -121,16 +121,16 @@ class Setting(NamedTuple):
         """Return the setting of a path.
 
         Raises:
-            ValueError: it is none of an interface.
+            ValueError: it is not the path of an interface's setting.
         """
-        found = re.fullmatch(r"net/ipv([46])/conf/([^/\s]+)/([a-z_0-9]+)", path)
-        if found is None or found[2] in (".", ".."):
+        match = re.fullmatch(r"net/ipv([46])/conf/([^/\s]+)/([a-z_0-9]+)", path)
+        if match is None or match[2] in (".", ".."):
             raise ValueError(path)
-        return cls(int(found[1]), found[2], found[3])
+        return cls(int(match[1]), match[2], match[3])
 
 
 class Assigned(NamedTuple):
-    """An address of an interface with the length of its prefix, in bits."""
+    """An address of an interface, with its prefix length."""
 
     address: Address
     length: int
@@ -140,30 +140,27 @@ class Assigned(NamedTuple):
 
     @classmethod
     def alone(cls, vip: Address) -> Assigned:
-        """Return a VIP as it has to be assigned: without any network around it."""
+        """Return a VIP as a backend needs it: with the longest prefix, so without a network."""
         return cls(vip, vip.max_prefixlen)
 
     @classmethod
     def parse(cls, text: str) -> Assigned:
-        """Return the address of a text such as ``192.0.2.10/32``.
+        """Parse a text such as ``192.0.2.10/32``.
 
         Raises:
-            ValueError: it is none.
+            ValueError: malformed.
         """
-        found = ipaddress.ip_interface(text)
-        return cls(found.ip, found.network.prefixlen)
+        interface = ipaddress.ip_interface(text)
+        return cls(interface.ip, interface.network.prefixlen)
 
 
 @dataclass(frozen=True)
 class Interface:
-    """An interface as it is found.
+    """An interface of the backend.
 
     Attributes:
-        name: its name.
-        is_up: whether it is set up.
         announces: whether it answers ARP and neighbour discovery for its addresses; loopbacks
             and dummies do not.
-        addresses: what it has.
     """
 
     name: str
@@ -174,24 +171,23 @@ class Interface:
 
 @dataclass(frozen=True)
 class Facts:
-    """A backend's network as it is found.
+    """What is known of a backend's network.
 
     Attributes:
         interfaces: by name.
-        settings: the values of the sysctls that matter; a setting that is not here is not in
-            this kernel.
-        refusing: the interfaces that drop packets of clients behind routers, because routes to
-            those lead elsewhere (rp_filter).
-        dropping_chains: chains of nftables for what comes in which drop what they do not accept.
+        settings: the relevant sysctls; one that is missing does not exist in this kernel.
+        filtering: interfaces whose rp_filter drops packets of clients behind routers, because
+            the route to those clients leads elsewhere.
+        dropping_chains: nftables input chains that drop by default.
     """
 
     interfaces: Mapping[str, Interface]
     settings: Mapping[Setting, int]
-    refusing: frozenset[str] = frozenset()
+    filtering: frozenset[str] = frozenset()
     dropping_chains: tuple[str, ...] = ()
 
     def holders(self, vip: Address) -> list[tuple[Interface, Assigned]]:
-        """Return the interfaces that have an address, and how."""
+        """Return the interfaces that have an address, each with its prefix length."""
         return [
             (interface, assigned)
             for interface in self.interfaces.values()

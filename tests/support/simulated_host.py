@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
 
-from pydsr.realserver.arp import ARP_RULES, REVERSE_PATH, leaking
+from pydsr.realserver.arp import ARP_RULES, REVERSE_PATH, violations
 from pydsr.realserver.steps import Ip, SetSysctl, Step
 from pydsr.realserver.values import Assigned, Facts, Interface, Setting
 
@@ -32,7 +32,7 @@ def loopback(*addresses: str, is_up: bool = True) -> Interface:
 def facts(
     *interfaces: Interface,
     settings: Mapping[str, int] | None = None,
-    refusing: Iterable[str] = (),
+    filtering: Iterable[str] = (),
     dropping_chains: tuple[str, ...] = (),
 ) -> Facts:
     """Return what is found on a host; settings that are not named are zero.
@@ -40,7 +40,7 @@ def facts(
     Args:
         interfaces: all but the loopback, which is up where it is not named either.
         settings: values such as ``{"all.arp_ignore": 1}``.
-        refusing: interfaces that drop by rp_filter.
+        filtering: interfaces that drop by rp_filter.
         dropping_chains: chains of nftables.
     """
     known = {each.name: each for each in (loopback("127.0.0.1/8", "::1/128"), *interfaces)}
@@ -52,7 +52,7 @@ def facts(
     for text, value in (settings or {}).items():
         name, _, key = text.rpartition(".")
         values[Setting(6 if key == "disable_ipv6" else 4, name, key)] = value
-    return Facts(known, values, frozenset(refusing), dropping_chains)
+    return Facts(known, values, frozenset(filtering), dropping_chains)
 
 
 @dataclass
@@ -127,7 +127,7 @@ class SimulatedHost:
         self.facts = replace(self.facts, interfaces={**self.facts.interfaces, found.name: found})
 
     def _listen(self) -> None:
-        answers = any(leaking(rule, self.facts) for rule in ARP_RULES)
+        answers = any(violations(rule, self.facts) for rule in ARP_RULES)
         vips = [
             str(each)
             for found in self.facts.interfaces.values()

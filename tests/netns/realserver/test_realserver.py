@@ -21,7 +21,7 @@ from tests.support.netns.realserver_host import CLIENT, VIP4, VIP6, VIPS, Backen
 
 both = pytest.mark.parametrize("vip", VIPS, ids=["IPv4", "IPv6"])
 
-STEPS = {"write_setting", "run_ip", "save"}
+STEPS = {"_write_setting", "run_ip", "save"}
 """The functions of ``pydsr/realserver/`` that a kill is placed before."""
 
 SYSCTLS = ["net.ipv4.conf.all.arp_ignore", "net.ipv4.conf.all.arp_announce"]
@@ -205,41 +205,47 @@ def test_a_step_that_fails_leaves_the_host_as_it_was(
 
 
 MISSES = {
-    "no address": (["ip address delete 10.66.0.80/32 dev lo"], f"{VIP4}: is no address"),
-    "no IPv6 address": (["ip address delete fd66::80/128 dev lo"], f"{VIP6}: is no address"),
-    "answers ARP": ([f"sysctl -w {SYSCTLS[0]}=0"], "eth0, eth1: arp_ignore is 0 there, 1 is"),
-    "claims the VIP": ([f"sysctl -w {SYSCTLS[1]}=0"], "eth0, eth1: arp_announce is 0 there, 2 is"),
+    "no address": (
+        ["ip address delete 10.66.0.80/32 dev lo"],
+        f"{VIP4}: this host does not have the VIP",
+    ),
+    "no IPv6 address": (
+        ["ip address delete fd66::80/128 dev lo"],
+        f"{VIP6}: this host does not have the VIP",
+    ),
+    "answers ARP": ([f"sysctl -w {SYSCTLS[0]}=0"], "eth0, eth1: arp_ignore is 0, but 1 is"),
+    "claims the VIP": ([f"sysctl -w {SYSCTLS[1]}=0"], "eth0, eth1: arp_announce is 0, but 2 is"),
     "answers ARP by its own setting": (
         ["sysctl -w net.ipv4.conf.eth0.arp_ignore=3"],
-        "eth0: arp_ignore is 3 there, 1 is needed",
+        "eth0: arp_ignore is 3, but 1 is needed",
     ),
     "own setting of a name with a dot": (
         [
             "ip link add eth0.5 type veth peer name eth0.6",
             "sysctl -w net/ipv4/conf/eth0.5/arp_announce=3",
         ],
-        "eth0.5: arp_announce is 3 there, 2 is needed",
+        "eth0.5: arp_announce is 3, but 2 is needed",
     ),
     "VIP on the NIC": (
         ["ip address delete 10.66.0.80/32 dev lo", "ip address add 10.66.0.80/24 dev eth0"],
-        f"{VIP4}: is an address of eth0, not of lo",
+        f"{VIP4}: the VIP is on eth0, and belongs on lo",
     ),
     "IPv6 VIP on the NIC as well": (
         ["ip address add fd66::80/64 dev eth0 nodad"],
-        f"{VIP6}: is an address of eth0, not of lo",
+        f"{VIP6}: the VIP is on eth0, and belongs on lo",
     ),
     "a network on the loopback": (
         ["ip address delete 10.66.0.80/32 dev lo", "ip address add 10.66.0.80/24 dev lo"],
-        f"{VIP4}: has prefix length 24 on lo, 32 is needed",
+        f"{VIP4}: its prefix length is 24 on lo, but 32 is needed",
     ),
     "loopback down": (["ip link set lo down"], f"{VIP4}: its device lo is down"),
     "IPv6 disabled": (
         ["sysctl -w net.ipv6.conf.lo.disable_ipv6=1"],
-        "lo: IPv6 is disabled there",
+        "lo: IPv6 is disabled",
     ),
     "strict filter": (
         ["sysctl -w net.ipv4.conf.eth1.rp_filter=1"],
-        "eth1: rp_filter is 1 there, 2 is needed",
+        "eth1: rp_filter is 1, but 2 is needed",
     ),
 }
 """Names of misses -> what causes them for real, and how the finding begins."""
@@ -253,7 +259,7 @@ def test_check_finds_a_miss_and_names_the_commands_that_mend_it(
     backend.host.run("ip", "route", "add", "default", "via", CLIENT[4], "dev", "eth0")
     arguments = (*VIPS, "--interface", "eth1")
     backend.did("setup", *arguments)
-    assert f"as it has to be for {VIP4}, {VIP6}\n" == backend.did("check", *arguments).stdout
+    assert f"this host is set up for {VIP4}, {VIP6}\n" == backend.did("check", *arguments).stdout
     for cause in causes:
         backend.host.run(*cause.split())
     found = backend.does("check", *arguments)
@@ -283,7 +289,7 @@ def test_reverse_path_filtering_drops_clients_until_setup_knows_where_packets_co
     backend.did("setup", VIP4)
     assert not backend.client.pings(VIP4, "-I", "192.0.2.9", "-W1")
     found = backend.did("check", VIP4).stdout
-    assert "warning: eth1: rp_filter is 1 there, 2 is needed if the balancer's" in found
+    assert "warning: eth1: rp_filter is 1, but 2 is needed if the balancer's" in found
     backend.did("setup", VIP4, "--interface", "eth1")
     assert backend.client.pings(VIP4, "-I", "192.0.2.9")
     backend.did("undo", VIP4)
@@ -297,7 +303,7 @@ def test_a_firewall_that_drops_is_hinted_at(backend: Backend) -> None:
     )
     backend.host.run("nft", rules)
     found = backend.did("check", VIP4).stdout
-    assert "warning: inet f in: this chain of nftables drops what it does not accept" in found
+    assert "warning: inet f in: this nftables chain drops packets by default" in found
 
 
 @pytest.mark.parametrize("wrapper", [AS_NOBODY, AS_ROOT_WITHOUT_CAPABILITIES])
@@ -339,7 +345,7 @@ def test_records_that_others_could_have_written_are_not_believed(backend: Backen
     backend.records.chmod(0o777)
     done = backend.does("undo", VIP4)
     assert 4 == done.status
-    assert f"others than you may write {backend.records}" in done.stderr
+    assert f"others than you can write to {backend.records}" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -376,7 +382,7 @@ def test_namespaces_do_not_see_each_others_records(backend: Backend) -> None:
         (["setup", "web"], 3, "'web' is not an IP address"),
         (["setup", VIP4, "web"], 3, "'web' is not an IP address"),
         (["setup", VIP4, "--device", "eth0"], 3, "eth0 cannot have a VIP"),
-        (["setup", VIP4, "--device", "a/b"], 3, "'a/b' cannot be the name of an interface"),
+        (["setup", VIP4, "--device", "a/b"], 3, "'a/b' is not the name of an interface"),
         (["setup", VIP4, "--interface", "eth9"], 3, "there is no interface 'eth9'"),
         (["setup", "10.66.0.11"], 4, "10.66.0.11 is an address of eth0, which answers ARP"),
         (["setup", "fd66::11"], 4, "fd66::11 is an address of eth0, which answers neighbour"),

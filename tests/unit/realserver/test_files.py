@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from pydsr.model.errors import InputError
-from pydsr.realserver import answers
+from pydsr.realserver import commands
 from pydsr.realserver.files import FLAVOURS, File, as_stream, files
-from pydsr.realserver.values import Wish
+from pydsr.realserver.values import BackendSpec
 
-BOTH = Wish.parse(["10.0.0.80", "fd00::80"], interfaces=["eth1.5"])
-ON_DUMMY = Wish.parse(["10.0.0.80", "fd00::80"], device="vip0")
-FOUR, SIX = Wish.parse(["10.0.0.80"]), Wish.parse(["fd00::80"])
+BOTH = BackendSpec.parse(["10.0.0.80", "fd00::80"], interfaces=["eth1.5"])
+ON_DUMMY = BackendSpec.parse(["10.0.0.80", "fd00::80"], device="vip0")
+FOUR, SIX = BackendSpec.parse(["10.0.0.80"]), BackendSpec.parse(["fd00::80"])
 
 SYSCTL_D = "/etc/sysctl.d/90-pydsr-realserver.conf"
 SCRIPT = "/usr/local/sbin/pydsr-realserver"
@@ -25,8 +25,8 @@ UNIT = "/etc/systemd/system/pydsr-realserver.service"
 every_flavour = pytest.mark.parametrize("flavour", FLAVOURS)
 
 
-def made(wish: Wish, flavour: str) -> dict[str, File]:
-    return {file.path: file for file in files(wish, flavour)}
+def made(spec: BackendSpec, flavour: str) -> dict[str, File]:
+    return {file.path: file for file in files(spec, flavour)}
 
 
 def code(file: File) -> list[str]:
@@ -57,9 +57,9 @@ def test_ipv6_alone_takes_no_sysctls(flavour: str) -> None:
 
 
 @every_flavour
-@pytest.mark.parametrize("wish", [BOTH, ON_DUMMY, FOUR, SIX])
-def test_every_file_says_whose_it_is_and_ends_with_a_line(flavour: str, wish: Wish) -> None:
-    for file in made(wish, flavour).values():
+@pytest.mark.parametrize("spec", [BOTH, ON_DUMMY, FOUR, SIX])
+def test_every_file_says_whose_it_is_and_ends_with_a_line(flavour: str, spec: BackendSpec) -> None:
+    for file in made(spec, flavour).values():
         assert "by Direct Server Return. Made by pydsr " in file.text
         assert file.text.endswith("\n")
         assert not file.text.endswith("\n\n")
@@ -117,10 +117,12 @@ def test_networkd_makes_a_dummy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "kind", "device"), [(BOTH, "ethernets", "lo"), (ON_DUMMY, "dummy-devices", "vip0")]
+    ("spec", "kind", "device"), [(BOTH, "ethernets", "lo"), (ON_DUMMY, "dummy-devices", "vip0")]
 )
-def test_netplan_has_the_addresses_for_its_own_eyes(wish: Wish, kind: str, device: str) -> None:
-    file = made(wish, "netplan")["/etc/netplan/90-pydsr-realserver.yaml"]
+def test_netplan_has_the_addresses_for_its_own_eyes(
+    spec: BackendSpec, kind: str, device: str
+) -> None:
+    file = made(spec, "netplan")["/etc/netplan/90-pydsr-realserver.yaml"]
     assert 0o600 == file.mode
     settings = {
         "renderer": "networkd",
@@ -131,19 +133,19 @@ def test_netplan_has_the_addresses_for_its_own_eyes(wish: Wish, kind: str, devic
 
 
 @pytest.mark.parametrize(
-    ("wish", "kind", "other"),
+    ("spec", "kind", "other"),
     [
         (FOUR, "add type loopback", "ipv6.method auto ipv6.addresses ''"),
         (SIX, "add type loopback", "ipv4.method auto ipv4.addresses ''"),
         (
-            Wish.parse(["10.0.0.80"], device="vip0"),
+            BackendSpec.parse(["10.0.0.80"], device="vip0"),
             "add type dummy",
             "ipv6.method disabled ipv6.addresses ''",
         ),
     ],
 )
-def test_nmcli_leaves_the_other_ip_version_alone(wish: Wish, kind: str, other: str) -> None:
-    text = made(wish, "nmcli")[SCRIPT].text
+def test_nmcli_leaves_the_other_ip_version_alone(spec: BackendSpec, kind: str, other: str) -> None:
+    text = made(spec, "nmcli")[SCRIPT].text
     assert kind in text
     assert other in text
 
@@ -166,7 +168,7 @@ def test_a_stream_has_all_files_after_their_names(flavour: str) -> None:
 
 @every_flavour
 def test_files_are_written_below_a_directory_with_their_modes(flavour: str, tmp_path: Path) -> None:
-    said = answers.scripted(BOTH, flavour, directory=tmp_path)
+    said = commands.make_files(BOTH, flavour, directory=tmp_path)
     for path, file in made(BOTH, flavour).items():
         written = tmp_path / path.lstrip("/")
         assert (file.text, file.mode) == (written.read_text(), written.stat().st_mode & 0o777)
@@ -175,10 +177,10 @@ def test_files_are_written_below_a_directory_with_their_modes(flavour: str, tmp_
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "etc").write_text("")
-    with pytest.raises(InputError, match="cannot be written: Not a directory"):
-        answers.scripted(BOTH, "networkd", directory=tmp_path)
+    with pytest.raises(InputError, match=r"cannot write .*: Not a directory"):
+        commands.make_files(BOTH, "networkd", directory=tmp_path)
 
 
 def test_files_are_values_in_json() -> None:
-    document = json.loads(answers.scripted(FOUR, "sh", as_json=True).output)
+    document = json.loads(commands.make_files(FOUR, "sh", as_json=True).output)
     assert [SYSCTL_D, SCRIPT, UNIT] == [file["path"] for file in document["files"]]

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pydsr.model.errors import EnvironmentCannotError, InputError, PydsrError
-from pydsr.realserver.planning import Plan, plan_setup, plan_undo
+from pydsr.realserver.plan import Plan, plan_setup, plan_undo
 from pydsr.realserver.record import Record
 from pydsr.realserver.steps import SetSysctl
-from pydsr.realserver.values import Facts, Interface, Setting, Wish, parse_vip
+from pydsr.realserver.values import BackendSpec, Facts, Interface, Setting, parse_vip
 from tests.support.simulated_host import SimulatedHost, facts, interface, loopback
 
 ETH0 = interface("eth0", "10.0.0.11/24", "fd00::11/64")
-BOTH = Wish.parse(["10.0.0.80", "fd00::80"])
-FOUR = Wish.parse(["10.0.0.80"])
+BOTH = BackendSpec.parse(["10.0.0.80", "fd00::80"])
+FOUR = BackendSpec.parse(["10.0.0.80"])
 
 SYSCTLS = ["sysctl -w net.ipv4.conf.all.arp_ignore=1", "sysctl -w net.ipv4.conf.all.arp_announce=2"]
 ADD4 = "ip address add 10.0.0.80/32 dev lo"
@@ -28,8 +28,8 @@ def commands(plan: Plan) -> list[str]:
     return [step.command for step in plan.steps]
 
 
-def set_up(wish: Wish, found: Facts) -> list[str]:
-    return commands(plan_setup(wish, found, Record()))
+def set_up(spec: BackendSpec, found: Facts) -> list[str]:
+    return commands(plan_setup(spec, found, Record()))
 
 
 def test_sysctls_are_set_before_the_addresses_are_added() -> None:
@@ -41,7 +41,7 @@ def test_they_are_set_for_interfaces_to_come_where_there_is_none_yet() -> None:
 
 
 def test_ipv6_needs_no_sysctl() -> None:
-    assert [ADD6] == set_up(Wish.parse(["fd00::80"]), facts(ETH0))
+    assert [ADD6] == set_up(BackendSpec.parse(["fd00::80"]), facts(ETH0))
 
 
 def test_what_is_as_wished_is_left_alone() -> None:
@@ -71,29 +71,29 @@ def test_a_loopback_that_is_down_is_set_up() -> None:
 
 
 def test_a_dummy_is_made_where_one_is_wished_and_none_is_there() -> None:
-    wish = Wish.parse(["10.0.0.80"], device="vip0")
+    spec = BackendSpec.parse(["10.0.0.80"], device="vip0")
     made = ["ip link add vip0 type dummy", "ip link set vip0 up"]
     add = "ip address add 10.0.0.80/32 dev vip0"
-    assert [*SYSCTLS, *made, add] == set_up(wish, facts(ETH0))
+    assert [*SYSCTLS, *made, add] == set_up(spec, facts(ETH0))
     there = interface("vip0", announces=False, is_up=False)
-    assert [*SYSCTLS, made[1], add] == set_up(wish, facts(ETH0, there))
+    assert [*SYSCTLS, made[1], add] == set_up(spec, facts(ETH0, there))
 
 
 def test_a_vip_on_another_quiet_device_stays_there() -> None:
     vip0 = interface("vip0", "10.0.0.80/32", announces=False)
     plan = plan_setup(FOUR, facts(ETH0, vip0), Record())
     assert SYSCTLS == commands(plan)
-    assert ("10.0.0.80: is on vip0, where it does as well",) == plan.notes
+    assert ("10.0.0.80: is already on vip0, and stays there",) == plan.notes
 
 
 def test_reverse_path_filtering_is_loosened_where_packets_come_in() -> None:
-    wish = Wish.parse(["10.0.0.80"], interfaces=["eth1"])
-    found = facts(ETH0, interface("eth1"), refusing=["eth0", "eth1"])
-    assert [*SYSCTLS, "sysctl -w net.ipv4.conf.eth1.rp_filter=2", ADD4] == set_up(wish, found)
+    spec = BackendSpec.parse(["10.0.0.80"], interfaces=["eth1"])
+    found = facts(ETH0, interface("eth1"), filtering=["eth0", "eth1"])
+    assert [*SYSCTLS, "sysctl -w net.ipv4.conf.eth1.rp_filter=2", ADD4] == set_up(spec, found)
 
 
 @pytest.mark.parametrize(
-    ("wish", "found", "message", "hint"),
+    ("spec", "found", "message", "hint"),
     [
         (
             FOUR,
@@ -110,7 +110,7 @@ def test_reverse_path_filtering_is_loosened_where_packets_come_in() -> None:
         (
             FOUR,
             facts(loopback("10.0.0.80/24")),
-            "lo has 10.0.0.80/24: this host takes all of that network for its own",
+            "lo has 10.0.0.80/24: this host treats that whole network as its own",
             "ip address delete 10.0.0.80/24 dev lo",
         ),
         (
@@ -129,15 +129,15 @@ def test_reverse_path_filtering_is_loosened_where_packets_come_in() -> None:
             BOTH,
             replace(facts(ETH0), settings={}),
             "this kernel has no IPv6",
-            "start it without ipv6.disable=1",
+            "boot it without ipv6.disable=1",
         ),
     ],
 )
 def test_a_host_that_cannot_be_a_backend_as_it_is_is_refused_with_what_mends_it(
-    wish: Wish, found: Facts, message: str, hint: str
+    spec: BackendSpec, found: Facts, message: str, hint: str
 ) -> None:
     with pytest.raises(EnvironmentCannotError) as error:
-        set_up(wish, found)
+        set_up(spec, found)
     assert (message, hint) == (error.value.message, error.value.hint)
 
 
@@ -214,7 +214,7 @@ def test_undo_puts_back_what_the_last_setup_found_that_changed_it() -> None:
 
 def test_a_dummy_with_an_address_of_somebody_else_stays() -> None:
     host = SimulatedHost(facts(ETH0))
-    plan = plan_setup(Wish.parse(["fd00::80"], device="vip0"), host.facts, Record())
+    plan = plan_setup(BackendSpec.parse(["fd00::80"], device="vip0"), host.facts, Record())
     host.execute(plan.steps)
     there = interface("vip0", "fd00::80/128", "fe80::1/64", "10.9.9.9/32", announces=False)
     undo = plan_undo(plan.record.vips, facts(ETH0, there), plan.record)
@@ -254,7 +254,7 @@ def test_undo_puts_back_what_was_there_whatever_was_killed_and_nothing_leaks_mea
     before, record = host.facts, Record()
     for verb, vips, device, steps_done in history:
         if verb == "setup":
-            plan = plan_setup(Wish.parse(vips, device), host.facts, record)
+            plan = plan_setup(BackendSpec.parse(vips, device), host.facts, record)
             record = plan.record
             host.execute(plan.steps[:steps_done])
         else:
@@ -272,9 +272,9 @@ def test_setup_a_second_time_changes_nothing(
     settings: dict[str, int], vips: list[str], device: str
 ) -> None:
     host = SimulatedHost(facts(ETH0, interface("eth1"), settings=settings))
-    plan = plan_setup(Wish.parse(vips, device), host.facts, Record())
+    plan = plan_setup(BackendSpec.parse(vips, device), host.facts, Record())
     host.execute(plan.steps)
-    again = plan_setup(Wish.parse(vips, device), host.facts, plan.record)
+    again = plan_setup(BackendSpec.parse(vips, device), host.facts, plan.record)
     assert ([], plan.record) == (commands(again), again.record)
 
 
@@ -282,7 +282,9 @@ def test_setup_a_second_time_changes_nothing(
 def test_a_record_is_read_as_it_was_written(
     settings: dict[str, int], vips: list[str], device: str
 ) -> None:
-    record = plan_setup(Wish.parse(vips, device), facts(ETH0, settings=settings), Record()).record
+    record = plan_setup(
+        BackendSpec.parse(vips, device), facts(ETH0, settings=settings), Record()
+    ).record
     assert record == Record.from_document(record.to_document())
 
 
@@ -310,7 +312,7 @@ def test_a_record_is_read_as_it_was_written(
 )
 def test_a_vip_that_no_service_can_have_is_refused(vip: str, reason: str) -> None:
     with pytest.raises(InputError) as error:
-        Wish.parse([vip])
+        BackendSpec.parse([vip])
     assert reason == error.value.message
 
 
@@ -320,10 +322,10 @@ def test_a_vip_that_no_service_can_have_is_refused(vip: str, reason: str) -> Non
 )
 def test_a_name_that_no_interface_can_have_is_refused(name: str) -> None:
     for arguments in ({"device": name}, {"interfaces": [name]}):
-        with pytest.raises(PydsrError, match="cannot be the name of an interface"):
-            Wish.parse(["10.0.0.80"], **arguments)
+        with pytest.raises(PydsrError, match="is not the name of an interface"):
+            BackendSpec.parse(["10.0.0.80"], **arguments)
 
 
 def test_what_is_said_twice_counts_once() -> None:
-    wish = Wish.parse(["fd00::80", "FD00:0::80"], interfaces=["eth0", "eth0"])
-    assert (1, ("eth0",)) == (len(wish.vips), wish.interfaces)
+    spec = BackendSpec.parse(["fd00::80", "FD00:0::80"], interfaces=["eth0", "eth0"])
+    assert (1, ("eth0",)) == (len(spec.vips), spec.interfaces)

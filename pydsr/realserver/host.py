@@ -1,4 +1,7 @@
-"""Reads a backend's network: links and addresses by ``ip -json``, sysctls by /proc/sys."""
+"""The backend's network: read by ``ip -json`` and /proc/sys, changed one step at a time.
+
+All of it concerns the network namespace of the calling thread.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,26 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 from pydsr.realserver.arp import ARP_RULES, REVERSE_PATH
+from pydsr.realserver.steps import SetSysctl, Step
 from pydsr.realserver.values import EVERY_INTERFACE, Address, Assigned, Facts, Interface, Setting
 
 _PROC_SYS = Path("/proc/sys")
-_QUIET = {"LOOPBACK", "NOARP"}
+_SILENT_FLAGS = {"LOOPBACK", "NOARP"}
 _OUTSIDE = "192.0.2.1"
-"""An address behind routers: of documentation, so nobody's (RFC 5737)."""
+"""An address behind routers, which nobody has: it is for documentation (RFC 5737)."""
 
 _FAMILIES = {"inet", "inet6"}
-_SECONDS = 30
+_TIMEOUT_SECONDS = 30
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of commands: with the directories of the system's, in English."""
+    """Return the environment for commands: a PATH with the system's directories, and English."""
     path = os.environ.get("PATH", "")
     return {**os.environ, "PATH": f"{path}:/usr/sbin:/sbin:/usr/bin:/bin", "LC_ALL": "C"}
 
@@ -35,22 +40,22 @@ def run_ip(arguments: Iterable[str]) -> str:
 
     Raises:
         PermissionDeniedError: not privileged.
-        EnvironmentCannotError: the kernel cannot, or there is no ``ip``.
+        EnvironmentCannotError: it fails, or is not installed.
     """
     done = run_program("ip", *arguments)
     if done is None:
-        raise EnvironmentCannotError("there is no `ip` command here", "install iproute2")
+        raise EnvironmentCannotError("the command `ip` is missing", "install iproute2")
     if done.returncode == 0:
         return done.stdout
     command = " ".join(("ip", *arguments))
-    reason = done.stderr.strip().rpartition("\n")[2] or f"it ends with {done.returncode}"
+    reason = done.stderr.strip().rpartition("\n")[2] or f"exit status {done.returncode}"
     if "Operation not permitted" in reason:
         raise PermissionDeniedError(f"`{command}` is not permitted", "run as root (sudo)")
     raise EnvironmentCannotError(f"`{command}` fails: {reason}")
 
 
 def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    """Run a program to its end, whatever that is; None where it is not installed."""
+    """Run a program and return how it ended; None where it is not installed."""
     variables = environment()
     path = shutil.which(program, path=variables["PATH"])
     if path is None:
@@ -60,41 +65,45 @@ def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         check=False,
-        timeout=_SECONDS,
+        timeout=_TIMEOUT_SECONDS,
         env=variables,
     )
 
 
 def read_facts() -> Facts:
-    """Read what there is.
+    """Return the backend's network.
 
     Raises:
         EnvironmentCannotError: it cannot be read.
     """
     interfaces = {
-        found["ifname"]: _interface(found)
-        # An interface that goes away meanwhile leaves an empty object.
-        for found in json.loads(run_ip(("-json", "address", "show")))
-        if found
+        link["ifname"]: _interface(link)
+        # An interface that vanishes meanwhile leaves an empty object.
+        for link in json.loads(run_ip(("-json", "address", "show")))
+        if link
     }
-    settings = read_settings(_settings_of(interfaces))
+    settings = _read_settings(_settings_of(interfaces))
     facts = Facts(interfaces, settings)
-    return Facts(interfaces, settings, _refusing(facts), _dropping_chains())
+    return Facts(interfaces, settings, _filtering(facts), _dropping_chains())
 
 
-def read_settings(settings: Iterable[Setting]) -> dict[Setting, int]:
-    """Return the values of those settings that there are."""
-    values = {setting: _read(setting) for setting in settings}
-    return {setting: value for setting, value in values.items() if value is not None}
-
-
-def write_setting(setting: Setting, value: int) -> None:
-    """Give a setting a value.
+def execute(steps: Iterable[Step]) -> None:
+    """Do the steps in their order.
 
     Raises:
-        PermissionDeniedError: not privileged.
-        EnvironmentCannotError: the kernel does not have it, or /proc/sys is not to be written.
+        PermissionDeniedError, EnvironmentCannotError: one fails; those before it are done.
     """
+    for step in steps:
+        if isinstance(step, SetSysctl):
+            _write_setting(step.setting, step.value)
+            continue
+        if step.creates_dummy:
+            # The kernel would load the module itself, and create an unwanted dummy0 with it.
+            run_program("modprobe", "--quiet", "dummy", "numdummies=0")
+        run_ip(step.arguments)
+
+
+def _write_setting(setting: Setting, value: int) -> None:
     path = _PROC_SYS / setting.path
     try:
         path.write_text(f"{value}\n", encoding="ascii")
@@ -105,26 +114,28 @@ def write_setting(setting: Setting, value: int) -> None:
     except OSError as error:
         raise EnvironmentCannotError(
             f"{setting} cannot be set: {error.strerror}",
-            "in a container, set it on the host or where the container is started",
+            "in a container, set it on the host, or in the options that start the container",
         ) from None
 
 
-def _read(setting: Setting) -> int | None:
-    try:
-        return int((_PROC_SYS / setting.path).read_text(encoding="ascii"))
-    except FileNotFoundError:
-        return None
+def _read_settings(settings: Iterable[Setting]) -> dict[Setting, int]:
+    values = {}
+    for setting in settings:
+        # A setting that is missing does not exist in this kernel.
+        with suppress(FileNotFoundError):
+            values[setting] = int((_PROC_SYS / setting.path).read_text(encoding="ascii"))
+    return values
 
 
-def _interface(found: Mapping[str, Any]) -> Interface:
-    flags = set(found["flags"])
+def _interface(link: Mapping[str, Any]) -> Interface:
+    flags = set(link["flags"])
     return Interface(
-        found["ifname"],
+        link["ifname"],
         "UP" in flags,
-        not flags & _QUIET,
+        not flags & _SILENT_FLAGS,
         tuple(
             Assigned(ipaddress.ip_address(each["local"]), int(each["prefixlen"]))
-            for each in found["addr_info"]
+            for each in link["addr_info"]
             if each["family"] in _FAMILIES
         ),
     )
@@ -138,8 +149,8 @@ def _settings_of(interfaces: Iterable[str]) -> list[Setting]:
     return settings
 
 
-def _refusing(facts: Facts) -> frozenset[str]:
-    """Ask the kernel which interfaces drop what comes from behind routers."""
+def _filtering(facts: Facts) -> frozenset[str]:
+    """Ask the kernel which interfaces drop packets from behind routers."""
     own = _own_address(facts)
     return frozenset(
         name
@@ -147,7 +158,7 @@ def _refusing(facts: Facts) -> frozenset[str]:
         if own is not None
         and facts.interfaces[name].is_up
         and REVERSE_PATH.effective(facts, name) not in REVERSE_PATH.accepted
-        and not _takes(name, own)
+        and not _accepts(name, own)
     )
 
 
@@ -159,13 +170,13 @@ def _own_address(facts: Facts) -> Address | None:
     return None
 
 
-def _takes(interface: str, own: Address) -> bool:
+def _accepts(interface: str, own: Address) -> bool:
     done = run_program("ip", "route", "get", str(own), "from", _OUTSIDE, "iif", interface)
     return done is not None and done.returncode == 0
 
 
 def _dropping_chains() -> tuple[str, ...]:
-    """Return the chains of nftables that drop what comes in by default, if that can be read."""
+    """Return the nftables input chains that drop by default, if they can be read."""
     done = run_program("nft", "-json", "list", "chains")
     if done is None or done.returncode != 0:
         return ()

@@ -1,0 +1,234 @@
+"""The commands setup, check and undo: what they do, and what they answer.
+
+``pydsr realserver`` and the file that is copied to a backend both run these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydsr.model.errors import ExitStatus, InputError, PydsrError
+from pydsr.realserver.check import Fault, check
+from pydsr.realserver.files import File, as_stream, files
+from pydsr.realserver.host import execute, read_facts
+from pydsr.realserver.plan import Plan, plan_setup, plan_undo, refuse_wrong_interfaces
+from pydsr.realserver.record import DIRECTORY, RecordFile
+from pydsr.realserver.values import Address, BackendSpec, parse_vip
+
+HELP = {
+    "realserver": "Set up, check and undo what a backend needs for Direct Server Return, on the "
+    "backend itself.",
+    "setup": "Make this host accept packets for virtual IPs without announcing them.",
+    "check": "Report what keeps this host from being a backend of virtual IPs, why it matters, "
+    "and the commands that mend it.",
+    "undo": "Undo what setup has changed, and nothing else.",
+    "VIP": "A virtual IP, without a prefix length.",
+    "--device": "The device for the VIPs: lo, or a dummy, which setup creates if it is missing.",
+    "--interface": "The interface that the balancer's packets come in by, on a host with several. "
+    "If its rp_filter would drop them, setup loosens it. May be given several times.",
+    "--script": "Change nothing; print files that do the same at every boot.",
+    "--output": "With --script: write the files below this directory instead, as if it were /.",
+    "--all": "Undo everything that was set up.",
+    "--plan": "Print what would change; change nothing.",
+    "--record-directory": "Where setup records what it has changed.",
+    "--json": "Print JSON.",
+}
+"""The help of each command, argument and option."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command prints, and its exit status.
+
+    Attributes:
+        output: data, for stdout.
+        messages: for people, for stderr.
+    """
+
+    output: str = ""
+    messages: tuple[str, ...] = ()
+    status: ExitStatus = ExitStatus.DONE
+
+
+def setup(
+    spec: BackendSpec, plan_only: bool = False, as_json: bool = False, directory: Path = DIRECTORY
+) -> Answer:
+    """Set this host up, and check it.
+
+    Args:
+        spec: what the host should be.
+        plan_only: change nothing.
+        as_json: answer in JSON.
+        directory: of the record of changes.
+
+    Raises:
+        PydsrError: it failed; the host is as it was.
+    """
+    file = RecordFile(directory)
+    if plan_only:
+        return _change_answer(plan_setup(spec, read_facts(), file.load()), plan_only, as_json)
+    with file.locked():
+        before = file.load()
+        plan = plan_setup(spec, read_facts(), before)
+        file.save(plan.record)
+        try:
+            execute(plan.steps)
+        except PydsrError:
+            _undo([vip for vip in spec.vips if vip not in before.vips], file)
+            raise
+    return _change_answer(plan, plan_only, as_json, check(spec, read_facts()))
+
+
+def undo(
+    vips: Iterable[str],
+    every: bool = False,
+    plan_only: bool = False,
+    as_json: bool = False,
+    directory: Path = DIRECTORY,
+) -> Answer:
+    """Undo what setup has changed.
+
+    Args:
+        vips: the VIPs that the host should lose.
+        every: all VIPs that were set up instead.
+        plan_only: change nothing.
+        as_json: answer in JSON.
+        directory: of the record of changes.
+
+    Raises:
+        PydsrError: it failed; it can be tried again.
+    """
+    leaving = tuple(dict.fromkeys(parse_vip(vip) for vip in vips))
+    if bool(leaving) == every:
+        raise InputError("undo takes VIPs, or --all", "`ip address show` lists addresses")
+    file = RecordFile(directory)
+    if plan_only:
+        return _change_answer(_plan_undo(None if every else leaving, file), plan_only, as_json)
+    with file.locked():
+        plan = _undo(None if every else leaving, file)
+    return _change_answer(plan, plan_only, as_json)
+
+
+def check_host(spec: BackendSpec, as_json: bool = False) -> Answer:
+    """Report the faults of this host.
+
+    Raises:
+        PydsrError: they cannot be read, or the spec does not fit this host.
+    """
+    facts = read_facts()
+    refuse_wrong_interfaces(spec, facts)
+    faults = check(spec, facts)
+    status = _status(faults)
+    if as_json:
+        document = {
+            "vips": [str(vip) for vip in spec.vips],
+            "as_desired": status is ExitStatus.DONE,
+            "findings": [_fault_document(fault) for fault in faults],
+        }
+        return Answer(_json(document), status=status)
+    lines = [_fault_text(fault) for fault in faults]
+    if status is ExitStatus.DONE:
+        lines.append(f"this host is set up for {', '.join(map(str, spec.vips))}\n")
+    return Answer("".join(lines), status=status)
+
+
+def make_files(
+    spec: BackendSpec, flavour: str, as_json: bool = False, directory: Path | None = None
+) -> Answer:
+    """Print or write files that keep a backend set up across reboots.
+
+    Args:
+        spec: what the backend should be.
+        flavour: of the files.
+        as_json: answer in JSON.
+        directory: where to write them, as if it were the root directory.
+
+    Raises:
+        InputError: there is no such flavour, or the files cannot be written.
+    """
+    made = files(spec, flavour)
+    if directory is not None:
+        return Answer(messages=tuple(str(_write(file, directory)) for file in made))
+    if as_json:
+        return Answer(_json({"files": [asdict(file) for file in made]}))
+    return Answer(as_stream(made))
+
+
+def _write(file: File, directory: Path) -> Path:
+    path = directory / file.path.lstrip("/")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(file.mode)
+        path.write_text(file.text, encoding="utf-8")
+        path.chmod(file.mode)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}", "choose another --output"
+        ) from None
+    return path
+
+
+def _undo(vips: Iterable[Address] | None, file: RecordFile) -> Plan:
+    plan = _plan_undo(vips, file)
+    execute(plan.steps)
+    file.save(plan.record)
+    return plan
+
+
+def _plan_undo(vips: Iterable[Address] | None, file: RecordFile) -> Plan:
+    record = file.load()
+    return plan_undo(record.vips if vips is None else vips, read_facts(), record)
+
+
+def _change_answer(
+    plan: Plan, plan_only: bool, as_json: bool, faults: Iterable[Fault] = ()
+) -> Answer:
+    faults = list(faults)
+    commands = [step.command for step in plan.steps]
+    status = _status(faults)
+    if as_json:
+        document = {
+            "commands": commands,
+            "notes": list(plan.notes),
+            "findings": [_fault_document(fault) for fault in faults],
+        }
+        return Answer(_json(document), status=status)
+    notes = [f"note: {note}" for note in plan.notes]
+    notes += [_fault_text(fault).rstrip() for fault in faults]
+    if not commands:
+        notes.append("nothing to change")
+    if plan_only:
+        return Answer("".join(f"{command}\n" for command in commands), tuple(notes), status)
+    return Answer(messages=(*commands, *notes), status=status)
+
+
+def _status(faults: Iterable[Fault]) -> ExitStatus:
+    is_missed = any(fault.is_miss for fault in faults)
+    return ExitStatus.NOT_AS_DESIRED if is_missed else ExitStatus.DONE
+
+
+def _level(fault: Fault) -> str:
+    return "miss" if fault.is_miss else "warning"
+
+
+def _fault_text(fault: Fault) -> str:
+    commands = "".join(f"    {command}\n" for command in fault.commands)
+    return f"{_level(fault)}: {fault.subject}: {fault.what}\n  {fault.why}\n{commands}"
+
+
+def _fault_document(fault: Fault) -> dict[str, Any]:
+    return {
+        "level": _level(fault),
+        "subject": fault.subject,
+        "what": fault.what,
+        "why": fault.why,
+        "commands": list(fault.commands),
+    }
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2) + "\n"
