@@ -77,7 +77,7 @@ def test_a_backend_that_sends_from_the_vip_does_not_announce_it(lab: Lab) -> Non
 
 def test_a_backend_is_what_pydsr_realserver_wants_of_one(lab: Lab) -> None:
     done = lab.run("backend1", [*PYTHON, "pydsr", "realserver", "check", str(VIP4), str(VIP6)])
-    assert (0, f"as it has to be for {VIP4}, {VIP6}\n") == (done.returncode, done.stdout)
+    assert (0, f"this host is set up for {VIP4}, {VIP6}\n") == (done.returncode, done.stdout)
 
 
 def test_end_hosts_complete_checksums_themselves(lab: Lab) -> None:
