@@ -46,7 +46,7 @@ def load_steps(rig: Rig) -> dict[str, Descriptor]:
     with create_program_map() as tap_program:
         definitions = program.balancer_definitions(
             {**maps, TAP_PROGRAM_MAP: tap_program},
-            rig.state.table_size,
+            rig.state.settings.table_size,
             rig.state.settings.seed,
             rig.features,
         )

@@ -32,7 +32,7 @@ from rich.table import Table
 from bench.control import file_of, made_balancer
 from bench.report import machine
 from pydsr.control.balancer import Balancer
-from pydsr.control.trace_frames import question
+from pydsr.control.trace import flow_frame
 from pydsr.kernel.bpf import libbpf
 from pydsr.lab.network import entered
 from pydsr.lab.processes import PYTHON, environment
@@ -96,7 +96,7 @@ class Traffic:
 
 def _frame(endpoint: Endpoint, seeded: random.Random) -> bytes:
     source = IPv4Address(seeded.randrange(int(IPv4Address("11.0.0.0")), 1 << 28))
-    return question(endpoint, source, seeded.randrange(1024, 65536), syn=False)
+    return flow_frame(endpoint, source, seeded.randrange(1024, 65536), syn=False)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from bench.wire_flows import (
 from bench.wire_load import Load
 from bench.wire_network import Wire, made_outside, made_wire
 from bench.wire_report import Changes, Result, as_json, as_table, describe_changes, plot
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from tests.support.netns.namespaces import Host
 
 _CHANGE_FLOWS = max(NUMBERS)
@@ -149,7 +149,7 @@ def measure_changes(
     with (
         made_wire(outside, len(CONTESTANTS)) as wire,
         balanced(wire.balancer, "--mode", "native") as bpffs,
-        closing(State(bpffs)) as state,
+        closing(LiveState(bpffs)) as state,
         load.attached(outside, [wire]),
     ):
         switcher = Switcher(state)

@@ -15,7 +15,7 @@ from bench.wire_contestants import ENDPOINTS
 from pydsr.hashing.table import Table, following_table
 from pydsr.kernel.bpf import libbpf
 from pydsr.kernel.bpf.libbpf import Descriptor
-from pydsr.kernel.bpf.store import State, monotonic_nanoseconds
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.service import BackendState
 
 SWITCHES_PER_SECOND = 100
@@ -40,10 +40,10 @@ class Switcher:
         state: of the balancer, which has the service.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: LiveState) -> None:
         self._state = state
-        service = state.service(ENDPOINTS[0])
-        table = state.read_table(service.id) if service else None
+        service = state.services.get(ENDPOINTS[0])
+        table = state.tables.read(service.id) if service else None
         if service is None or table is None:
             raise LookupError(f"there is no service {ENDPOINTS[0]}")
         self._service_id = c_uint32(service.id)
@@ -54,7 +54,7 @@ class Switcher:
 
     def _write(self, table: Table) -> Descriptor:
         """Write a table, and return the map that it is in."""
-        self._state.write_table(self._service_id.value, table)
+        self._state.tables.write(self._service_id.value, table)
         inner = c_uint32()
         libbpf.map_lookup(self._state.pins["tables"], self._service_id, inner)
         return libbpf.map_by_id(inner.value)
@@ -95,12 +95,12 @@ class Switcher:
 
     def put_to_rest(self) -> None:
         """Have the table of before again."""
-        self._state.write_table(self._service_id.value, self.rest)
+        self._state.tables.write(self._service_id.value, self.rest)
 
 
 def _alternatives(table: Table) -> tuple[Table, Table]:
     """Return the tables with the last backend drained, and with it back: each learns flows."""
-    now = monotonic_nanoseconds()
+    now = time.monotonic_ns()
     last = replace(table.members[-1], state=BackendState.DRAIN)
     drained = following_table(table, (*table.members[:-1], last), now, _DAY_NANOSECONDS)
     return drained, following_table(drained, table.members, now, _DAY_NANOSECONDS)

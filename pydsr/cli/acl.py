@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
 from pydsr.cli.arguments import SCOPE
 from pydsr.cli.output import json_option, plan_option, show, show_impact
+from pydsr.control.edits import RemoveRules, SetRules
 from pydsr.model.addresses import Endpoint
 from pydsr.model.source_rules import (
     Action,
     IPNetwork,
-    Rules,
     parse_networks,
     parse_scope,
-    with_rules,
-    without_rules,
 )
 
-Edit = Callable[[Rules], Rules]
+RuleEdit = Callable[[Endpoint | None, tuple[IPNetwork, ...]], SetRules | RemoveRules]
+"""Makes an edit of a scope and sources."""
 
 
 @click.group()
@@ -43,7 +43,7 @@ def _change(
     directory: Path,
     scope: str,
     prefixes: tuple[str, ...],
-    edit: Callable[[tuple[IPNetwork, ...], Endpoint | None], Edit],
+    edit: RuleEdit,
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -52,7 +52,7 @@ def _change(
     endpoint = parse_scope(scope)
     networks = parse_networks(prefixes, endpoint)
     with Balancer(directory) as balancer:
-        impact = balancer.change_rules(endpoint, edit(networks, endpoint), plan_only)
+        impact = balancer.change(edit(endpoint, networks), plan_only)
     show_impact(impact, plan_only, as_json)
 
 
@@ -71,11 +71,7 @@ def allow(
       pydsr acl allow 198.51.100.10:22 192.0.2.0/24 2001:db8::/32
       pydsr acl allow all 192.0.2.7 --plan
     """
-
-    def edit(networks: tuple[IPNetwork, ...], _: Endpoint | None) -> Edit:
-        return lambda rules: with_rules(rules, networks, Action.ALLOW)
-
-    _change(directory, scope, prefixes, edit, plan_only, as_json)
+    _change(directory, scope, prefixes, partial(SetRules, action=Action.ALLOW), plan_only, as_json)
 
 
 @acl.command()
@@ -93,11 +89,7 @@ def deny(
       pydsr acl deny all 203.0.113.0/24
       pydsr acl deny 198.51.100.10:22 any
     """
-
-    def edit(networks: tuple[IPNetwork, ...], _: Endpoint | None) -> Edit:
-        return lambda rules: with_rules(rules, networks, Action.DENY)
-
-    _change(directory, scope, prefixes, edit, plan_only, as_json)
+    _change(directory, scope, prefixes, partial(SetRules, action=Action.DENY), plan_only, as_json)
 
 
 @acl.command()
@@ -114,11 +106,7 @@ def remove(
     Examples:
       pydsr acl remove all 203.0.113.0/24
     """
-
-    def edit(networks: tuple[IPNetwork, ...], endpoint: Endpoint | None) -> Edit:
-        return lambda rules: without_rules(rules, networks, endpoint)
-
-    _change(directory, scope, prefixes, edit, plan_only, as_json)
+    _change(directory, scope, prefixes, RemoveRules, plan_only, as_json)
 
 
 @acl.command("list")

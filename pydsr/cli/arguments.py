@@ -16,10 +16,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from pydsr.model.addresses import Endpoint, parse_address
-from pydsr.model.service import BackendSpec
+from pydsr.model.service import DesiredBackend
 
 if TYPE_CHECKING:
-    from pydsr.kernel.bpf.store import State
+    from pydsr.kernel.bpf.live_state import LiveState
     from pydsr.model.listen import Listen
     from pydsr.model.service import Service
 
@@ -30,10 +30,10 @@ Candidate = tuple[str, str]
 
 
 @contextmanager
-def _state(context: click.Context) -> Iterator[State]:
-    from pydsr.kernel.bpf.store import State
+def _state(context: click.Context) -> Iterator[LiveState]:
+    from pydsr.kernel.bpf.live_state import LiveState
 
-    with closing(State(_directory(context))) as state:
+    with closing(LiveState(_directory(context))) as state:
         yield state
 
 
@@ -44,12 +44,12 @@ def _directory(context: click.Context) -> Path:
 
 def _services(context: click.Context) -> list[Candidate]:
     with _state(context) as state:
-        return [(str(each.endpoint), each.options.name) for each in state.configs()]
+        return [(str(each.endpoint), each.options.name) for each in state.services.configs()]
 
 
 def _vips(context: click.Context) -> list[Candidate]:
     with _state(context) as state:
-        addresses = dict.fromkeys(each.endpoint.address for each in state.configs())
+        addresses = dict.fromkeys(each.endpoint.address for each in state.services.configs())
     return [(str(address), "") for address in addresses]
 
 
@@ -57,13 +57,13 @@ def _backends(context: click.Context) -> list[Candidate]:
     """Return the backends of the service named before, with their states."""
     endpoint = context.params.get("endpoint")
     with _state(context) as state:
-        service = None if endpoint is None else state.service(endpoint)
+        service = None if endpoint is None else state.services.get(endpoint)
     return _described_backends(() if service is None else (service,))
 
 
 def _all_backends(context: click.Context) -> list[Candidate]:
     with _state(context) as state:
-        services = state.services()
+        services = state.services.all()
     return [(address, "") for address, _ in _described_backends(services)]
 
 
@@ -152,7 +152,7 @@ ENDPOINT = Parsed("endpoint", Endpoint.parse, _services)
 
 NEW_ENDPOINT = Parsed("endpoint", Endpoint.parse)
 
-BACKEND = Parsed("backend", BackendSpec.parse, _all_backends)
+BACKEND = Parsed("backend", DesiredBackend.parse, _all_backends)
 """``ADDR[=WEIGHT][@MAC[%VLAN]]``."""
 
 BACKEND_ADDRESS = Parsed("address", parse_address, _backends)

@@ -11,11 +11,16 @@ import click
 
 from pydsr.cli.arguments import BACKEND, BACKEND_ADDRESS, ENDPOINT
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.control import edits
+from pydsr.control.edits import (
+    AddBackends,
+    BackendEdit,
+    ChangeState,
+    RemoveBackends,
+    SetBackends,
+)
 from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.desired import Edit
 from pydsr.model.errors import PydsrError
-from pydsr.model.service import BackendSpec, BackendState
+from pydsr.model.service import BackendState, DesiredBackend
 
 if TYPE_CHECKING:
     from pydsr.control.snapshot import RemainingFlows
@@ -44,18 +49,11 @@ def _of(kind: click.ParamType[Any], name: str) -> Callable[[Callable[..., None]]
     return decorate
 
 
-def _change(
-    directory: Path,
-    endpoint: Endpoint,
-    edit: Edit,
-    plan_only: bool,
-    as_json: bool,
-    create: bool = False,
-) -> None:
+def _change(directory: Path, edit: BackendEdit, plan_only: bool, as_json: bool) -> None:
     from pydsr.control.balancer import Balancer
 
     with Balancer(directory) as balancer:
-        impact = balancer.change_backends(endpoint, edit, plan_only, create)
+        impact = balancer.change(edit, plan_only)
     show_impact(impact, plan_only, as_json)
 
 
@@ -64,7 +62,7 @@ def _change(
 def set_(
     directory: Path,
     endpoint: Endpoint,
-    specs: tuple[BackendSpec, ...],
+    specs: tuple[DesiredBackend, ...],
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -76,8 +74,7 @@ def set_(
       pydsr backends set 198.51.100.10:80 198.51.100.21=3 198.51.100.22=1
       pydsr backends set [2001:db8::10]:80 198.51.100.21@02:00:00:00:00:21
     """
-    edit = edits.set_backends(endpoint, specs)
-    _change(directory, endpoint, edit, plan_only, as_json, create=True)
+    _change(directory, SetBackends(endpoint, specs), plan_only, as_json)
 
 
 @backends.command()
@@ -85,7 +82,7 @@ def set_(
 def add(
     directory: Path,
     endpoint: Endpoint,
-    specs: tuple[BackendSpec, ...],
+    specs: tuple[DesiredBackend, ...],
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -96,8 +93,7 @@ def add(
       pydsr backends add 198.51.100.10:80 198.51.100.23
       pydsr backends add 198.51.100.10:80 198.51.100.23=5
     """
-    edit = edits.add_backends(endpoint, specs)
-    _change(directory, endpoint, edit, plan_only, as_json)
+    _change(directory, AddBackends(endpoint, specs), plan_only, as_json)
 
 
 @backends.command()
@@ -118,8 +114,7 @@ def remove(
       pydsr backends remove 198.51.100.10:80 198.51.100.23 --plan
       pydsr backends remove 198.51.100.10:80 198.51.100.23
     """
-    edit = edits.remove_backends(addresses)
-    _change(directory, endpoint, edit, plan_only, as_json)
+    _change(directory, RemoveBackends(endpoint, addresses), plan_only, as_json)
 
 
 def _show_remaining(left: RemainingFlows) -> None:
@@ -149,7 +144,7 @@ def _wait_until_empty(
                     "the backends stay drained: wait again, or remove them and break those flows",
                 )
             time.sleep(_WAIT_POLL_SECONDS)
-        balancer.tidy()
+        balancer.collect_garbage()
     click.echo("nothing is left: removing them breaks nothing", err=True)
 
 
@@ -179,8 +174,8 @@ def drain(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    edit = edits.change_state(addresses, BackendState.DRAIN)
-    _change(directory, endpoint, edit, plan_only, as_json)
+    edit = ChangeState(endpoint, addresses, BackendState.DRAIN)
+    _change(directory, edit, plan_only, as_json)
     if wait and not plan_only:
         _wait_until_empty(directory, endpoint, addresses, timeout)
 
@@ -200,8 +195,7 @@ def undrain(
     Examples:
       pydsr backends undrain 198.51.100.10:80 198.51.100.23
     """
-    edit = edits.change_state(addresses, BackendState.UP)
-    _change(directory, endpoint, edit, plan_only, as_json)
+    _change(directory, ChangeState(endpoint, addresses, BackendState.UP), plan_only, as_json)
 
 
 @backends.command()
@@ -219,8 +213,7 @@ def down(
     Examples:
       pydsr backends down 198.51.100.10:80 198.51.100.23
     """
-    edit = edits.change_state(addresses, BackendState.DOWN)
-    _change(directory, endpoint, edit, plan_only, as_json)
+    _change(directory, ChangeState(endpoint, addresses, BackendState.DOWN), plan_only, as_json)
 
 
 @backends.command("list")

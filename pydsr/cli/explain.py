@@ -21,7 +21,7 @@ from pydsr.model.errors import InputError
 if TYPE_CHECKING:
     from pydsr.captures.pcap import CapturedFrame
     from pydsr.control.balancer import Balancer
-    from pydsr.control.trace import Explainer
+    from pydsr.control.trace import Tracer
     from pydsr.views.text.trace import TracedFrame
 
 
@@ -100,12 +100,12 @@ def explain(
             _trace_flow(balancer, endpoint, source, syn, ingress, as_json)
             return
         names = {each.ifindex: each.name for each in balancer.interfaces()}
-        with balancer.explainer() as explainer:
-            tracer = _Tracer(explainer, names, ingress, to_us)
+        with balancer.tracer() as tracer:
+            frames = _Frames(tracer, names, ingress, to_us)
             if text is not None:
-                _trace_hex(tracer, text, as_json)
+                _trace_hex(frames, text, as_json)
             elif pcap is not None:
-                _trace_capture(tracer, pcap, as_json)
+                _trace_capture(frames, pcap, as_json)
 
 
 def _trace_flow(
@@ -119,32 +119,33 @@ def _trace_flow(
     from pydsr.views.json.documents import explain_document
     from pydsr.views.text.trace import trace_table
 
-    trace = balancer.explain(endpoint, source.address, source.port, syn, ingress)
+    with balancer.tracer() as tracer:
+        trace = tracer.trace_flow(endpoint, source.address, source.port, syn, ingress)
     names = {each.ifindex: each.name for each in balancer.interfaces()}
     egress = names.get(trace.interface) if trace.interface else None
     show(as_json, lambda: explain_document(trace, egress), lambda: trace_table(trace, egress))
 
 
 @dataclass
-class _Tracer:
+class _Frames:
     """Traces frames, and counts their reasons; None counts frames without an answer."""
 
-    explainer: Explainer
+    tracer: Tracer
     names: dict[int, str]
     ingress: str | None
     to_us: bool
     reasons: Counter[str | None] = field(default_factory=Counter)
 
     def trace(self, captured: CapturedFrame) -> TracedFrame:
-        from pydsr.control.trace import UnanswerableError
+        from pydsr.control.trace import UntraceableError
         from pydsr.views.text.trace import TracedFrame
 
         answer, note = None, ""
         try:
-            answer = self.explainer.explain_frame(
+            answer = self.tracer.trace_frame(
                 captured.frame, captured.length, self.ingress, self.to_us
             )
-        except UnanswerableError as error:
+        except UntraceableError as error:
             note = error.message
         self.reasons[answer.reason if answer else None] += 1
         egress = self.names.get(answer.interface) if answer and answer.interface else None
@@ -160,7 +161,7 @@ class _Tracer:
             )
 
 
-def _trace_hex(tracer: _Tracer, text: str, as_json: bool) -> None:
+def _trace_hex(tracer: _Frames, text: str, as_json: bool) -> None:
     from pydsr.captures.hexdump import parse_frame
     from pydsr.captures.pcap import CapturedFrame
     from pydsr.views.text.trace import frame_document, frame_table
@@ -171,7 +172,7 @@ def _trace_hex(tracer: _Tracer, text: str, as_json: bool) -> None:
     tracer.print_note()
 
 
-def _trace_capture(tracer: _Tracer, path: str, as_json: bool) -> None:
+def _trace_capture(tracer: _Frames, path: str, as_json: bool) -> None:
     from pydsr.captures.pcap import read_capture
     from pydsr.views.text.trace import frame_document, frame_line, outcomes_table
 

@@ -70,9 +70,10 @@ def add(
       pydsr services add '198.51.100.10:*' --max-new-flows 100
     """
     from pydsr.control.balancer import Balancer
+    from pydsr.control.edits import AddService
 
     with Balancer(directory) as balancer:
-        impact = balancer.add_service(endpoint, ServiceOptions(**values), plan_only)
+        impact = balancer.change(AddService(endpoint, ServiceOptions(**values)), plan_only)
     show_impact(impact, plan_only, as_json)
 
 
@@ -89,9 +90,10 @@ def remove(directory: Path, endpoint: Endpoint, plan_only: bool, as_json: bool) 
       pydsr services remove 198.51.100.10:80
     """
     from pydsr.control.balancer import Balancer
+    from pydsr.control.edits import RemoveService
 
     with Balancer(directory) as balancer:
-        impact = balancer.remove_service(endpoint, plan_only)
+        impact = balancer.change(RemoveService(endpoint), plan_only)
     show_impact(impact, plan_only, as_json)
 
 

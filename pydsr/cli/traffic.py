@@ -73,7 +73,7 @@ def tidy(directory: Path, plan_only: bool, as_json: bool) -> None:
     from pydsr.control.balancer import Balancer
 
     with Balancer(directory) as balancer:
-        done = balancer.tidy(plan_only)
+        done = balancer.collect_garbage(plan_only)
     if plan_only or as_json:
         show_impact(done.impact, plan_only, as_json)
         return

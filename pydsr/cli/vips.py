@@ -41,9 +41,10 @@ def set_(directory: Path, vip: IPAddress, unserved: str, plan_only: bool, as_jso
       pydsr vips set 198.51.100.10 --unserved pass --plan
     """
     from pydsr.control.balancer import Balancer
+    from pydsr.control.edits import SetVipPolicy
 
     with Balancer(directory) as balancer:
-        impact = balancer.set_policy(vip, Unserved(unserved), plan_only)
+        impact = balancer.change(SetVipPolicy(vip, Unserved(unserved)), plan_only)
     show_impact(impact, plan_only, as_json)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydsr.config.problems import Path, Problem, in_words
 from pydsr.config.schema import InterfaceShape, RulesShape, ServiceShape, VipShape
 from pydsr.model.addresses import Endpoint, IPAddress, parse_address
-from pydsr.model.desired import check_options
+from pydsr.model.change import check_options
 from pydsr.model.desired_state import DesiredInterface, DesiredService
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import HealthPolicy

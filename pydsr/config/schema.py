@@ -42,12 +42,17 @@ from pydsr.config.values import (
     refused,
 )
 from pydsr.model.check_values import number_of
-from pydsr.model.desired import DesiredBackend, from_spec
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import Minimum
 from pydsr.model.options import OPTIONS, Option
 from pydsr.model.pydantic_base import Shape
-from pydsr.model.service import MAX_WEIGHT, BackendSpec, BackendState, Unserved
+from pydsr.model.service import (
+    MAX_WEIGHT,
+    BackendState,
+    DesiredBackend,
+    Unserved,
+    state_of_weight,
+)
 
 if TYPE_CHECKING:
     from pydsr.model.checks import Check
@@ -109,15 +114,13 @@ class BackendShape(Shape):
             raise InputError("a vlan takes a mac", "name both, or neither: ARP/ND finds them")
         if self.state is BackendState.UP and not self.weight:
             raise InputError("weight 0 takes no new flows, so state cannot be up", "use drain")
-        natural = BackendState.UP if self.weight else BackendState.DRAIN
-        return DesiredBackend(
-            self.address, self.weight, self.state or natural, self.mac, self.vlan or ()
-        )
+        state = self.state or state_of_weight(self.weight)
+        return DesiredBackend(self.address, self.weight, state, self.mac, self.vlan or ())
 
 
 @lru_cache(maxsize=4096)
 def _desired_from_text(text: str) -> DesiredBackend:
-    return from_spec(BackendSpec.parse(text))
+    return DesiredBackend.parse(text)
 
 
 def _desired(value: Any, mapping: ValidatorFunctionWrapHandler) -> DesiredBackend:

@@ -8,11 +8,10 @@ from typing import Any
 import yaml
 
 from pydsr.model.addresses import format_tags
-from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import AUTO, DesiredInterface, DesiredService, DesiredState
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.options import OPTIONS
-from pydsr.model.service import BackendState
+from pydsr.model.service import BackendState, DesiredBackend
 from pydsr.model.source_rules import Action, Rules, sort_key
 
 _LINE_CHARACTERS = 100

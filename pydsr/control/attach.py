@@ -5,30 +5,31 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydsr.control.attached_interfaces import (
     Attached,
-    announce_vips,
     attached,
+    create_links,
     living_links,
     refuse_foreign_program,
     write_egress,
 )
 from pydsr.control.interface_checks import check_highest_index, check_kind, check_mode
 from pydsr.control.program_upgrade import install, load, needs_of, warn_of_stripped_tags
-from pydsr.control.xdp_links import create_links
+from pydsr.control.transaction import has_pins, transaction
+from pydsr.control.vip_ownership import announce_vips
 from pydsr.hashing import maglev
 from pydsr.hashing.table import check_table_size
 from pydsr.kernel.bpf import bpffs, layout, libbpf
-from pydsr.kernel.bpf.lock import locked, not_permitted
-from pydsr.kernel.bpf.maps import Pins
-from pydsr.kernel.bpf.store import Settings, State, fill_settings
+from pydsr.kernel.bpf.live_state import LiveState
+from pydsr.kernel.bpf.settings import Settings
 from pydsr.kernel.bpf.uapi_structs import LinkInfo
 from pydsr.kernel.net import links
 from pydsr.model.change import Change, Impact
-from pydsr.model.errors import EnvironmentCannotError, InputError
+from pydsr.model.errors import InputError
 from pydsr.model.features import NO_FEATURES, Feature, choose_features, names
 from pydsr.model.interfaces import Interface, find_own_macs
 
@@ -61,7 +62,7 @@ _DEFAULTS = AttachOptions()
 def attach(
     directory: Path, interface_names: Sequence[str], options: AttachOptions = _DEFAULTS
 ) -> list[Attached]:
-    """Compile the data plane and put it on interfaces; where it already is, replace it.
+    """Compile the program and attach it to interfaces; where it already is, upgrade it.
 
     Every interface attached before gets the new program too, so that all run the same.
 
@@ -70,25 +71,31 @@ def attach(
         interface_names: the interfaces.
         options: how.
 
+    Returns:
+        Those interfaces, as they are attached now.
+
     Raises:
         InputError: unknown interface, or settings that differ from those in use or are needed.
         EnvironmentCannotError: the kernel, the NIC or another XDP program stands against it.
     """
     if options.table_size is not None:
         check_table_size(options.table_size)
-    interfaces = [links.find_interface(name) for name in dict.fromkeys(interface_names)]
+    named = [links.find_interface(name) for name in dict.fromkeys(interface_names)]
     bpffs.prepare_directory(directory)
-    with locked(directory):
+    settings = new_settings(options.table_size, options.seed)
+    with transaction(directory, create=settings) as change:
+        check_settings(change.state, options.table_size, options.seed)
         # Again: another attach may have been at work until now.
-        interfaces = [links.find_interface(interface.name) for interface in interfaces]
-        is_new = not (directory / "settings").exists()
-        try:
-            return attach_locked(directory, interfaces, options)
-        except BaseException:
-            if is_new:
-                # What this attach began must not be in the way of the next.
-                bpffs.remove_directory(directory)
-            raise
+        interfaces = [links.find_interface(interface.name) for interface in named]
+        return attach_interfaces(change.state, interfaces, options)
+
+
+def new_settings(table_size: int | None, seed: int | None) -> Settings:
+    """Return the settings of a new balancer, with defaults and a random seed for None."""
+    return Settings(
+        table_size or maglev.DEFAULT_TABLE_SIZE,
+        secrets.randbits(64) if seed is None else seed,
+    )
 
 
 def plan_attach(
@@ -109,7 +116,7 @@ def plan_attach(
         else Change("attach", interface.name, None, f"{options.mode} mode")
         for interface in interfaces
     ]
-    if (directory / "settings").exists():
+    if has_pins(directory):
         changes += _plan_features(
             directory, {*present, *(one.index for one in interfaces)}, options
         )
@@ -117,12 +124,9 @@ def plan_attach(
 
 
 def _plan_features(directory: Path, here: set[int], options: AttachOptions) -> list[Change]:
-    state = State(directory)
-    try:
-        before = state.features()
+    with closing(LiveState(directory)) as state:
+        before = state.settings.features()
         after = choose_features(before, needs_of(state, here), options.asked, options.refused)
-    finally:
-        state.close()
     coming, going = after.compiled & ~before.compiled, before.compiled & ~after.compiled
     return [
         *(Change("compile in", name) for name in names(coming)),
@@ -130,45 +134,41 @@ def _plan_features(directory: Path, here: set[int], options: AttachOptions) -> l
     ]
 
 
-def attach_locked(
-    directory: Path,
+def attach_interfaces(
+    state: LiveState,
     interfaces: Sequence[Interface],
     options: AttachOptions,
     used: Feature = NO_FEATURES,
 ) -> list[Attached]:
-    """Do what :func:`attach` does, in a directory that is there and held by the lock.
+    """Attach the program to interfaces within a transaction.
 
     Args:
-        directory: where the pins are or will be.
+        state: the live state, locked.
         interfaces: the interfaces.
         options: how.
-        used: features to compile in for a configuration that is about to be written.
+        used: features that the desired state needs, which is about to be written.
 
     Raises:
         InputError, EnvironmentCannotError: as :func:`attach`.
     """
-    present = living_links(directory)
+    present = living_links(state.directory)
     _check_all(interfaces, present, options.mode)
-    state = _open_or_create(directory, options.table_size, options.seed)
-    try:
-        _forget_vanished(directory, state)
-        named = {interface.index for interface in interfaces}
-        here = named | present.keys()
-        needs = needs_of(state, here)
-        needs = replace(needs, used=needs.used | used)
-        features = choose_features(state.features(), needs, options.asked, options.refused)
-        programs = load(state, features)
-        for ifindex, mac in find_own_macs(links.all_interfaces(), named).items():
-            state.write_interface(ifindex, mac)
-        new = [interface for interface in interfaces if interface.index not in present]
-        create_links(directory, state, new, programs.balance, options.mode)
-        install(state, directory, programs, features)
-        now = attached(directory)
-        write_egress(state, now)
-        vips = [s.endpoint.address for s in state.configs() if s.options.arp]
-    finally:
-        state.close()
-    announce_vips(interfaces, vips)
+    _delete_vanished(state)
+    named = {interface.index for interface in interfaces}
+    needs = needs_of(state, named | present.keys())
+    needs = replace(needs, used=needs.used | used)
+    features = choose_features(state.settings.features(), needs, options.asked, options.refused)
+    programs = load(state, features)
+    for ifindex, mac in find_own_macs(links.all_interfaces(), named).items():
+        state.interfaces.write(ifindex, mac)
+    new = [interface for interface in interfaces if interface.index not in present]
+    create_links(state, new, programs.balance, options.mode)
+    install(state, programs, features)
+    now = attached(state.directory)
+    write_egress(state, now)
+    announce_vips(
+        interfaces, [s.endpoint.address for s in state.services.configs() if s.options.arp]
+    )
     if Feature.VLAN in features.compiled:
         warn_of_stripped_tags(named)
     _warn_of_mixed_modes(now)
@@ -185,24 +185,7 @@ def _warn_of_mixed_modes(here: Sequence[Attached]) -> None:
         _log.warning("%s; %s", finding.what, finding.remedy)
 
 
-def _open_or_create(directory: Path, table_size: int | None, seed: int | None) -> State:
-    if not (directory / "settings").exists():
-        settings = Settings(
-            table_size or maglev.DEFAULT_TABLE_SIZE,
-            secrets.randbits(64) if seed is None else seed,
-        )
-        _create_pins(directory, settings)
-        return State(directory)
-    state = State(directory)
-    try:
-        check_settings(state, table_size, seed)
-    except InputError:
-        state.close()
-        raise
-    return state
-
-
-def check_settings(state: State, table_size: int | None, seed: int | None) -> None:
+def check_settings(state: LiveState, table_size: int | None, seed: int | None) -> None:
     """Refuse other settings than those in use; None is any.
 
     Raises:
@@ -215,25 +198,10 @@ def check_settings(state: State, table_size: int | None, seed: int | None) -> No
         if wanted is not None and wanted != used:
             shown = "another" if what == "seed" else str(used)
             raise InputError(
-                f"the balancer in {state.pins.directory} runs with {shown} {what}; changing it "
+                f"the balancer in {state.directory} runs with {shown} {what}; changing it "
                 "would move every flow",
                 "leave the option out, or start anew: pydsr detach --all --purge",
             )
-
-
-def _create_pins(directory: Path, settings: Settings) -> None:
-    pins = Pins(directory)
-    try:
-        pins.ensure(settings.table_size, lambda fd: fill_settings(fd, settings))
-    except PermissionError:
-        raise not_permitted(directory) from None
-    except OSError as error:
-        raise EnvironmentCannotError(
-            f"the kernel cannot create the balancer's maps: {error.strerror}",
-            "is there enough memory, and is the kernel 5.18 or later?",
-        ) from None
-    finally:
-        pins.close()
 
 
 def check_interfaces(directory: Path, interfaces: Sequence[Interface], mode: str) -> None:
@@ -258,11 +226,11 @@ def _check_all(interfaces: Sequence[Interface], present: Mapping[int, LinkInfo],
             check_kind(interface, everything, mode)
 
 
-def _forget_vanished(directory: Path, state: State) -> None:
-    """Clear away what is left of interfaces that were deleted while attached."""
-    for path in (directory / "links").iterdir():
+def _delete_vanished(state: LiveState) -> None:
+    """Delete what is left of interfaces that were deleted while attached."""
+    for path in (state.directory / "links").iterdir():
         with libbpf.open_pin(path) as fd:
             vanished = not libbpf.link_info(fd).ifindex
         if vanished:
             path.unlink()
-            state.delete_interface(int(path.name))
+            state.interfaces.delete(int(path.name))

@@ -1,25 +1,30 @@
-"""The interfaces the balancer is on: their pinned links, and what the network is told of them."""
+"""The interfaces the balancer is attached to, and the pinned links that attach it."""
 
 from __future__ import annotations
 
+import errno
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydsr.kernel.bpf import libbpf
+from pydsr.kernel.bpf.libbpf import Descriptor
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.lock import not_attached, not_permitted
-from pydsr.kernel.bpf.store import State
 from pydsr.kernel.bpf.uapi_structs import LinkInfo
 from pydsr.kernel.net import links
-from pydsr.kernel.net.announce import announce
-from pydsr.kernel.net.solicitations import receive_solicitations
-from pydsr.model.addresses import IPAddress, MacAddress
-from pydsr.model.errors import EnvironmentCannotError
-from pydsr.model.interfaces import Interface, find_segments
+from pydsr.model.addresses import MacAddress
+from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
+from pydsr.model.interfaces import Interface, find_own_macs
+
+_log = logging.getLogger(__name__)
 
 _NAME_SECONDS = 5.0
 """How old the name of an interface may be."""
+
+_FLAGS = {"native": libbpf.XDP_FLAG_NATIVE, "generic": libbpf.XDP_FLAG_GENERIC}
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ def refuse_foreign_program(interface: Interface, own: LinkInfo | None) -> None:
     )
 
 
-def write_egress(state: State, here: Sequence[Attached]) -> None:
+def write_egress(state: LiveState, here: Sequence[Attached]) -> None:
     """Let packets be redirected to those interfaces that all of them can redirect to.
 
     A program in the driver can to drivers only: packets for one in generic mode would be lost
@@ -163,24 +168,85 @@ def write_egress(state: State, here: Sequence[Attached]) -> None:
     unreachable = slow if len(slow) < len(here) else set()
     for one in here:
         if one.ifindex in unreachable:
-            state.delete_egress(one.ifindex)
+            state.interfaces.delete_egress(one.ifindex)
         else:
-            state.write_egress(one.ifindex)
+            state.interfaces.write_egress(one.ifindex)
 
 
-def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) -> None:
-    """Tell the networks of interfaces, VLANs included, that VIPs are there.
+def create_links(
+    state: LiveState, interfaces: Sequence[Interface], program: Descriptor, mode: str
+) -> None:
+    """Attach the program to interfaces that have none yet: to all of them, or none.
 
-    And have the interfaces receive what asks for them.
+    Args:
+        state: the live state; an interface that refuses is deleted from it.
+        interfaces: the interfaces.
+        program: the program.
+        mode: auto, native or generic.
+
+    Raises:
+        PermissionDeniedError: not privileged.
+        EnvironmentCannotError: the kernel or a driver refuses.
     """
-    macs = {interface.index: interface.mac for interface in interfaces}
-    for interface in interfaces:
-        receive_solicitations(interface, vips)
-        announce(interface.name, interface.mac, vips)
-    everything = links.all_interfaces()
-    segments = find_segments(everything, macs)
-    for device in everything:
-        segment = segments.get(device.index)
-        # Above a bridge it is no single interface that answers.
-        if segment and segment.tags and segment.ifindex in macs and device.is_up:
-            announce(device.name, macs[segment.ifindex], vips)
+    created: list[int] = []
+    try:
+        for interface in interfaces:
+            _create_link(state.directory, interface, program, mode)
+            created.append(interface.index)
+    finally:
+        if len(created) < len(interfaces):
+            for ifindex in created:
+                link_path(state.directory, ifindex).unlink()
+            indexes = {interface.index for interface in interfaces}
+            for ifindex in find_own_macs(links.all_interfaces(), indexes):
+                state.interfaces.delete(ifindex)
+
+
+def _create_link(directory: Path, interface: Interface, program: Descriptor, mode: str) -> None:
+    with _link_in_mode(interface, program, mode) as link:
+        path = link_path(directory, interface.index)
+        path.unlink(missing_ok=True)
+        libbpf.pin(link, path)
+
+
+def _link_in_mode(interface: Interface, program: Descriptor, mode: str) -> Descriptor:
+    first = "native" if mode == "auto" else mode
+    try:
+        return libbpf.link_create(program, interface.index, _FLAGS[first])
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise PermissionDeniedError(
+                f"attaching to {interface.name} is not permitted", "run as root (sudo)"
+            ) from None
+        hint = _explain(error, interface)
+        if mode != "auto":
+            raise EnvironmentCannotError(
+                f"{interface.name} (MTU {interface.mtu}) takes no XDP program in {first} mode: "
+                f"{error.strerror}",
+                hint,
+            ) from None
+        reason = f"{error.strerror}: {hint}"
+    _log.warning(
+        "%s takes no XDP program in native mode (%s): FALLING BACK TO GENERIC MODE, which "
+        "costs most of the speed; --mode native refuses instead",
+        interface.name,
+        reason,
+    )
+    return _link_in_mode(interface, program, "generic")
+
+
+def _explain(error: OSError, interface: Interface) -> str:
+    """Return why a driver refuses the program, in the words of the doctor.
+
+    Raises:
+        EnvironmentCannotError: another program is in its way, so no mode will do.
+    """
+    # Imported here: most drivers do not refuse, and commands start faster without it.
+    from pydsr.kernel.machine.attach_obstacles import explain_refusal, program_above
+    from pydsr.kernel.machine.nic import read_nics, this_machine
+
+    (facts,) = read_nics([interface])
+    if error.errno in (errno.EEXIST, errno.EBUSY):
+        finding = program_above(interface.name, facts.above)
+        raise EnvironmentCannotError(finding.what, finding.remedy) from None
+    return explain_refusal(error.errno, facts, this_machine())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydsr.control.attached_interfaces import attached
 from pydsr.kernel.bpf.layout import TapEvent, unpack_address
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.tap import Sampling, Tapping
 from pydsr.model.addresses import MacAddress
 from pydsr.model.captured_packet import CapturedPacket
@@ -120,7 +120,7 @@ class Tap:
         """Capture for as long as the attached program is the same."""
         program_id = self._program_id()
         reasons = all_reasons()
-        state = State(self.directory)
+        state = LiveState(self.directory)
         reader = _Reader(state, self.directory, reasons)
         sampling = Sampling(self.options.every, chosen_reasons(self.options, reasons))
 
@@ -155,7 +155,7 @@ def _nothing() -> None:
 class _Reader:
     """Turns what the program wrote into packets with names."""
 
-    def __init__(self, state: State, directory: Path, reasons: tuple[Reason, ...]) -> None:
+    def __init__(self, state: LiveState, directory: Path, reasons: tuple[Reason, ...]) -> None:
         self._state = state
         self._names = {one.ifindex: one.name for one in attached(directory)}
         self._reasons = reasons
@@ -165,7 +165,7 @@ class _Reader:
         reason = self._reasons[event.reason]
         address = mac = None
         if event.backend:
-            value = self._state.read_backend(event.backend)
+            value = self._state.backends.read(event.backend)
             address = unpack_address(bytes(value.address))
             mac = MacAddress(bytes(value.mac))
         forwarded = reason.verdict == "tx"

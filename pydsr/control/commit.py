@@ -1,103 +1,210 @@
-"""Carry out what was planned: the order of the writes, each one step for the packets meanwhile.
+"""Commits: a plan is written, in an order that a kill may interrupt anywhere.
 
-A kill between two of them leaves each service as it was or as it is to be, and something for the
-next change to tidy up: the tables say what is, and the index is made of the services.
+Each write is one step for the packets that pass meanwhile. A kill between two of them leaves each
+service as it was or as it will be, and something for the next change to collect: the tables say
+what is true, and the index is made of the services.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import time
+from collections.abc import Collection, Iterator, Mapping
 
-from pydsr.control.attached_interfaces import announce_vips, attached
-from pydsr.control.plan import Revision, features_used, retire, write_backends_and_tables
-from pydsr.control.program_upgrade import fit
-from pydsr.control.vip_policies import forget_removed
-from pydsr.kernel.bpf.store import State
-from pydsr.kernel.net import links
-from pydsr.kernel.net.solicitations import stop_receiving
-from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.features import NO_FEATURES, Feature
-from pydsr.model.service import Service, Unserved
-from pydsr.model.source_rules import Rules
+from pydsr.control.garbage_collection import delete_orphans
+from pydsr.control.plan import Plan, ScopedRules, ServicePlan
+from pydsr.control.program_upgrade import add_features
+from pydsr.control.vip_ownership import announce_services, withdraw_services
+from pydsr.hashing import slots
+from pydsr.hashing.table import Table, empty_table, following_table
+from pydsr.kernel.bpf.codec import STATE_NUMBERS
+from pydsr.kernel.bpf.layout import StateNumber
+from pydsr.kernel.bpf.live_state import LiveState
+from pydsr.model.addresses import Endpoint
+from pydsr.model.service import BackendState, PlacedBackend, Service
 
+_NANOSECONDS = 1_000_000_000
 
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done to services, rules and policies.
-
-    Attributes:
-        revisions: of services that are to be created or changed.
-        removed: services that are to go.
-        rules: the source rules there are to be, by scope; None where those there are stay.
-        policies: those to be set.
-    """
-
-    revisions: Sequence[Revision] = ()
-    removed: Sequence[Service] = ()
-    rules: Mapping[Endpoint | None, Rules] | None = None
-    policies: Mapping[IPAddress, Unserved] = field(default_factory=dict)
-
-    @property
-    def features(self) -> Feature:
-        """What it takes of the program."""
-        has_rules = any((self.rules or {}).values())
-        return features_used(self.revisions) | (Feature.ACL if has_rules else NO_FEATURES)
+SlotsMoved = Mapping[Endpoint, int]
+"""How many slots of each service give their new flows to another backend than before."""
 
 
-def carry_out(state: State, directory: Path, plan: Plan) -> None:
-    """Bring a plan about.
+def commit(state: LiveState, plan: Plan) -> SlotsMoved:
+    """Write a plan, and return how many slots of each service it moved.
 
     Args:
-        state: held by the lock, marked as changing.
-        directory: of its pins.
-        plan: with revisions of this state.
+        state: the live state that was planned for, still locked.
+        plan: the plan; with nothing in it nothing is written.
+
+    Raises:
+        InputError: attach was told to leave out a feature that the plan needs.
+        EnvironmentCannotError: the program cannot be compiled with such a feature.
     """
-    fit(state, directory, plan.features)
-    write_backends_and_tables(state, plan.revisions)
+    if not plan.changes:
+        return {}
+    add_features(state, plan.features)
+    with state.settings.marked():
+        moved = _write_backends_and_tables(state, plan)
+        _write_services(state, plan)
+        _delete_leftovers(state, plan)
+    _tell_network(state, plan)
+    return moved
+
+
+def _write_backends_and_tables(state: LiveState, plan: Plan) -> SlotsMoved:
+    """Bring live services to their new backends, and prepare new services."""
+    for service in plan.services:
+        _write_places(state, service)
+    state.backends.write_new([new for service in plan.services for new in _new_backends(service)])
+    moved = _removed_slots(plan)
+    with state.tables.writer() as tables:
+        for service in plan.services:
+            before, after = _tables(state, service)
+            if after is not None:
+                tables.write(service.service.id, after)
+            moved |= _moved(service, before, after)
+    for service in plan.services:
+        # Flow records follow only now, since the slots have new owners by then.
+        for backend in service.backends if service.before else ():
+            state.backends.write_state(backend.id, STATE_NUMBERS[backend.desired.state])
+        if service.before is not None:
+            _retire(state, service.before, {backend.id for backend in service.backends})
+    return moved
+
+
+def _new_backends(service: ServicePlan) -> Iterator[tuple[int, PlacedBackend]]:
+    """Walk the backends that the service does not have yet, each with the service's id."""
+    known = _live_ids(service)
+    for backend in service.backends:
+        if backend.id not in known:
+            yield service.service.id, backend
+
+
+def _live_ids(service: ServicePlan) -> set[int]:
+    return {backend.id for backend in service.before.backends} if service.before else set()
+
+
+def _write_places(state: LiveState, service: ServicePlan) -> None:
+    live = {backend.id: backend for backend in service.before.backends} if service.before else {}
+    for backend in service.backends:
+        before = live.get(backend.id)
+        after = backend.place, backend.mac_by_hand
+        if before is not None and (before.place, before.mac_by_hand) != after:
+            state.backends.write_place(backend.id, backend.place, by_hand=backend.mac_by_hand)
+
+
+def _tables(state: LiveState, service: ServicePlan) -> tuple[Table | None, Table | None]:
+    """Return the table of a service before and after; None for one that there is not."""
+    if not service.changes_table:
+        return None, None
+    before = None if service.before is None else state.tables.read(service.service.id)
+    after = following_table(
+        before or empty_table(state.settings.table_size),
+        service.members,
+        time.monotonic_ns(),
+        service.service.learn_seconds * _NANOSECONDS,
+        keeps_connections=not service.service.options.one_packet,
+    )
+    return before, after
+
+
+def _moved(service: ServicePlan, before: Table | None, after: Table | None) -> dict[Endpoint, int]:
+    if service.before is None:
+        return {}
+    moved = 0
+    if service.rehashes:
+        moved = sum(backend.slots for backend in service.before.backends)
+    elif before is not None and after is not None:
+        moved = slots.count_moved(before.current, after.current)
+    return {service.service.endpoint: moved}
+
+
+def _removed_slots(plan: Plan) -> dict[Endpoint, int]:
+    return {
+        service.endpoint: sum(backend.slots for backend in service.backends)
+        for service in plan.removed
+    }
+
+
+def _retire(state: LiveState, service: Service, staying: Collection[int] = ()) -> None:
+    """Give back the ids of a service's backends, but for those staying, when no flow has them."""
+    for backend in service.backends:
+        if backend.id not in staying:
+            state.backends.write_state(backend.id, StateNumber.RETIRED)
+
+
+def _write_services(state: LiveState, plan: Plan) -> None:
     for service in plan.removed:
-        state.delete_service(service.endpoint)
-    written = [one.service for one in plan.revisions if one.is_new or one.sets_options]
+        state.services.delete(service.endpoint)
+    written = [service.service for service in plan.services if service.writes_service]
     for service in written:
-        state.write_service(service)
+        state.services.write(service)
     for vip, policy in plan.policies.items():
-        state.write_policy(vip, policy)
+        state.vip_policies.write(vip, policy)
     if plan.rules is not None:
         _write_rules(state, plan.rules)
     if plan.removed or written or plan.policies or plan.rules is not None:
         # The step that packets see: services and VIPs come and go all at once.
-        state.write_index(state.configs())
-    if plan.removed:
-        state.delete_tables([service.id for service in plan.removed])
-        forget_removed(state, state.configs())
-        for service in plan.removed:
-            retire(state, service)
-    _tell_network(state, directory, plan)
+        state.index.write(state.services.configs())
 
 
-def _write_rules(state: State, rules: Mapping[Endpoint | None, Rules]) -> None:
-    ids = {service.endpoint: service.id for service in state.configs()}
-    state.write_rules(
-        {ids[scope] if scope else None: found for scope, found in rules.items() if found}
+def _write_rules(state: LiveState, rules: ScopedRules) -> None:
+    ids = {service.endpoint: service.id for service in state.services.configs()}
+    state.source_rules.write(
+        {ids[scope] if scope else None: of_scope for scope, of_scope in rules.items() if of_scope}
     )
 
 
-def _tell_network(state: State, directory: Path, plan: Plan) -> None:
-    """Announce VIPs that came, and have the interfaces receive no more for those that went."""
-    came = {
-        one.service.endpoint.address: None
-        for one in plan.revisions
-        if one.service.options.arp
-        if one.target.present is None or not one.target.present.options.arp
-    }
-    if not came and not plan.removed:
-        return
-    interfaces = [links.find_interface(one.name) for one in attached(directory)]
-    if came:
-        announce_vips(interfaces, [*came])
+def _delete_leftovers(state: LiveState, plan: Plan) -> None:
     if plan.removed:
-        left: Collection[IPAddress] = {one.endpoint.address for one in state.configs()}
-        gone = {service.endpoint.address for service in plan.removed}
-        for interface in interfaces:
-            stop_receiving(interface, gone, left)
+        state.tables.delete([service.id for service in plan.removed])
+        delete_orphans(state, state.services.configs())
+        for service in plan.removed:
+            _retire(state, service)
+
+
+def _tell_network(state: LiveState, plan: Plan) -> None:
+    """Announce new VIPs, and stop receiving what asks for those that are gone."""
+    new = [
+        service.service
+        for service in plan.services
+        if service.service.options.arp
+        if service.before is None or not service.before.options.arp
+    ]
+    announce_services(state.directory, new)
+    if plan.removed:
+        withdraw_services(state.directory, plan.removed, state.services.configs())
+
+
+# -- what a plan means for traffic
+
+
+def slots_moved(state: LiveState, plan: Plan) -> SlotsMoved:
+    """Return how many slots of each service a commit would move; nothing is written.
+
+    Every new table is built for that and dropped: those of a large file do not fit in memory.
+    """
+    moved = _removed_slots(plan)
+    for service in plan.services:
+        moved |= _moved(service, *_tables(state, service))
+    return moved
+
+
+def flows_moved(state: LiveState, plan: Plan) -> int:
+    """Return how many recorded flows lose their backend by the changes of a plan's services."""
+    changing = [s for s in plan.services if s.before is not None and s.before.slots_changing]
+    losing = {backend_id for service in changing for backend_id in _losing(service)}
+    if not losing:
+        return 0
+    idle = {service.service.id: service.service.learn_seconds for service in changing}
+    now = time.monotonic_ns()
+    return sum(
+        record.backend in losing and record.is_live(now, idle[record.service])
+        for record in state.flow_records.all()
+        if record.service in idle
+    )
+
+
+def _losing(service: ServicePlan) -> Iterator[int]:
+    """Walk the ids of the live backends that will keep no flows."""
+    keeping = {b.id for b in service.backends if b.desired.state is not BackendState.DOWN}
+    yield from _live_ids(service) - keeping

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pydsr.control.attached_interfaces import Attached, attached, link_path, write_egress
 from pydsr.control.resolve import Network
+from pydsr.control.transaction import has_pins, removal
 from pydsr.kernel.bpf import bpffs
-from pydsr.kernel.bpf.lock import locked
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.net import links, managed_neighbours
 from pydsr.kernel.net.solicitations import stop_receiving
 from pydsr.model.change import Change, Impact
-from pydsr.model.errors import EnvironmentCannotError, InputError, NotAttachedError
+from pydsr.model.errors import InputError
 from pydsr.model.interfaces import find_own_macs
 
 
@@ -57,9 +57,9 @@ def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[s
         InputError: an interface is not attached.
         NotAttachedError: there is no state at all.
     """
-    with locked(directory):
+    with removal(directory) as state:
         leaving = _leaving(directory, names)
-        _withdraw(directory, leaving)
+        _withdraw(directory, state, leaving)
         if not names:
             for path in (directory / "links").iterdir():
                 path.unlink()
@@ -68,21 +68,27 @@ def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[s
     return [one.name for one in leaving]
 
 
-def _withdraw(directory: Path, leaving: Sequence[Attached]) -> None:
-    """Unpin links, which detaches them, and what goes with an attached interface."""
+def _withdraw(directory: Path, state: LiveState | None, leaving: Sequence[Attached]) -> None:
+    """Unpin links, which detaches them, and delete what goes with an attached interface."""
     kept = managed_neighbours.find_neighbours(Network(leaving).devices) if leaving else []
     managed_neighbours.delete_entries((one.address, one.device) for one in kept if one.is_ours)
-    try:
-        state = State(directory)
-    except (NotAttachedError, EnvironmentCannotError):
-        # Of another version, or damaged: detaching must still work.
-        state = None
-    vips = [s.endpoint.address for s in state.services()] if state else []
+    vips = [service.endpoint.address for service in state.services.configs()] if state else []
     for one in leaving:
         link_path(directory, one.ifindex).unlink(missing_ok=True)
         stop_receiving(links.find_interface(one.name), vips)
     if state is not None:
         for ifindex in find_own_macs(links.all_interfaces(), {one.ifindex for one in leaving}):
-            state.delete_interface(ifindex)
+            state.interfaces.delete(ifindex)
         write_egress(state, attached(directory))
-        state.close()
+
+
+def remove_unused_directory(directory: Path) -> None:
+    """Remove a directory that no balancer was attached in, unless a command is at work in it.
+
+    Raises:
+        BusyError: a command is at work.
+        NotAttachedError: there is no such directory.
+    """
+    with removal(directory, seconds=0):
+        if not has_pins(directory):
+            bpffs.remove_directory(directory)

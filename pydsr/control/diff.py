@@ -7,20 +7,20 @@ from contextlib import closing
 from pathlib import Path
 
 from pydsr.control.attached_interfaces import attached
+from pydsr.control.plan import live_rules
 from pydsr.control.resolve import Network, newer_place
 from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.backends import BackendEntry
 from pydsr.kernel.bpf.codec import STATE_NUMBERS, pack_tags, unpack_tags
-from pydsr.kernel.bpf.store import ServiceHead, State
+from pydsr.kernel.bpf.live_state import LiveState
+from pydsr.kernel.bpf.services import ServiceHead
 from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Place
-from pydsr.model.desired import DesiredBackend, as_desired
 from pydsr.model.desired_state import DesiredInterface, DesiredService, DesiredState
-from pydsr.model.service import Unserved
-from pydsr.model.source_rules import Rules
+from pydsr.model.service import DesiredBackend, Unserved, as_desired
 
 
 def differing(
-    state: State,
+    state: LiveState,
     present: Mapping[Endpoint, ServiceHead],
     wanted: Sequence[DesiredService],
     network: Network,
@@ -43,7 +43,7 @@ def differing(
 
 
 def _is_as_wanted(
-    state: State,
+    state: LiveState,
     head: ServiceHead,
     wanted: DesiredService,
     seen: Mapping[IPAddress, Sequence[Place]],
@@ -52,7 +52,7 @@ def _is_as_wanted(
         return False
     found = {}
     for weight, _, backend_id, number in head.table.rows():
-        entry = state.read_backend(backend_id)
+        entry = state.backends.read(backend_id)
         found[entry.address] = weight, number, entry
     if len(found) != len(wanted.backends):
         return False
@@ -80,13 +80,6 @@ def _is_in_place(
     return newer_place(kept, places) is None
 
 
-def present_rules(state: State, heads: Sequence[ServiceHead]) -> dict[Endpoint | None, Rules]:
-    """Return the source rules of each scope that has any; None is that of all services."""
-    scopes: dict[int | None, Endpoint | None] = {None: None}
-    scopes |= {head.service.id: head.service.endpoint for head in heads}
-    return {scopes[scope]: rules for scope, rules in state.rules().items() if scope in scopes}
-
-
 def policies_to_set(
     present: Mapping[IPAddress, Unserved], wanted: Mapping[IPAddress, Unserved]
 ) -> dict[IPAddress, Unserved]:
@@ -104,15 +97,15 @@ def read_desired_state(directory: Path) -> DesiredState:
     Raises:
         NotAttachedError: there is none.
     """
-    with closing(State(directory)) as state:
-        heads = state.heads()
-        rules = present_rules(state, heads)
-        services = [state.whole(head) for head in heads]
+    with closing(LiveState(directory)) as state:
+        heads = state.services.heads()
+        rules = live_rules(state)
+        services = [state.services.with_backends(head) for head in heads]
         return DesiredState(
             interfaces=tuple(DesiredInterface(one.name, one.mode) for one in attached(directory)),
-            table_size=state.table_size,
+            table_size=state.settings.table_size,
             seed=state.settings.seed,
-            policies=state.policies(),
+            policies=state.vip_policies.read(),
             services=tuple(
                 DesiredService(
                     service.endpoint,

@@ -1,71 +1,198 @@
-"""From the backends a service has to those it is to have: a pure comparison."""
+"""Edits: what a user asks for, as values. Pure.
+
+The planner turns an edit into a plan, and a commit writes the plan.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from pydsr.hashing import slots
-from pydsr.hashing.table import Table
 from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.desired import DesiredBackend, Edit, as_desired, check_specs, from_spec
 from pydsr.model.errors import InputError
-from pydsr.model.service import Backend, BackendSpec, BackendState, Service
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import (
+    Backend,
+    BackendState,
+    DesiredBackend,
+    Service,
+    Unserved,
+    as_desired,
+)
+from pydsr.model.source_rules import Action, IPNetwork, Rules, with_rules, without_rules
 
 
-def set_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
-    """Return the edit that replaces the whole set."""
-    check_specs(endpoint, specs)
-    desired = tuple(from_spec(spec) for spec in specs)
-    return lambda _service: desired
+@dataclass(frozen=True)
+class AddService:
+    """Create a service without backends."""
+
+    endpoint: Endpoint
+    options: ServiceOptions
 
 
-def add_backends(endpoint: Endpoint, specs: Sequence[BackendSpec]) -> Edit:
-    """Return the edit that adds backends, or changes the weight of those there are."""
-    check_specs(endpoint, specs)
+@dataclass(frozen=True)
+class RemoveService:
+    """Delete a service with its backends."""
 
-    def edit(service: Service) -> tuple[DesiredBackend, ...]:
-        added = {spec.address: from_spec(spec, service.backend(spec.address)) for spec in specs}
+    endpoint: Endpoint
+
+
+class BackendEdit(Protocol):
+    """A change of the backends of one service."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The service."""
+
+    def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
+        """Return the backends that a service, which is as given now, has after the edit.
+
+        Raises:
+            InputError: the edit makes no sense for that service.
+        """
+
+
+@dataclass(frozen=True)
+class SetBackends:
+    """Replace the backends of a service; create the service if it does not exist.
+
+    Raises:
+        InputError: an address twice, or a backend whose address is the VIP.
+    """
+
+    endpoint: Endpoint
+    backends: Sequence[DesiredBackend]
+
+    def __post_init__(self) -> None:
+        _refuse_impossible(self.endpoint, self.backends)
+
+    def desired_backends(self, _: Service) -> tuple[DesiredBackend, ...]:
+        """Return the new backends."""
+        return tuple(self.backends)
+
+
+@dataclass(frozen=True)
+class AddBackends:
+    """Add backends to a service, or change the weights and MACs of those it has.
+
+    Raises:
+        InputError: an address twice, or a backend whose address is the VIP.
+    """
+
+    endpoint: Endpoint
+    backends: Sequence[DesiredBackend]
+
+    def __post_init__(self) -> None:
+        _refuse_impossible(self.endpoint, self.backends)
+
+    def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
+        """Return the live backends, changed where the edit names them, and the new ones."""
+        added = {b.address: _merge(b, service.backend(b.address)) for b in self.backends}
         kept = tuple(
             added.pop(backend.address) if backend.address in added else as_desired(backend)
             for backend in service.backends
         )
         return (*kept, *added.values())
 
-    return edit
+
+@dataclass(frozen=True)
+class AddMissingBackends:
+    """Add backends to a service; those it has already stay as they are."""
+
+    endpoint: Endpoint
+    backends: Sequence[DesiredBackend]
+
+    def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
+        """Return the live backends and the new ones."""
+        new = (b for b in self.backends if service.backend(b.address) is None)
+        return (*map(as_desired, service.backends), *new)
 
 
-def remove_backends(addresses: Sequence[IPAddress]) -> Edit:
-    """Return the edit that removes backends."""
+@dataclass(frozen=True)
+class RemoveBackends:
+    """Remove backends from a service."""
 
-    def edit(service: Service) -> tuple[DesiredBackend, ...]:
-        present_backends(service, addresses)
-        return tuple(as_desired(b) for b in service.backends if b.address not in addresses)
+    endpoint: Endpoint
+    addresses: Collection[IPAddress]
 
-    return edit
+    def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
+        """Return the backends that stay."""
+        find_backends(service, self.addresses)
+        return tuple(as_desired(b) for b in service.backends if b.address not in self.addresses)
 
 
-def change_state(addresses: Sequence[IPAddress], state: BackendState) -> Edit:
-    """Return the edit that drains backends, brings them back, or marks them down."""
+@dataclass(frozen=True)
+class ChangeState:
+    """Drain backends, bring them back, or mark them down."""
 
-    def edit(service: Service) -> tuple[DesiredBackend, ...]:
-        for backend in present_backends(service, addresses):
-            if state is BackendState.UP and backend.weight == 0:
+    endpoint: Endpoint
+    addresses: Collection[IPAddress]
+    state: BackendState
+
+    def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
+        """Return the live backends, those of the edit in its state."""
+        for backend in find_backends(service, self.addresses):
+            if self.state is BackendState.UP and backend.weight == 0:
                 raise InputError(
                     f"backend {backend.address} of {service.endpoint} has weight 0",
                     f"give it one: pydsr backends add {service.endpoint} {backend.address}=1",
                 )
         return tuple(
-            replace(as_desired(b), state=state) if b.address in addresses else as_desired(b)
+            replace(as_desired(b), state=self.state)
+            if b.address in self.addresses
+            else as_desired(b)
             for b in service.backends
         )
 
-    return edit
+
+@dataclass(frozen=True)
+class SetRules:
+    """Allow or deny sources, for one service or, where ``scope`` is None, for all."""
+
+    scope: Endpoint | None
+    networks: Sequence[IPNetwork]
+    action: Action
+
+    def desired_rules(self, rules: Rules) -> Rules:
+        """Return the rules of the scope after the edit."""
+        return with_rules(rules, self.networks, self.action)
 
 
-def present_backends(service: Service, addresses: Iterable[IPAddress]) -> list[Backend]:
-    """Return the backends with some addresses; raises InputError for one that is not there."""
-    found = []
+@dataclass(frozen=True)
+class RemoveRules:
+    """Remove source rules, of one service or, where ``scope`` is None, of all."""
+
+    scope: Endpoint | None
+    networks: Sequence[IPNetwork]
+
+    def desired_rules(self, rules: Rules) -> Rules:
+        """Return the rules of the scope after the edit.
+
+        Raises:
+            InputError: the scope has no such rule.
+        """
+        return without_rules(rules, self.networks, self.scope)
+
+
+@dataclass(frozen=True)
+class SetVipPolicy:
+    """Set what happens to packets for a VIP's ports without a service."""
+
+    vip: IPAddress
+    unserved: Unserved
+
+
+Edit = AddService | RemoveService | SetRules | RemoveRules | SetVipPolicy | BackendEdit
+
+
+def find_backends(service: Service, addresses: Iterable[IPAddress]) -> list[Backend]:
+    """Return the backends of a service with some addresses.
+
+    Raises:
+        InputError: the service has no backend with one of them.
+    """
+    backends = []
     for address in addresses:
         backend = service.backend(address)
         if backend is None:
@@ -73,10 +200,29 @@ def present_backends(service: Service, addresses: Iterable[IPAddress]) -> list[B
                 f"{service.endpoint} has no backend {address}",
                 f"pydsr backends list {service.endpoint} shows those it has",
             )
-        found.append(backend)
-    return found
+        backends.append(backend)
+    return backends
 
 
-def slots_moved(before: Table, after: Table) -> int:
-    """Return how many slots give their new flows to another backend than before."""
-    return slots.count_moved(before.current, after.current)
+def _merge(added: DesiredBackend, live: Backend | None) -> DesiredBackend:
+    if live is None:
+        return added
+    if added.mac is None and live.mac_by_hand:
+        added = replace(added, mac=live.mac, tags=live.tags)
+    # A new weight does not end a drain somebody asked for; it ends one by weight 0.
+    if added.weight and live.weight and live.state is not BackendState.UP:
+        added = replace(added, state=live.state)
+    return added
+
+
+def _refuse_impossible(endpoint: Endpoint, backends: Sequence[DesiredBackend]) -> None:
+    addresses: set[IPAddress] = set()
+    for backend in backends:
+        if backend.address in addresses:
+            raise InputError(f"backend {backend.address} is named twice", "name it once")
+        if backend.address == endpoint.address:
+            raise InputError(
+                f"backend {backend.address} is the VIP itself",
+                "name the backend by an address of its own; the VIP stands on its loopback",
+            )
+        addresses.add(backend.address)

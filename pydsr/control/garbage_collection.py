@@ -1,24 +1,29 @@
-"""Collect what changes leave behind: what every change does first."""
+"""Garbage collection: slots come to rest, records are deleted, ids are freed.
+
+Every transaction begins with it. It also recovers from a change that did not end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from pydsr.control.vip_policies import forget_removed
-from pydsr.hashing.table import Table, rested_table
+from pydsr.hashing.table import rested_table
 from pydsr.kernel.bpf.codec import STATE_NUMBERS
 from pydsr.kernel.bpf.layout import StateNumber
-from pydsr.kernel.bpf.store import ServiceHead, State, monotonic_nanoseconds
+from pydsr.kernel.bpf.live_state import LiveState
+from pydsr.kernel.bpf.services import ServiceHead
 from pydsr.model.addresses import Endpoint
 from pydsr.model.change import Change, Impact
 from pydsr.model.flow_records import HANDSHAKE_SECONDS, FlowRecord, backends_by_slot
-from pydsr.model.service import BackendState, Service
+from pydsr.model.service import BackendState, Service, Unserved
 
 
 @dataclass(frozen=True)
-class Tidied:
-    """What a tidying brought about; ``heads`` are all services after it."""
+class Collected:
+    """What a garbage collection did; ``heads`` are all services after it, if all were read."""
 
     slots_rested: int = 0
     records_deleted: int = 0
@@ -26,7 +31,7 @@ class Tidied:
 
     @property
     def impact(self) -> Impact:
-        """The same as what a command changes; no flow loses its backend."""
+        """The same as changes for the user; no flow loses its backend."""
         done = (
             ("rest", f"{self.slots_rested} slots", self.slots_rested),
             ("forget", f"{self.records_deleted} flow records", self.records_deleted),
@@ -34,107 +39,92 @@ class Tidied:
         return Impact(tuple(Change(action, what) for action, what, number in done if number))
 
 
-def tidy(state: State, interrupted: bool, plan_only: bool = False) -> Tidied:
-    """Bring slots to rest, and forget records of the past and ids that were retired.
+def collect_all(state: LiveState, *, plan_only: bool = False) -> Collected:
+    """Bring slots to rest, delete old records, and free the ids of retired backends.
+
+    If the last change did not end, everything else is first made to agree with the tables.
 
     Args:
-        state: held by the lock.
-        interrupted: a change before did not end, so everything is compared with the tables.
-        plan_only: change nothing; say what would be.
+        state: the live state, locked.
+        plan_only: write nothing; return what would be done.
     """
-    heads = state.heads()
-    if interrupted and not plan_only:
-        _recover(state, [state.whole(head) for head in heads])
-    retired = list(state.backend_ids(StateNumber.RETIRED))
-    changing = [state.whole(head) for head in heads if head.table.tracked_slots]
+    interrupted = state.settings.is_marked and not plan_only
+    heads = state.services.heads()
+    retired = [*state.backends.ids(StateNumber.RETIRED)]
+    changing = [state.services.with_backends(h) for h in heads if h.table.tracked_slots]
     if not (retired or changing or interrupted):
-        return Tidied(heads=heads)
-    done = _bring_to_rest(state, changing, state.flow_records(), state.pending_flows(), plan_only)
-    if plan_only:
-        return replace(done, heads=heads)
-    for backend_id in retired:
-        state.write_backend_state(backend_id, StateNumber.FREE)
-    return replace(done, heads=state.heads() if done.slots_rested else heads)
+        return Collected(heads=heads)
+    with nullcontext() if plan_only else state.settings.marked():
+        if interrupted:
+            _recover(state, [state.services.with_backends(head) for head in heads])
+            retired = [*state.backends.ids(StateNumber.RETIRED)]
+        records, half_open = state.flow_records.all(), state.half_open_flows.all()
+        collected = _bring_to_rest(state, changing, records, half_open, plan_only)
+        for backend_id in () if plan_only else retired:
+            state.backends.write_state(backend_id, StateNumber.FREE)
+    if collected.slots_rested and not plan_only:
+        heads = state.services.heads()
+    return replace(collected, heads=heads)
 
 
-def tidy_services(state: State, endpoints: Iterable[Endpoint]) -> None:
-    """Bring slots of some services to rest, and forget their records of the past.
+def collect_of_services(state: LiveState, endpoints: Iterable[Endpoint]) -> Collected:
+    """Bring slots of some services to rest, and delete their old records.
 
     Args:
-        state: held by the lock.
-        endpoints: of those that are to be changed.
+        state: the live state, locked.
+        endpoints: the services; those that do not exist are left out.
     """
-    heads = map(state.head, endpoints)
-    changing = [state.whole(head) for head in heads if head and head.table.tracked_slots]
-    if changing:
-        ids = {service.id for service in changing}
-        records = [one for one in state.flow_records() if one.service in ids]
-        pending = [one for one in state.pending_flows() if one.service in ids]
-        _bring_to_rest(state, changing, records, pending)
+    heads = map(state.services.head, endpoints)
+    changing = [state.services.with_backends(h) for h in heads if h and h.table.tracked_slots]
+    if not changing:
+        return Collected()
+    ids = {service.id for service in changing}
+    records = [record for record in state.flow_records.all() if record.service in ids]
+    half_open = [flow for flow in state.half_open_flows.all() if flow.service in ids]
+    with state.settings.marked():
+        return _bring_to_rest(state, changing, records, half_open)
 
 
 def _bring_to_rest(
-    state: State,
+    state: LiveState,
     changing: Sequence[Service],
     records: Iterable[FlowRecord],
-    pending: Iterable[FlowRecord],
+    half_open: Iterable[FlowRecord],
     plan_only: bool = False,
-) -> Tidied:
-    now = monotonic_nanoseconds()
+) -> Collected:
+    now = time.monotonic_ns()
     live, dead = _sort_records(records, changing, now)
-    live_pending, dead_pending = _sort_pending(pending, changing, now)
-    rest = _Rest(state, changing, (*live, *live_pending), now)
-    if plan_only:
-        for _ in rest.tables():
-            pass
-    else:
-        state.write_tables(rest.tables())
-    past = [record for record in live if rest.has(record)]
-    done = Tidied(rest.slots, len(dead) + len(past))
-    if plan_only:
-        return done
-    # Only now: until its slot is at rest, a record is what keeps its flow in place.
-    for record in (*dead, *past):
-        state.delete_record(record)
-    # Nothing in a slot at rest would ever claim or replace what is pending.
-    for flow in (*dead_pending, *filter(rest.has, live_pending)):
-        state.delete_pending(flow)
-    return done
+    live_half_open, dead_half_open = _sort_half_open(half_open, changing, now)
+    flows: dict[int, list[FlowRecord]] = {service.id: [] for service in changing}
+    for flow in (*live, *live_half_open):
+        flows[flow.service].append(flow)
 
-
-class _Rest:
-    """The slots of services that come to rest, and flows that are in such slots.
-
-    Tables are made one after the other, as they are written: together they would be large.
-    """
-
-    def __init__(
-        self, state: State, services: Sequence[Service], flows: Iterable[FlowRecord], now: int
-    ) -> None:
-        self.slots = 0
-        self._state = state
-        self._now = now
-        self._flows: dict[int, list[FlowRecord]] = {service.id: [] for service in services}
-        for flow in flows:
-            self._flows[flow.service].append(flow)
-        self._at_rest: set[tuple[int, int]] = set()
-
-    def tables(self) -> Iterator[tuple[int, Table]]:
-        """Make the tables that are to replace others, by service."""
-        for service_id, flows in self._flows.items():
-            before = self._state.read_table(service_id)
+    slots_rested, slots_at_rest = 0, set()
+    with state.tables.writer() as tables:
+        for service_id, of_service in flows.items():
+            before = state.tables.read(service_id)
             if before is None:
                 continue
-            rested = rested_table(before, backends_by_slot(flows), self._now)
-            found = {flow.slot for flow in flows if not rested.previous[flow.slot]}
-            self._at_rest |= {(service_id, slot) for slot in found}
-            if rested is not before:
-                self.slots += before.tracked_slots - rested.tracked_slots
-                yield service_id, rested
+            after = rested_table(before, backends_by_slot(of_service), now)
+            at_rest = {flow.slot for flow in of_service if not after.previous[flow.slot]}
+            slots_at_rest |= {(service_id, slot) for slot in at_rest}
+            if after is not before:
+                slots_rested += before.tracked_slots - after.tracked_slots
+                if not plan_only:
+                    tables.write(service_id, after)
 
-    def has(self, flow: FlowRecord) -> bool:
-        """Return whether the slot of a flow is at rest, once all tables were made."""
-        return (flow.service, flow.slot) in self._at_rest
+    def is_at_rest(flow: FlowRecord) -> bool:
+        return (flow.service, flow.slot) in slots_at_rest
+
+    dead += filter(is_at_rest, live)
+    if not plan_only:
+        # Only now: until its slot is at rest, a record is what keeps its flow in place.
+        for record in dead:
+            state.flow_records.delete(record)
+        # No packet of a slot at rest would ever confirm or replace a half-open flow.
+        for flow in (*dead_half_open, *filter(is_at_rest, live_half_open)):
+            state.half_open_flows.delete(flow)
+    return Collected(slots_rested, len(dead))
 
 
 def _sort_records(
@@ -156,10 +146,10 @@ def _sort_records(
     return _sort(records, matters)
 
 
-def _sort_pending(
+def _sort_half_open(
     flows: Iterable[FlowRecord], services: Sequence[Service], now: int
 ) -> tuple[list[FlowRecord], list[FlowRecord]]:
-    """Return the flows that may still proceed after their SYN, and all others."""
+    """Return the half-open flows that may still be confirmed, and all others."""
     idle = {s.id: min(s.learn_seconds, HANDSHAKE_SECONDS) for s in services}
     return _sort(
         flows,
@@ -177,18 +167,36 @@ def _sort(
     return kept, others
 
 
-def _recover(state: State, services: Sequence[Service]) -> None:
-    """Make everything else agree with the tables again: they are what packets follow."""
+def _recover(state: LiveState, services: Sequence[Service]) -> None:
+    """Make everything else agree with the tables, which are what packets follow."""
     states: dict[int, StateNumber] = {
         backend.id: STATE_NUMBERS[backend.state]
         for service in services
         for backend in service.backends
     }
     for number in (StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN):
-        for backend_id in list(state.backend_ids(number)):
-            wanted = states.get(backend_id, StateNumber.RETIRED)
-            if wanted != number:
-                state.write_backend_state(backend_id, wanted)
-    forget_removed(state, services)
-    state.write_index(services)
-    state.delete_tables_except({service.id for service in services})
+        for backend_id in list(state.backends.ids(number)):
+            right = states.get(backend_id, StateNumber.RETIRED)
+            if right != number:
+                state.backends.write_state(backend_id, right)
+    delete_orphans(state, services)
+    state.index.write(services)
+    state.tables.delete_except({service.id for service in services})
+
+
+def delete_orphans(state: LiveState, services: Sequence[Service]) -> None:
+    """Delete the rules of services that do not exist, and the policies of VIPs without a service.
+
+    Args:
+        state: the live state, locked.
+        services: all there are.
+    """
+    ids = {None, *(service.id for service in services)}
+    scoped = state.source_rules.read()
+    kept = {scope: rules for scope, rules in scoped.items() if scope in ids}
+    if kept != scoped:
+        state.source_rules.write(kept)
+    vips = {service.endpoint.address for service in services}
+    for address in state.vip_policies.read():
+        if address not in vips:
+            state.vip_policies.write(address, Unserved.COUNT)

@@ -1,105 +1,226 @@
-"""One service as it is to be: planned as a whole, then written in steps a kill may fall between."""
+"""Plans: what will be written, as values. Planning writes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
 from operator import or_
 
-from pydsr.control import edits, snapshot
-from pydsr.control.resolve import Network, PlacedBackend, place_backends
-from pydsr.hashing.table import Table, TableMember, empty_table, following_table
+from pydsr.control.edits import (
+    AddService,
+    BackendEdit,
+    Edit,
+    RemoveRules,
+    RemoveService,
+    SetBackends,
+    SetRules,
+    SetVipPolicy,
+)
+from pydsr.control.program_upgrade import refuse_left_out
+from pydsr.control.resolve import Network, place_backends
+from pydsr.hashing.maglev import Member
 from pydsr.kernel.bpf import layout
-from pydsr.kernel.bpf.backends import NewBackend
-from pydsr.kernel.bpf.codec import STATE_NUMBERS
 from pydsr.kernel.bpf.layout import StateNumber
-from pydsr.kernel.bpf.store import State, monotonic_nanoseconds
+from pydsr.kernel.bpf.live_state import LiveState
+from pydsr.kernel.bpf.maps import ACL_RULES_MAX
 from pydsr.kernel.net import links
-from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.change import Change
-from pydsr.model.desired import DesiredBackend, backend_changes, moves_flows, option_changes
-from pydsr.model.desired_state import add_change
+from pydsr.model.addresses import Endpoint, IPAddress, Place
+from pydsr.model.change import (
+    Change,
+    backend_changes,
+    check_options,
+    moves_flows,
+    option_changes,
+    removal_changes,
+)
+from pydsr.model.desired_state import DesiredService, add_change
 from pydsr.model.errors import InputError
 from pydsr.model.features import NO_FEATURES, Feature, features_of
-from pydsr.model.service import Service
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import PlacedBackend, Service, Unserved
+from pydsr.model.source_rules import Rules, rule_changes
 
-_NANOSECONDS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a service is to become.
-
-    Attributes:
-        present: the service as it is, with its backends; None where it is to be created.
-        wanted: its endpoint and options as they are to be; its backends mean nothing.
-        desired: the backends it is to have.
-    """
-
-    present: Service | None
-    wanted: Service
-    desired: tuple[DesiredBackend, ...]
+ScopedRules = Mapping[Endpoint | None, Rules]
+"""The source rules by scope; None is the scope of all services."""
 
 
 @dataclass(frozen=True)
-class Revision:
-    """A target that can be reached, and how.
+class ServicePlan:
+    """What will be written of one service.
 
     Attributes:
-        target: it.
-        service: the service under its id, with the wanted options and the present backends.
-        placed: the backends with where their frames go.
-        ids: the id of each backend.
-        members: what its table is to be made of.
-        changes_table: whether it gets another table, which is made when it is written.
-        slots_moved: how many slots, or what hashes to them, give their flows to another backend;
-            0 where that was not asked for.
-        flows_moved: recorded flows that lose their backend.
-        changes: what is done.
+        before: the live service; None if it will be created.
+        service: the service as it will be written, without backends.
+        backends: all backends it will have.
+        changes_table: whether it gets another table, which is built when it is written.
+        changes: the differences, for the user.
     """
 
-    target: Target
+    before: Service | None
     service: Service
-    placed: tuple[PlacedBackend, ...]
-    ids: Mapping[IPAddress, int]
-    members: tuple[TableMember, ...]
+    backends: tuple[PlacedBackend, ...]
     changes_table: bool
-    slots_moved: int
-    flows_moved: int
     changes: tuple[Change, ...]
 
     @property
-    def is_new(self) -> bool:
-        """Whether the service is to be created."""
-        return self.target.present is None
+    def writes_service(self) -> bool:
+        """Whether the service is new or gets other options."""
+        return self.before is None or self.before.options != self.service.options
 
     @property
-    def sets_options(self) -> bool:
-        """Whether a service that is there gets other options."""
-        present = self.target.present
-        return present is not None and present.options != self.service.options
+    def rehashes(self) -> bool:
+        """Whether other options move flows to other slots."""
+        return self.before is not None and moves_flows(self.before.options, self.service.options)
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The members of its table."""
+        return tuple(
+            Member(
+                layout.pack_address(backend.desired.address),
+                backend.desired.weight,
+                backend.id,
+                backend.desired.state,
+            )
+            for backend in self.backends
+        )
 
     @property
     def features(self) -> Feature:
-        """What it takes of the program."""
+        """The features it needs of the program."""
         used = features_of(self.service)
-        return used | Feature.VLAN if any(one.place.tags for one in self.placed) else used
-
-    def table(self, state: State) -> Table:
-        """Return the table that follows the one that a state has."""
-        before = None if self.is_new else state.read_table(self.service.id)
-        return _following(before, self.members, self.service)
+        return used | Feature.VLAN if any(b.place.tags for b in self.backends) else used
 
 
-def _following(before: Table | None, members: tuple[TableMember, ...], service: Service) -> Table:
-    return following_table(
-        before or empty_table(service.table_size),
-        members,
-        monotonic_nanoseconds(),
-        service.learn_seconds * _NANOSECONDS,
-        keeps_connections=not service.options.one_packet,
-    )
+@dataclass(frozen=True)
+class Plan:
+    """Everything that one commit writes.
+
+    Attributes:
+        services: those that will be created or changed.
+        removed: the live services that will be deleted.
+        rules: all source rules there will be; None leaves them as they are.
+        policies: the policies of VIPs that will be set.
+        changes: the differences, for the user.
+    """
+
+    services: tuple[ServicePlan, ...] = ()
+    removed: tuple[Service, ...] = ()
+    rules: ScopedRules | None = None
+    policies: Mapping[IPAddress, Unserved] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def features(self) -> Feature:
+        """The features it needs of the program."""
+        has_rules = any((self.rules or {}).values())
+        used = Feature.ACL if has_rules else NO_FEATURES
+        return reduce(or_, (service.features for service in self.services), used)
+
+
+def plan_edit(state: LiveState, edit: Edit, network: Network) -> Plan:
+    """Return the plan of one edit.
+
+    Raises:
+        InputError: the edit makes no sense here, or more of something than fits.
+        BackendUnresolvedError: the MAC of a backend cannot be found.
+    """
+    match edit:
+        case AddService(endpoint, options):
+            if endpoint in state.services.endpoints():
+                raise InputError(
+                    f"the service {endpoint} exists",
+                    "to change its options, edit a file of pydsr export and apply it; or remove it "
+                    f"first: pydsr services remove {endpoint}",
+                )
+            check_options(endpoint, options)
+            plan = _plan_one(state, None, DesiredService(endpoint, options), network)
+        case RemoveService(endpoint):
+            service = find_service(state, endpoint)
+            plan = Plan(removed=(service,), changes=removal_changes(service))
+        case SetRules(scope) | RemoveRules(scope):
+            plan = _plan_rules(state, scope, edit)
+        case SetVipPolicy(vip, unserved):
+            plan = _plan_policy(state, vip, unserved)
+        case _:
+            before = _service_of(state, edit)
+            options = before.options if before else ServiceOptions()
+            service = before or Service(-1, edit.endpoint, options)
+            desired = DesiredService(edit.endpoint, options, edit.desired_backends(service))
+            plan = _plan_one(state, before, desired, network)
+    refuse_left_out(state, plan.features)
+    return plan
+
+
+def plan_backend_edits(
+    state: LiveState,
+    live: Mapping[Endpoint, Service],
+    edits: Iterable[BackendEdit],
+    network: Network,
+) -> Plan:
+    """Return the plan of edits of several services; a service that does not exist is left out.
+
+    Args:
+        state: the live state, locked.
+        live: every service with its backends.
+        edits: at most one of each service.
+        network: where backends are looked for.
+
+    Raises:
+        InputError: an edit makes no sense here, or more of something than fits.
+        BackendUnresolvedError: the MAC of a backend cannot be found.
+    """
+    wanted = [
+        (service, DesiredService(edit.endpoint, service.options, edit.desired_backends(service)))
+        for edit in edits
+        if (service := live.get(edit.endpoint)) is not None
+    ]
+    services = plan_services(state, wanted, network, {endpoint.address for endpoint in live})
+    plan = Plan(services, changes=tuple(c for service in services for c in service.changes))
+    refuse_left_out(state, plan.features)
+    return plan
+
+
+def find_service(state: LiveState, endpoint: Endpoint) -> Service:
+    """Return one service with its backends.
+
+    Raises:
+        InputError: there is none at that endpoint.
+    """
+    service = state.services.get(endpoint)
+    if service is None:
+        raise InputError(
+            f"there is no service {endpoint}", "pydsr services list shows those there are"
+        )
+    return service
+
+
+def _service_of(state: LiveState, edit: BackendEdit) -> Service | None:
+    if isinstance(edit, SetBackends):
+        return state.services.get(edit.endpoint)
+    return find_service(state, edit.endpoint)
+
+
+def _plan_one(
+    state: LiveState, before: Service | None, desired: DesiredService, network: Network
+) -> Plan:
+    if before is None:
+        _check_new_vip(state, desired.endpoint)
+    vips = {endpoint.address for endpoint in state.services.endpoints()}
+    services = plan_services(state, [(before, desired)], network, vips)
+    return Plan(services, changes=tuple(c for service in services for c in service.changes))
+
+
+def _check_new_vip(state: LiveState, endpoint: Endpoint) -> None:
+    refuse_local_vips([endpoint])
+    service_id = state.backends.service_of(endpoint.address)
+    for service in state.services.configs():
+        if service.id == service_id:
+            raise InputError(
+                f"{endpoint.address} is a backend's address (of {service.endpoint})",
+                "a VIP is an address of its own, on the loopback of every backend",
+            )
 
 
 def refuse_local_vips(endpoints: Collection[Endpoint]) -> None:
@@ -117,207 +238,154 @@ def refuse_local_vips(endpoints: Collection[Endpoint]) -> None:
         )
 
 
-def plan_revisions(
-    state: State,
-    targets: Sequence[Target],
-    network: Network,
-    vips: Collection[IPAddress],
-    *,
-    counts_moves: bool = True,
-) -> list[Revision]:
-    """Find out how targets can be reached; nothing is changed.
+def _plan_rules(state: LiveState, scope: Endpoint | None, edit: SetRules | RemoveRules) -> Plan:
+    if scope is not None:
+        find_service(state, scope)
+    rules = live_rules(state)
+    before = rules.get(scope, {})
+    rules[scope] = edit.desired_rules(before)
+    check_rules_fit(rules.values())
+    changes = rule_changes(scope, before, rules[scope])
+    return Plan(rules=rules, changes=changes) if changes else Plan()
 
-    Args:
-        state: held by the lock.
-        targets: of services, each once.
-        network: that the balancer is on.
-        vips: all there are to be.
-        counts_moves: whether to find out how many slots and flows move, for which each table is
-            made once more.
+
+def live_rules(state: LiveState) -> dict[Endpoint | None, Rules]:
+    """Return the source rules of each scope that has any, those of all services first."""
+    by_id = state.source_rules.read()
+    rules: dict[Endpoint | None, Rules] = {None: by_id[None]} if None in by_id else {}
+    return rules | {
+        service.endpoint: by_id[service.id]
+        for service in state.services.configs()
+        if service.id in by_id
+    }
+
+
+def check_rules_fit(scopes: Iterable[Rules]) -> None:
+    """Refuse more source rules than the map of them holds.
 
     Raises:
-        InputError: backends that cannot be, or more of something than fit.
+        InputError: the rules of all scopes together are more.
+    """
+    total = sum(map(len, scopes))
+    if total > ACL_RULES_MAX:
+        raise InputError(
+            f"{total} source rules are more than the {ACL_RULES_MAX} that fit",
+            "join neighbouring networks into larger ones, or filter further out",
+        )
+
+
+def _plan_policy(state: LiveState, vip: IPAddress, unserved: Unserved) -> Plan:
+    if vip not in {endpoint.address for endpoint in state.services.endpoints()}:
+        raise InputError(f"{vip} is the VIP of no service", "pydsr vips list shows those there are")
+    before = state.vip_policies.read().get(vip, Unserved.COUNT)
+    if before is unserved:
+        return Plan()
+    change = Change("set unserved ports", str(vip), before, unserved)
+    return Plan(policies={vip: unserved}, changes=(change,))
+
+
+def plan_services(
+    state: LiveState,
+    wanted: Sequence[tuple[Service | None, DesiredService]],
+    network: Network,
+    vips: Collection[IPAddress],
+) -> tuple[ServicePlan, ...]:
+    """Return the plans of those services that differ from what they are to be.
+
+    Args:
+        state: the live state, locked.
+        wanted: each service as it is, or None where it does not exist, and as it is to be.
+        network: where backends are looked for.
+        vips: all there will be.
+
+    Raises:
+        InputError: backends that cannot be, or more of something than fits.
         BackendUnresolvedError: the MAC of a backend cannot be found.
     """
-    for target in targets:
-        _check_backends(state, target, vips)
-    service_ids = iter(_new_service_ids(state, sum(t.present is None for t in targets)))
-    backend_ids = _assign_ids(state, targets)
-    placed = place_backends([(t.present, t.desired) for t in targets], network)
-    return [
-        _plan(
-            state,
-            target,
-            target.present.id if target.present else next(service_ids),
-            places,
-            ids,
-            counts_moves,
-        )
-        for target, places, ids in zip(targets, placed, backend_ids, strict=True)
-    ]
+    for _, desired in wanted:
+        _check_backends(state, desired, vips)
+    service_ids = iter(_new_service_ids(state, sum(before is None for before, _ in wanted)))
+    backends = _with_ids(state, wanted, place_backends(wanted, network))
+    plans = (
+        _plan_service(state, before, desired, before.id if before else next(service_ids), placed)
+        for (before, desired), placed in zip(wanted, backends, strict=True)
+    )
+    return tuple(plan for plan in plans if plan.changes)
 
 
-def _check_backends(state: State, target: Target, vips: Collection[IPAddress]) -> None:
-    room = layout.members_max(state.table_size)
-    if len(target.desired) > room:
+def _check_backends(state: LiveState, desired: DesiredService, vips: Collection[IPAddress]) -> None:
+    table_size = state.settings.table_size
+    room = layout.members_max(table_size)
+    if len(desired.backends) > room:
         raise InputError(
-            f"{len(target.desired)} backends do not fit {target.wanted.endpoint}: tables of "
-            f"{state.table_size} slots hold {room}",
+            f"{len(desired.backends)} backends do not fit {desired.endpoint}: tables of "
+            f"{table_size} slots hold {room}",
             "attach with a larger --table-size",
         )
-    for item in target.desired:
-        if item.address in vips:
+    for backend in desired.backends:
+        if backend.address in vips:
             raise InputError(
-                f"backend {item.address} is a VIP of this balancer",
+                f"backend {backend.address} is a VIP of this balancer",
                 "name the backend by an address of its own",
             )
 
 
-def _new_service_ids(state: State, number: int) -> list[int]:
-    found = state.free_service_ids(number) if number else []
-    if len(found) < number:
+def _new_service_ids(state: LiveState, number: int) -> list[int]:
+    ids = state.services.free_ids(number) if number else []
+    if len(ids) < number:
         raise InputError(
             f"there are {layout.SERVICES_MAX} services, and no more fit",
             "remove one, or run another balancer with --bpffs",
         )
-    return found
+    return ids
 
 
-def _assign_ids(state: State, targets: Sequence[Target]) -> list[dict[IPAddress, int]]:
-    """Return the ids of the backends of each target: those they have, and free ones."""
-    free = state.backend_ids(StateNumber.FREE)
-    assigned, new = [], 0
-    for target in targets:
-        present = target.present.backends if target.present else ()
-        ids = {backend.address: backend.id for backend in present}
-        for item in target.desired:
-            if item.address not in ids:
+def _with_ids(
+    state: LiveState,
+    wanted: Sequence[tuple[Service | None, DesiredService]],
+    places: Sequence[Sequence[Place]],
+) -> list[tuple[PlacedBackend, ...]]:
+    """Give the backends of each service the ids they have, or free ones."""
+    free = state.backends.ids(StateNumber.FREE)
+    services, new = [], 0
+    for (before, desired), of_service in zip(wanted, places, strict=True):
+        ids = {backend.address: backend.id for backend in (before.backends if before else ())}
+        placed = []
+        for backend, place in zip(desired.backends, of_service, strict=True):
+            if backend.address not in ids:
                 new += 1
-                ids[item.address] = next(free, 0)
-        assigned.append(ids)
-    if any(0 in ids.values() for ids in assigned):
+                ids[backend.address] = next(free, 0)
+            placed.append(PlacedBackend(ids[backend.address], backend, place))
+        services.append(tuple(placed))
+    if any(backend.id == 0 for placed in services for backend in placed):
         raise InputError(
             f"{new} more backends do not fit: {layout.BACKENDS_MAX - 1} is all "
             "of all services together",
             "run another balancer with --bpffs",
         )
-    return assigned
+    return services
 
 
-def _plan(
-    state: State,
-    target: Target,
+def _plan_service(
+    state: LiveState,
+    before: Service | None,
+    desired: DesiredService,
     service_id: int,
-    placed: Sequence[PlacedBackend],
-    ids: Mapping[IPAddress, int],
-    counts_moves: bool,
-) -> Revision:
-    present, wanted = target.present, target.wanted
-    service = replace(
-        present or wanted, id=service_id, options=wanted.options, table_size=state.table_size
+    backends: tuple[PlacedBackend, ...],
+) -> ServicePlan:
+    service = Service(
+        service_id, desired.endpoint, desired.options, table_size=state.settings.table_size
     )
-    members = tuple(
-        TableMember(ids[item.address], layout.pack_address(item.address), item.weight, item.state)
-        for item in target.desired
-    )
-    changes = backend_changes(service, target.desired, [one.place for one in placed])
-    if present is None:
+    places = [backend.place for backend in backends]
+    changes = backend_changes(before or service, desired.backends, places)
+    if before is None:
         changes = (add_change(service.endpoint, service.options), *changes)
-        return Revision(target, service, tuple(placed), ids, members, True, 0, 0, changes)
-    options = option_changes(service.endpoint, present.options, service.options)
-    settles = service.options.one_packet and bool(present.slots_changing)
-    changes_table = settles or set(members) != {
-        TableMember(one.id, layout.pack_address(one.address), one.weight, one.state)
-        for one in present.backends
+        return ServicePlan(None, service, backends, True, changes)
+    changes = (*option_changes(service.endpoint, before.options, service.options), *changes)
+    # Slots of a service that stops keeping connections come to rest at once.
+    comes_to_rest = service.options.one_packet and bool(before.slots_changing)
+    live = {(b.id, b.weight, b.state) for b in before.backends}
+    changes_table = comes_to_rest or live != {
+        (b.id, b.desired.weight, b.desired.state) for b in backends
     }
-    slots_moved = flows_moved = 0
-    if counts_moves:
-        slots_moved = _slots_moved(state, present, service, members if changes_table else None)
-        flows_moved = _flows_moved(state, present, members)
-    return Revision(
-        target,
-        service,
-        tuple(placed),
-        ids,
-        members,
-        changes_table,
-        slots_moved,
-        flows_moved,
-        (*options, *changes),
-    )
-
-
-def _slots_moved(
-    state: State, present: Service, service: Service, members: tuple[TableMember, ...] | None
-) -> int:
-    """Return how many slots give their flows away; no members where the table stays."""
-    if moves_flows(present.options, service.options):
-        return sum(backend.slots for backend in present.backends)
-    before = state.read_table(service.id) if members is not None else None
-    if before is None or members is None:
-        return 0
-    return edits.slots_moved(before, _following(before, members, service))
-
-
-def _flows_moved(state: State, present: Service, members: Sequence[TableMember]) -> int:
-    if not present.slots_changing:
-        return 0
-    keeping = {member.id for member in members if member.keeps_flows}
-    losing = {backend.id for backend in present.backends} - keeping
-    return snapshot.count_recorded(state, present, losing)
-
-
-def write_backends_and_tables(state: State, revisions: Sequence[Revision]) -> None:
-    """Bring about what revisions change of services that are there, and prepare those that are not.
-
-    Packets find a new service once it is written and in the index.
-    """
-    for revision in revisions:
-        _write_places(state, revision)
-    state.write_backends([one for revision in revisions for one in _new_backends(revision)])
-    state.write_tables(
-        (revision.service.id, revision.table(state))
-        for revision in revisions
-        if revision.changes_table
-    )
-    for revision in revisions:
-        # Flow records follow only now, since the slots have new owners by then.
-        for member in revision.members:
-            if not revision.is_new:
-                state.write_backend_state(member.id, STATE_NUMBERS[member.state])
-        retire(state, revision.service, {member.id for member in revision.members})
-
-
-def _new_backends(revision: Revision) -> Iterator[NewBackend]:
-    known = {backend.address for backend in revision.service.backends}
-    for one in revision.placed:
-        item = one.desired
-        if item.address not in known:
-            yield NewBackend(
-                revision.ids[item.address],
-                revision.service.id,
-                layout.pack_address(item.address),
-                STATE_NUMBERS[item.state],
-                one.place,
-                one.by_hand,
-            )
-
-
-def _write_places(state: State, revision: Revision) -> None:
-    known = {backend.address: backend for backend in revision.service.backends}
-    for one in revision.placed:
-        backend = known.get(one.desired.address)
-        if backend and (backend.place, backend.mac_by_hand) != (one.place, one.by_hand):
-            state.write_backend_place(backend.id, one.place, by_hand=one.by_hand)
-
-
-def retire(state: State, service: Service, staying: Collection[int] = ()) -> None:
-    """Give back the ids of a service's backends, but for those staying, when no flow has them."""
-    for backend in service.backends:
-        if backend.id not in staying:
-            state.write_backend_state(backend.id, StateNumber.RETIRED)
-
-
-def features_used(revisions: Iterable[Revision]) -> Feature:
-    """Return what revisions take of the program."""
-    return reduce(or_, (revision.features for revision in revisions), NO_FEATURES)
+    return ServicePlan(before, service, backends, changes_table, changes)

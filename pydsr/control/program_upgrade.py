@@ -1,17 +1,16 @@
-"""The program and its features: compile what is needed, and put it where the old one is."""
+"""Program upgrades: a program with other features replaces the one on the same links."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
 from pydsr.control.attached_interfaces import Surroundings, attached, living_links, look_around
 from pydsr.kernel.bpf import libbpf
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.maps import map_specs
 from pydsr.kernel.bpf.program import Programs, load_programs
-from pydsr.kernel.bpf.store import State
 from pydsr.kernel.bpf.tap import forget_killed
 from pydsr.kernel.net import links
 from pydsr.model.errors import InputError
@@ -30,108 +29,108 @@ from pydsr.model.interfaces import find_own_macs, has_vlans
 _log = logging.getLogger(__name__)
 
 
-def feature_use(state: State, here: Collection[int]) -> FeatureUse:
-    """Return the features of the loaded program; interfaces are given by index."""
-    return report_use(state.features(), needs_of(state, here))
+def feature_use(state: LiveState, here: Collection[int]) -> FeatureUse:
+    """Return the features of the loaded program, and whether something uses them.
+
+    Args:
+        state: the live state.
+        here: the indices of the attached interfaces.
+    """
+    return report_use(state.settings.features(), needs_of(state, here))
 
 
-def needs_of(state: State, here: Collection[int]) -> Needs:
-    """Return what the configuration takes on some interfaces, given by index."""
+def needs_of(state: LiveState, here: Collection[int]) -> Needs:
+    """Return the features that the live state needs on some interfaces, given by index."""
     everything = links.all_interfaces()
     return find_needs(
-        state.services(),
-        has_rules=bool(state.rules()),
+        state.services.all(),
+        has_rules=bool(state.source_rules.read()),
         ways_in=len(find_own_macs(everything, here)),
         has_vlans=has_vlans(everything, here),
     )
 
 
-def follow_interfaces(state: State, directory: Path) -> Surroundings:
-    """Tell the program the MACs its interfaces have now, and have it read VLANs made since.
+def follow_interfaces(state: LiveState) -> Surroundings:
+    """Write the MACs that interfaces have now, and add the VLAN feature if there are new VLANs.
 
-    While it knows a MAC from before, it takes what is sent to the new one for another host's.
+    A program that knows an old MAC passes packets to the new one, as if for another host.
 
     Returns:
-        What it is told of.
+        The interfaces there are, and those the balancer is attached to.
     """
-    found = look_around(directory)
-    forget_killed(state, {one.program_id for one in found.attached})
-    here = {one.ifindex for one in found.attached}
-    for ifindex, mac in find_own_macs(found.interfaces, here).items():
-        state.write_interface(ifindex, mac)
-    if has_vlans(found.interfaces, here) and Feature.VLAN not in state.features().refused:
-        fit(state, directory, Feature.VLAN)
-    return found
+    surroundings = look_around(state.directory)
+    forget_killed(state, {one.program_id for one in surroundings.attached})
+    attached_to = {one.ifindex for one in surroundings.attached}
+    for ifindex, mac in find_own_macs(surroundings.interfaces, attached_to).items():
+        state.interfaces.write(ifindex, mac)
+    refused = state.settings.features().refused
+    if has_vlans(surroundings.interfaces, attached_to) and Feature.VLAN not in refused:
+        add_features(state, Feature.VLAN)
+    return surroundings
 
 
-def missing_features(state: State, needed: Feature) -> Feature:
-    """Return those of some features that the program lacks.
+def refuse_left_out(state: LiveState, needed: Feature) -> None:
+    """Refuse a plan that needs features which attach was told to leave out.
 
     Raises:
-        InputError: attach was told to leave one out.
+        InputError: the program is without one of them, on request.
     """
-    features = state.features()
-    missing = needed & ~features.compiled
-    if missing & features.refused:
-        refused = join_names(missing & features.refused)
+    features = state.settings.features()
+    missing = needed & ~features.compiled & features.refused
+    if missing:
+        refused = join_names(missing)
         raise InputError(
             f"this takes {refused}, which the program was attached without",
             f"pydsr attach --with {refused} IFACE compiles it in; no packet is lost by that",
         )
-    return missing
 
 
-def fit(state: State, directory: Path, needed: Feature) -> bool:
-    """See to it that the program has some features, before what needs them is written.
+def add_features(state: LiveState, needed: Feature) -> None:
+    """Upgrade the program to one with some features, if it lacks any.
 
-    Args:
-        state: held by the lock.
-        directory: of its pins.
-        needed: the features.
-
-    Returns:
-        Whether the program was replaced.
+    To be called before anything is written that needs them.
 
     Raises:
         InputError: attach was told to leave one out.
+        EnvironmentCannotError: the program cannot be compiled or loaded.
     """
-    missing = missing_features(state, needed)
+    refuse_left_out(state, needed)
+    before = state.settings.features()
+    missing = needed & ~before.compiled
     if not missing:
-        return False
-    present = state.features()
-    features = replace(present, compiled=present.compiled | missing)
+        return
+    features = replace(before, compiled=before.compiled | missing)
     _log.info("compiling the program anew, with %s", join_names(missing))
-    install(state, directory, load(state, features), features)
+    install(state, load(state, features), features)
     if Feature.VLAN in missing:
-        warn_of_stripped_tags({one.ifindex for one in attached(directory)})
-    return True
+        warn_of_stripped_tags({one.ifindex for one in attached(state.directory)})
 
 
-def load(state: State, features: Features) -> Programs:
-    """Compile and load the program with some features; it is not used yet."""
+def load(state: LiveState, features: Features) -> Programs:
+    """Compile and load the program with some features; no interface uses it yet."""
     maps = {spec.name: state.pins[spec.name] for spec in map_specs()}
-    return load_programs(maps, state.table_size, state.settings.seed, features.compiled)
+    return load_programs(maps, state.settings.table_size, state.settings.seed, features.compiled)
 
 
-def install(state: State, directory: Path, programs: Programs, features: Features) -> None:
-    """Replace the programs of every attached interface, and the one that answers questions.
+def install(state: LiveState, programs: Programs, features: Features) -> None:
+    """Replace the program of every attached interface, and the one that is traced.
 
-    A kill in between leaves interfaces with either program: so until all have the new one, the
-    state tells of those features only that both have.
+    A kill in between leaves interfaces with either program. So until all have the new one, only
+    those features are on record that both have.
     """
-    present = state.features()
-    state.write_features(replace(present, compiled=present.compiled & features.compiled))
-    for info in living_links(directory).values():
+    present = state.settings.features()
+    state.settings.write_features(replace(present, compiled=present.compiled & features.compiled))
+    for info in living_links(state.directory).values():
         with libbpf.link_by_id(info.id) as link:
             libbpf.link_update(link, programs.balance)
-    libbpf.pin_replacing(programs.explain, directory / "explain")
-    state.write_features(features)
+    libbpf.pin_replacing(programs.explain, state.pins.path("explain"))
+    state.settings.write_features(features)
     _log.info("the program has %s", ", ".join(names(features.compiled)) or "no features")
 
 
 def warn_of_stripped_tags(here: Collection[int]) -> None:
-    """Say which interfaces, given by index, hide VLAN tags from the program."""
-    # Most commands need neither.
+    """Warn of interfaces, given by index, whose NIC hides VLAN tags from the program."""
+    # Imported here: most commands need neither, and start faster without them.
     from pydsr.kernel.machine.attach_obstacles import stripped_tags
     from pydsr.kernel.net.ethtool import strips_tags
 

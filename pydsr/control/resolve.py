@@ -1,102 +1,92 @@
-"""Where the frames of desired backends are to go: places found, kept or given by hand."""
+"""Resolving backends: the MAC, VLAN and interface that their frames go to."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from pydsr.control.attached_interfaces import Attached
 from pydsr.kernel.net import links, neighbours
 from pydsr.kernel.net.netlink import netlink
 from pydsr.model.addresses import IPAddress, MacAddress, Place
-from pydsr.model.desired import DesiredBackend
+from pydsr.model.desired_state import DesiredService
 from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedError
 from pydsr.model.interfaces import Interface, Segment, find_segments
-from pydsr.model.service import Backend, Service
+from pydsr.model.service import Backend, DesiredBackend, Service
 
 
-@dataclass(frozen=True)
-class PlacedBackend:
-    """A desired backend with the place its frames go to."""
+def place_backends(
+    wanted: Sequence[tuple[Service | None, DesiredService]], network: Network
+) -> list[list[Place]]:
+    """Resolve all backends that services will have.
 
-    desired: DesiredBackend
-    place: Place
-    by_hand: bool
-
-
-Request = tuple[Service | None, Sequence[DesiredBackend]]
-"""A service as it is, or None for a new one, and the backends it is to have."""
-
-
-def place_backends(requests: Sequence[Request], network: Network) -> list[list[PlacedBackend]]:
-    """Find the places of all backends that services are to have.
-
-    A backend the service has keeps its place, but for a newer one that the kernel is sure of.
+    A live backend keeps its place, unless the kernel is sure that it is elsewhere by now.
 
     Args:
-        requests: the services.
-        network: that the balancer is on.
+        wanted: each service as it is, or None where it does not exist, and as it is to be.
+        network: the networks to look for them on.
 
     Returns:
-        Those of each request, in the order of its backends.
+        For each service the places of its backends, in their order.
 
     Raises:
-        BackendUnresolvedError: the MAC of one or more cannot be found; names them.
+        BackendUnresolvedError: the MAC of one or more cannot be found; the message names them.
         InputError: the MAC of one is the balancer's own.
         NotAttachedError: there is no interface to look for them on.
     """
-    kept = []
-    for service, desired in requests:
-        present = {backend.address: backend for backend in service.backends} if service else {}
-        kept.append(
-            {item.address: _present_place(present.get(item.address), item) for item in desired}
-        )
+    kept = [_kept_places(before, desired) for before, desired in wanted]
     unknown: dict[IPAddress, None] = {}
-    by_itself: dict[IPAddress, None] = {}
-    for (_, desired), places in zip(requests, kept, strict=True):
-        for item in desired:
-            if item.mac is None:
-                (by_itself if places[item.address] else unknown)[item.address] = None
-    found = network.resolve([*unknown])
-    seen = network.seen([*by_itself])
-    placed: list[list[PlacedBackend]] = []
-    for (_, desired), places in zip(requests, kept, strict=True):
-        placed.append([])
-        for item in desired:
-            place = places[item.address]
-            if item.mac is not None:
-                place = place or network.place_by_hand(item, item.mac)
-            elif place is None:
-                place = found[item.address]
-            else:
-                place = newer_place(place, seen.get(item.address, ())) or place
-            network.refuse_own_mac(item.address, place)
-            placed[-1].append(PlacedBackend(item, place, item.mac is not None))
-    return placed
+    known: dict[IPAddress, None] = {}
+    for (_, desired), places in zip(wanted, kept, strict=True):
+        for backend in desired.backends:
+            if backend.mac is None:
+                (known if places[backend.address] else unknown)[backend.address] = None
+    resolved = network.resolve([*unknown])
+    seen = network.seen([*known])
+
+    def place_of(backend: DesiredBackend, place: Place | None) -> Place:
+        if backend.mac is not None:
+            place = place or network.place_by_hand(backend, backend.mac)
+        elif place is None:
+            place = resolved[backend.address]
+        else:
+            place = newer_place(place, seen.get(backend.address, ())) or place
+        network.refuse_own_mac(backend.address, place)
+        return place
+
+    return [
+        [place_of(backend, places[backend.address]) for backend in desired.backends]
+        for (_, desired), places in zip(wanted, kept, strict=True)
+    ]
 
 
 def newer_place(kept: Place, seen: Sequence[Place]) -> Place | None:
-    """Return where a backend is by now, if it is seen in places of which none is the one kept."""
+    """Return where a backend is by now, if none of the places it is seen in is the one kept."""
     return seen[0] if seen and kept not in seen else None
 
 
-def _present_place(present: Backend | None, item: DesiredBackend) -> Place | None:
-    """Return the place a backend may keep, or None where another was asked for."""
-    if present is None or present.place is None:
+def _kept_places(before: Service | None, desired: DesiredService) -> dict[IPAddress, Place | None]:
+    live = {backend.address: backend for backend in before.backends} if before else {}
+    return {b.address: _kept_place(live.get(b.address), b) for b in desired.backends}
+
+
+def _kept_place(live: Backend | None, desired: DesiredBackend) -> Place | None:
+    """Return the place a live backend may keep; None where another was asked for."""
+    if live is None or live.place is None:
         return None
-    if not present.mac_by_hand:
-        return present.place if item.mac is None else None
-    wants_same = item.mac == present.mac and item.tags in ((), present.tags)
-    return present.place if wants_same else None
+    if not live.mac_by_hand:
+        return live.place if desired.mac is None else None
+    same = desired.mac == live.mac and desired.tags in ((), live.tags)
+    return live.place if same else None
 
 
 class Network:
-    """The networks that the balancer is on, and who is where in them.
+    """The networks that the balancer is on.
 
     Args:
-        attached: the balancer's interfaces.
-        interfaces: all there are; None has them looked up when they are needed.
+        attached: the interfaces it is attached to.
+        interfaces: all of this network namespace; read when needed if they are not given.
     """
 
     def __init__(
@@ -104,7 +94,7 @@ class Network:
     ) -> None:
         self._attached = attached
         self._interfaces = interfaces
-        self._here = {one.ifindex for one in attached}
+        self._ifindexes = {one.ifindex for one in attached}
         self._own_macs = {one.mac: one.name for one in attached}
         self._seen: dict[IPAddress, list[Place]] = {}
         self._ports: dict[tuple[int, MacAddress], int] | None = None
@@ -116,10 +106,10 @@ class Network:
                 "the balancer is on no interface, so no backend can be found", "pydsr attach IFACE"
             )
         interfaces = links.all_interfaces() if self._interfaces is None else self._interfaces
-        return find_segments(interfaces, self._here)
+        return find_segments(interfaces, self._ifindexes)
 
     def resolve(self, addresses: Sequence[IPAddress]) -> dict[IPAddress, Place]:
-        """Find backends by asking the networks for them.
+        """Resolve backends by asking the networks for them.
 
         Raises:
             BackendUnresolvedError: one or more do not answer, or are elsewhere.
@@ -131,7 +121,7 @@ class Network:
         return {address: self._at_port(address, place) for address, place in found.items()}
 
     def seen(self, addresses: Sequence[IPAddress]) -> Mapping[IPAddress, Sequence[Place]]:
-        """Return where the kernel is sure that backends are at this moment."""
+        """Return the places where the kernel is sure that backends are now, by address."""
         new = [address for address in addresses if address not in self._seen]
         if new and self._attached:
             known = neighbours.confirmed_places(new, self._segments)
@@ -141,7 +131,7 @@ class Network:
         return self._seen
 
     def place_at(self, device: int, mac: MacAddress) -> Place | None:
-        """Return the place of a host behind a device; None where the balancer is not on that."""
+        """Return the place of a host behind a device; None if no attached interface leads there."""
         segment = self._segments.get(device)
         if segment is None:
             return None
@@ -162,10 +152,10 @@ class Network:
             return neighbours.device_of(ip, address, self._segments)
 
     def refuse_own_mac(self, address: IPAddress, place: Place) -> None:
-        """Refuse a backend that is to have the MAC of one of the balancer's interfaces.
+        """Refuse a backend with the MAC of one of the balancer's interfaces.
 
         Raises:
-            InputError: it has.
+            InputError: it has that MAC.
         """
         if place.mac in self._own_macs:
             raise InputError(
@@ -174,20 +164,24 @@ class Network:
                 f"name the backend's own with {address}@MAC: `ip link` there shows it",
             )
 
-    def place_by_hand(self, item: DesiredBackend, mac: MacAddress) -> Place:
-        """Return the place of a backend whose MAC was given: by its route, or the only one."""
+    def place_by_hand(self, backend: DesiredBackend, mac: MacAddress) -> Place:
+        """Return the place of a backend whose MAC was given: by its route, or the only one.
+
+        Raises:
+            BackendUnresolvedError: no route tells which of several interfaces leads there.
+        """
         if len(self._segments) == 1:
-            return Place(mac, next(iter(self._here)), item.tags)
+            return Place(mac, next(iter(self._ifindexes)), backend.tags)
         try:
             with netlink() as ip:
-                device = neighbours.device_of(ip, item.address, self._segments)
+                device = neighbours.device_of(ip, backend.address, self._segments)
             segment = self._segments[device]
-            tags = item.tags or segment.tags
-            return self._at_port(item.address, Place(mac, segment.ifindex, tags))
+            tags = backend.tags or segment.tags
+            return self._at_port(backend.address, Place(mac, segment.ifindex, tags))
         except BackendUnresolvedError:
-            if len(self._here) > 1:
+            if len(self._ifindexes) > 1:
                 raise
-            return Place(mac, next(iter(self._here)), item.tags)
+            return Place(mac, next(iter(self._ifindexes)), backend.tags)
 
     def _at_port(self, address: IPAddress, place: Place) -> Place:
         found = self._through_bridge(place)
@@ -203,11 +197,11 @@ class Network:
         return found
 
     def _through_bridge(self, place: Place) -> Place | None:
-        """Return a place at the bridge's port instead of the bridge, if we are on that port."""
-        if place.ifindex in self._here:
+        """Return a place at the port of a bridge; None if the balancer is not on that port."""
+        if place.ifindex in self._ifindexes:
             return place
         port = self._port_of(place)
-        return replace(place, ifindex=port) if port in self._here else None
+        return replace(place, ifindex=port) if port in self._ifindexes else None
 
     def _port_of(self, place: Place) -> int:
         if self._ports is None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from pydsr.control.attached_interfaces import Attached
 from pydsr.kernel.bpf import program_stats
-from pydsr.kernel.bpf.store import State, monotonic_nanoseconds
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.flow_records import HANDSHAKE_SECONDS, count_on
 from pydsr.model.reasons import all_reasons
 from pydsr.model.service import BackendState, Service
-from pydsr.model.snapshot import ProgramRun, Snapshot
+from pydsr.model.snapshot import Counters, ProgramRun, Snapshot
 
 _NANOSECONDS = 1_000_000_000
 
@@ -37,22 +37,35 @@ class RemainingFlows:
         return not self.recorded and not self.learning_seconds
 
 
-def take_snapshot(state: State, interfaces: Sequence[Attached]) -> Snapshot:
+def take_snapshot(state: LiveState, interfaces: Sequence[Attached]) -> Snapshot:
     """Return all counters of this moment; interfaces are those the balancer is on."""
-    services, counters = state.counted_services()
+    services, counters = _read_consistently(state)
     reasons = all_reasons()
-    counts = state.verdict_counts(len(reasons))
+    counts = state.counters.verdicts(len(reasons))
     return Snapshot(
         time=time.monotonic(),
         services=services,
         counters=counters,
         verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
         interfaces=tuple((one.name, one.mode) for one in interfaces),
-        records=_count_by_service(state.records_by_service, services),
-        pending=_count_by_service(state.pending_by_service, services),
+        records=_count_by_service(state.flow_records.count_by_service, services),
+        pending=_count_by_service(state.half_open_flows.count_by_service, services),
         programs=_program_runs(interfaces),
         programs_timed=program_stats.is_on(),
     )
+
+
+def _read_consistently(state: LiveState) -> tuple[tuple[Service, ...], dict[int, Counters]]:
+    """Return every service, and the totals of its backends by id, of one moment.
+
+    An id may be given to another backend between the two readings: what a change went through is
+    read again.
+    """
+    while True:
+        services = state.services.all()
+        counters = state.counters.of_services(services)
+        if state.services.is_unchanged():
+            return services, counters
 
 
 def _program_runs(interfaces: Sequence[Attached]) -> tuple[ProgramRun, ...]:
@@ -76,22 +89,26 @@ def _count_by_service(
     return {service.id: counts.get(service.id, 0) for service in services}
 
 
-def count_recorded(state: State, service: Service, backends: Collection[int]) -> int:
+def count_recorded(state: LiveState, service: Service, backends: Collection[int]) -> int:
     """Return how many recorded flows of a service are on some of its backends, given by id."""
-    now, idle = monotonic_nanoseconds(), service.learn_seconds
+    now, idle = time.monotonic_ns(), service.learn_seconds
     # Ids are of one service each, so the records of other services name none of these.
-    return count_on((flow for flow in state.flow_records() if flow.is_live(now, idle)), backends)
+    return count_on(
+        (flow for flow in state.flow_records.all() if flow.is_live(now, idle)), backends
+    )
 
 
-def count_remaining(state: State, service: Service, backends: Collection[int]) -> RemainingFlows:
+def count_remaining(
+    state: LiveState, service: Service, backends: Collection[int]
+) -> RemainingFlows:
     """Return what is left on drained backends of a service, given by id."""
-    now = monotonic_nanoseconds()
-    table = state.read_table(service.id)
+    now = time.monotonic_ns()
+    table = state.tables.read(service.id)
     learning = 0.0
     if table is not None and any(table.previous.count(number) for number in backends):
         learning = max(0, table.learn_until - now) / _NANOSECONDS
     handshake = min(service.learn_seconds, HANDSHAKE_SECONDS)
-    pending = (flow for flow in state.pending_flows() if flow.is_live(now, handshake))
+    pending = (flow for flow in state.half_open_flows.all() if flow.is_live(now, handshake))
     recorded = count_recorded(state, service, backends) + count_on(pending, backends)
     return RemainingFlows(recorded, learning)
 

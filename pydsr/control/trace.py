@@ -1,28 +1,41 @@
-"""Asking the loaded program what would become of a frame; nothing is counted or recorded."""
+"""Traces: what the loaded program would do with a packet. Nothing is sent, counted or recorded."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
 from pydsr.control.attached_interfaces import Attached
-from pydsr.control.trace_frames import FRAME_BYTES_MIN, headers_bytes, question, sent_to
 from pydsr.kernel.bpf import layout, libbpf
 from pydsr.kernel.bpf.backends import BackendEntry
 from pydsr.kernel.bpf.codec import unpack_tags
-from pydsr.kernel.bpf.store import State
-from pydsr.model.addresses import EVERY_PORT, Endpoint, IPAddress, MacAddress, Tag
+from pydsr.kernel.bpf.live_state import LiveState
+from pydsr.model.addresses import EVERY_PORT, Endpoint, IPAddress, MacAddress, Protocol, Tag
 from pydsr.model.errors import EnvironmentCannotError, InputError
 from pydsr.model.reasons import all_reasons
 
 _ETHERNET_BYTES = 14
-_FRAME_BYTES_MAX = 262144  # more than a test run takes: where a file says so, nothing is filled up
+FRAME_BYTES_MIN = 60
+"""What the shortest frame is filled up to on the wire (IEEE 802.3, without its check sequence)."""
+
+# Any two that are not multicast.
+_TO, _FROM = b"\x02\x00\x00\x00\x00\x01", b"\x02\x00\x00\x00\x00\x02"
+_MAC_BYTES, _ARP_BYTES, _TO_TCP_FLAGS = 6, 28, 14
+_EXTENSIONS_BYTES = 128  # the packet in an ICMP error, or extension headers of IPv6
+_IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
+_TAGS = (b"\x81\x00", b"\x88\xa8")
+_NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
+_SCTP_DATA, _SCTP_INIT = 0, 1
+_TCP_SYN = 0x02
+_TCP_ACK = 0x10
+_FRAME_BYTES_MAX = 262144  # more than a test run takes: longer frames of a file are not padded
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Trace:
     """Where the loaded program would send a packet, and why.
 
     Attributes:
@@ -40,12 +53,16 @@ class Explanation:
     interface: int | None = None
 
 
-class UnanswerableError(InputError):
-    """The program cannot be asked about a frame; the message says why."""
+class UntraceableError(InputError):
+    """A frame cannot be traced; the message says why."""
 
 
 def find_ingress(attached: Sequence[Attached], name: str) -> Attached:
-    """Return the attached interface of a name; raises InputError."""
+    """Return the attached interface of a name.
+
+    Raises:
+        InputError: the balancer is not attached to it.
+    """
     by_name = {one.name: one for one in attached}
     if name not in by_name:
         raise InputError(
@@ -54,18 +71,18 @@ def find_ingress(attached: Sequence[Attached], name: str) -> Attached:
     return by_name[name]
 
 
-class Explainer:
-    """Asks the loaded program.
+class Tracer:
+    """Traces packets through the loaded program; use it with ``with``.
 
     Args:
-        state: of the balancer.
-        attached: the interfaces it is on.
+        state: the live state.
+        attached: the interfaces the balancer is attached to.
 
     Raises:
-        EnvironmentCannotError: the program that answers is not there.
+        EnvironmentCannotError: the program for traces is not there.
     """
 
-    def __init__(self, state: State, attached: Sequence[Attached]) -> None:
+    def __init__(self, state: LiveState, attached: Sequence[Attached]) -> None:
         self._state = state
         self._attached = attached
         self._backends: dict[int, BackendEntry] = {}
@@ -74,8 +91,8 @@ class Explainer:
             self._program = libbpf.open_pin(path)
         except FileNotFoundError:
             raise EnvironmentCannotError(
-                f"the program that answers, {path}, is not there",
-                "pydsr attach IFACE makes it anew; no packet is lost by that",
+                f"the program for traces, {path}, is missing",
+                "pydsr attach IFACE creates it again; no packet is lost by that",
             ) from None
 
     def __enter__(self) -> Self:
@@ -84,25 +101,26 @@ class Explainer:
     def __exit__(self, *_: object) -> None:
         self._program.close()
 
-    def explain_flow(
+    def trace_flow(
         self,
         endpoint: Endpoint,
         source: IPAddress,
         source_port: int,
         syn: bool,
-        ingress: Attached | None = None,
-    ) -> Explanation:
-        """Ask where a packet of a flow would go.
+        ingress: str | None = None,
+    ) -> Trace:
+        """Return where a packet of a flow would go.
 
         Args:
             endpoint: where the packet is sent; one port.
             source: the client's address.
             source_port: the client's port.
             syn: whether it opens a connection.
-            ingress: the interface it comes in by; None for that of its backend.
+            ingress: the attached interface it comes in by; None for that of its backend.
 
         Raises:
-            InputError: the source is of the other IP version than the endpoint, or it is no port.
+            InputError: the source is of the other IP version than the endpoint, the endpoint has
+                no port, or the interface is not attached.
         """
         if endpoint.port == EVERY_PORT:
             raise InputError(
@@ -114,36 +132,37 @@ class Explainer:
                 f"a packet from {source} to {endpoint.address} cannot be",
                 "name a source of the VIP's IP version",
             )
-        to = None if ingress is None else ingress.mac
-        return self._ask(question(endpoint, source, source_port, syn, to), ingress)
+        receiver = find_ingress(self._attached, ingress) if ingress else None
+        to = receiver.mac if receiver else None
+        return self._run(flow_frame(endpoint, source, source_port, syn, to), receiver)
 
-    def explain_frame(
+    def trace_frame(
         self, frame: bytes, length: int, ingress: str | None = None, to_us: bool = False
-    ) -> Explanation:
-        """Ask what would become of a frame.
+    ) -> Trace:
+        """Return what would happen to a frame.
 
         Args:
             frame: from its Ethernet header on; what was captured of it.
             length: how many bytes it had.
             ingress: the attached interface it comes in by; None for the one that has the MAC it
                 is sent to, or else the first.
-            to_us: take it for sent to that interface's MAC, if it was sent to any one.
+            to_us: treat it as sent to that interface's MAC, unless it was sent to a group.
 
         Raises:
             InputError: the interface is not attached.
-            UnanswerableError: it is too short or too long to be asked about, or what was not
-                captured of it decides.
+            UntraceableError: it is too short or too long, or the part that decides was not
+                captured.
         """
         if len(frame) < _ETHERNET_BYTES:
-            raise UnanswerableError(f"{len(frame)} bytes are less than an Ethernet header")
+            raise UntraceableError(f"{len(frame)} bytes are less than an Ethernet header")
         if length > _FRAME_BYTES_MAX:
-            raise UnanswerableError(f"no frame has {length} bytes")
-        by = find_ingress(self._attached, ingress) if ingress else self._receiver(frame)
-        if to_us and by is not None:
-            frame = sent_to(frame, by.mac)
+            raise UntraceableError(f"no frame has {length} bytes")
+        receiver = find_ingress(self._attached, ingress) if ingress else self._receiver(frame)
+        if to_us and receiver is not None:
+            frame = sent_to(frame, receiver.mac)
         if len(frame) < min(length, headers_bytes(frame)):
-            raise UnanswerableError(f"only {len(frame)} of its {length} bytes were captured")
-        return self._ask(frame.ljust(max(length, FRAME_BYTES_MIN), b"\0"), by)
+            raise UntraceableError(f"only {len(frame)} of its {length} bytes were captured")
+        return self._run(frame.ljust(max(length, FRAME_BYTES_MIN), b"\0"), receiver)
 
     def _receiver(self, frame: bytes) -> Attached | None:
         """Return the interface that a frame was sent to, or else the first."""
@@ -152,12 +171,12 @@ class Explainer:
                 return one
         return self._attached[0] if self._attached else None
 
-    def _ask(self, frame: bytes, ingress: Attached | None) -> Explanation:
+    def _run(self, frame: bytes, ingress: Attached | None) -> Trace:
         ifindex = ingress.ifindex if ingress else 0
         try:
             _, answer, _ = libbpf.run_program(self._program, frame, ifindex=ifindex)
         except OSError as error:
-            raise UnanswerableError(
+            raise UntraceableError(
                 f"the kernel runs no program on {len(frame)} bytes: {error.strerror}"
             ) from None
         found = layout.Explanation.from_buffer_copy(answer)
@@ -165,11 +184,11 @@ class Explainer:
         service = self._services.get(found.service)
         slot = None if found.slot == layout.NO_SLOT else found.slot
         if not found.backend:
-            return Explanation(service, None, None, reason.verdict, reason.name, slot)
+            return Trace(service, None, None, reason.verdict, reason.name, slot)
         entry = self._backend(found.backend)
         mac = MacAddress(bytes(entry.mac))
         leaves = reason.verdict == "tx"
-        return Explanation(
+        return Trace(
             service=service,
             backend=layout.unpack_address(bytes(entry.address)),
             mac=mac if mac.is_unicast else None,
@@ -182,9 +201,77 @@ class Explainer:
 
     @cached_property
     def _services(self) -> dict[int, Endpoint]:
-        return {each.id: each.endpoint for each in self._state.configs()}
+        return {each.id: each.endpoint for each in self._state.services.configs()}
 
     def _backend(self, number: int) -> BackendEntry:
         if number not in self._backends:
-            self._backends[number] = self._state.read_backend(number)
+            self._backends[number] = self._state.backends.read(number)
         return self._backends[number]
+
+
+def flow_frame(
+    endpoint: Endpoint,
+    source: IPAddress,
+    source_port: int,
+    syn: bool = False,
+    to: MacAddress | None = None,
+) -> bytes:
+    """Return a frame of a flow to an endpoint.
+
+    Args:
+        endpoint: where it goes.
+        source: the client; of the endpoint's IP version.
+        source_port: the client's port.
+        syn: a packet that opens a connection (SYN, INIT) rather than one within it.
+        to: the MAC it is sent to; None where that does not matter.
+
+    Returns:
+        Ethernet, IPv4 (RFC 791) or IPv6 (RFC 8200), TCP (RFC 9293), UDP (RFC 768) or SCTP
+        (RFC 9260), without checksums, which the program does not look at.
+    """
+    ports = struct.pack("!HH", source_port, endpoint.port)
+    number = _NUMBERS[endpoint.protocol]
+    if endpoint.protocol is Protocol.TCP:
+        flags = _TCP_SYN if syn else _TCP_ACK
+        transport = ports + struct.pack("!IIBBHHH", 0, 0, 5 << 4, flags, 0, 0, 0)
+    elif endpoint.protocol is Protocol.SCTP:
+        chunk = _SCTP_INIT if syn else _SCTP_DATA
+        transport = ports + struct.pack("!IIBBH", 0, 0, chunk, 0, 4)
+    else:
+        transport = ports + struct.pack("!HH", 8, 0)
+    if endpoint.address.version == 4:
+        total = 20 + len(transport)
+        network = struct.pack("!BBHHHBBH", 0x45, 0, total, 0, 0, 64, number, 0)
+        eth_proto = _IPV4
+    else:
+        network = struct.pack("!IHBB", 6 << 28, len(transport), number, 64)
+        eth_proto = _IPV6
+    addresses = source.packed + endpoint.address.packed
+    header = (_TO if to is None else to.octets) + _FROM + eth_proto
+    return (header + network + addresses + transport).ljust(64, b"\0")
+
+
+def sent_to(frame: bytes, mac: MacAddress) -> bytes:
+    """Return a frame with another destination MAC; one that was sent to a group stays as it is."""
+    return frame if frame[0] & 1 else mac.octets + frame[6:]
+
+
+def headers_bytes(frame: bytes) -> int:
+    """Return how many bytes of a frame are enough to decide where it goes.
+
+    Args:
+        frame: from its Ethernet header on; what was captured of it.
+    """
+    at = 2 * _MAC_BYTES
+    while frame[at : at + 2] in _TAGS:
+        at += 4
+    kind, at = frame[at : at + 2], at + 2
+    if kind not in (_IPV4, _IPV6):
+        return at + _ARP_BYTES
+    if len(frame) < at + 20:
+        return at + 20
+    if kind == _IPV4:
+        end, protocol = at + (frame[at] & 15) * 4, frame[at + 9]
+    else:
+        end, protocol = at + 40, frame[at + 6]
+    return end + (_TO_TCP_FLAGS if protocol in _NUMBERS.values() else _EXTENSIONS_BYTES)

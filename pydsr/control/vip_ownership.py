@@ -1,55 +1,56 @@
-"""Who answers ARP and neighbour discovery for VIPs: the machine with the address that moves."""
+"""Who answers ARP and neighbour discovery for VIPs, and announcing them to the networks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from pydsr.control.attached_interfaces import announce_vips, attached
-from pydsr.control.garbage_collection import tidy
-from pydsr.control.program_upgrade import follow_interfaces
-from pydsr.kernel.bpf.lock import locked
-from pydsr.kernel.bpf.store import State
+from pydsr.control.attached_interfaces import attached
+from pydsr.control.transaction import transaction
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.net import links
+from pydsr.kernel.net.announce import announce
+from pydsr.kernel.net.solicitations import receive_solicitations, stop_receiving
+from pydsr.model.addresses import IPAddress
 from pydsr.model.desired_state import DesiredState
+from pydsr.model.interfaces import Interface, find_segments
 from pydsr.model.service import Service
 
 
-def follow_address(directory: Path, wanted: DesiredState) -> list[Service]:
-    """Have VIPs answered for and announced, or not any more, as by this machine's addresses.
+def follow_address(directory: Path, desired: DesiredState) -> list[Service]:
+    """Start or stop answering for VIPs, depending on whether this host has the VRRP address.
 
-    Of a configuration that was applied nothing else is brought about: what commands have changed
-    since stays, and services that are not there any more are left out.
+    Nothing else of the desired state is written: what commands have changed since stays, and
+    services that no longer exist are left out.
 
     Args:
-        directory: of the pins.
-        wanted: the configuration.
+        directory: where the pins are.
+        desired: what was applied last.
 
     Returns:
-        The services that this has changed, as they are now.
+        The services that this changed, as they are now.
 
     Raises:
         NotAttachedError: there is no balancer.
-        BusyError: another command is changing the state, and did not end.
+        BusyError: another command held the lock until the deadline.
     """
-    with locked(directory), closing(State(directory)) as state:
-        here = wanted.at(links.local_addresses())
-        answers = {one.endpoint: one.options.arp for one in here.services}
+    local = desired.at(links.local_addresses())
+    answers = {service.endpoint: service.options.arp for service in local.services}
+    with transaction(directory, collect=()) as change:
+        state = change.state
         changed = [
             replace(service, options=replace(service.options, arp=not service.options.arp))
-            for service in state.configs()
+            for service in state.services.configs()
             if answers.get(service.endpoint, service.options.arp) is not service.options.arp
         ]
         if changed:
-            follow_interfaces(state, directory)
-            with state.changing() as interrupted:
-                tidy(state, interrupted)
+            with state.settings.marked():
                 for service in changed:
-                    state.write_service(service)
-                state.write_index(state.configs())
-    _announce(directory, changed)
+                    state.services.write(service)
+                state.index.write(state.services.configs())
+    announce_services(directory, changed)
     return changed
 
 
@@ -59,11 +60,44 @@ def announce_again(directory: Path) -> None:
     Raises:
         NotAttachedError: there is no balancer.
     """
-    with closing(State(directory)) as state:
-        _announce(directory, state.configs())
+    with closing(LiveState(directory)) as state:
+        announce_services(directory, state.services.configs())
 
 
-def _announce(directory: Path, services: Iterable[Service]) -> None:
-    vips = dict.fromkeys(one.endpoint.address for one in services if one.options.arp)
+def announce_services(directory: Path, services: Iterable[Service]) -> None:
+    """Announce the VIPs of services, where they are answered for, on all attached interfaces."""
+    vips = dict.fromkeys(s.endpoint.address for s in services if s.options.arp)
     if vips:
-        announce_vips([links.find_interface(one.name) for one in attached(directory)], [*vips])
+        announce_vips(_attached_interfaces(directory), [*vips])
+
+
+def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) -> None:
+    """Announce VIPs on the networks of interfaces, VLANs included.
+
+    The interfaces receive solicitations for them from then on.
+    """
+    macs = {interface.index: interface.mac for interface in interfaces}
+    for interface in interfaces:
+        receive_solicitations(interface, vips)
+        announce(interface.name, interface.mac, vips)
+    everything = links.all_interfaces()
+    segments = find_segments(everything, macs)
+    for device in everything:
+        segment = segments.get(device.index)
+        # Above a bridge no single interface answers.
+        if segment and segment.tags and segment.ifindex in macs and device.is_up:
+            announce(device.name, macs[segment.ifindex], vips)
+
+
+def withdraw_services(
+    directory: Path, removed: Sequence[Service], remaining: Iterable[Service]
+) -> None:
+    """Stop receiving solicitations for VIPs that have no service any more."""
+    gone = {service.endpoint.address for service in removed}
+    vips = {service.endpoint.address for service in remaining}
+    for interface in _attached_interfaces(directory):
+        stop_receiving(interface, gone, vips)
+
+
+def _attached_interfaces(directory: Path) -> list[Interface]:
+    return [links.find_interface(one.name) for one in attached(directory)]

@@ -66,6 +66,6 @@ def find_claims(directory: Path) -> set[Finding] | None:
     with open_balancer(directory) as balancer:
         if balancer.state is None or not balancer.attached:
             return None
-        facts = examine_vips(balancer, balancer.state.services(), links.local_addresses())
+        facts = examine_vips(balancer, balancer.state.services.all(), links.local_addresses())
     remarks = judge_network(facts)
     return {one for one in remarks if isinstance(one, Finding) and one.kind in _CLAIMS}

@@ -5,20 +5,20 @@ Everything here blocks, and is called in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydsr.control.apply import apply
 from pydsr.control.attached_interfaces import attached
 from pydsr.control.balancer import Balancer
+from pydsr.control.edits import AddMissingBackends
 from pydsr.control.resolve import Network
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import Change, Impact
-from pydsr.model.desired import DesiredBackend, Edit, as_desired
 from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BackendUnresolvedError, InputError
-from pydsr.model.service import Service
+from pydsr.model.service import DesiredBackend
 
 Waiting = Mapping[Endpoint, tuple[DesiredBackend, ...]]
 """Backends that are to be in services as soon as they answer."""
@@ -121,22 +121,13 @@ def add_answering(
             rest = tuple(one for one in backends if one.address not in answering_now)
             if ready:
                 try:
-                    impact = balancer.change_backends(endpoint, _adding(ready))
+                    impact = balancer.change(AddMissingBackends(endpoint, ready))
                 except InputError:
                     continue
                 changes += impact.changes
             if rest:
                 left[endpoint] = rest
     return left, tuple(changes)
-
-
-def _adding(ready: Iterable[DesiredBackend]) -> Edit:
-    def edit(service: Service) -> tuple[DesiredBackend, ...]:
-        present = {backend.address for backend in service.backends}
-        new = (one for one in ready if one.address not in present)
-        return (*map(as_desired, service.backends), *new)
-
-    return edit
 
 
 def described(changes: Collection[Change]) -> list[dict[str, str | int | None]]:

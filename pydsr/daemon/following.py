@@ -12,12 +12,12 @@ from pathlib import Path
 
 from pydsr.control.attached_interfaces import attached
 from pydsr.control.resolve import Network, newer_place
+from pydsr.control.transaction import transaction
 from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.backends import BackendEntry
 from pydsr.kernel.bpf.codec import unpack_tags
 from pydsr.kernel.bpf.layout import StateNumber
-from pydsr.kernel.bpf.lock import locked
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.net import managed_neighbours
 from pydsr.model.addresses import IPAddress, MacAddress, Place
 from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedError
@@ -66,7 +66,7 @@ class Survey:
 
 def kept_macs(directory: Path) -> dict[IPAddress, set[MacAddress]]:
     """Return the MACs that packets to backends are sent to, but for those given by hand."""
-    with closing(State(directory)) as state:
+    with closing(LiveState(directory)) as state:
         found: dict[bytes, set[bytes]] = {}
         for _, entry in _resolved(state):
             found.setdefault(entry.address, set()).add(entry.mac)
@@ -82,7 +82,7 @@ def survey(directory: Path) -> Survey:
     Raises:
         NotAttachedError: there is no balancer.
     """
-    with closing(State(directory)) as state:
+    with closing(LiveState(directory)) as state:
         places: dict[IPAddress, set[Place]] = {}
         for _, entry in _resolved(state):
             places.setdefault(layout.unpack_address(entry.address), set()).add(_place(entry))
@@ -180,7 +180,8 @@ def follow(
     if not candidates:
         return [], refused
     moves: dict[Move, None] = {}
-    with locked(directory), closing(State(directory)) as state:
+    with transaction(directory, collect=()) as change:
+        state = change.state
         for backend_id, entry in list(_resolved(state)):
             if entry.address not in candidates:
                 continue
@@ -188,23 +189,23 @@ def follow(
             before = _place(entry)
             after = newer_place(before, places)
             if after is not None and after.mac.is_unicast:
-                state.write_backend_place(backend_id, after, by_hand=False)
+                state.backends.write_place(backend_id, after, by_hand=False)
                 moves[Move(sighting, before, after)] = None
     return [*moves], refused
 
 
-def move_to_interface(state: State, before: int, after: int) -> None:
+def move_to_interface(state: LiveState, before: int, after: int) -> None:
     """Send packets for all backends behind an interface out of another, to the same MACs."""
-    for backend_id in list(state.backend_ids(*_IN_USE)):
-        entry = state.read_backend(backend_id)
+    for backend_id in list(state.backends.ids(*_IN_USE)):
+        entry = state.backends.read(backend_id)
         if entry.ifindex == before and any(entry.mac):
             place = Place(MacAddress(entry.mac), after, unpack_tags(entry.tags))
-            state.write_backend_place(backend_id, place, by_hand=bool(entry.mac_by_hand))
+            state.backends.write_place(backend_id, place, by_hand=bool(entry.mac_by_hand))
 
 
-def _resolved(state: State) -> Iterator[tuple[int, BackendEntry]]:
-    for backend_id in state.backend_ids(*_IN_USE):
-        entry = state.read_backend(backend_id)
+def _resolved(state: LiveState) -> Iterator[tuple[int, BackendEntry]]:
+    for backend_id in state.backends.ids(*_IN_USE):
+        entry = state.backends.read(backend_id)
         if not entry.mac_by_hand:
             yield backend_id, entry
 

@@ -7,8 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydsr.control.balancer import Balancer
@@ -17,10 +16,9 @@ from pydsr.health.service_health import checked_backends
 from pydsr.health.targets import Route, route_to
 from pydsr.kernel.net import links
 from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.desired import DesiredBackend, as_desired
 from pydsr.model.desired_state import DesiredService
 from pydsr.model.errors import NotAttachedError, PydsrError
-from pydsr.model.service import Backend, Service
+from pydsr.model.service import Backend, DesiredBackend, Service, as_desired
 from pydsr.model.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -110,7 +108,7 @@ class DataPlane:
                 by_service[change.endpoint][change.address] = change
         if not by_service:
             return set()
-        edits = {endpoint: partial(_edited, of) for endpoint, of in by_service.items()}
+        edits = [_HealthEdit(endpoint, of_service) for endpoint, of_service in by_service.items()]
         with self._opened() as balancer:
             before = balancer.change_several(edits)
         return {
@@ -130,10 +128,16 @@ class DataPlane:
             return None
 
 
-def _edited(
-    changes: Mapping[IPAddress, HealthChange], service: Service
-) -> tuple[DesiredBackend, ...]:
-    return tuple(_changed(backend, changes.get(backend.address)) for backend in service.backends)
+@dataclass(frozen=True)
+class _HealthEdit:
+    """Changes of the health of one service's backends, as an edit."""
+
+    endpoint: Endpoint
+    changes: Mapping[IPAddress, HealthChange]
+
+    def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
+        """Return the live backends, changed where no command has changed them since."""
+        return tuple(_changed(live, self.changes.get(live.address)) for live in service.backends)
 
 
 def _changed(live: Backend, change: HealthChange | None) -> DesiredBackend:

@@ -12,9 +12,8 @@ from pydsr.health.service_health import BackendHealth, ServiceHealth, checked_ba
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.check_result import Result
 from pydsr.model.checks import Check
-from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredService
-from pydsr.model.service import Service
+from pydsr.model.service import DesiredBackend, Service
 
 Key = tuple[Endpoint, IPAddress]
 """A service, and one of its backends."""

@@ -6,16 +6,13 @@ Everything here blocks, and is called in a thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydsr.control.attach import AttachOptions, attach_locked
+from pydsr.control.attach import AttachOptions, attach_interfaces
 from pydsr.control.attached_interfaces import Attached, attached, link_path, write_egress
-from pydsr.control.program_upgrade import follow_interfaces
+from pydsr.control.transaction import Transaction, transaction
 from pydsr.daemon.following import move_to_interface
-from pydsr.kernel.bpf.lock import locked
-from pydsr.kernel.bpf.store import State
 from pydsr.kernel.net import links
 from pydsr.model.errors import InputError, NotAttachedError, PydsrError
 
@@ -56,8 +53,8 @@ def tell_program(directory: Path) -> None:
     Raises:
         BusyError: another command is changing the state, and did not end.
     """
-    with locked(directory), closing(State(directory)) as state:
-        write_egress(state, follow_interfaces(state, directory).attached)
+    with transaction(directory, collect=()) as change:
+        write_egress(change.state, change.surroundings.attached)
 
 
 def bring_back(directory: Path, lost: Mapping[str, Attached]) -> list[Returned]:
@@ -79,17 +76,18 @@ def bring_back(directory: Path, lost: Mapping[str, Attached]) -> list[Returned]:
     coming = [one for name, one in lost.items() if name in present]
     if not coming:
         return []
-    with locked(directory):
-        return list(_attach_again(directory, coming))
+    with transaction(directory, collect=()) as change:
+        return list(_attach_again(change, coming))
 
 
-def _attach_again(directory: Path, coming: Iterable[Attached]) -> Iterable[Returned]:
-    by_name = {one.name: one.ifindex for one in here(directory).values()}
+def _attach_again(change: Transaction, coming: Iterable[Attached]) -> Iterable[Returned]:
+    state = change.state
+    by_name = {one.name: one.ifindex for one in change.surroundings.attached}
     for one in coming:
         try:
             if one.name not in by_name:
                 interface = links.find_interface(one.name)
-                attach_locked(directory, [interface], AttachOptions(one.mode))
+                attach_interfaces(state, [interface], AttachOptions(one.mode))
                 by_name[one.name] = interface.index
         except InputError:
             # Gone again.
@@ -98,6 +96,5 @@ def _attach_again(directory: Path, coming: Iterable[Attached]) -> Iterable[Retur
             hint = f" ({error.hint})" if error.hint else ""
             yield Returned(one.name, one.mode, error.message + hint)
             continue
-        with closing(State(directory)) as state:
-            move_to_interface(state, one.ifindex, by_name[one.name])
+        move_to_interface(state, one.ifindex, by_name[one.name])
         yield Returned(one.name, one.mode)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 from pydsr.control.balancer import Balancer
-from pydsr.kernel.bpf.store import monotonic_nanoseconds
 from pydsr.model.errors import BusyError, NotAttachedError
 
 FIRST_SECONDS, LONGEST_SECONDS = 60.0, 960.0
@@ -36,9 +36,9 @@ async def bring_to_rest(directory: Path) -> None:
 def _tidy_where_due(directory: Path) -> int | None:
     """Return how many slots came to rest; None where none could have."""
     with Balancer(directory) as balancer:
-        now = monotonic_nanoseconds()
+        now = time.monotonic_ns()
         if not any(one.slots_changing and one.learn_until <= now for one in balancer.services()):
             return None
-        done = balancer.tidy()
+        done = balancer.collect_garbage()
     _log.debug("%d slots brought to rest", done.slots_rested)
     return done.slots_rested

@@ -7,9 +7,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from pydsr.control.detach import remove_unused_directory
 from pydsr.kernel.bpf import bpffs
 from pydsr.kernel.bpf.libbpf import Descriptor
-from pydsr.kernel.bpf.lock import locked, not_permitted
+from pydsr.kernel.bpf.lock import not_permitted
 from pydsr.model.errors import BusyError, InputError, NotAttachedError, PermissionDeniedError
 
 _LONGEST_SOCKET = 107
@@ -78,10 +79,8 @@ class Instance:
     def close(self) -> None:
         """Give the right back, and leave no empty directory behind that was not there before."""
         if self._made and not self._has_state():
-            with suppress(BusyError, NotAttachedError), locked(self._directory, seconds=0):
-                # A command may have made it until now.
-                if not self._has_state():
-                    bpffs.remove_directory(self._directory)
+            with suppress(BusyError, NotAttachedError):
+                remove_unused_directory(self._directory)
         self._release()
 
     def _has_state(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydsr.control.attached_interfaces import attached, living_links
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.uapi_structs import LinkInfo
 from pydsr.kernel.machine.findings import FindingKind, Note, Problem, Remark
 from pydsr.kernel.net.links import all_interfaces
@@ -31,7 +31,7 @@ class Balancer:
     interfaces: Sequence[Interface]
     links: Mapping[int, LinkInfo] = field(default_factory=dict)
     attached: frozenset[int] = frozenset()
-    state: State | None = None
+    state: LiveState | None = None
     remarks: tuple[Remark, ...] = ()
 
     @property
@@ -47,7 +47,7 @@ def open_balancer(directory: Path) -> Iterator[Balancer]:
     try:
         links = living_links(directory)
         indices = frozenset(interface.ifindex for interface in attached(directory))
-        state = State(directory)
+        state = LiveState(directory)
     except NotAttachedError:
         yield Balancer(interfaces)
         return

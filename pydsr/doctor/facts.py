@@ -11,7 +11,7 @@ from pydsr.control.interface_checks import check_highest_index, check_kind
 from pydsr.doctor.backend_checks import Checked, Key, check_backends
 from pydsr.doctor.balancer import Balancer
 from pydsr.kernel.bpf import layout
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.machine.findings import Problem, problem_of
 from pydsr.kernel.machine.nic import NicFacts, read_nics
 from pydsr.kernel.net import arp_query, solicitations
@@ -131,7 +131,7 @@ def examine_nics(wanted: Iterable[Interface], balancer: Balancer) -> list[Examin
 
 
 def examine_network(
-    balancer: Balancer, state: State, daemon_results: Mapping[Key, Checked]
+    balancer: Balancer, state: LiveState, daemon_results: Mapping[Key, Checked]
 ) -> NetworkFacts:
     """Return what is known of VIPs and backends, asking the network and checking backends.
 
@@ -140,7 +140,7 @@ def examine_network(
         state: its live state.
         daemon_results: results of its daemon, whose backends are not checked again.
     """
-    services = state.services()
+    services = state.services.all()
     if not services and not balancer.is_elsewhere:
         return NetworkFacts()
     local = local_addresses()
@@ -197,11 +197,11 @@ def _examine_nic(nic: NicFacts, balancer: Balancer) -> ExaminedNic:
     )
     if not is_attached or state is None:
         return examined
-    vips = {service.endpoint.address for service in state.configs() if service.options.arp}
+    vips = {service.endpoint.address for service in state.services.configs() if service.options.arp}
     return replace(
         examined,
-        program_mac=state.read_interface(index),
-        reads_vlans=examined.reads_vlans or Feature.VLAN in state.features().compiled,
+        program_mac=state.interfaces.read(index),
+        reads_vlans=examined.reads_vlans or Feature.VLAN in state.settings.features().compiled,
         unheard=tuple(sorted(solicitations.unheard(interface.name, vips), key=int)),
     )
 

@@ -22,6 +22,7 @@ from itertools import pairwise
 from math import isqrt
 
 from pydsr.hashing import c_library
+from pydsr.model.service import BackendState
 
 NO_BACKEND = 0
 """What a slot holds while no backend has a weight; ids of backends start at 1."""
@@ -50,11 +51,18 @@ class Member:
             the 16 bytes of its address.
         weight: its share of the slots in proportion to the sum of all weights; 0 is no slot.
         id: what its slots hold, 1 to 65535; it has no influence on which slots these are.
+        state: only a backend that is up has slots.
     """
 
     key: bytes
     weight: int
     id: int
+    state: BackendState = BackendState.UP
+
+    @property
+    def keeps_flows(self) -> bool:
+        """Whether flows it already has may stay: a backend that is down keeps none."""
+        return self.state is not BackendState.DOWN
 
 
 def is_prime(number: int) -> bool:
@@ -155,7 +163,7 @@ def _with_ids(pattern: array[int], ids: Sequence[int]) -> array[int]:
 
 
 def _owners(members: Iterable[Member]) -> list[Member]:
-    """Return the members with a weight in the order of their keys, after checking all."""
+    """Return the members that get slots, in the order of their keys, after checking all."""
     ordered = sorted(members, key=lambda member: member.key)
     for member in ordered:
         if member.weight < 0:
@@ -165,7 +173,7 @@ def _owners(members: Iterable[Member]) -> list[Member]:
     for one, other in pairwise(ordered):
         if one.key == other.key:
             raise ValueError(f"backends {one.id} and {other.id} share the key {one.key.hex()}")
-    return [member for member in ordered if member.weight]
+    return [m for m in ordered if m.weight and m.state is BackendState.UP]
 
 
 def _walk(key: bytes, size: int) -> tuple[int, int]:

@@ -13,26 +13,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pydsr.hashing import maglev, slots
-from pydsr.hashing.maglev import NO_BACKEND
+from pydsr.hashing.maglev import NO_BACKEND, Member
 from pydsr.model.errors import InputError
-from pydsr.model.service import BackendState
 
 MIN_TABLE_SIZE = 251
-
-
-@dataclass(frozen=True)
-class TableMember:
-    """A backend as its service's table has it; ``key`` is its packed address."""
-
-    id: int
-    key: bytes
-    weight: int
-    state: BackendState
-
-    @property
-    def keeps_flows(self) -> bool:
-        """Whether flows it already has may stay: a backend that is down keeps none."""
-        return self.state is not BackendState.DOWN
 
 
 @dataclass(frozen=True)
@@ -48,7 +32,7 @@ class Table:
         owned: how many slots each member owns, by id, where that is known without counting.
     """
 
-    members: tuple[TableMember, ...]
+    members: tuple[Member, ...]
     current: array[int]
     previous: array[int]
     learn_until: int = 0
@@ -98,7 +82,7 @@ def empty_table(size: int) -> Table:
 
 def following_table(
     table: Table,
-    members: Collection[TableMember],
+    members: Collection[Member],
     now: int,
     learn_nanoseconds: int,
     keeps_connections: bool = True,
@@ -113,13 +97,8 @@ def following_table(
         keeps_connections: False for a service whose packets are flows of their own: every
             slot goes to rest on its new backend at once.
     """
-    takes_flows = [
-        maglev.Member(key=m.key, weight=m.weight, id=m.id)
-        for m in members
-        if m.state is BackendState.UP
-    ]
-    current = maglev.build_table(takes_flows, table.size)
-    owned = maglev.shares_of(takes_flows, table.size)
+    current = maglev.build_table(members, table.size)
+    owned = maglev.shares_of(members, table.size)
     previous = slots.at_rest(table.size)
     if not keeps_connections:
         return Table(tuple(members), current, previous, owned=owned)

@@ -13,10 +13,9 @@ from typing import Any
 
 from pydsr.model.addresses import Endpoint, IPAddress, parse_address
 from pydsr.model.agent_report import Admission, AgentReport
-from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.health_policy import NO_MINIMUM, HealthPolicy, Minimum
-from pydsr.model.service import BackendState
+from pydsr.model.service import BackendState, DesiredBackend
 
 SLOW_START_STEPS = 10
 """How many weights a backend has during a slow start: every change of a weight moves slots."""

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.change import Change
-from pydsr.model.desired import DesiredBackend, backend_changes
+from pydsr.model.change import Change, backend_changes
 from pydsr.model.features import NO_FEATURES, Feature, features_of
 from pydsr.model.health_policy import HealthPolicy
 from pydsr.model.options import ServiceOptions
-from pydsr.model.service import Service, Unserved
+from pydsr.model.service import DesiredBackend, Service, Unserved
 from pydsr.model.source_rules import Rules, rule_changes
 
 AUTO = "auto"

@@ -7,9 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydsr.model.desired import DesiredBackend
 from pydsr.model.errors import InputError
-from pydsr.model.service import BackendState
+from pydsr.model.service import BackendState, DesiredBackend
 
 if TYPE_CHECKING:
     # Whoever handles services without checks does not wait for pydantic.

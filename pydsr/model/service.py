@@ -60,39 +60,6 @@ def parse_seed(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class BackendSpec:
-    """A backend as a user names it: the MAC is None where it is to be resolved."""
-
-    address: IPAddress
-    weight: int = 1
-    mac: MacAddress | None = None
-    tags: tuple[Tag, ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> BackendSpec:
-        """Parse ``ADDR[=WEIGHT][@MAC[%VLAN]]``; the weight is 1 where none is said.
-
-        Raises:
-            InputError: malformed address, weight, MAC or VLAN; names the text.
-        """
-        rest, at, place = text.partition("@")
-        mac_text, percent, vlan_text = place.partition("%")
-        address_text, equals, weight_text = rest.partition("=")
-        mac = MacAddress.parse(mac_text) if at else None
-        tags = parse_tags(vlan_text) if percent else ()
-        address = parse_address(address_text.removeprefix("[").removesuffix("]"))
-        weight = 1
-        if equals:
-            if not re.fullmatch(r"[0-9]{1,9}", weight_text) or int(weight_text) > MAX_WEIGHT:
-                raise InputError(
-                    f"{text!r}: the weight must be a whole number from 0 to {MAX_WEIGHT}",
-                    "weight 2 gets twice the flows of weight 1; 0 drains",
-                )
-            weight = int(weight_text)
-        return cls(address, weight, mac, tags)
-
-
-@dataclass(frozen=True)
 class Backend:
     """A backend of one service as the data plane has it.
 
@@ -149,3 +116,68 @@ class Service:
     def backend(self, address: IPAddress) -> Backend | None:
         """Return the backend with that address, if the service has it."""
         return next((b for b in self.backends if b.address == address), None)
+
+
+@dataclass(frozen=True)
+class DesiredBackend:
+    """A backend as a user or a file asks for it.
+
+    Attributes:
+        weight: its share of new flows; 0 drains it.
+        mac: where its frames go; None to find it by ARP/ND.
+        tags: the VLAN tags on its frames, where the MAC is given.
+    """
+
+    address: IPAddress
+    weight: int = 1
+    state: BackendState = BackendState.UP
+    mac: MacAddress | None = None
+    tags: tuple[Tag, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> DesiredBackend:
+        """Parse ``ADDR[=WEIGHT][@MAC[%VLAN]]``; without a weight it is 1, and weight 0 drains.
+
+        Raises:
+            InputError: malformed address, weight, MAC or VLAN; the message names the text.
+        """
+        rest, at, place = text.partition("@")
+        mac_text, percent, vlan_text = place.partition("%")
+        address_text, equals, weight_text = rest.partition("=")
+        mac = MacAddress.parse(mac_text) if at else None
+        tags = parse_tags(vlan_text) if percent else ()
+        address = parse_address(address_text.removeprefix("[").removesuffix("]"))
+        weight = 1
+        if equals:
+            if not re.fullmatch(r"[0-9]{1,9}", weight_text) or int(weight_text) > MAX_WEIGHT:
+                raise InputError(
+                    f"{text!r}: the weight must be a whole number from 0 to {MAX_WEIGHT}",
+                    "weight 2 gets twice the flows of weight 1; 0 drains",
+                )
+            weight = int(weight_text)
+        return cls(address, weight, state_of_weight(weight), mac, tags)
+
+
+@dataclass(frozen=True)
+class PlacedBackend:
+    """A desired backend with what a table and a packet need: its id, and where its frames go."""
+
+    id: int
+    desired: DesiredBackend
+    place: Place
+
+    @property
+    def mac_by_hand(self) -> bool:
+        """Whether the MAC was given and is not resolved."""
+        return self.desired.mac is not None
+
+
+def state_of_weight(weight: int) -> BackendState:
+    """Return the state of a backend whose user names a weight and no state."""
+    return BackendState.UP if weight else BackendState.DRAIN
+
+
+def as_desired(backend: Backend) -> DesiredBackend:
+    """Return a live backend as one that is to stay as it is."""
+    mac, tags = (backend.mac, backend.tags) if backend.mac_by_hand else (None, ())
+    return DesiredBackend(backend.address, backend.weight, backend.state, mac, tags)

@@ -16,16 +16,21 @@ from pathlib import Path
 
 import pytest
 
-from pydsr.control import edits
 from pydsr.control.balancer import Balancer
+from pydsr.control.edits import (
+    AddBackends,
+    BackendEdit,
+    ChangeState,
+    RemoveBackends,
+    SetBackends,
+)
 from pydsr.lab import network
 from pydsr.lab.lab import Lab
 from pydsr.lab.processes import PYTHON
 from pydsr.lab.topology import VIP4, VIP6, Role
 from pydsr.model.addresses import Endpoint, Protocol
-from pydsr.model.desired import Edit
 from pydsr.model.errors import ExitStatus
-from pydsr.model.service import BackendSpec, BackendState
+from pydsr.model.service import BackendState, DesiredBackend
 from tests.support.lab.connections import Connections, broken, start_servers
 from tests.support.lab.long_connections import Connection
 
@@ -65,11 +70,11 @@ class Service:
         addresses = [str(self.address(host)) for host in hosts]
         self.lab.pydsr("backends", verb, str(self.endpoint), *addresses)
 
-    def change(self, edit: Edit) -> None:
+    def change(self, edit: BackendEdit) -> None:
         """Change the backends from this process, in the balancer's namespace."""
         namespace = self.lab.topology.namespace(Role.BALANCER)
         with network.entered(namespace), Balancer(self.lab.bpffs) as balancer:
-            balancer.change_backends(self.endpoint, edit)
+            balancer.change(edit)
 
     def stats(self) -> tuple[int, int]:
         """Return how many slots are changing and how many flows are recorded."""
@@ -173,22 +178,22 @@ class History:
                         yield "down", host
                         yield "remove", host
 
-    def _edit(self, service: Service, verb: str, host: str) -> Edit:
-        address = service.address(host)
+    def _edit(self, service: Service, verb: str, host: str) -> BackendEdit:
+        address, endpoint = service.address(host), service.endpoint
         match verb:
             case "add":
-                return edits.add_backends(service.endpoint, [BackendSpec(address, 1)])
+                return AddBackends(endpoint, [DesiredBackend(address, 1)])
             case "reweight":
                 weight = self.random.randint(1, 4)
-                return edits.add_backends(service.endpoint, [BackendSpec(address, weight)])
+                return AddBackends(endpoint, [DesiredBackend(address, weight)])
             case "remove":
-                return edits.remove_backends([address])
+                return RemoveBackends(endpoint, [address])
         states = {
             "drain": BackendState.DRAIN,
             "down": BackendState.DOWN,
             "undrain": BackendState.UP,
         }
-        return edits.change_state([address], states[verb])
+        return ChangeState(endpoint, [address], states[verb])
 
     def return_to_the_beginning(self) -> None:
         """Give the services the backends they began with; ends the spare one's connections."""
@@ -268,10 +273,13 @@ def test_a_flood_of_opening_packets_evicts_no_connection(lab: Lab) -> None:
     with Connections(lab, interval=0.5) as connections:
         connections.open(service.endpoint, 200, "old")
         service.change(
-            edits.set_backends(
+            SetBackends(
                 service.endpoint,
-                [BackendSpec(service.address(host), 1) for host in ("backend1", SPARE)]
-                + [BackendSpec(service.address(f"backend{n}"), 0) for n in (2, 3, 4, 5)],
+                [DesiredBackend(service.address(host)) for host in ("backend1", SPARE)]
+                + [
+                    DesiredBackend(service.address(f"backend{n}"), 0, BackendState.DRAIN)
+                    for n in (2, 3, 4, 5)
+                ],
             )
         )
         connections.open(service.endpoint, 100, "new")

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
+from pydsr.hashing.maglev import Member
 from pydsr.hashing.slots import LOOK_UP_ONLY
-from pydsr.hashing.table import Table, TableMember, empty_table, following_table, rested_table
+from pydsr.hashing.table import Table, empty_table, following_table, rested_table
 from pydsr.model.service import BackendState
 
 LEARN = 100
@@ -150,7 +151,7 @@ class Model:
         members.pop(change.backend, None)
         if change.state is not None:
             key = change.backend.to_bytes(16, "big")
-            members[change.backend] = TableMember(change.backend, key, change.weight, change.state)
+            members[change.backend] = Member(key, change.weight, change.backend, change.state)
         ordered = [members[number] for number in sorted(members)]
         self.table = following_table(self.table, ordered, self.now, LEARN)
 

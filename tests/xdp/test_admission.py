@@ -99,7 +99,7 @@ def test_the_program_decides_as_the_rules_read(
 ) -> None:
     rig = full_world
     service = next(s for s in rig.services if str(s.endpoint.address) == (VIP4, VIP6)[version == 6])
-    before = rig.state.rules()
+    before = rig.state.source_rules.read()
     own = {network: action for network, action in own.items() if network.version == version}
     source: IPAddress = (
         ipaddress.IPv4Address(0xC0000200 + low)
@@ -107,15 +107,15 @@ def test_the_program_decides_as_the_rules_read(
         else ipaddress.IPv6Address(0x20010DB8 << 96 | low)
     )
     try:
-        rig.state.write_rules({service.id: own, None: everyone})
-        assert {k: v for k, v in rig.state.rules().items() if v} == {
+        rig.state.source_rules.write({service.id: own, None: everyone})
+        assert {k: v for k, v in rig.state.source_rules.read().items() if v} == {
             scope: rules for scope, rules in ((service.id, own), (None, everyone)) if rules
         }
-        rig.state.write_index(rig.services)
+        rig.state.index.write(rig.services)
         reason = reason4(rig, str(source)) if version == 4 else reason6(rig, str(source))
     finally:
-        rig.state.write_rules(before)
-        rig.state.write_index(rig.services)
+        rig.state.source_rules.write(before)
+        rig.state.index.write(rig.services)
     denied = is_denied(own, source) or is_denied(everyone, source)
     assert reason == ("denied" if denied else "forwarded")
 

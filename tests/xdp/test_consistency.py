@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pydsr.control.balancer import Balancer
-from pydsr.control.trace_frames import question
+from pydsr.control.edits import ChangeState
+from pydsr.control.trace import flow_frame
 from pydsr.hashing.table import Table
 from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.model.addresses import Endpoint
-from pydsr.model.desired import Edit, as_desired
 from pydsr.model.options import Affinity, ServiceOptions
 from pydsr.model.service import BackendState, Service
 from tests.support.consistency_model import (
@@ -29,7 +29,7 @@ from tests.support.consistency_model import (
     run,
     steps,
 )
-from tests.support.packets.data_plane import Rig, mac_of
+from tests.support.packets.data_plane import Rig, address_of, mac_of
 
 ENDPOINTS = {
     True: Endpoint.parse("198.51.100.10:80"),
@@ -48,7 +48,7 @@ STATES = {
 
 def frame_of(endpoint: Endpoint, port: int, kind: str) -> bytes:
     """Return a packet of a flow."""
-    frame = bytearray(question(endpoint, CLIENT, port))
+    frame = bytearray(flow_frame(endpoint, CLIENT, port))
     if kind in TCP_FLAGS:
         frame[FLAGS_AT] = TCP_FLAGS[kind]
     return bytes(frame)
@@ -64,7 +64,7 @@ class Twin:
         self.service: Service = rig.serve(str(self.endpoint), list(BACKENDS))
         self._written: Table | None = None
         self.ports = self._meeting_ports()
-        self.model = Model.with_backends(self._slots(), rig.state.table_size, by_syn)
+        self.model = Model.with_backends(self._slots(), rig.state.settings.table_size, by_syn)
         self.follow()
 
     def _slot_of(self, port: int) -> int:
@@ -96,26 +96,27 @@ class Twin:
         """Bring tables, states and records to where the model's control plane has them."""
         table = replace(self.model.table, learn_until=FOR_EVER if self.model.learning else 0)
         if table != self._written:
-            self.rig.state.write_table(self.service.id, table)
+            self.rig.state.tables.write(self.service.id, table)
             self._written = table
         states = {member.id: STATES[member.state] for member in table.members}
         for backend in BACKENDS:
-            self.rig.state.write_backend_state(backend, states.get(backend, StateNumber.RETIRED))
+            self.rig.state.backends.write_state(backend, states.get(backend, StateNumber.RETIRED))
         flow_of = {port: flow for flow, port in enumerate(self.ports)}
-        for record in list(self.rig.state.flow_records()):
+        for record in list(self.rig.state.flow_records.all()):
             if flow_of[port_of(record.key)] not in self.model.records:
-                self.rig.state.delete_record(record)
-        for record in list(self.rig.state.pending_flows()):
+                self.rig.state.flow_records.delete(record)
+        for record in list(self.rig.state.half_open_flows.all()):
             if flow_of[port_of(record.key)] not in self.model.pending:
-                self.rig.state.delete_pending(record)
+                self.rig.state.half_open_flows.delete(record)
 
     def remembered(self) -> tuple[dict[int, tuple[int, bool]], dict[int, int]]:
         """Return the records, with whether they are closing, and the pending flows."""
         flow_of = {port: flow for flow, port in enumerate(self.ports)}
         records = {
-            flow_of[port_of(r.key)]: (r.backend, r.closing) for r in self.rig.state.flow_records()
+            flow_of[port_of(r.key)]: (r.backend, r.closing)
+            for r in self.rig.state.flow_records.all()
         }
-        pending = {flow_of[port_of(r.key)]: r.backend for r in self.rig.state.pending_flows()}
+        pending = {flow_of[port_of(r.key)]: r.backend for r in self.rig.state.half_open_flows.all()}
         return records, pending
 
 
@@ -185,14 +186,14 @@ def test_at_rest_no_flow_is_looked_up_or_remembered(rig: Rig) -> None:
 
 
 def test_tables_hold_their_slots_in_order(rig: Rig) -> None:
-    size = rig.state.table_size
+    size = rig.state.settings.table_size
     service = rig.serve("198.51.100.10:80", [1])
     current = array("H", [n % 3 for n in range(size)])
     previous = array("H", [n % 5 for n in range(size)])
-    table = rig.state.read_table(service.id)
+    table = rig.state.tables.read(service.id)
     assert table is not None
-    rig.state.write_table(service.id, Table(table.members, current, previous, 7))
-    read = rig.state.read_table(service.id)
+    rig.state.tables.write(service.id, Table(table.members, current, previous, 7))
+    read = rig.state.tables.read(service.id)
     assert read is not None
     assert (read.current, read.previous, read.learn_until) == (current, previous, 7)
 
@@ -203,12 +204,6 @@ def test_what_went_elsewhere_while_a_backend_was_down_stays_there(rig: Rig) -> N
     frames = (frame_of(service.endpoint, port, "udp") for port in range(1000, 2000))
     frame = next(one for one in frames if rig.send(one).frame[:6] == mac_of(2).octets)
 
-    def edit(state: BackendState) -> Edit:
-        return lambda present: tuple(
-            replace(as_desired(one), state=state if one.id == 2 else one.state)
-            for one in present.backends
-        )
-
     story = (
         (BackendState.DRAIN, 2, "forwarded_previous"),
         (BackendState.DOWN, 1, "forwarded_current"),
@@ -216,6 +211,6 @@ def test_what_went_elsewhere_while_a_backend_was_down_stays_there(rig: Rig) -> N
     )
     with Balancer(rig.directory) as balancer:
         for state, expected, reason in story:
-            balancer.change_several({service.endpoint: edit(state)})
+            balancer.change_several([ChangeState(service.endpoint, [address_of(2)], state)])
             outcome = rig.send(frame)
             assert (mac_of(expected).octets, reason) == (outcome.frame[:6], outcome.reason), state

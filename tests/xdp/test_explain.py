@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pydsr.control.trace_frames import FRAME_BYTES_MIN, question
+from pydsr.control.trace import FRAME_BYTES_MIN, flow_frame
 from pydsr.kernel.bpf import layout, libbpf
 from pydsr.model.addresses import Endpoint, IPAddress, MacAddress
 from pydsr.model.reasons import all_reasons
@@ -57,7 +57,7 @@ def random_question(chance: random.Random) -> bytes:
         if endpoint.address.version == 4
         else ipaddress.IPv6Address(f"2001:db8:1::{low}")
     )
-    return question(endpoint, source, chance.randrange(1000, 1004), syn=chance.random() < 0.3)
+    return flow_frame(endpoint, source, chance.randrange(1000, 1004), syn=chance.random() < 0.3)
 
 
 def traces(rig: Rig) -> object:
@@ -140,14 +140,14 @@ def test_explain_leaves_no_trace_of_any_frame(fuzzed: Rig) -> None:
 def test_explain_tells_of_a_backend_that_cannot_be_reached(
     world: Rig, port: int, reason: str
 ) -> None:
-    frame = question(Endpoint.parse(f"{VIP4}:{port}"), ipaddress.IPv4Address("192.0.2.1"), 1)
+    frame = flow_frame(Endpoint.parse(f"{VIP4}:{port}"), ipaddress.IPv4Address("192.0.2.1"), 1)
     assert world.send(frame).reason == reason
     assert all_reasons()[world.explain(frame).reason].name == reason
 
 
 def away(rig: Rig, port: int, ifindex: int) -> layout.Explanation:
     """Ask about a packet to a backend that is not behind the interface it comes in by."""
-    frame = question(Endpoint.parse(f"{VIP4}:{port}"), ipaddress.IPv4Address("192.0.2.1"), 1)
+    frame = flow_frame(Endpoint.parse(f"{VIP4}:{port}"), ipaddress.IPv4Address("192.0.2.1"), 1)
     return rig.explain(frame, ifindex)
 
 
@@ -163,10 +163,10 @@ def test_explain_tells_of_a_redirect(full_world: Rig) -> None:
 
 
 def test_explain_without_an_interface_is_asked_as_if_by_the_backend_s(full_world: Rig) -> None:
-    full_world.state.write_interface(INGRESS, MacAddress(bytes(6)))
+    full_world.state.interfaces.write(INGRESS, MacAddress(bytes(6)))
     try:
         told = away(full_world, NEXT_DOOR, INGRESS)
     finally:
-        full_world.state.write_interface(INGRESS, BALANCER_MAC)
+        full_world.state.interfaces.write(INGRESS, BALANCER_MAC)
     assert all_reasons()[told.reason].name == "forwarded"
     assert told.egress == 0

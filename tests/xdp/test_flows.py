@@ -64,7 +64,7 @@ def test_a_record_of_a_backend_that_is_gone_is_not_followed(rig: Rig, state: Sta
     learning(rig)
     assert went_to(rig, ACK, PREVIOUS) == OLD
     rig.write_table(rig.services[0], [NEW], LOOK_UP_ONLY)
-    rig.state.write_backend_state(OLD, state)
+    rig.state.backends.write_state(OLD, state)
     assert went_to(rig, ACK, CURRENT) == NEW
 
 
@@ -74,7 +74,7 @@ def test_a_pending_syn_to_a_backend_that_is_gone_is_not_followed(
 ) -> None:
     learning(rig)
     assert went_to(rig, SYN, CURRENT) == NEW
-    rig.state.write_backend_state(NEW, state)
+    rig.state.backends.write_state(NEW, state)
     assert went_to(rig, ACK, PREVIOUS) == OLD
     assert rig.recorded() == [OLD]
 
@@ -82,7 +82,7 @@ def test_a_pending_syn_to_a_backend_that_is_gone_is_not_followed(
 def test_a_record_of_a_draining_backend_is_followed(rig: Rig) -> None:
     learning(rig)
     assert went_to(rig, ACK, PREVIOUS) == OLD
-    rig.state.write_backend_state(OLD, StateNumber.DRAIN)
+    rig.state.backends.write_state(OLD, StateNumber.DRAIN)
     rig.write_table(rig.services[0], [NEW], LOOK_UP_ONLY)
     assert went_to(rig, ACK, RECORDED) == OLD
 

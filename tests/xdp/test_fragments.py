@@ -114,7 +114,7 @@ def test_fragments_of_a_backend_that_went_down_are_not_sent(served: Rig) -> None
     frames = datagram4()
     (mac,) = destinations(served, frames[:1])
     backend = next(number for number in range(1, 51) if str(mac_of(number)) == mac)
-    served.state.write_backend_state(backend, StateNumber.DOWN)
+    served.state.backends.write_state(backend, StateNumber.DOWN)
     assert served.send(bytes(frames[1])).reason == "fragment"
 
 

@@ -54,7 +54,7 @@ def test_a_balancer_without_interfaces_answers_nobody(rig: Rig) -> None:
 
     rig.serve(ENDPOINT, [BACKEND])
     rig.serve("[2001:db8::10]:80", [BACKEND + 1])
-    rig.state.delete_interface(1)
+    rig.state.interfaces.delete(1)
     assert rig.send(bytes(arp())).reason == "not_our_mac"
     assert rig.send(bytes(solicitation())).reason == "not_our_mac"
     assert rig.send(FRAME).reason == "not_our_mac"

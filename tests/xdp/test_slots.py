@@ -9,7 +9,7 @@ from math import sqrt
 
 import pytest
 
-from pydsr.control.trace_frames import question
+from pydsr.control.trace import flow_frame
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.options import Affinity, ServiceOptions
 from tests.support.packets.data_plane import TABLE_SIZE, Rig, mac_of
@@ -30,7 +30,7 @@ def address(first: str, number: int = 0) -> IPAddress:
 
 def slots(rig: Rig, flows: Iterable[Flow]) -> list[int]:
     """Return the slot of each flow."""
-    return [rig.explain(question(*flow)).slot for flow in flows]
+    return [rig.explain(flow_frame(*flow)).slot for flow in flows]
 
 
 def chi_square(observed: Collection[int], expected: Collection[float]) -> float:
@@ -117,7 +117,7 @@ def test_alike_flows_spread_evenly_over_slots_and_backends(balanced: Rig, flows:
     by_slot: Counter[int] = Counter()
     by_backend: Counter[int] = Counter()
     for flow in flows():
-        told = balanced.explain(question(*flow))
+        told = balanced.explain(flow_frame(*flow))
         by_slot[told.slot] += 1
         by_backend[told.backend] += 1
     assert set(by_slot) <= set(range(TABLE_SIZE))
@@ -128,7 +128,7 @@ def test_alike_flows_spread_evenly_over_slots_and_backends(balanced: Rig, flows:
     low, high = bounds(TABLE_SIZE)
     assert low < statistic < high
 
-    service = balanced.state.read_table(balanced.explain(question(*next(iter(flows())))).service)
+    service = balanced.state.tables.read(balanced.explain(flow_frame(*next(iter(flows())))).service)
     assert service is not None
     owned = service.slots_by_backend()
     statistic = chi_square(
@@ -139,10 +139,10 @@ def test_alike_flows_spread_evenly_over_slots_and_backends(balanced: Rig, flows:
 
 
 def test_packets_go_to_the_owner_of_their_slot(balanced: Rig) -> None:
-    table = balanced.state.read_table(0)
+    table = balanced.state.tables.read(0)
     assert table is not None
     for port in range(1, 2000):
-        frame = question(VIP, address("192.0.2.1"), port)
+        frame = flow_frame(VIP, address("192.0.2.1"), port)
         owner = table.current[balanced.explain(frame).slot]
         assert balanced.run(frame)[:6] == mac_of(owner).octets
 
@@ -150,7 +150,7 @@ def test_packets_go_to_the_owner_of_their_slot(balanced: Rig) -> None:
 def test_a_flow_s_packets_fall_into_one_slot(balanced: Rig) -> None:
     for number in range(200):
         client = address("192.0.2.0", number)
-        alike = [question(VIP, client, 5000, syn=syn) for syn in (True, False, False)]
+        alike = [flow_frame(VIP, client, 5000, syn=syn) for syn in (True, False, False)]
         assert len({balanced.explain(frame).slot for frame in alike}) == 1
 
 

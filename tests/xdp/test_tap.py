@@ -130,10 +130,10 @@ def test_packets_go_on_where_a_capture_is_not_read(lean: Rig) -> None:
 def test_a_switch_that_was_left_on_changes_nothing_and_is_cleared(lean: Rig) -> None:
     """As a killed process leaves it: the kernel has taken its program out."""
     number = libbpf.program_info(lean.programs.balance).id
-    lean.state.write_tapped(True)
+    lean.state.tap_switch.write(True)
     assert lean.send(bytes(tcp4())).reason == "forwarded"
     forget_killed(lean.state, {number})
-    assert not lean.state.is_tapped()
+    assert not lean.state.tap_switch.is_on()
 
 
 def test_a_capture_under_way_is_not_taken_for_a_killed_one(lean: Rig) -> None:
@@ -141,5 +141,5 @@ def test_a_capture_under_way_is_not_taken_for_a_killed_one(lean: Rig) -> None:
     events: list[TapEvent] = []
     with tapping(lean, events.append):
         forget_killed(lean.state, {number})
-        assert lean.state.is_tapped()
-    assert not lean.state.is_tapped()
+        assert lean.state.tap_switch.is_on()
+    assert not lean.state.tap_switch.is_on()

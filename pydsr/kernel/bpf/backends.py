@@ -8,15 +8,15 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from ctypes import sizeof
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pydsr.kernel.bpf import layout
-from pydsr.kernel.bpf.codec import pack_tags, unpack_tags
+from pydsr.kernel.bpf.codec import STATE_NUMBERS, STATES, pack_tags, unpack_tags
+from pydsr.kernel.bpf.counters import CounterStore
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.libbpf import Descriptor
-from pydsr.kernel.bpf.percpu import PerCpuArray
-from pydsr.model.addresses import Place
+from pydsr.model.addresses import IPAddress, Place
+from pydsr.model.service import PlacedBackend
 
 _BYTES = sizeof(layout.BackendValue)
 _STATE_OFFSET = layout.BackendValue.state.offset
@@ -36,69 +36,72 @@ class BackendEntry(NamedTuple):
     tags: bytes
 
 
-@dataclass(frozen=True)
-class NewBackend:
-    """A backend whose id is to be claimed; ``address`` is packed."""
-
-    id: int
-    service: int
-    address: bytes
-    state: StateNumber
-    place: Place | None = None
-    mac_by_hand: bool = False
-
-
-class BackendEntries:
-    """All entries by backend id; id 0 stands for no backend.
+class BackendStore:
+    """The map ``backends``, by backend id; id 0 stands for no backend.
 
     Args:
-        fd: the map ``backends``.
-        counters: the map ``counters``, which has an element for each id too.
+        fd: the map.
+        counters: those of a new backend start at zero.
     """
 
-    def __init__(self, fd: Descriptor, counters: Descriptor) -> None:
+    def __init__(self, fd: Descriptor, counters: CounterStore) -> None:
         self._memory = mmap.mmap(fd.number, layout.BACKENDS_MAX * _BYTES)
-        self._counters = PerCpuArray(counters, 3)
+        self._counters = counters
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Unmap the memory."""
         self._memory.close()
 
-    def __getitem__(self, backend_id: int) -> BackendEntry:
+    def read(self, backend_id: int) -> BackendEntry:
         """Return a copy of an entry."""
         return BackendEntry(*_ENTRY.unpack_from(self._memory, backend_id * _BYTES))
 
-    def octets(self, backend_ids: Iterable[int]) -> bytes:
-        """Return entries as they are, one after the other."""
+    def read_bytes(self, backend_ids: Iterable[int]) -> bytes:
+        """Return the bytes of entries, one after the other."""
         return b"".join(self._memory[n * _BYTES : (n + 1) * _BYTES] for n in backend_ids)
 
-    def ids(self, state: StateNumber) -> Iterator[int]:
-        """Walk the ids whose entries have a state."""
-        states = self._memory[_STATE_OFFSET::_BYTES]
-        found = states.find(state, 1)
-        while found > 0:
-            yield found
-            found = states.find(state, found + 1)
+    def ids(self, *states: StateNumber) -> Iterator[int]:
+        """Walk the ids whose entries have one of some states."""
+        for state in states:
+            numbers = self._memory[_STATE_OFFSET::_BYTES]
+            backend_id = numbers.find(state, 1)
+            while backend_id > 0:
+                yield backend_id
+                backend_id = numbers.find(state, backend_id + 1)
 
-    def claim(self, backends: Sequence[NewBackend]) -> None:
-        """Write the entries of new backends, their counters at zero; no table may name them yet."""
-        self._counters.zero([backend.id for backend in backends])
-        for backend in backends:
+    def service_of(self, address: IPAddress) -> int | None:
+        """Return the id of a service that has a backend with an address."""
+        packed = layout.pack_address(address)
+        for backend_id in self.ids(*STATES):
+            entry = self.read(backend_id)
+            if entry.address == packed:
+                return entry.service
+        return None
+
+    def write_new(self, backends: Sequence[tuple[int, PlacedBackend]]) -> None:
+        """Write new entries, each with its service id; no table may name them yet.
+
+        Their counters start at zero.
+        """
+        if not backends:
+            return
+        self._counters.zero([backend.id for _, backend in backends])
+        for service_id, backend in backends:
             place = backend.place
             _ENTRY.pack_into(
                 self._memory,
                 backend.id * _BYTES,
-                place.mac.octets if place else bytes(6),
-                place.ifindex if place else 0,
-                backend.service,
-                backend.state,
+                place.mac.octets,
+                place.ifindex,
+                service_id,
+                STATE_NUMBERS[backend.desired.state],
                 backend.mac_by_hand,
-                backend.address,
-                bytes(pack_tags(place.tags)) if place and place.tags else bytes(8),
+                layout.pack_address(backend.desired.address),
+                bytes(pack_tags(place.tags)) if place.tags else bytes(8),
             )
 
     def write_place(self, backend_id: int, place: Place, *, by_hand: bool) -> None:
-        """Say where a backend's frames go: a packet sees the old place or the new one.
+        """Set where a backend's frames go: a packet sees the old place or the new one.
 
         Where more than the MAC changes, packets between the two meet no MAC and are dropped.
         """
@@ -114,5 +117,5 @@ class BackendEntries:
         del view, word
 
     def write_state(self, backend_id: int, state: StateNumber) -> None:
-        """Set an entry's state; FREE gives the id back."""
+        """Set the state of an entry; FREE gives the id back."""
         self._memory[backend_id * _BYTES + _STATE_OFFSET] = state

@@ -1,38 +1,39 @@
-"""The tables of services in their maps: read by head or as a whole, written by batches.
+"""The tables of services in their maps: read by head or as a whole, written in batches.
 
-A table is one element of a map of its own, and ``tables`` names that map by the service's id. To
-name another map there, the kernel waits until no packet uses the one before: for milliseconds, so
-that a hundred tables are named by one call.
+A table is the one element of a map of its own, which ``tables`` refers to by service id. When
+``tables`` is to refer to another map, the kernel waits for milliseconds until no packet uses the
+old one. So one call replaces a hundred tables.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from ctypes import c_uint32
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 from pydsr.hashing import slots
+from pydsr.hashing.maglev import Member
 from pydsr.hashing.table import Table
 from pydsr.kernel.bpf import layout, libbpf
-from pydsr.kernel.bpf.codec import STATE_NUMBERS
+from pydsr.kernel.bpf.backends import BackendStore
+from pydsr.kernel.bpf.codec import STATE_NUMBERS, STATES
+from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.maps import create_table_map
 
-_TABLES_AT_FIRST, _TABLES_AT_ONCE = 32, 128
-"""How many are named by one call: few at first, so that these are in place early, and then more.
+_BATCH_AT_FIRST, _BATCH_MAX = 32, 128
+"""Tables replaced by one call: few at first, so that these are in place early, and then more.
 
-Each is an open descriptor until it is named; a process may have 1024 by default.
+Each is an open descriptor until then, and a process may have 1024 by default.
 """
 
 _ENOTSUPP = 524
-"""Of linux/errno.h: Linux before 5.19 has no batches of maps of maps."""
+"""From linux/errno.h: before Linux 5.19 there are no batches for maps of maps."""
 
 _HEAD = struct.Struct("=QII")
 _MEMBER = struct.Struct("=IIHB5x")
@@ -40,7 +41,7 @@ _MEMBER = struct.Struct("=IIHB5x")
 
 @dataclass(frozen=True)
 class TableHead:
-    """What is in a table before its slots; ``members`` are bytes of struct member."""
+    """The part of a table before its slots; ``members`` are bytes of struct member."""
 
     learn_until: int = 0
     tracked_slots: int = 0
@@ -52,39 +53,41 @@ class TableHead:
 
 
 NO_TABLE = TableHead()
-"""What stands for the head of a table that is not there."""
+"""The head of a table that does not exist."""
 
 
-class Tables:
-    """The tables of all services.
+class TableStore:
+    """The map ``tables``, by service id.
 
-    A table is never written once it is named, and its map's id never given to another: what has
-    been read of it holds for as long as it is named.
+    A table is never written again once it is in place, and the id of its map never reused: its
+    head is read once.
 
     Args:
-        fd: the map ``tables``.
-        table_size: the slots of each.
+        fd: the map.
+        table_size: the slots of each table.
+        backends: the addresses of a table's members.
     """
 
-    def __init__(self, fd: Descriptor, table_size: int) -> None:
+    def __init__(self, fd: Descriptor, table_size: int, backends: BackendStore) -> None:
         self._fd = fd
-        self._size = table_size
+        self.table_size = table_size
+        self._backends = backends
         self._type = layout.table_type(table_size)
-        # Read into again and again: it is large.
-        self._read = self._type()
+        # One buffer for all reads: a table is large.
+        self._buffer = self._type()
         self._heads: dict[int, tuple[int, TableHead]] = {}
 
     def _load(self, service_id: int) -> Any | None:
-        """Return the table of a service, until the next one is loaded."""
+        """Return the table of a service in the shared buffer, valid until the next call."""
         while number := self._number(service_id):
             try:
                 with libbpf.map_by_id(number) as fd:
-                    libbpf.map_lookup(fd, c_uint32(0), self._read)
+                    libbpf.map_lookup(fd, c_uint32(0), self._buffer)
             except FileNotFoundError:
                 # Replaced between the two steps by a change this reader does not wait for.
                 continue
-            self._heads[service_id] = number, _head_of(self._read)
-            return self._read
+            self._heads[service_id] = number, _head_of(self._buffer)
+            return self._buffer
         self._heads.pop(service_id, None)
         return None
 
@@ -95,9 +98,9 @@ class Tables:
         return number.value
 
     def head(self, service_id: int) -> TableHead:
-        """Return what a service's table says beside its slots: the same object for the same table.
+        """Return the head of a service's table, the same object for the same table.
 
-        :data:`NO_TABLE` where there is none.
+        Without a table it is :data:`NO_TABLE`.
         """
         known = self._heads.get(service_id)
         if known is None or known[0] != self._number(service_id):
@@ -106,45 +109,37 @@ class Tables:
             return head
         return known[1]
 
-    def slots(self, service_id: int) -> tuple[TableHead, array[int], array[int]] | None:
-        """Return a service's table: its head, and of each slot the current and previous owner."""
+    def read(self, service_id: int) -> Table | None:
+        """Return a service's table."""
         raw = self._load(service_id)
         if raw is None:
             return None
-        return _head_of(raw), *slots.part(raw.slots, self._size)
+        head = _head_of(raw)
+        current, previous = slots.part(raw.slots, self.table_size)
+        members = tuple(
+            Member(self._backends.read(number).address, weight, number, STATES[StateNumber(state)])
+            for weight, _, number, state in head.rows()
+        )
+        owned = {backend_id: count for _, count, backend_id, _ in head.rows()}
+        return Table(members, current, previous, head.learn_until, owned)
 
-    def write(self, tables: Iterable[tuple[int, Table]]) -> None:
-        """Replace the tables of services, by id: each in one step for the packets meanwhile.
+    @contextmanager
+    def writer(self) -> Iterator[TableWriter]:
+        """Write tables one after the other; all are in place when the block ends."""
+        with TableWriter(self._fd, self._create) as writer:
+            yield writer
+            writer.flush()
 
-        Args:
-            tables: made as they are asked for, they need not all be there at once.
-        """
-        left, most = iter(tables), _TABLES_AT_FIRST
-        with ExitStack() as open_maps:
-            while batch := {
-                service_id: open_maps.enter_context(self._made(table))
-                for service_id, table in islice(left, most)
-            }:
-                self._name(batch)
-                open_maps.close()
-                most = min(2 * most, _TABLES_AT_ONCE)
+    def write(self, service_id: int, table: Table) -> None:
+        """Replace the table of one service in one step."""
+        with self.writer() as writer:
+            writer.write(service_id, table)
 
-    def _made(self, table: Table) -> Descriptor:
+    def _create(self, table: Table) -> Descriptor:
         """Return a map with a table, which nothing uses yet."""
-        made = create_table_map(self._size)
-        libbpf.map_update(made, c_uint32(0), self._pack(table))
-        return made
-
-    def _name(self, made: Mapping[int, Descriptor]) -> None:
-        keys = (c_uint32 * len(made))(*made)
-        numbers = (c_uint32 * len(made))(*(fd.number for fd in made.values()))
-        try:
-            libbpf.map_update_batch(self._fd, keys, numbers, len(made))
-        except OSError as error:
-            if error.errno != _ENOTSUPP:
-                raise
-            for key, number in zip(keys, numbers, strict=True):
-                libbpf.map_update(self._fd, c_uint32(key), c_uint32(number))
+        fd = create_table_map(self.table_size)
+        libbpf.map_update(fd, c_uint32(0), self._pack(table))
+        return fd
 
     def _pack(self, table: Table) -> Any:
         owned = table.slots_by_backend()
@@ -167,8 +162,8 @@ class Tables:
         if len(service_ids) == 1:
             delete(service_ids[0])
         elif service_ids:
-            # No batch of the kernel's deletes these; side by side they wait for packets together.
-            with ThreadPoolExecutor(min(_TABLES_AT_ONCE, len(service_ids))) as threads:
+            # The kernel has no batch for this: threads wait for the packets side by side.
+            with ThreadPoolExecutor(min(_BATCH_MAX, len(service_ids))) as threads:
                 list(threads.map(delete, service_ids))
 
     def delete_except(self, service_ids: set[int]) -> None:
@@ -180,6 +175,55 @@ class Tables:
             if libbpf.map_lookup(self._fd, index, c_uint32())
         ]
         self.delete(leaving)
+
+
+class TableWriter:
+    """Tables that are being written, each in one step for the packets meanwhile.
+
+    Args:
+        fd: the map ``tables``.
+        create: returns a map with a table.
+    """
+
+    def __init__(self, fd: Descriptor, create: Callable[[Table], Descriptor]) -> None:
+        self._fd = fd
+        self._create = create
+        self._waiting: dict[int, Descriptor] = {}
+        self._most = _BATCH_AT_FIRST
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        for fd in self._waiting.values():
+            fd.close()
+        self._waiting.clear()
+
+    def write(self, service_id: int, table: Table) -> None:
+        """Replace a service's table, now or together with the next ones."""
+        self._waiting[service_id] = self._create(table)
+        if len(self._waiting) >= self._most:
+            self.flush()
+            self._most = min(2 * self._most, _BATCH_MAX)
+
+    def flush(self) -> None:
+        """Put in place what was written."""
+        number = len(self._waiting)
+        if not number:
+            return
+        keys = (c_uint32 * number)(*self._waiting)
+        maps = (c_uint32 * number)(*(fd.number for fd in self._waiting.values()))
+        try:
+            libbpf.map_update_batch(self._fd, keys, maps, number)
+        except OSError as error:
+            if error.errno != _ENOTSUPP:
+                raise
+            for key, fd in zip(keys, maps, strict=True):
+                libbpf.map_update(self._fd, c_uint32(key), c_uint32(fd))
+        self._close()
 
 
 def _head_of(raw: Any) -> TableHead:

@@ -13,9 +13,9 @@ from types import TracebackType
 
 from pydsr.kernel.bpf import layout, libbpf
 from pydsr.kernel.bpf.libbpf import Descriptor, RingBuffer
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.maps import TAP_PROGRAM_MAP, map_specs
 from pydsr.kernel.bpf.program import compile_balancer, load_function
-from pydsr.kernel.bpf.store import State
 from pydsr.model.errors import BusyError, EnvironmentCannotError
 from pydsr.model.features import Feature
 
@@ -47,12 +47,12 @@ class Tapping:
 
     def __init__(
         self,
-        state: State,
+        state: LiveState,
         program_id: int,
         sampling: Sampling,
         take: Callable[[layout.TapEvent], None],
     ) -> None:
-        features = state.features().compiled
+        features = state.settings.features().compiled
         programs = _program_map(program_id)
         if Feature.TAP not in features or programs is None:
             raise EnvironmentCannotError(
@@ -77,7 +77,7 @@ class Tapping:
         self._reader = RingBuffer(self._ring, lambda octets: take(_event(octets)))
         self._program = self._load(features, sampling)
         libbpf.map_update(programs, c_uint32(0), c_uint32(self._program.number))
-        state.write_tapped(True)
+        state.tap_switch.write(True)
 
     def _load(self, features: Feature, sampling: Sampling) -> Descriptor:
         maps = {spec.name: self._state.pins[spec.name] for spec in map_specs()}
@@ -90,7 +90,7 @@ class Tapping:
                 "tap_lost": self._lost,
                 "tap_scratch": self._scratch,
             },
-            self._state.table_size,
+            self._state.settings.table_size,
             self._state.settings.seed,
             features,
             {"PYDSR_TAP_EVERY": str(sampling.every), "PYDSR_TAP_REASONS": f"{mask:#x}ULL"},
@@ -121,7 +121,7 @@ class Tapping:
     def close(self) -> None:
         """End it; closing twice does nothing."""
         if self._programs.number >= 0:
-            self._state.write_tapped(False)
+            self._state.tap_switch.write(False)
             libbpf.map_delete(self._programs, c_uint32(0))
         for held in (self._programs, self._program, self._ring, self._lost, self._scratch):
             held.close()
@@ -133,13 +133,13 @@ def _event(octets: bytes) -> layout.TapEvent:
     return layout.TapEvent.from_buffer_copy(octets.ljust(sizeof(layout.TapEvent), b"\0"))
 
 
-def forget_killed(state: State, program_ids: set[int]) -> None:
+def forget_killed(state: LiveState, program_ids: set[int]) -> None:
     """Clear the switch that a killed process left on: it costs packets a jump to nowhere."""
-    if not state.is_tapped():
+    if not state.tap_switch.is_on():
         return
     maps = [found for number in program_ids if (found := _program_map(number)) is not None]
     if not any(map(_is_taken, maps)):
-        state.write_tapped(False)
+        state.tap_switch.write(False)
 
 
 def _program_map(program_id: int) -> Descriptor | None:

@@ -22,8 +22,8 @@ from pydsr.model.source_rules import Rules, scope_name, sort_key
 
 if TYPE_CHECKING:
     from pydsr.control.attached_interfaces import Attached
-    from pydsr.control.trace import Explanation
-    from pydsr.control.vip_policies import Vip
+    from pydsr.control.balancer import Vip
+    from pydsr.control.trace import Trace
     from pydsr.views.json.document_types import (
         BackendsDocument,
         CountersDocument,
@@ -167,7 +167,7 @@ def plan_document(impact: Impact) -> PlanDocument:
 
 
 def explain_document(
-    explanation: Explanation | None, interface: str | None = None
+    explanation: Trace | None, interface: str | None = None
 ) -> ExplanationDocument:
     """Return the document of ``explain``.
 

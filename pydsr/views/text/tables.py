@@ -28,7 +28,7 @@ from pydsr.views.text import figures
 
 if TYPE_CHECKING:
     from pydsr.control.attached_interfaces import Attached
-    from pydsr.control.vip_policies import Vip
+    from pydsr.control.balancer import Vip
 
 VERDICT_STYLES = {"tx": "green", "redirect": "green", "pass": "yellow", "drop": "red"}
 _MODE_STYLES = {"native": "green", "generic": "yellow"}

@@ -18,7 +18,7 @@ from pydsr.views.text.capture import summary
 from pydsr.views.text.tables import VERDICT_STYLES, new_table, or_dash, segment
 
 if TYPE_CHECKING:
-    from pydsr.control.trace import Explanation
+    from pydsr.control.trace import Trace
     from pydsr.views.json.report_types import FrameDocument
 
 
@@ -33,12 +33,12 @@ class TracedFrame:
     """
 
     captured: CapturedFrame
-    answer: Explanation | None
+    answer: Trace | None
     egress: str | None = None
     note: str = ""
 
 
-def trace_table(trace: Explanation, egress: str | None = None) -> RenderableType:
+def trace_table(trace: Trace, egress: str | None = None) -> RenderableType:
     """Show what the program would do with a packet, and the interface it would leave by."""
     table = Table.grid(padding=(0, 2))
     meanings = {reason.name: reason.text for reason in all_reasons()}

@@ -12,7 +12,7 @@ import pytest
 
 from pydsr.kernel.bpf import libbpf
 from pydsr.kernel.bpf.layout import StateNumber
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.command import Pydsr
 from tests.support.netns.kills import ends
@@ -122,10 +122,10 @@ def test_applying_again_changes_nothing(pydsr: Pydsr, written: Written) -> None:
 
 def table_maps(bpffs: Path) -> dict[str, tuple[int, bytes]]:
     """Return the map that each service's table is in, and the table's members, as they are here."""
-    state = State(bpffs)
+    state = LiveState(bpffs)
     found = {}
     try:
-        for head in state.heads():
+        for head in state.services.heads():
             inner = c_uint32()
             assert libbpf.map_lookup(state.pins["tables"], c_uint32(head.service.id), inner)
             found[str(head.service.endpoint)] = inner.value, head.table.members
@@ -408,18 +408,18 @@ vips:
   10.66.0.82: {{unserved: drop}}
 """
 STEPS = {
-    "write_places", "_write_places", "write_backends_and_tables", "claim", "_write_batch",
-    "map_update", "map_update_batch", "map_delete", "write_state", "write_place", "retire",
+    "_write_places", "_write_backends_and_tables", "_write_services", "write_new", "flush",
+    "map_update", "map_update_batch", "map_delete", "write_state", "write_place", "_retire",
 }  # fmt: skip
 
 
 def backends_of_services(pydsr: Pydsr) -> dict[str, list[tuple[str, int]]]:
     """Return the backends of each service with their weights, read in this process."""
-    state = State(pydsr.bpffs)
+    state = LiveState(pydsr.bpffs)
     try:
         return {
             str(service.endpoint): [(str(b.address), b.weight) for b in service.backends]
-            for service in state.services()
+            for service in state.services.all()
         }
     finally:
         state.close()
@@ -455,10 +455,10 @@ def test_an_apply_killed_at_any_step_leaves_each_service_old_or_new(
 
 def assert_no_id_left(pydsr: Pydsr, where: str) -> None:
     """Check that the ids that are taken are those of the backends there are."""
-    state = State(pydsr.bpffs)
+    state = LiveState(pydsr.bpffs)
     try:
-        named = {backend.id for service in state.services() for backend in service.backends}
-        taken = set(state.backend_ids(StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN))
+        named = {backend.id for service in state.services.all() for backend in service.backends}
+        taken = set(state.backends.ids(StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN))
     finally:
         state.close()
     assert named == taken, where

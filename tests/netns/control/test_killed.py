@@ -18,7 +18,7 @@ import pytest
 
 from pydsr.control.balancer import Balancer
 from pydsr.kernel.bpf.layout import StateNumber
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import Host
 
@@ -50,13 +50,13 @@ def weights(bpffs: Path) -> dict[str, int]:
 
 def claimed_ids(bpffs: Path) -> tuple[set[int], set[int]]:
     """Return the backend ids that services have, and those that are taken."""
-    state = State(bpffs)
+    state = LiveState(bpffs)
     try:
-        named = {backend.id for service in state.services() for backend in service.backends}
+        named = {backend.id for service in state.services.all() for backend in service.backends}
         taken = {
             backend_id
             for number in (StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN)
-            for backend_id in state.backend_ids(number)
+            for backend_id in state.backends.ids(number)
         }
         return named, taken
     finally:

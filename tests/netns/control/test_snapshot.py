@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pydsr.control.balancer import Balancer
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.counters import CounterStore
 from pydsr.lab.network import entered
 from pydsr.model.errors import NotAttachedError
 from pydsr.model.service import Service
@@ -68,15 +68,15 @@ def test_a_change_in_the_middle_of_a_reading_has_it_read_again(
 ) -> None:
     """Its backends and their counters are all of after the change."""
     quick.ok("backends", "set", WEB, ONE)
-    count, readings = State.counters, []
+    count, readings = CounterStore.of_services, []
 
-    def count_late(state: State, services: Iterable[Service]) -> dict[int, Counters]:
+    def count_late(store: CounterStore, services: Iterable[Service]) -> dict[int, Counters]:
         readings.append(services)
         if len(readings) == 1:
             quick.ok("backends", "set", WEB, TWO)
-        return count(state, services)
+        return count(store, services)
 
-    monkeypatch.setattr(State, "counters", count_late)
+    monkeypatch.setattr(CounterStore, "of_services", count_late)
     snapshot = reader.snapshot()
     (service,) = snapshot.services
     assert ["10.66.0.12"] == [str(backend.address) for backend in service.backends]

@@ -12,7 +12,7 @@ import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from pydsr.kernel.bpf.store import State
+from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.command import Done, Pydsr
 from tests.support.netns.namespaces import BACKENDS, Host, eventually
@@ -170,11 +170,11 @@ def test_a_killed_capture_is_no_loss(served: Pydsr, peer: Host) -> None:
     with capturing(served) as process:
         process.kill()
         process.wait()
-    with closing(State(served.bpffs)) as state:
-        assert state.is_tapped()
+    with closing(LiveState(served.bpffs)) as state:
+        assert state.tap_switch.is_on()
         assert peer.pings(VIP)
         served.ok("services", "add", "10.66.0.81:80")
-        assert not state.is_tapped()
+        assert not state.tap_switch.is_on()
     assert captured(served, peer, [frame(served.host)], "--reason", "forwarded", "--count", "1")
 
 

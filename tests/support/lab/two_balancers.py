@@ -63,9 +63,13 @@ class Machine:
 
     def backends(self, service: Endpoint, client: str) -> list[str]:
         """Return where its program leads flows of a client, from many ports, old and new."""
-        with entered(self.host.name), Balancer(self.daemon.pydsr.bpffs) as balancer:
+        with (
+            entered(self.host.name),
+            Balancer(self.daemon.pydsr.bpffs) as balancer,
+            balancer.tracer() as tracer,
+        ):
             return [
-                str(balancer.explain(service, ip_address(client), port, syn).backend)
+                str(tracer.trace_flow(service, ip_address(client), port, syn).backend)
                 for port in _ASKED_PORTS
                 for syn in (False, True)
             ]

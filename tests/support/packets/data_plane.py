@@ -16,21 +16,21 @@ from itertools import count
 from types import TracebackType
 
 from pydsr.hashing import maglev
-from pydsr.hashing.maglev import NO_BACKEND
+from pydsr.hashing.maglev import NO_BACKEND, Member
 from pydsr.hashing.slots import LOOK_UP_ONLY
-from pydsr.hashing.table import Table, TableMember
+from pydsr.hashing.table import Table
 from pydsr.kernel.bpf import bpffs, layout, libbpf, program
-from pydsr.kernel.bpf.backends import NewBackend
 from pydsr.kernel.bpf.layout import StateNumber
-from pydsr.kernel.bpf.maps import HashMap, Pins, map_specs
+from pydsr.kernel.bpf.live_state import LiveState, create_pins
+from pydsr.kernel.bpf.maps import HashMap, map_specs
 from pydsr.kernel.bpf.percpu import PerCpuArray
-from pydsr.kernel.bpf.store import Settings, State, fill_settings
+from pydsr.kernel.bpf.settings import Settings
 from pydsr.model.addresses import Endpoint, MacAddress, Place, Tag, parse_address
 from pydsr.model.features import DEFAULT_FEATURES, Feature, Features
 from pydsr.model.flow_records import FlowRecord
 from pydsr.model.options import ServiceOptions
 from pydsr.model.reasons import all_reasons
-from pydsr.model.service import BackendState, Service, Unserved
+from pydsr.model.service import DesiredBackend, PlacedBackend, Service, Unserved
 from pydsr.model.snapshot import Counters
 from pydsr.model.source_rules import Action, parse_networks
 
@@ -105,21 +105,20 @@ class Rig:
             raise
         self.services: list[Service] = []
         self._backends: set[int] = set()
-        self.state.write_interface(INGRESS, BALANCER_MAC)
+        self.state.interfaces.write(INGRESS, BALANCER_MAC)
         if Feature.REDIRECT in features:
-            self.state.write_interface(ELSEWHERE, ELSEWHERE_MAC)
+            self.state.interfaces.write(ELSEWHERE, ELSEWHERE_MAC)
             # No frame is sent by BPF_PROG_TEST_RUN: any interface may stand for the other one.
             libbpf.map_update(self.state.pins["egress"], c_uint32(ELSEWHERE), c_uint32(INGRESS))
 
     def _load(self, settings: Settings) -> None:
-        pins = Pins(self.directory)
-        pins.ensure(settings.table_size, lambda fd: fill_settings(fd, settings))
-        self.state = State(self.directory)
+        create_pins(self.directory, settings)
+        self.state = LiveState(self.directory)
         maps = {spec.name: self.state.pins[spec.name] for spec in map_specs()}
         self.programs = program.load_programs(
             maps, settings.table_size, settings.seed, self.features
         )
-        self.state.write_features(Features(self.features))
+        self.state.settings.write_features(Features(self.features))
         self._counters = PerCpuArray(maps["counters"], 3)
         self._verdicts = PerCpuArray(maps["verdicts"], 1)
 
@@ -144,25 +143,25 @@ class Rig:
     def clear(self) -> None:
         """Leave nothing in the maps but the interface's MAC."""
         for service in self.services:
-            self.state.delete_service(service.endpoint)
-            self.state.delete_table(service.id)
+            self.state.services.delete(service.endpoint)
+            self.state.tables.delete([service.id])
         for backend in self._backends:
-            self.state.write_backend_state(backend, StateNumber.FREE)
+            self.state.backends.write_state(backend, StateNumber.FREE)
         self.forget_flows()
-        self.state.write_rules({})
-        for vip in self.state.policies():
-            self.state.write_policy(vip, Unserved.COUNT)
+        self.state.source_rules.write({})
+        for vip in self.state.vip_policies.read():
+            self.state.vip_policies.write(vip, Unserved.COUNT)
         self.services.clear()
         self._backends.clear()
-        self.state.write_index([])
-        self.state.write_interface(INGRESS, BALANCER_MAC)
+        self.state.index.write([])
+        self.state.interfaces.write(INGRESS, BALANCER_MAC)
 
     def forget_flows(self) -> None:
         """Delete every flow record, pending SYN, remembered fragment and count of new flows."""
-        for record in list(self.state.flow_records()):
-            self.state.delete_record(record)
-        for record in list(self.state.pending_flows()):
-            self.state.delete_pending(record)
+        for record in list(self.state.flow_records.all()):
+            self.state.flow_records.delete(record)
+        for record in list(self.state.half_open_flows.all()):
+            self.state.half_open_flows.delete(record)
         for name, key_type in (("fragments", layout.FragmentKey), ("guards", layout.GuardKey)):
             flows = HashMap(self.state.pins[name], key_type, key_type)
             for key in flows.all_keys():
@@ -192,14 +191,14 @@ class Rig:
         service = Service(len(self.services), Endpoint.parse(endpoint), options or ServiceOptions())
         self.services.append(service)
         for backend in sorted({*current, previous} - {NO_BACKEND, LOOK_UP_ONLY}):
-            address = layout.pack_address(address_of(backend))
-            self.state.write_backends([NewBackend(backend, service.id, address, StateNumber.UP)])
-            self.place(backend)
+            place = Place(mac_of(backend), INGRESS)
+            new = PlacedBackend(backend, DesiredBackend(address_of(backend)), place)
+            self.state.backends.write_new([(service.id, new)])
             self._backends.add(backend)
         self.write_table(service, current, previous, learn_until)
-        self.state.write_service(service)
+        self.state.services.write(service)
         if publish:
-            self.state.write_index(self.services)
+            self.state.index.write(self.services)
         return service
 
     def write_table(
@@ -211,15 +210,11 @@ class Rig:
     ) -> None:
         """Replace a service's table by one with the same ``previous`` in every slot."""
         members = tuple(
-            TableMember(backend, layout.pack_address(address_of(backend)), 1, BackendState.UP)
-            for backend in current
+            Member(layout.pack_address(address_of(backend)), 1, backend) for backend in current
         )
-        owners = maglev.build_table(
-            [maglev.Member(member.key, member.weight, member.id) for member in members],
-            self.state.table_size,
-        )
-        before = array("H", [previous]) * self.state.table_size
-        self.state.write_table(service.id, Table(members, owners, before, learn_until))
+        owners = maglev.build_table(members, self.state.settings.table_size)
+        before = array("H", [previous]) * self.state.settings.table_size
+        self.state.tables.write(service.id, Table(members, owners, before, learn_until))
 
     def place(
         self,
@@ -238,23 +233,23 @@ class Rig:
         """
         where = mac_of(backend) if mac is None else MacAddress(mac)
         place = Place(where, ifindex, tuple(Tag(*tag) for tag in tags))
-        self.state.write_backend_place(backend, place, by_hand=False)
+        self.state.backends.write_place(backend, place, by_hand=False)
 
     def set_rules(self, service: Service | None, rules: Mapping[str, Action]) -> None:
         """Replace the source rules of a service, or of all; sources are as on the command line."""
         scope = service.endpoint if service else None
         networks = {parse_networks([text], scope): action for text, action in rules.items()}
-        scoped = self.state.rules()
+        scoped = self.state.source_rules.read()
         scoped[service.id if service else None] = {
             network: action for found, action in networks.items() for network in found
         }
-        self.state.write_rules({scope: rules for scope, rules in scoped.items() if rules})
-        self.state.write_index(self.services)
+        self.state.source_rules.write({scope: rules for scope, rules in scoped.items() if rules})
+        self.state.index.write(self.services)
 
     def set_policy(self, vip: str, policy: Unserved) -> None:
         """Say what becomes of a VIP's ports without a service."""
-        self.state.write_policy(parse_address(vip), policy)
-        self.state.write_index(self.services)
+        self.state.vip_policies.write(parse_address(vip), policy)
+        self.state.index.write(self.services)
 
     # -- packets
 
@@ -297,7 +292,7 @@ class Rig:
 
     def records(self) -> list[FlowRecord]:
         """Return the flow records."""
-        return list(self.state.flow_records())
+        return list(self.state.flow_records.all())
 
     def recorded(self) -> list[int]:
         """Return the backends that flow records name."""
@@ -305,4 +300,4 @@ class Rig:
 
     def waiting(self) -> list[int]:
         """Return the backends that pending SYNs went to."""
-        return sorted(record.backend for record in self.state.pending_flows())
+        return sorted(record.backend for record in self.state.half_open_flows.all())

@@ -18,12 +18,11 @@ from pydsr.config.source import read
 from pydsr.config.writing import write_text
 from pydsr.model.addresses import EVERY_PORT, Endpoint, MacAddress, Protocol, Tag, parse_tags
 from pydsr.model.checks import Check, CommandCheck, DnsCheck, HttpCheck, IcmpCheck, TcpCheck
-from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredInterface, DesiredService, DesiredState
 from pydsr.model.features import Feature
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.options import DEFAULT_LEARN_SECONDS, Affinity, ServiceOptions
-from pydsr.model.service import BackendState, Unserved
+from pydsr.model.service import BackendState, DesiredBackend, Unserved
 from pydsr.model.source_rules import Action
 from tests.support.paths import CHECKOUT
 

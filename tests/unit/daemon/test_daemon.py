@@ -36,13 +36,12 @@ from pydsr.daemon.service_manager import ServiceManager
 from pydsr.daemon.supervision import keep_running
 from pydsr.daemon.watching import Settling, Stamp, stamp_of
 from pydsr.model.addresses import Endpoint, MacAddress, Tag
-from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.errors import InputError, PydsrError
 from pydsr.model.events import Event, EventKind, EventLog
 from pydsr.model.interfaces import Interface
 from pydsr.model.netlink_events import Confidence, Link, Neighbour
-from pydsr.model.service import BackendState
+from pydsr.model.service import BackendState, DesiredBackend
 from pydsr.views.text.diagnosis import event_line
 
 OLD, NEW = MacAddress.parse("02:00:00:00:00:01"), MacAddress.parse("02:00:00:00:00:02")

@@ -19,12 +19,11 @@ from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.agent_report import parse_agent
 from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import Check, IcmpCheck, TcpCheck
-from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredService
 from pydsr.model.events import Event, EventKind
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.options import ServiceOptions
-from pydsr.model.service import Backend, BackendState, Service
+from pydsr.model.service import Backend, BackendState, DesiredBackend, Service
 from pydsr.views.text.diagnosis import health_table
 
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN

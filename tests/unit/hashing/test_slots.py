@@ -111,3 +111,8 @@ def test_ids_take_the_place_of_owners(ids: list[int], data: st.DataObject) -> No
     drawn = data.draw(st.lists(st.integers(0, len(ids) - 1), min_size=1, max_size=50))
     named = maglev._with_ids(array("H", drawn), ids)
     assert [ids[owner] for owner in drawn] == named.tolist()
+
+
+def test_slots_that_had_no_owner_do_not_count_as_moved() -> None:
+    before, after = array("H", [1, 1, 2, 0]), array("H", [1, 2, 0, 2])
+    assert slots.count_moved(before, after) == 2

@@ -7,8 +7,9 @@ from array import array
 import pytest
 from hypothesis import given, settings
 
+from pydsr.hashing.maglev import Member
 from pydsr.hashing.slots import LOOK_UP_ONLY
-from pydsr.hashing.table import Table, TableMember, empty_table, following_table, rested_table
+from pydsr.hashing.table import Table, empty_table, following_table, rested_table
 from pydsr.model.service import BackendState
 from tests.support.consistency_model import FLOWS, LEARN, Model, Step, Wait, Witness, run, steps
 
@@ -16,10 +17,10 @@ SIZE = 251
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN
 
 
-def members(**states: BackendState) -> list[TableMember]:
+def members(**states: BackendState) -> list[Member]:
     """Return members named b1, b2… with states, all of weight 1."""
     return [
-        TableMember(number, number.to_bytes(16, "big"), 1, state)
+        Member(number.to_bytes(16, "big"), 1, number, state)
         for name, state in states.items()
         for number in (int(name[1:]),)
     ]

@@ -23,11 +23,10 @@ from pydsr.health.service_health import (
 from pydsr.model.addresses import Endpoint
 from pydsr.model.agent_report import AgentReport, parse_agent
 from pydsr.model.checks import TcpCheck
-from pydsr.model.desired import DesiredBackend
 from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import HealthPolicy, Minimum
-from pydsr.model.service import BackendState
+from pydsr.model.service import BackendState, DesiredBackend
 
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN
 WEB = Endpoint.parse("198.51.100.10:80")

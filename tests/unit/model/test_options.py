@@ -17,7 +17,7 @@ from pydsr.config.schema import json_schema
 from pydsr.config.writing import write_text
 from pydsr.kernel.bpf.codec import pack_config, unpack_options
 from pydsr.model.addresses import Endpoint
-from pydsr.model.desired import option_changes
+from pydsr.model.change import option_changes
 from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.errors import InputError
 from pydsr.model.options import OPTIONS, Affinity, Option, ServiceOptions

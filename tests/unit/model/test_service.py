@@ -15,7 +15,7 @@ from pydsr.model import errors
 from pydsr.model.addresses import EVERY_PORT, Endpoint, MacAddress, Protocol, Tag, parse_address
 from pydsr.model.errors import ExitStatus, InputError, PydsrError
 from pydsr.model.options import MAX_LEARN_SECONDS, Affinity, ServiceOptions
-from pydsr.model.service import MAX_WEIGHT, Backend, BackendSpec, BackendState, Service
+from pydsr.model.service import MAX_WEIGHT, Backend, BackendState, DesiredBackend, Service
 from pydsr.model.snapshot import Counters
 
 REFUSED_ADDRESSES = [
@@ -154,7 +154,7 @@ def test_every_endpoint_that_is_taken_reads_back(
 
 @given(st.text(max_size=40) | st.text("0123456789abf:.[]/=@%-", max_size=40))
 def test_any_text_is_either_taken_or_refused(text: str) -> None:
-    for parse in (parse_address, Endpoint.parse, BackendSpec.parse, MacAddress.parse):
+    for parse in (parse_address, Endpoint.parse, DesiredBackend.parse, MacAddress.parse):
         with suppress(InputError):
             parse(text)
 
@@ -212,8 +212,10 @@ def test_a_mac_no_backend_can_have_is_refused(text: str, message: str) -> None:
     ],
 )
 def test_a_backend_is_read(text: str, address: str, weight: int, mac: str | None) -> None:
-    expected = BackendSpec(ip_address(address), weight, MacAddress.parse(mac) if mac else None)
-    assert expected == BackendSpec.parse(text)
+    state = BackendState.UP if weight else BackendState.DRAIN
+    by_hand = MacAddress.parse(mac) if mac else None
+    expected = DesiredBackend(ip_address(address), weight, state, by_hand)
+    assert expected == DesiredBackend.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +237,7 @@ def test_a_backend_is_read(text: str, address: str, weight: int, mac: str | None
 )
 def test_what_is_no_backend_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        BackendSpec.parse(text)
+        DesiredBackend.parse(text)
     assert caught.value.hint
 
 
@@ -375,13 +377,13 @@ def test_an_endpoint_of_every_port_reads_as_it_is_written(text: str) -> None:
     ],
 )
 def test_a_backend_s_mac_can_be_in_vlans(text: str, tags: tuple[tuple[int, int], ...]) -> None:
-    assert BackendSpec.parse(text).tags == tuple(Tag(*tag) for tag in tags)
+    assert DesiredBackend.parse(text).tags == tuple(Tag(*tag) for tag in tags)
 
 
 @pytest.mark.parametrize("vlan", ["", "0", "4095", "x", "1.2.3", "1.", "-1", "99999"])
 def test_what_is_no_vlan_is_refused(vlan: str) -> None:
     with pytest.raises(InputError, match="names no VLAN"):
-        BackendSpec.parse(f"10.0.0.1@02:00:00:00:00:01%{vlan}")
+        DesiredBackend.parse(f"10.0.0.1@02:00:00:00:00:01%{vlan}")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pydsr.control.attached_interfaces import Attached
-from pydsr.control.trace import Explanation
+from pydsr.control.trace import Trace
 from pydsr.model.addresses import Endpoint, Tag
 from pydsr.model.change import Change, Impact
 from pydsr.model.features import Feature, FeatureUse
@@ -144,10 +144,10 @@ CHANGES = (
     Change("add", "backend 10.0.0.1", None, "up"),
     Change("set", "weight of 10.0.0.2", 1, 3),
 )
-EXPLAINED = Explanation(
+EXPLAINED = Trace(
     Endpoint.parse("192.0.2.1:80"), ipaddress.ip_address("10.0.0.1"), MAC, "tx", "tx", 17
 )
-UNEXPLAINED = Explanation(None, None, None, "pass", "no_service", None)
+UNEXPLAINED = Trace(None, None, None, "pass", "no_service", None)
 
 
 def test_the_plan_table_lists_changes_and_how_many_slots_move() -> None:
