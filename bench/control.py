@@ -27,7 +27,7 @@ from rich.table import Table
 
 from bench.report import machine
 from pydsr.kernel.bpf import libbpf
-from pydsr.lab.processes import PYTHON, environment
+from pydsr.kernel.bpf.python_process import PYTHON, environment
 from tests.support.netns.namespaces import Host, made_directory, made_wire
 
 SERVICE = "10.66.0.80:80"

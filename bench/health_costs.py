@@ -18,7 +18,7 @@ from bench.cores import measured_core, on_one_core, undisturbed
 from bench.health_server import web_server
 from pydsr.health.checker import Checker, Wanted
 from pydsr.health.targets import Route
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import Outcome
 from tests.support.netns.checked_host import VIP, Checked, made_check
@@ -133,7 +133,7 @@ def measure_costs(kinds: Sequence[str], rounds: int, seconds: float) -> list[Cos
     with (
         tempfile.TemporaryDirectory() as folder,
         made_world(Path(folder)) as checked,
-        entered(checked.lb.name),
+        enter_namespace(checked.lb.name),
         on_one_core(measured_core()),
         undisturbed(),
     ):

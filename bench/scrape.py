@@ -30,8 +30,8 @@ from bench.report import machine
 from pydsr.daemon.runtime import socket_path
 from pydsr.daemon.server import PAST
 from pydsr.http.sharing import FRESH_SECONDS
-from pydsr.lab.network import entered
-from pydsr.lab.processes import PYTHON, environment
+from pydsr.kernel.bpf.python_process import PYTHON, environment
+from pydsr.lab.network import enter_namespace
 from tests.support.netns.namespaces import eventually, made_directory, made_wire
 
 ADDRESS = "127.0.0.1:9477"
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--services", type=int, default=100)
     parser.add_argument("--backends", type=int, default=20)
     asked = parser.parse_args()
-    with daemon(asked.services, asked.backends) as running, entered(running.namespace):
+    with daemon(asked.services, asked.backends) as running, enter_namespace(running.namespace):
         cost = asyncio.run(measured(running, asked.rounds))
     title = f"Metrics of {asked.services} services of {asked.backends} backends"
     Console(width=None if sys.stdout.isatty() else 100).print(as_table(cost, title))

@@ -34,8 +34,8 @@ from bench.report import machine
 from pydsr.control.balancer import Balancer
 from pydsr.control.trace import flow_frame
 from pydsr.kernel.bpf import libbpf
-from pydsr.lab.network import entered
-from pydsr.lab.processes import PYTHON, environment
+from pydsr.kernel.bpf.python_process import PYTHON, environment
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint
 from tests.support.netns.namespaces import Host
 
@@ -81,7 +81,7 @@ class Traffic:
 
     def _run(self) -> None:
         seeded = random.Random(1)
-        with entered(self._host.name), Balancer(self._directory) as balancer:
+        with enter_namespace(self._host.name), Balancer(self._directory) as balancer:
             (interface,) = balancer.interfaces()
             frames = [
                 interface.mac.octets + _frame(service.endpoint, seeded)[6:]

@@ -22,7 +22,7 @@ from bench.wire_network import (
     index_of,
     take_frames_as_buffers,
 )
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.features import Feature, join_names
 from tests.support.netns.command import Pydsr
@@ -70,7 +70,7 @@ def _tc_forwarder(host: Host) -> Iterator[None]:
     take_frames_as_buffers(host)
     forwarder = Forwarder([(VIP4, PORT, 6)])
     program = forwarder.load_for_tc()
-    with entered(host.name), IPRoute() as route:
+    with enter_namespace(host.name), IPRoute() as route:
         index = int(route.link_lookup(ifname=INTERFACE)[0])
         try:
             route.tc("add", "clsact", index)

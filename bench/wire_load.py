@@ -16,7 +16,7 @@ from bench.wire_flows import BACKENDS, Flows, Run
 from bench.wire_network import BALANCER_MAC, CLIENT_MAC, Wire, attached
 from pydsr.kernel.bpf import libbpf, program
 from pydsr.kernel.bpf.percpu import PerCpuArray
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import MacAddress
 from pydsr.model.sources import xdp_directory
 from tests.support.netns.namespaces import Host, eventually
@@ -74,7 +74,7 @@ class Load:
     def attached(self, outside: Host, wires: list[Wire]) -> Iterator[None]:
         """Have the sink at the far end of every wire, and this thread outside."""
         far_ends = [wire.far_end for wire in wires]
-        with attached(self._sink, outside, far_ends), entered(outside.name):
+        with attached(self._sink, outside, far_ends), enter_namespace(outside.name):
             yield
 
     def run(self, wire: Wire, flows: Flows, frames: int, answer: bytes, batch: int = 64) -> Run:

@@ -10,7 +10,7 @@ from pyroute2 import IPRoute
 
 from pydsr.kernel.bpf import libbpf
 from pydsr.kernel.bpf.libbpf import Descriptor
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from tests.support.netns.namespaces import Host, made_host
 
 INTERFACE = "eth0"
@@ -63,14 +63,14 @@ def made_wire(outside: Host, number: int) -> Iterator[Wire]:
 
 def index_of(host: Host, interface: str) -> int:
     """Return the index of an interface."""
-    with entered(host.name), IPRoute() as route:
+    with enter_namespace(host.name), IPRoute() as route:
         return int(route.link_lookup(ifname=interface)[0])
 
 
 @contextmanager
 def attached(program: Descriptor, host: Host, interfaces: Sequence[int]) -> Iterator[None]:
     """Have an XDP program in the driver of some interfaces."""
-    with entered(host.name), ExitStack() as links:
+    with enter_namespace(host.name), ExitStack() as links:
         for ifindex in interfaces:
             links.enter_context(libbpf.link_create(program, ifindex, libbpf.XDP_FLAG_NATIVE))
         yield

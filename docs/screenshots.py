@@ -17,10 +17,10 @@ from rich.console import Console
 from pydsr.control.balancer import Balancer
 from pydsr.daemon.runtime import socket_path
 from pydsr.daemon.server import read_health
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.kernel.net.neighbours import mac_ages
 from pydsr.lab.lab import Lab
-from pydsr.lab.network import entered
-from pydsr.lab.processes import PYTHON
+from pydsr.lab.network import enter_namespace
 from pydsr.lab.topology import Role
 from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import History, rates_between
@@ -75,7 +75,7 @@ def record_top() -> None:
         processes = [lab.popen("lb", [*PYTHON, "pydsr", "--bpffs", str(lab.bpffs), *arguments])]
         try:
             namespace = lab.topology.namespace(Role.BALANCER)
-            with entered(namespace), _served(lab.bpffs) as balancer:
+            with enter_namespace(namespace), _served(lab.bpffs) as balancer:
                 processes += [
                     lab.popen(host, [*PYTHON, "docs.load", url, str(rate)])
                     for host, url, rate in _LOAD

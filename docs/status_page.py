@@ -20,8 +20,8 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from docs.browser import browsing
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
 
 IMAGES = Path(__file__).with_name("images")
 _FOLDER = Path("/run/pydsr-pictures")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pydsr.lab.findings import Commands, Finding, Step
+from pydsr.lab.demo_results import Commands, DemoOutput, Step
 from pydsr.lab.interrupts import interruptible
 from pydsr.lab.topology import SERVICES, VIP4, VIP6, Role, Topology, check_name
 from pydsr.model.errors import ExitStatus
@@ -72,7 +72,7 @@ def down(name: str) -> None:
       pydsr lab down
       pydsr lab down --name five
     """
-    from pydsr.lab.removal import remove
+    from pydsr.lab.lab import remove
 
     with _interrupted_exits():
         found = remove(name)
@@ -104,10 +104,10 @@ def demo(backends: int, clients: int, name: str | None) -> None:
         _report(Step(f"A lab of namespaces: {_size(made.topology)}"))
         try:
             made.up()
-            verdict = Demo(made, _report).run()
+            conclusion = Demo(made, _report).run()
         finally:
             made.down()
-    if not verdict.held:
+    if not conclusion.held:
         sys.exit(ExitStatus.FAILED)
 
 
@@ -122,13 +122,13 @@ def _interrupted_exits() -> Iterator[None]:
         sys.exit(ExitStatus.INTERRUPTED)
 
 
-def _report(finding: Finding) -> None:
-    """Print a finding; click strips the colours where stdout is no terminal."""
+def _report(output: DemoOutput) -> None:
+    """Print output; click strips the colours where stdout is no terminal."""
     from pydsr.lab.demo_report import to_text
 
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else _WIDTH_NOT_ON_A_TERMINAL
-    click.echo(to_text(finding, width), nl=False)
+    click.echo(to_text(output, width), nl=False)
 
 
 def _size(topology: Topology) -> str:

@@ -1,5 +1,5 @@
-"""A network of namespaces on this machine: a balancer, clients and real backends to play with.
+"""`pydsr lab`: a balancer, clients and backends in network namespaces on this machine.
 
-The package's entry is :class:`pydsr.lab.lab.Lab`; nothing is imported here, because the workers
-(``server`` and ``client``) start often and need the standard library alone.
+:class:`pydsr.lab.lab.Lab` is the entry. Nothing is imported here: the workers ``server`` and
+``client`` start often, and need the standard library alone.
 """

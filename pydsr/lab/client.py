@@ -1,7 +1,7 @@
-"""Real HTTP requests, a new connection each: ``python -m pydsr.lab.client --target 10.77.0.80:80``.
+"""Sends HTTP requests, each on a new connection: ``python -m pydsr.lab.client --target HOST:PORT``.
 
-Writes one line of JSON a request. Runs ``--requests`` of them, or until its stdin is closed, so
-that it ends with whoever started it.
+It prints one line of JSON for each, and ends after ``--requests``, or else when its stdin is
+closed: so it ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pydsr.lab.server import BACKEND_HEADER
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one request.
+    """The outcome of one request.
 
     Attributes:
-        target: the ``ADDR:PORT`` it went to.
-        began, ended: monotonic seconds, which compare between processes of one machine.
-        backend: who answered; empty if the request failed.
+        target: the ``ADDR:PORT`` it was sent to.
+        began, ended: monotonic seconds, comparable between processes of one machine.
+        backend: the backend that answered; empty if the request failed.
         bytes: length of the reply's body.
         error: why it failed; empty if it did not.
     """
@@ -41,17 +41,17 @@ class Answer:
 
     @classmethod
     def parse(cls, line: str) -> Answer:
-        """Parse a line of the worker's output."""
+        """Parse a line of this program's output."""
         return cls(**json.loads(line))
 
 
-def ask(target: str, path: str, timeout: float) -> Answer:
-    """Send one request over a connection of its own.
+def request(target: str, path: str, timeout: float) -> Answer:
+    """Send one request on a new connection.
 
     Args:
         target: ``ADDR:PORT``, an IPv6 address in brackets.
         path: what to get.
-        timeout: seconds that a step of the connection may take.
+        timeout: seconds for each step of the connection.
     """
     began = monotonic()
     connection = HTTPConnection(target, timeout=timeout)
@@ -70,7 +70,7 @@ def ask(target: str, path: str, timeout: float) -> Answer:
 
 
 class Worker:
-    """Several threads that take requests from one source and write what became of them."""
+    """Threads that share a number of requests, and print their outcome."""
 
     def __init__(self, targets: list[str], path: str, timeout: float, requests: int | None) -> None:
         self._targets = targets
@@ -81,7 +81,7 @@ class Worker:
         self._stopped = threading.Event()
 
     def run(self, threads: int) -> None:
-        """Return when the requests are done, or those under way after a stop."""
+        """Send the requests; return when all are done, or those in flight after a stop."""
         workers = [threading.Thread(target=self._work) for _ in range(threads)]
         for worker in workers:
             worker.start()
@@ -89,7 +89,7 @@ class Worker:
             worker.join()
 
     def stop_at_end_of(self, stream: IO[str]) -> None:
-        """Begin no further request once a stream is closed at its other end."""
+        """Send no further requests once a stream is closed at its other end."""
         stream.read()
         self._stopped.set()
 
@@ -99,18 +99,18 @@ class Worker:
                 number = next(self._tickets, None)
             if number is None:
                 return
-            answer = ask(self._targets[number % len(self._targets)], self._path, self._timeout)
+            answer = request(self._targets[number % len(self._targets)], self._path, self._timeout)
             line = json.dumps(asdict(answer))
             with self._lock:
                 sys.stdout.write(f"{line}\n")
 
 
 def main() -> None:
-    """Run the requests that the arguments ask for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", action="append", required=True, help="ADDR:PORT, repeatable")
     parser.add_argument("--path", default="/")
-    parser.add_argument("--requests", type=int, help="how many; else until stdin is closed")
+    parser.add_argument("--requests", type=int, help="how many; otherwise until stdin is closed")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--timeout", type=float, default=5.0)
     options = parser.parse_args()

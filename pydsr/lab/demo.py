@@ -1,7 +1,6 @@
-"""The demo: real requests through a real balancer, and measurements of what crossed what.
+"""The demo: real requests through a real balancer, and the traffic of each host.
 
-It reports findings as it makes them and ends with the checks that had to hold. It renders
-nothing and cleans nothing up: the lab does when it ends.
+It reports results as they come, and concludes with its expectations. The lab cleans up.
 """
 
 from __future__ import annotations
@@ -13,49 +12,49 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab import network
 from pydsr.lab.client import Answer
-from pydsr.lab.findings import (
-    Bypass,
-    Check,
-    Finding,
+from pydsr.lab.demo_results import (
+    CommandOutput,
+    Conclusion,
+    DemoOutput,
+    Expectation,
     Removal,
-    Requests,
-    Screen,
+    RequestStats,
+    ReturnPath,
     Step,
     Traffic,
-    Verdict,
 )
 from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
 from pydsr.lab.topology import SERVICES, VIP4, VIP6, Role, records_of
 from pydsr.model.errors import InputError, PydsrError
 
 _REQUESTS_PER_BACKEND = 30
-_REQUESTS_AT_LEAST = 300
+_MIN_REQUESTS = 300
 _REPLY_BYTES = 100_000
 _THREADS = 8
 _PHASE_SECONDS = 2.0
 _TIMEOUT_SECONDS = 2.0
 _DEADLINE_SECONDS = 120.0
 _SMALL_SHARE = 0.2
-"""The largest share of the replies' bytes that may leave the balancer: acknowledgements are 5 %."""
+"""Of the replies' bytes, what the balancer may send at most. Acknowledgements are 5 %."""
 
 
 @dataclass(frozen=True)
-class _Worker:
-    """A client process with the file that its answers go to."""
+class _Client:
+    """A process that sends requests, and the file with its answers."""
 
     process: subprocess.Popen[str]
     output: Path
 
     def stop(self) -> None:
-        """Tell it to begin no further request, if it runs until told."""
+        """Let it finish its requests, if it runs until its stdin is closed."""
         if self.process.stdin is not None:
             self.process.stdin.close()
 
     def answers(self) -> list[Answer]:
-        """Wait for its end and return its answers.
+        """Wait for its end, and return its answers.
 
         Raises:
             PydsrError: it failed.
@@ -70,14 +69,14 @@ class _Worker:
 
 
 class Demo:
-    """One run of the demo in a lab that is up.
+    """One run of the demo.
 
     Args:
-        lab: a lab with servers and balancer, and two backends or more.
-        report: is told each finding.
+        lab: a running lab with at least two backends.
+        report: is called with each result.
     """
 
-    def __init__(self, lab: Lab, report: Callable[[Finding], None]) -> None:
+    def __init__(self, lab: Lab, report: Callable[[DemoOutput], None]) -> None:
         self._lab = lab
         self._report = report
         self._backends = [host.name for host in lab.topology.hosts_of(Role.BACKEND)]
@@ -86,70 +85,71 @@ class Demo:
 
     @staticmethod
     def check_size(backends: int) -> None:
-        """Refuse a lab that would be too small, before it is built.
+        """Refuse a lab that is too small, before it is built.
 
         Raises:
-            InputError: a backend could not be removed, because it is the only one.
+            InputError: it has a single backend, which could not be removed.
         """
         if backends < 2:
-            raise InputError("the demo removes a backend, so it needs two", "use --backends 2")
+            raise InputError(
+                "the demo removes a backend, so it needs at least two", "use --backends 2"
+            )
 
-    def run(self) -> Verdict:
-        """Run all steps and return what held.
+    def run(self) -> Conclusion:
+        """Run all steps and return which expectations were met.
 
         Raises:
-            PydsrError: a step could not be done.
+            PydsrError: a step failed.
         """
-        checks = [*self._spread(), *self._remove_one()]
-        verdict = Verdict(tuple(checks))
-        self._report(verdict)
-        return verdict
+        conclusion = Conclusion((*self._send_requests(), *self._remove_backend()))
+        self._report(conclusion)
+        return conclusion
 
-    def _spread(self) -> Iterator[Check]:
-        """Run a number of requests: who answered, and what crossed the balancer."""
-        count = max(_REQUESTS_AT_LEAST, _REQUESTS_PER_BACKEND * len(self._backends))
+    def _send_requests(self) -> Iterator[Expectation]:
+        """Show which backends answer, and that replies bypass the balancer."""
+        count = max(_MIN_REQUESTS, _REQUESTS_PER_BACKEND * len(self._backends))
         each = -(-count // len(self._clients))
         self._report(
             Step(
                 f"{each * len(self._clients)} HTTP requests for {_REPLY_BYTES // 1000} kB each, "
-                f"to {VIP4} and {VIP6} in turn, a new connection for each"
+                f"to {VIP4} and {VIP6} in turn, each on a new connection"
             )
         )
         before = self._traffic()
-        workers = [self._start(client, each) for client in self._clients]
-        requests = summarize(_finish(workers), self._backends)
+        clients = [self._start(name, each) for name in self._clients]
+        requests = summarize(_finish(clients), self._backends)
         after = self._traffic()
         self._report(requests)
-        yield Check("every request was answered", requests.failed == 0)
-        yield Check("every backend answered some", all(requests.answered.values()))
+        yield Expectation("every request was answered", requests.failed == 0)
+        yield Expectation("every backend answered requests", all(requests.answered.values()))
 
         crossed = {host: after[host] - before[host] for host in after}
         balancer = crossed.pop(Role.BALANCER)
-        self._report(Bypass(requests.bytes, balancer, crossed))
-        yield Check(
-            "the replies did not cross the balancer",
+        self._report(ReturnPath(requests.bytes, balancer, crossed))
+        yield Expectation(
+            "replies did not pass through the balancer",
             balancer.sent_bytes < _SMALL_SHARE * requests.bytes,
         )
-        yield Check(
-            "the backends sent them themselves",
+        yield Expectation(
+            "backends sent the replies themselves",
             sum(traffic.sent_bytes for traffic in crossed.values()) > requests.bytes,
         )
 
-    def _remove_one(self) -> Iterator[Check]:
-        """Remove a backend while requests run: who noticed."""
+    def _remove_backend(self) -> Iterator[Expectation]:
+        """Show that removing a backend while requests run breaks no other requests."""
         gone = self._lab.topology.hosts_of(Role.BACKEND)[-1]
         self._report(
-            Step(f"Requests go on and on; after {_PHASE_SECONDS:g} s {gone.name} is removed")
+            Step(f"Requests run without pause; after {_PHASE_SECONDS:g} s {gone.name} is removed")
         )
-        workers = [self._start(client) for client in self._clients]
-        self._let_run(workers)
+        clients = [self._start(name) for name in self._clients]
+        self._let_run(clients)
         removing = time.monotonic()
         for service in SERVICES:
             self._lab.pydsr("backends", "remove", str(service), str(gone.address_for(service)))
         removed = time.monotonic()
-        self._let_run(workers)
-        screen = Screen("pydsr top --once", self._lab.pydsr("top", "--once"))
-        answers = _finish(workers)
+        self._let_run(clients)
+        screen = CommandOutput("pydsr top --once", self._lab.pydsr("top", "--once"))
+        answers = _finish(clients)
 
         earlier = [answer for answer in answers if answer.ended < removing]
         later = [answer for answer in answers if answer.began > removed]
@@ -158,21 +158,21 @@ class Demo:
         cut_off = sum(bool(answer.error) for answer in answers) - before.failed - after.failed
         self._report(Removal(gone.name, before, after, cut_off))
         self._report(screen)
-        yield Check("no request failed before the removal", before.failed == 0)
-        yield Check("no request failed that began after it", after.failed == 0)
-        yield Check(
-            "at most the requests in flight were cut off",
+        yield Expectation("no request failed before the removal", before.failed == 0)
+        yield Expectation("no request that began after it failed", after.failed == 0)
+        yield Expectation(
+            "at most the requests in flight failed at the removal",
             cut_off <= len(SERVICES) * self._threads * len(self._clients),
         )
-        yield Check(f"{gone.name} answered before", before.answered[gone.name] > 0)
-        yield Check(f"{gone.name} got nothing after", after.answered[gone.name] == 0)
-        yield Check(
-            "every other backend answered after",
+        yield Expectation(f"{gone.name} answered requests before", before.answered[gone.name] > 0)
+        yield Expectation(f"{gone.name} answered nothing after", after.answered[gone.name] == 0)
+        yield Expectation(
+            "every other backend answered requests after",
             all(count for name, count in after.answered.items() if name != gone.name),
         )
 
-    def _start(self, client: str, requests: int | None = None) -> _Worker:
-        """Start a worker that runs some requests, or requests until it is told to stop."""
+    def _start(self, name: str, requests: int | None = None) -> _Client:
+        """Start sending a number of requests, or requests until it is stopped."""
         command = [*PYTHON, "pydsr.lab.client", f"--threads={self._threads}"]
         command += [f"--timeout={_TIMEOUT_SECONDS}", f"--path=/bytes/{_REPLY_BYTES}"]
         for service in SERVICES:
@@ -180,34 +180,33 @@ class Demo:
         if requests is not None:
             command.append(f"--requests={requests}")
         stdin = subprocess.DEVNULL if requests is not None else subprocess.PIPE
-        answers = records_of(self._lab.name) / f"{client}.answers"
+        answers = records_of(self._lab.name) / f"{name}.answers"
         with answers.open("w") as output:
-            return _Worker(self._lab.popen(client, command, stdin=stdin, stdout=output), answers)
+            return _Client(self._lab.popen(name, command, stdin=stdin, stdout=output), answers)
 
-    def _let_run(self, workers: list[_Worker]) -> None:
-        """Let time pass for the workers to run in.
+    def _let_run(self, clients: list[_Client]) -> None:
+        """Let clients send requests for a while.
 
         Raises:
             PydsrError: one of them ended by itself.
         """
         deadline = time.monotonic() + _PHASE_SECONDS
-        for worker in workers:
+        for client in clients:
             try:
-                worker.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+                client.process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 continue
-            raise PydsrError("a client of the lab ended before it was told to")
+            raise PydsrError("a client of the lab ended too early")
 
     def _traffic(self) -> dict[str, Traffic]:
-        """Read the counters of the balancer and the backends."""
         hosts = [Role.BALANCER, *self._backends]
         return {host: network.traffic(self._lab.name, host) for host in hosts}
 
 
-def summarize(answers: list[Answer], backends: Iterable[str]) -> Requests:
-    """Sum up what became of requests; backends that answered none are in it with a zero."""
+def summarize(answers: list[Answer], backends: Iterable[str]) -> RequestStats:
+    """Return the outcome of requests, with a zero for backends that answered none."""
     answered = Counter(answer.backend for answer in answers if not answer.error)
-    return Requests(
+    return RequestStats(
         seconds=max((a.ended for a in answers), default=0.0)
         - min((a.began for a in answers), default=0.0),
         answered=dict.fromkeys(backends, 0) | answered,
@@ -216,8 +215,8 @@ def summarize(answers: list[Answer], backends: Iterable[str]) -> Requests:
     )
 
 
-def _finish(workers: list[_Worker]) -> list[Answer]:
-    """Tell all workers to stop before waiting for any; return all answers."""
-    for worker in workers:
-        worker.stop()
-    return [answer for worker in workers for answer in worker.answers()]
+def _finish(clients: list[_Client]) -> list[Answer]:
+    """Stop all clients, then wait for them, and return all answers."""
+    for client in clients:
+        client.stop()
+    return [answer for client in clients for answer in client.answers()]

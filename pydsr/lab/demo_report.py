@@ -1,4 +1,4 @@
-"""What the demo of the lab found, for people. Pure functions of findings."""
+"""The demo's output as text. Pure."""
 
 from __future__ import annotations
 
@@ -12,49 +12,48 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pydsr.lab.findings import (
-    Bypass,
+from pydsr.lab.demo_results import (
+    CommandOutput,
     Commands,
-    Finding,
+    Conclusion,
+    DemoOutput,
     Removal,
-    Requests,
-    Screen,
+    RequestStats,
+    ReturnPath,
     Step,
     Traffic,
-    Verdict,
 )
 from pydsr.views.text.figures import amount
 
 _BAR_CELLS = 24
 
 
-def to_text(finding: Finding, width: int) -> str:
-    """Render a finding as text with colour codes, which the caller strips where not wanted.
+def to_text(output: DemoOutput, width: int) -> str:
+    """Return output as text with colour codes.
 
     Args:
-        finding: what was found.
-        width: characters a line may have; commands to copy are never broken.
+        output: a step or result of the demo.
+        width: characters in a line; commands to copy are never broken.
     """
     console = Console(
         file=io.StringIO(), width=width, force_terminal=True, color_system="standard", _environ={}
     )
     with console.capture() as captured:
-        console.print(render(finding), soft_wrap=isinstance(finding, Commands | Screen))
+        console.print(_render(output), soft_wrap=isinstance(output, Commands | CommandOutput))
     return captured.get()
 
 
 @singledispatch
-def render(finding: Finding) -> RenderableType:
-    """Return what shows a finding."""
-    raise NotImplementedError(type(finding).__name__)
+def _render(output: DemoOutput) -> RenderableType:
+    raise NotImplementedError(type(output).__name__)
 
 
-@render.register
+@_render.register
 def _(step: Step) -> RenderableType:
     return Text.assemble("\n", (f"▸ {step.text}", "bold"))
 
 
-@render.register
+@_render.register
 def _(commands: Commands) -> RenderableType:
     lines = [Text.assemble("\n", (commands.title, "bold"))]
     for command, meaning in commands.commands:
@@ -62,8 +61,8 @@ def _(commands: Commands) -> RenderableType:
     return Group(*lines)
 
 
-@render.register
-def _(requests: Requests) -> RenderableType:
+@_render.register
+def _(requests: RequestStats) -> RenderableType:
     return Group(
         _spread({"replies": requests}),
         Text(
@@ -77,29 +76,29 @@ def _(requests: Requests) -> RenderableType:
     )
 
 
-@render.register
-def _(bypass: Bypass) -> RenderableType:
+@_render.register
+def _(path: ReturnPath) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("interface")
     for heading in ("received", "packets", "sent", "packets"):
         table.add_column(heading, justify="right")
-    table.add_row("balancer eth0", *_traffic(bypass.balancer), style="bold")
-    for name, traffic in bypass.backends.items():
+    table.add_row("balancer eth0", *_traffic(path.balancer), style="bold")
+    for name, traffic in path.backends.items():
         table.add_row(f"{name} eth0", *_traffic(traffic))
-    share = bypass.balancer.sent_bytes / bypass.reply_bytes if bypass.reply_bytes else 0.0
+    share = path.balancer.sent_bytes / path.reply_bytes if path.reply_bytes else 0.0
     return Group(
         table,
         Text.assemble(
             "  The clients received ",
-            (amount(bypass.reply_bytes), "bold"),
+            (amount(path.reply_bytes), "bold"),
             "; the balancer's interface sent ",
-            (amount(bypass.balancer.sent_bytes), "bold"),
+            (amount(path.balancer.sent_bytes), "bold"),
             f" ({share:.1%}): requests only.",
         ),
     )
 
 
-@render.register
+@_render.register
 def _(removal: Removal) -> RenderableType:
     before, after = removal.before, removal.after
     return Group(
@@ -109,32 +108,34 @@ def _(removal: Removal) -> RenderableType:
             f"was removed."
         ),
         Text(
-            f"  Failed: {before.failed} before, {removal.cut_off} under way at the removal, "
+            f"  Failed: {before.failed} before, {removal.cut_off} in flight at the removal, "
             f"{after.failed} after."
         ),
     )
 
 
-@render.register
-def _(screen: Screen) -> RenderableType:
-    return Group(Text(f"\n$ {screen.command}", style="bold"), Text(screen.text.rstrip("\n")))
+@_render.register
+def _(output: CommandOutput) -> RenderableType:
+    return Group(Text(f"\n$ {output.command}", style="bold"), Text(output.text.rstrip("\n")))
 
 
-@render.register
-def _(verdict: Verdict) -> RenderableType:
+@_render.register
+def _(conclusion: Conclusion) -> RenderableType:
     lines = Text("\n").join(
         Text.assemble(
-            ("✔ ", "green") if check.held else ("✘ ", "bold red"),
-            check.claim if check.held else (f"not so: {check.claim}", "bold"),
+            ("✔ ", "green") if one.held else ("✘ ", "bold red"),
+            one.claim if one.held else (f"failed: {one.claim}", "bold"),
         )
-        for check in verdict.checks
+        for one in conclusion.expectations
     )
-    title = "everything held" if verdict.held else "something did not hold"
-    return Panel(lines, title=title, border_style="green" if verdict.held else "red", expand=False)
+    title = "all expectations met" if conclusion.held else "some expectations failed"
+    return Panel(
+        lines, title=title, border_style="green" if conclusion.held else "red", expand=False
+    )
 
 
-def _spread(columns: dict[str, Requests]) -> Table:
-    """Draw replies by backend: a number and a bar for each column."""
+def _spread(columns: dict[str, RequestStats]) -> Table:
+    """Return the replies by backend, a number and a bar for each column."""
     table = Table(box=None, show_header=len(columns) > 1, padding=(0, 1, 0, 1))
     table.add_column("")
     for heading in columns:

@@ -1,7 +1,7 @@
-"""SIGINT, SIGTERM and SIGHUP as KeyboardInterrupt, which never lands inside a held block.
+"""Turns SIGINT, SIGTERM and SIGHUP into KeyboardInterrupt, deferred where it would do harm.
 
-A lab is all or nothing: an interrupt may come between two steps of building it, but not between
-starting a process and recording it, nor while the lab is being removed.
+A lab is built completely or not at all: a signal may interrupt between two steps of building it,
+but not between starting a process and recording it, nor while the lab is being removed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass
 class _Gate:
-    """Where signals are let through.
+    """Whether signals interrupt.
 
     Attributes:
-        depth: how many held blocks the main thread is in.
-        pending: a signal waits for their end.
-        passed: a signal has interrupted; what runs now is cleaning up.
+        depth: how many blocks that defer signals the main thread is in.
+        pending: a signal waits for the end of those blocks.
+        passed: a signal has interrupted, and the clean-up is running.
     """
 
     depth: int = 0
@@ -35,10 +35,10 @@ _gate = _Gate()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the signals interrupt the block; those the process ignores stay ignored.
+    """Let the first signal interrupt the block.
 
-    The first one does. Later ones are ignored, so that an impatient user does not stop the
-    cleaning up, which takes a bounded time.
+    Later signals are ignored, so that an impatient user does not stop the clean-up, which takes a
+    bounded time. Signals that the process ignores stay ignored.
 
     Raises:
         KeyboardInterrupt: a signal came.
@@ -56,11 +56,11 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Put signals off until the end of the block.
+def signals_deferred() -> Iterator[None]:
+    """Defer signals until the end of the block.
 
     Raises:
-        KeyboardInterrupt: at the end of the outermost held block, if a signal came.
+        KeyboardInterrupt: at the end of the outermost such block, if a signal came.
     """
     _gate.depth += 1
     try:

@@ -1,34 +1,52 @@
-"""A lab: builds its hosts, starts servers and the balancer, runs commands in it, removes it."""
+"""A lab: builds hosts, starts servers and the balancer, runs commands on hosts, removes it all.
+
+The name of a lab leads to all of it: namespaces ``pydsr-NAME-*``, the bpffs directory
+``pydsr-NAME`` and the records of its processes.
+"""
 
 from __future__ import annotations
 
+import logging
 import select
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, cast
 
+from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.lab import network
-from pydsr.lab.interrupts import held
-from pydsr.lab.processes import PYTHON, ProcessRecords, environment
-from pydsr.lab.removal import remove
+from pydsr.lab.interrupts import signals_deferred
+from pydsr.lab.processes import ProcessRecords
 from pydsr.lab.server import READY
-from pydsr.lab.topology import RECORDS, SERVICES, Role, Topology, bpffs_of, records_of
+from pydsr.lab.topology import (
+    RECORDS,
+    SERVICES,
+    Role,
+    Topology,
+    bpffs_of,
+    check_name,
+    namespace_of,
+    records_of,
+)
 from pydsr.model.errors import InputError, PydsrError
 
+_log = logging.getLogger(__name__)
+
 _SERVERS_DEADLINE_SECONDS = 60.0
+_DETACH_SECONDS = 60.0
 
 Stream = int | IO[str] | None
-"""What a standard stream is connected to, as in the subprocess module."""
+"""What a standard stream is connected to, as in the module subprocess."""
 
 
 class Lab:
     """A balancer, clients and backends, each in a network namespace of its own.
 
-    Nothing is made before :meth:`build` (which ``with`` calls; it removes the lab at its end)::
+    :meth:`build` creates the hosts. ``with`` calls it, and removes the lab at its end::
 
         with Lab("test", backends=2) as lab:
             lab.serve()
@@ -36,11 +54,11 @@ class Lab:
             lab.run("client1", ["curl", "http://10.77.0.80/"])
 
     Args:
-        name: names the lab; two of different names do not meet.
-        backends, clients: how many hosts of each.
-        balancers: how many; those beside the first, ``lb``, are left to whoever asks for them.
-        xdp_delivery: whether frames the balancer's program sends reach the switch; it takes the
-            right to load a program.
+        name: of the lab; labs with different names are independent.
+        backends, clients, balancers: the number of hosts; only the first balancer, ``lb``, is
+            attached.
+        xdp_delivery: whether frames that the balancer's program sends reach the switch; that
+            needs the privilege to load a program.
 
     Raises:
         InputError: the name or a count cannot be used.
@@ -76,15 +94,15 @@ class Lab:
 
     @property
     def bpffs(self) -> Path:
-        """The directory of the balancer's pins."""
+        """The directory with the balancer's pins."""
         return bpffs_of(self.name)
 
     def up(self) -> None:
-        """Build the hosts, start the servers and the balancer: all of it, or nothing is left.
+        """Build the hosts, and start the servers and the balancer; after a failure nothing is left.
 
         Raises:
             InputError: there is a lab of that name.
-            PydsrError: a part could not be made.
+            PydsrError: a part could not be started.
         """
         with self._removed_on_failure():
             self.build()
@@ -92,26 +110,26 @@ class Lab:
             self.balance()
 
     def build(self) -> None:
-        """Build the hosts alone: all of them, or nothing is left.
+        """Build the hosts; after a failure nothing is left.
 
         Raises:
             InputError: there is a lab of that name.
-            PydsrError: a host could not be made.
+            PydsrError: a host could not be built.
         """
         with self._removed_on_failure():
             self._claim()
             network.build(self.topology, self._xdp_delivery)
 
     def serve(self) -> None:
-        """Start an HTTP server on every backend and wait until all of them listen.
+        """Start an HTTP server on every backend, and wait until all of them listen.
 
         Raises:
-            PydsrError: a server does not run; the message has its last words.
+            PydsrError: a server does not listen; the hint is the last line it printed.
         """
         deadline = time.monotonic() + _SERVERS_DEADLINE_SECONDS
         servers = {}
         for host in self.topology.hosts_of(Role.BACKEND):
-            with self._log(host.name).open("w") as log:
+            with self._log_file(host.name).open("w") as log:
                 servers[host.name] = self.popen(
                     host.name,
                     [*PYTHON, "pydsr.lab.server", "--name", host.name],
@@ -123,16 +141,16 @@ class Lab:
             with cast("IO[str]", server.stdout) as output:
                 readable, _, _ = select.select([output], [], [], left)
                 if not readable or output.readline().strip() != READY:
-                    words = self._log(name).read_text().strip().splitlines()
+                    lines = self._log_file(name).read_text().strip().splitlines()
                     raise PydsrError(
-                        f"the HTTP server of {name} does not listen", words[-1] if words else ""
+                        f"the HTTP server of {name} does not listen", lines[-1] if lines else ""
                     )
 
     def balance(self) -> None:
-        """Attach pydsr on the balancer and give it the backends.
+        """Attach pydsr on the balancer, and add the backends to its services.
 
         Raises:
-            PydsrError: a command failed; the message has what it said.
+            PydsrError: a command failed.
         """
         self.pydsr("attach", network.INTERFACE)
         for service in SERVICES:
@@ -141,8 +159,8 @@ class Lab:
             self.pydsr("backends", "set", str(service), *addresses)
 
     def down(self) -> None:
-        """Remove the lab if this object made it: a second call does nothing."""
-        with held():
+        """Remove the lab, if this object has built it."""
+        with signals_deferred():
             if self._claimed:
                 self._claimed = False
                 try:
@@ -160,14 +178,17 @@ class Lab:
         stdout: Stream = subprocess.DEVNULL,
         stderr: Stream = subprocess.DEVNULL,
     ) -> subprocess.Popen[str]:
-        """Start a command on a host; :meth:`down` ends it if it still runs.
+        """Start a command on a host; :meth:`down` ends it.
 
         Raises:
             InputError: the lab has no such host.
             PydsrError: the command could not be started.
         """
         namespace = self.topology.namespace(host)
-        with network.explained(f"run {command[0]} on {host}"), network.entered(namespace):
+        with (
+            network.kernel_errors(f"run {command[0]} on {host}"),
+            network.enter_namespace(namespace),
+        ):
             child = subprocess.Popen(
                 command,
                 stdin=stdin,
@@ -184,10 +205,10 @@ class Lab:
     def run(
         self, host: str, command: Sequence[str], *, timeout: float = 60.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on a host to its end and return what it wrote and its exit status.
+        """Run a command on a host to its end, and return its output and exit status.
 
         Args:
-            host: the host's name, such as ``client1``.
+            host: its name, such as ``client1``.
             command: the program and its arguments.
             timeout: seconds after which it is killed.
 
@@ -201,7 +222,7 @@ class Lab:
         except subprocess.TimeoutExpired:
             raise PydsrError(f"{command[0]} on {host} took more than {timeout:g} s") from None
         finally:
-            with held():
+            with signals_deferred():
                 child.kill()
                 child.communicate()
                 self._children.remove(child)
@@ -209,10 +230,10 @@ class Lab:
         return subprocess.CompletedProcess(list(command), child.returncode, output, errors)
 
     def pydsr(self, *arguments: str) -> str:
-        """Run a pydsr command on the balancer, with the lab's state, and return its output.
+        """Run a pydsr command on the balancer, with the lab's pins, and return its output.
 
         Raises:
-            PydsrError: it failed; the message has what it said.
+            PydsrError: it failed; the hint has its error output.
         """
         done = self.run(Role.BALANCER, [*PYTHON, "pydsr", "--bpffs", str(self.bpffs), *arguments])
         if done.returncode != 0:
@@ -231,14 +252,14 @@ class Lab:
             raise
 
     def _claim(self) -> None:
-        """Make the directory of records, which no other lab of that name can make."""
+        """Create the directory of records, which claims the name."""
         exists = InputError(
-            f"there is a lab {self.name!r} already",
-            f"remove it by `pydsr lab down --name {self.name}`, or choose another --name",
+            f"there is already a lab {self.name!r}",
+            f"remove it with `pydsr lab down --name {self.name}`, or choose another --name",
         )
-        with network.explained(f"make {RECORDS}"):
+        with network.kernel_errors(f"create {RECORDS}"):
             RECORDS.mkdir(mode=0o700, exist_ok=True)
-        with held(), network.explained(f"make {records_of(self.name)}"):
+        with signals_deferred(), network.kernel_errors(f"create {records_of(self.name)}"):
             if network.namespaces(self.name) or bpffs_of(self.name).exists():
                 raise exists
             try:
@@ -247,5 +268,55 @@ class Lab:
                 raise exists from None
             self._claimed = True
 
-    def _log(self, host: str) -> Path:
+    def _log_file(self, host: str) -> Path:
         return records_of(self.name) / f"{host}.log"
+
+
+def remove(name: str) -> bool:
+    """Remove the lab of a name, even one that was built only in part.
+
+    Returns:
+        Whether there was such a lab.
+
+    Raises:
+        InputError: no lab can have that name.
+        PydsrError: a part could not be removed; everything else was.
+    """
+    check_name(name)
+    records, pins = records_of(name), bpffs_of(name)
+    with network.kernel_errors(f"look for the lab {name!r}"):
+        exists = records.exists() or pins.exists() or bool(network.namespaces(name))
+    with signals_deferred():
+        ProcessRecords(records / "processes").end_all()
+        try:
+            _remove_balancer(name)
+        finally:
+            network.remove_namespaces(name)
+        shutil.rmtree(records, ignore_errors=True)
+    return exists
+
+
+def _remove_balancer(name: str) -> None:
+    """Detach the balancer; if that fails, delete its pins, which detaches it as well."""
+    pins = bpffs_of(name)
+    if not pins.exists():
+        return
+    balancer = namespace_of(name, Role.BALANCER)
+    exists = balancer in network.namespaces(name)
+    with network.enter_namespace(balancer) if exists else nullcontext():
+        try:
+            subprocess.run(
+                [*PYTHON, "pydsr", "--bpffs", str(pins), "detach", "--all", "--purge"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=True,
+                env=environment(),
+                start_new_session=True,
+                timeout=_DETACH_SECONDS,
+            )
+        except subprocess.SubprocessError as error:
+            _log.warning("pydsr detach failed, so the pins are deleted: %s", error)
+    if pins.exists():
+        with network.kernel_errors(f"remove {pins}"):
+            shutil.rmtree(pins)

@@ -1,7 +1,7 @@
-"""Builds a lab's network in the kernel: namespaces, a bridge, links, addresses, counters.
+"""Builds a lab's network: namespaces, a bridge, links and addresses; reads its counters.
 
-Each host is set up the way a real one must be. On a backend that means what
-``pydsr.realserver.arp`` says: sysctls before the VIP, so that it never claims it on the wire.
+Each host is set up as a real one has to be. A backend gets the sysctls of ``pydsr.realserver.arp``
+before the VIP, so that it never announces the VIP on the wire.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pyroute2 import Ethtool, IPRoute, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
 from pydsr.kernel.bpf import libbpf
-from pydsr.lab.findings import Traffic
-from pydsr.lab.interrupts import held
+from pydsr.lab.demo_results import Traffic
+from pydsr.lab.interrupts import signals_deferred
 from pydsr.lab.topology import (
     NETWORK4,
     NETWORK6,
@@ -33,7 +33,7 @@ from pydsr.realserver.arp import ARP_RULES
 from pydsr.realserver.values import EVERY_INTERFACE
 
 INTERFACE = "eth0"
-"""The name of every host's interface to the switch."""
+"""Every host's interface to the switch."""
 
 _BRIDGE = "bridge"
 _IFA_F_NODAD = 0x02
@@ -43,21 +43,19 @@ _QUIET_IPV6 = {
     for interface in ("all", "default")
     for setting in ("accept_dad", "dad_transmits", "accept_ra", "router_solicitations")
 }
-"""Addresses are usable at once, and no router is looked for."""
+"""Makes addresses usable at once, without looking for a router."""
 
-_KEEP_VIP_OFF_THE_WIRE = {
-    rule.setting(EVERY_INTERFACE).path: str(rule.wanted) for rule in ARP_RULES
-}
+_SILENT_ARP = {rule.setting(EVERY_INTERFACE).path: str(rule.wanted) for rule in ARP_RULES}
 
 
 @contextmanager
-def entered(namespace: str) -> Iterator[None]:
+def enter_namespace(namespace: str) -> Iterator[None]:
     """Move the calling thread into a network namespace for the length of the block.
 
-    Sockets, /proc/sys/net and child processes of the block belong to that namespace. Mounts stay
-    as they are, unlike with ``ip netns exec``, which hides the bpffs.
+    Sockets, /proc/sys/net and child processes of the block belong to that namespace. Mounts do not
+    change: ``ip netns exec`` would hide the bpffs.
     """
-    with held(), Path("/proc/thread-self/ns/net").open("rb") as home:
+    with signals_deferred(), Path("/proc/thread-self/ns/net").open("rb") as home:
         try:
             netns.setns(namespace, flags=0)
             yield
@@ -66,11 +64,11 @@ def entered(namespace: str) -> Iterator[None]:
 
 
 @contextmanager
-def explained(action: str) -> Iterator[None]:
-    """Turn what the kernel answers into errors a user can act on.
+def kernel_errors(action: str) -> Iterator[None]:
+    """Turn errors of the kernel into errors that a user can act on.
 
     Args:
-        action: what is being done, as it follows "cannot".
+        action: what the block does, worded to follow "cannot".
 
     Raises:
         PermissionDeniedError: the process lacks a privilege.
@@ -82,25 +80,26 @@ def explained(action: str) -> Iterator[None]:
         code = error.code if isinstance(error, NetlinkError) else error.errno
         if code in (errno.EPERM, errno.EACCES):
             raise PermissionDeniedError(
-                f"cannot {action}: not permitted", "run it as root: a lab is made of namespaces"
+                f"cannot {action}: not permitted",
+                "run as root (sudo): a lab consists of network namespaces",
             ) from error
         raise EnvironmentCannotError(f"cannot {action}: {error}") from error
 
 
 def build(topology: Topology, xdp_delivery: bool = True) -> None:
-    """Build the switch and the hosts; what was made before a failure is left to the caller.
+    """Build the switch and the hosts; after a failure, the caller removes what was built.
 
     Args:
         topology: what to build.
-        xdp_delivery: whether the switch can take frames that a program of the balancer sends.
+        xdp_delivery: whether frames that the balancer's program sends reach the switch.
 
     Raises:
-        PydsrError: a namespace or link could not be made.
+        PydsrError: a namespace or link could not be created.
     """
-    _make_switch(topology)
+    _build_switch(topology)
     for host in topology.hosts:
         namespace = topology.namespace(host.name)
-        with explained(f"build the host {host.name}"):
+        with kernel_errors(f"build the host {host.name}"):
             _create_namespace(namespace)
             _set_up_kernel(host, namespace)
             _plug_in(host, topology)
@@ -110,12 +109,12 @@ def build(topology: Topology, xdp_delivery: bool = True) -> None:
 
 
 def namespaces(lab: str) -> list[str]:
-    """Return the namespaces that exist of a lab."""
+    """Return the existing namespaces of a lab."""
     return sorted(name for name in netns.listnetns() if belongs_to(lab, name))
 
 
 def remove_namespaces(lab: str) -> None:
-    """Remove the namespaces of a lab, and with them its links.
+    """Remove the namespaces of a lab, and its links with them.
 
     Raises:
         PydsrError: one could not be removed; the others were.
@@ -123,7 +122,7 @@ def remove_namespaces(lab: str) -> None:
     failure: PydsrError | None = None
     for namespace in namespaces(lab):
         try:
-            with explained(f"remove the namespace {namespace}"):
+            with kernel_errors(f"remove the namespace {namespace}"):
                 netns.remove(namespace)
         except PydsrError as error:
             failure = error
@@ -132,10 +131,10 @@ def remove_namespaces(lab: str) -> None:
 
 
 def traffic(lab: str, host: str) -> Traffic:
-    """Read the counters of a host's interface, XDP's frames included."""
+    """Return the counters of a host's interface, including frames of XDP programs."""
     with (
-        explained(f"read the counters of {host}"),
-        entered(namespace_of(lab, host)),
+        kernel_errors(f"read the counters of {host}"),
+        enter_namespace(namespace_of(lab, host)),
         IPRoute() as route,
     ):
         counters = route.get_links(ifname=INTERFACE)[0].get("stats64")
@@ -147,35 +146,35 @@ def traffic(lab: str, host: str) -> Traffic:
     )
 
 
-def _make_switch(topology: Topology) -> None:
-    with explained("build the switch"):
+def _build_switch(topology: Topology) -> None:
+    with kernel_errors("build the switch"):
         _create_namespace(topology.switch)
-        with entered(topology.switch), IPRoute() as route:
+        with enter_namespace(topology.switch), IPRoute() as route:
             _write_sysctls({"net/ipv6/conf/default/disable_ipv6": "1"})
             route.link("add", ifname=_BRIDGE, kind="bridge", br_mcast_snooping=0)
             route.link("set", index=_index(route, _BRIDGE), state="up")
 
 
 def _create_namespace(namespace: str) -> None:
-    with held():
+    with signals_deferred():
         netns.create(namespace)
 
 
 def _set_up_kernel(host: Host, namespace: str) -> None:
-    """Set what must be set before an interface or address appears."""
-    with entered(namespace), IPRoute() as route:
+    """Set the sysctls before an interface or address appears."""
+    with enter_namespace(namespace), IPRoute() as route:
         _write_sysctls(_QUIET_IPV6)
         loopback = _index(route, "lo")
         route.link("set", index=loopback, state="up")
         if host.role is Role.BACKEND:
-            _write_sysctls(_KEEP_VIP_OFF_THE_WIRE)
+            _write_sysctls(_SILENT_ARP)
             route.addr("add", index=loopback, address=str(VIP4), prefixlen=32)
             route.addr("add", index=loopback, address=str(VIP6), prefixlen=128, flags=_IFA_F_NODAD)
 
 
 def _plug_in(host: Host, topology: Topology) -> None:
-    """Make the host's link; the switch's port is named like the host."""
-    with entered(topology.switch), IPRoute() as route:
+    """Create the host's link; its port at the switch has the host's name."""
+    with enter_namespace(topology.switch), IPRoute() as route:
         route.link(
             "add",
             ifname=host.name,
@@ -191,8 +190,8 @@ def _plug_in(host: Host, topology: Topology) -> None:
 
 
 def _set_up_interface(host: Host, namespace: str) -> None:
-    with entered(namespace), IPRoute() as route:
-        _complete_checksums_in_software()
+    with enter_namespace(namespace), IPRoute() as route:
+        _disable_checksum_offload()
         index = _index(route, INTERFACE)
         route.link("set", index=index, state="up")
         for address, network in ((host.address4, NETWORK4), (host.address6, NETWORK6)):
@@ -206,8 +205,8 @@ def _set_up_interface(host: Host, namespace: str) -> None:
             )
 
 
-def _complete_checksums_in_software() -> None:
-    """Turn transmit checksum offload off: a veth would send frames with half a checksum."""
+def _disable_checksum_offload() -> None:
+    """Make the kernel compute checksums: a veth would send frames with partial ones."""
     ethtool = Ethtool()
     try:
         features = ethtool.get_features(INTERFACE)
@@ -218,11 +217,11 @@ def _complete_checksums_in_software() -> None:
 
 
 def _deliver_xdp_frames(topology: Topology) -> None:
-    """Give balancers' ports a program: without one, a veth holds frames that XDP sends."""
+    """Attach a program to the balancers' ports: a veth without one drops frames that XDP sends."""
     with (
-        explained("attach XDP_PASS to the balancers' ports of the switch"),
+        kernel_errors("attach XDP_PASS to the balancers' ports of the switch"),
         libbpf.program_load("pydsr_lab_pass", libbpf.RETURN_XDP_PASS, 0, "GPL") as program,
-        entered(topology.switch),
+        enter_namespace(topology.switch),
         IPRoute() as route,
     ):
         for host in topology.hosts_of(Role.BALANCER):

@@ -1,8 +1,8 @@
-"""The processes a lab has started, recorded on disk so that a later command can end them.
+"""Records of the processes that a lab has started, so that a later command can end them.
 
-A record is an empty file named ``PID@STARTTIME``. A pid is used again by the kernel; with the time
-the process started it names one process for ever. Signals go through a pidfd, so that no other
-process can be hit even if the recorded one ends meanwhile (pidfd_open(2)).
+A record is an empty file named ``PID@STARTTIME``: the kernel reuses pids, but with the start time
+one names a single process. Signals go through a pidfd, so that they hit no other process even if
+the recorded one ends meanwhile (pidfd_open(2)).
 """
 
 from __future__ import annotations
@@ -15,21 +15,17 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydsr.kernel.bpf.python_process import PYTHON, environment
-
-__all__ = ["PYTHON", "ProcessRecords", "environment", "start_time"]
-
 _GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class ProcessRecords:
-    """The records in one directory, which is made with the first."""
+    """The records in a directory, which the first record creates."""
 
     directory: Path
 
     def add(self, pid: int) -> None:
-        """Record a running process, or a child that was not waited for yet."""
+        """Record a running process, or a child that has not been waited for."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.directory / f"{pid}@{start_time(pid)}").touch(mode=0o600)
 
@@ -39,7 +35,10 @@ class ProcessRecords:
             record.unlink(missing_ok=True)
 
     def end_all(self, grace_seconds: float = _GRACE_SECONDS) -> int:
-        """End the recorded processes that still run, by force after a while; forget them all.
+        """End all recorded processes and delete their records.
+
+        Args:
+            grace_seconds: from SIGTERM to SIGKILL.
 
         Returns:
             How many were running.
@@ -61,7 +60,7 @@ class ProcessRecords:
 
 
 def start_time(pid: int) -> str:
-    """Return when a process started, in clock ticks since boot: field 22 of proc_pid_stat(5).
+    """Return the start time of a process, in clock ticks since boot (proc_pid_stat(5), field 22).
 
     Raises:
         ProcessLookupError: there is no such process.
@@ -74,7 +73,7 @@ def start_time(pid: int) -> str:
 
 
 def _open(pid: int, started: str) -> int | None:
-    """Return a pidfd of the recorded process, None if it has ended."""
+    """Return a pidfd of a recorded process; None if it has ended."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -87,7 +86,7 @@ def _open(pid: int, started: str) -> int | None:
 
 
 def _signal_and_wait(handles: list[int], number: signal.Signals, seconds: float) -> list[int]:
-    """Signal the processes, wait, and return those that still run."""
+    """Signal processes, wait for their end, and return those that still run."""
     poller = select.poll()
     for handle in handles:
         with suppress(ProcessLookupError):

@@ -1,7 +1,7 @@
-"""A real HTTP server, one process a backend: ``python -m pydsr.lab.server --name backend1``.
+"""The HTTP server of a backend: ``python -m pydsr.lab.server --name backend1``.
 
-``GET /`` answers the host's name, ``GET /bytes/N`` N bytes, so that replies outweigh requests. The
-name is in the header ``X-Backend`` of both. Once it listens it writes ``ready`` to stdout.
+``GET /`` returns the host's name, ``GET /bytes/N`` N bytes, so that replies outweigh requests. Both
+have the name in the header ``X-Backend``. The server prints ``ready`` once it listens.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 BACKEND_HEADER = "X-Backend"
 READY = "ready"
 MAX_BYTES = 100_000_000
-"""The longest reply; longer ones are refused."""
+"""The longest reply that a request may ask for."""
 
 _CHUNK = bytes(64 * 1024)
 
 
 class LabServer(ThreadingHTTPServer):
-    """Listens on every address of the host, by IPv6 and IPv4."""
+    """A server on every address of the host, IPv6 and IPv4."""
 
     address_family = socket.AF_INET6
     request_queue_size = 1024
@@ -32,7 +32,7 @@ class LabServer(ThreadingHTTPServer):
         super().__init__(("::", port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind one socket for both versions of IP."""
+        """Bind one socket for both IP versions."""
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
@@ -48,13 +48,13 @@ class _Handler(BaseHTTPRequestHandler):
             body = f"{self.server.name}\n".encode()
             self._send_head(len(body))
             self.wfile.write(body)
-        elif found := re.fullmatch(r"/bytes/([0-9]{1,9})", self.path):
-            self._send_bytes(int(found[1]))
+        elif match := re.fullmatch(r"/bytes/([0-9]{1,9})", self.path):
+            self._send_bytes(int(match[1]))
         else:
-            self.send_error(HTTPStatus.NOT_FOUND, explain="there are / and /bytes/N")
+            self.send_error(HTTPStatus.NOT_FOUND, explain="the paths are / and /bytes/N")
 
     def log_message(self, *_: object) -> None:
-        """Keep quiet: thousands of requests are the rule."""
+        """Log nothing: thousands of requests are normal."""
 
     def _send_bytes(self, length: int) -> None:
         if length > MAX_BYTES:
@@ -73,9 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve until ended by a signal."""
+    """Serve until a signal ends the process."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="what the server calls itself")
+    parser.add_argument("--name", required=True, help="the name that the server returns")
     parser.add_argument("--port", type=int, default=80)
     options = parser.parse_args()
     with LabServer(options.name, options.port) as server:

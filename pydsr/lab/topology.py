@@ -1,4 +1,4 @@
-"""What a lab consists of: its hosts, their addresses and names. Values only, no kernel.
+"""The hosts of a lab, their names and addresses. Pure.
 
 Namespaces are isolated, so every lab uses the same addresses::
 
@@ -7,8 +7,8 @@ Namespaces are isolated, so every lab uses the same addresses::
     10.77.0.11   fd77::11    backend1    10.77.0.101  fd77::101   client1
     10.77.0.12   fd77::12    backend2    10.77.0.102  fd77::102   client2
 
-The network is a /23, so that two hundred of each fit: backend 70 and later follow from
-10.77.1.114 on, behind the VIP and the last client.
+The network is a /23, so that two hundred clients and backends fit: backend 70 and later have
+addresses from 10.77.1.114 on, after the VIP and the last client.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ NETWORK6 = IPv6Network("fd77::/64")
 VIP4 = IPv4Address("10.77.0.80")
 VIP6 = IPv6Address("fd77::80")
 SERVICES = (Endpoint(VIP4, 80), Endpoint(VIP6, 80))
-"""What the lab's balancer serves: HTTP, by both versions of IP."""
+"""The services of the lab's balancer: HTTP over IPv4 and IPv6."""
 
 MAX_HOSTS = 200
-"""The most backends, and the most clients, that a lab can have."""
+"""The largest number of backends, and of clients."""
 
 MAX_BALANCERS = 9
 
 RECORDS = Path("/run/pydsr-lab")
-"""The directory of all labs' records."""
+"""The directory with the records of all labs."""
 
 _BPFFS = Path("/sys/fs/bpf")
 _LAST_BACKEND_BELOW_VIP = 69
 
 
 class Role(StrEnum):
-    """What a host is for; its name begins with it."""
+    """The role of a host, which its name begins with."""
 
     BALANCER = "lb"
     CLIENT = "client"
@@ -51,7 +51,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Host:
-    """A machine of the lab; ``number`` is its place in the networks, as in 10.77.0.NUMBER."""
+    """A host of the lab; ``number`` is its offset in the networks, as in 10.77.0.NUMBER."""
 
     name: str
     role: Role
@@ -64,16 +64,16 @@ class Host:
 
     @property
     def address6(self) -> IPv6Address:
-        """The host's IPv6 address, which reads like the number: 101 is ``fd77::101``."""
+        """The host's IPv6 address, with the number's decimal digits: 101 is ``fd77::101``."""
         return NETWORK6.network_address + int(str(self.number), 16)
 
     @property
     def mac(self) -> MacAddress:
-        """A locally administered address with the IPv4 address in it."""
+        """A locally administered address that contains the IPv4 address."""
         return MacAddress(b"\x02\x77" + self.address4.packed)
 
     def address_for(self, endpoint: Endpoint) -> IPv4Address | IPv6Address:
-        """Return the address of the same IP version as an endpoint's."""
+        """Return the address with the IP version of an endpoint."""
         return self.address4 if endpoint.address.version == 4 else self.address6
 
 
@@ -83,8 +83,8 @@ class Topology:
 
     Args:
         name: 1 to 20 of ``a-z0-9-``; it is part of the namespaces' names.
-        backends, clients: how many, 1 to 200.
-        balancers: how many, 1 to 9: ``lb``, ``lb2`` and so on.
+        backends, clients: the number of hosts, 1 to 200.
+        balancers: the number of balancers, 1 to 9: ``lb``, ``lb2`` and so on.
 
     Raises:
         InputError: the name or a count cannot be used.
@@ -111,7 +111,7 @@ class Topology:
         return tuple(host for role in Role for host in self.hosts_of(role))
 
     def hosts_of(self, role: Role) -> tuple[Host, ...]:
-        """Return the hosts that are for one thing, in the order of their numbers."""
+        """Return the hosts of a role, ordered by number."""
         if role is Role.BALANCER:
             numbers = range(1, self.balancers + 1)
             return tuple(Host(f"lb{n}" if n > 1 else "lb", role, n) for n in numbers)
@@ -124,7 +124,7 @@ class Topology:
 
     @property
     def switch(self) -> str:
-        """The namespace of the switch that all hosts are plugged into."""
+        """The namespace of the switch that connects all hosts."""
         return namespace_of(self.name, "switch")
 
     def namespace(self, host: str) -> str:
@@ -141,7 +141,7 @@ class Topology:
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no lab can have.
+    """Refuse an invalid name of a lab.
 
     Raises:
         InputError: the name is not 1 to 20 of ``a-z0-9-``.
@@ -158,16 +158,16 @@ def namespace_of(lab: str, host: str) -> str:
 
 
 def records_of(lab: str) -> Path:
-    """Return the directory in which a lab records what it started; it also claims the name."""
+    """Return the directory with the records of a lab, which also claims its name."""
     return RECORDS / lab
 
 
 def bpffs_of(lab: str) -> Path:
-    """Return the directory of the pins of a lab's balancer."""
+    """Return the directory with the pins of a lab's balancer."""
     return _BPFFS / f"pydsr-{lab}"
 
 
 def belongs_to(lab: str, namespace: str) -> bool:
-    """Return whether a namespace is of that very lab: those of lab ``a-b`` are not of lab ``a``."""
+    """Return whether a namespace is of a lab; those of lab ``a-b`` are not of lab ``a``."""
     hosts = r"(switch|lb[2-9]?|client[0-9]+|backend[0-9]+)"
     return re.fullmatch(namespace_of(re.escape(lab), hosts), namespace) is not None

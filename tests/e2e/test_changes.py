@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.client import Answer
 from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
 from tests.support.lab.requests import SERVICES, VIP4, answers, document, eventually, running
 from tests.support.paths import SUPPORT
 

@@ -24,9 +24,9 @@ from pydsr.control.edits import (
     RemoveBackends,
     SetBackends,
 )
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab import network
 from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
 from pydsr.lab.topology import VIP4, VIP6, Role
 from pydsr.model.addresses import Endpoint, Protocol
 from pydsr.model.errors import ExitStatus
@@ -73,7 +73,7 @@ class Service:
     def change(self, edit: BackendEdit) -> None:
         """Change the backends from this process, in the balancer's namespace."""
         namespace = self.lab.topology.namespace(Role.BALANCER)
-        with network.entered(namespace), Balancer(self.lab.bpffs) as balancer:
+        with network.enter_namespace(namespace), Balancer(self.lab.bpffs) as balancer:
             balancer.change(edit)
 
     def stats(self) -> tuple[int, int]:
@@ -299,7 +299,7 @@ def flood(lab: Lab, target: Endpoint) -> None:
     hosts = {host.name: host for host in lab.topology.hosts}
     ethernet = hosts[Role.BALANCER].mac.octets + hosts["client1"].mac.octets + b"\x08\x00"
     with (
-        network.entered(lab.topology.namespace("client1")),
+        network.enter_namespace(lab.topology.namespace("client1")),
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire,
     ):
         wire.bind((network.INTERFACE, 0))

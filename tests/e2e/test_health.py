@@ -17,7 +17,7 @@ from pydsr.health.probing import check_once
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Job, Route, Target
 from pydsr.lab.lab import Lab
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import Outcome
 from pydsr.model.service import Service
@@ -33,7 +33,7 @@ ADDRESSES = {
 
 def snapshot(lab: Lab) -> Snapshot:
     """Return the balancer's counters."""
-    with entered(lab.topology.namespace("lb")), Balancer(lab.bpffs) as balancer:
+    with enter_namespace(lab.topology.namespace("lb")), Balancer(lab.bpffs) as balancer:
         return balancer.snapshot()
 
 
@@ -61,7 +61,7 @@ def outcomes(lab: Lab, vip: str) -> list[Outcome]:
             results = map(check_once, jobs, marks, repeat(Inquiries()))
             return [result.outcome for result in await asyncio.gather(*results)]
 
-    with entered(lab.topology.namespace("lb")):
+    with enter_namespace(lab.topology.namespace("lb")):
         return asyncio.run(run())
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from pydsr.config.loading import load_file
 from pydsr.daemon.health_monitor import HealthMonitor
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab
-from pydsr.lab.network import entered
-from pydsr.lab.processes import PYTHON
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint
 from pydsr.model.events import Event, EventKind
 from tests.support.lab.connections import Connections, broken, start_servers
@@ -259,7 +259,7 @@ def test_a_black_hole_is_checked_at_once_by_its_traffic(
     with (
         without_vip(lab, servers),
         running(lab, "client1", [*curl, f"http://{VIP4}:{PORT}/#[1-2000]"]),
-        entered(lab.topology.namespace("lb")),
+        enter_namespace(lab.topology.namespace("lb")),
     ):
         asyncio.run(monitored())
     suspected, unhealthy = happened

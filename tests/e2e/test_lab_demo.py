@@ -16,9 +16,8 @@ import pytest
 
 from pydsr.lab import network
 from pydsr.lab.demo import Demo
-from pydsr.lab.findings import Finding
-from pydsr.lab.lab import Lab
-from pydsr.lab.removal import remove
+from pydsr.lab.demo_results import DemoOutput
+from pydsr.lab.lab import Lab, remove
 from pydsr.lab.topology import bpffs_of, records_of
 from pydsr.model.errors import ExitStatus
 
@@ -55,7 +54,7 @@ def in_shell(command: str) -> str:
 
 
 def assert_nothing_left(name: str) -> None:
-    """Check that a lab is gone as if it never was."""
+    """Expectation that a lab is gone as if it never was."""
     assert network.namespaces(name) == []
     assert not records_of(name).exists()
     assert not bpffs_of(name).exists()
@@ -64,7 +63,7 @@ def assert_nothing_left(name: str) -> None:
 def test_the_demo_holds_and_cleans_up(name: str) -> None:
     done = pydsr_lab("demo", "--name", name)
     assert done.returncode == ExitStatus.DONE, done.stdout + done.stderr
-    assert "everything held" in done.stdout
+    assert "all expectations met" in done.stdout
     assert "300 answered, 0 failed" in done.stdout
     assert re.search(
         r"received 30.0 MB; the balancer's interface sent \d+(\.\d)? [kM]B", done.stdout
@@ -103,12 +102,15 @@ def test_the_demo_notices_what_does_not_hold(name: str) -> None:
         lab.balance()
         for service, backend in (("10.77.0.80:80", "10.77.0.11"), ("[fd77::80]:80", "fd77::11")):
             lab.pydsr("backends", "remove", service, backend)
-        findings: list[Finding] = []
-        verdict = Demo(lab, findings.append).run()
-    broken = {check.claim for check in verdict.checks if not check.held}
-    assert {"every backend answered some", "every other backend answered after"} == broken
-    assert verdict == findings[-1]
-    assert not verdict.held
+        outputs: list[DemoOutput] = []
+        conclusion = Demo(lab, outputs.append).run()
+    broken = {check.claim for check in conclusion.expectations if not check.held}
+    assert {
+        "every backend answered requests",
+        "every other backend answered requests after",
+    } == broken
+    assert conclusion == outputs[-1]
+    assert not conclusion.held
 
 
 def read_until(process: subprocess.Popen[bytes], text: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from pydsr.http.metrics.catalogue import CERTIFICATE_EXPIRY, METRICS
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
 from tests.support.lab.daemon_lab import ADDRESSES, PORT, Kept, Servers, file_of, keeping
 from tests.support.lab.requests import VIP4, answers, eventually, running, running_lab
 from tests.support.scraping import Scrape, promtool

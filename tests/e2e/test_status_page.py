@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from docs.browser import browsing, is_installed
 from pydsr.http.page.page import MOST_STREAMS
 from pydsr.lab.lab import Lab
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from tests.support.lab.daemon_lab import CHECK, PORT, Kept, Servers, closed, keeping
 from tests.support.lab.requests import VIP4, answers, eventually, running_lab
 
@@ -100,7 +100,7 @@ def browser(lab: Lab) -> Iterator[Browser]:
 @contextmanager
 def connected(lab: Lab) -> Iterator[http.client.HTTPConnection]:
     """Have a connection to the page's server."""
-    with entered(lab.topology.namespace("lb")):
+    with enter_namespace(lab.topology.namespace("lb")):
         connection = http.client.HTTPConnection("127.0.0.1", WEB_PORT, timeout=10)
         connection.connect()
     try:

@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
 from tests.support.lab.requests import document, running, running_lab
 
 CLIENT_VLAN, BACKEND_VLAN = 100, 200

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab import network
 from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
 from tests.support.lab.requests import (
     SERVICES,
     VIP4,

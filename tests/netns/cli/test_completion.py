@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pydsr.lab.processes import environment
+from pydsr.kernel.bpf.python_process import environment
 from tests.support.netns.command import AS_NOBODY, Pydsr
 from tests.support.netns.namespaces import BACKENDS
 from tests.support.netns.shells import SHELLS, Shell, shell

@@ -9,7 +9,7 @@ import pytest
 
 from pydsr.control.balancer import Balancer
 from pydsr.kernel.bpf.counters import CounterStore
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.errors import NotAttachedError
 from pydsr.model.service import Service
 from pydsr.model.snapshot import Counters, Snapshot
@@ -34,7 +34,7 @@ CHANGES = [
 @pytest.fixture
 def reader(quick: Pydsr) -> Iterator[Balancer]:
     """The balancer, opened once, in its network namespace."""
-    with entered(quick.host.name), Balancer(quick.bpffs) as balancer:
+    with enter_namespace(quick.host.name), Balancer(quick.bpffs) as balancer:
         yield balancer
 
 
@@ -87,7 +87,7 @@ def test_a_change_in_the_middle_of_a_reading_has_it_read_again(
 def test_a_reader_follows_through_a_purge_and_another_attach(pydsr: Pydsr) -> None:
     pydsr.ok("attach", "eth0")
     pydsr.ok("backends", "set", WEB, ONE)
-    with entered(pydsr.host.name), Balancer(pydsr.bpffs) as reader:
+    with enter_namespace(pydsr.host.name), Balancer(pydsr.bpffs) as reader:
         assert 1 == len(reader.snapshot().services)
         pydsr.ok("detach", "--all", "--purge")
         for _ in range(2):

@@ -28,7 +28,7 @@ from bench.wire_network import (
     take_frames_as_buffers,
 )
 from pydsr.kernel.bpf.libbpf import Descriptor
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from tests.support.netns.namespaces import DEADLINE_SECONDS, Host
 
 FRAMES = 3_000
@@ -85,7 +85,7 @@ def test_an_answer_with_another_mac_is_none(bench: Bench) -> None:
 def roomy_ears(host: Host) -> Iterator[socket.socket]:
     """Hear every frame of a host's interface; each takes a page until it is read."""
     with (
-        entered(host.name),
+        enter_namespace(host.name),
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as ears,
     ):
         ears.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)

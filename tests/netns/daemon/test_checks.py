@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pydsr.daemon.health_data_plane import DataPlane
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint
 from tests.netns.health.test_tls import make_certificate, tls
 from tests.support.netns.checked_host import BACKEND, VIP, Checked
@@ -116,7 +116,7 @@ def test_health_turns_to_what_was_attached_anew(balancer: Pydsr) -> None:
     """It keeps the maps open; those of before would show it services that are gone."""
     services = [Endpoint.parse(f"{VIP[4]}:{port}") for port in (80, 81)]
     plane = DataPlane(balancer.bpffs)
-    with entered(balancer.host.name), closing(plane):
+    with enter_namespace(balancer.host.name), closing(plane):
         balancer.ok("backends", "set", f"{VIP[4]}:80", BACKEND[4])
         assert [services[0]] == [*plane.services(services)]
         balancer.ok("detach", "--all", "--purge")

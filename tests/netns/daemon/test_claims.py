@@ -9,7 +9,7 @@ import pytest
 
 from pydsr.daemon import claims
 from pydsr.daemon.claims import ClaimWatcher
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.events import Event
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import DEADLINE_SECONDS, Host
@@ -32,7 +32,7 @@ def events_until(pydsr: Pydsr, *steps: Callable[[], object]) -> list[Event]:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
-    with entered(pydsr.host.name):
+    with enter_namespace(pydsr.host.name):
         asyncio.run(run())
     return happened
 
@@ -61,5 +61,5 @@ def test_a_backend_that_leaks_arp_is_named_until_it_does_no_more(
 
 
 def test_nobody_is_asked_where_nothing_is_attached(pydsr: Pydsr) -> None:
-    with entered(pydsr.host.name):
+    with enter_namespace(pydsr.host.name):
         assert claims.find_claims(pydsr.bpffs) is None

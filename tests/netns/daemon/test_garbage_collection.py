@@ -9,7 +9,7 @@ import pytest
 
 from pydsr.control.balancer import Balancer
 from pydsr.daemon import resting
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import BACKENDS, DEADLINE_SECONDS
 
@@ -42,7 +42,7 @@ def test_slots_rest_when_they_have_learnt_for_long_enough(
     balancer.ok("backends", "set", SERVICE, *BACKENDS[:2])
     balancer.ok("backends", "add", SERVICE, BACKENDS[2])
     learning = changing(balancer)
-    with entered(balancer.host.name):
+    with enter_namespace(balancer.host.name):
         asyncio.run(until_rested(balancer, 0.3))
         assert learning == changing(balancer) > 0
         asyncio.run(until_rested(balancer, DEADLINE_SECONDS))

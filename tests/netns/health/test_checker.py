@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydsr.health.checker import Checker
 from pydsr.health.targets import Job, Route
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import Check
@@ -35,7 +35,7 @@ def run(lb: Host, main: Callable[[Checker, Reports], Awaitable[None]]) -> Report
         async with asyncio.timeout(30), Checker(lambda *report: reports.append(report)) as checker:
             await main(checker, reports)
 
-    with entered(lb.name):
+    with enter_namespace(lb.name):
         asyncio.run(bounded())
     return reports
 

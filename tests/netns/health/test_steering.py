@@ -19,7 +19,7 @@ from pydsr.health.checker import Checker
 from pydsr.health.steering import Steering
 from pydsr.health.steering_plan import PROTOCOL, Entry
 from pydsr.health.targets import Route, Target
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Result
 from pydsr.model.errors import BusyError, EnvironmentCannotError, InputError, PermissionDeniedError
@@ -38,7 +38,7 @@ def rules_and_routes(lb: Host) -> list[str]:
         for routes in json.loads(lb.run("ip", family, "-json", "route", "show", "table", "all")):
             found.append(json.dumps(routes, sort_keys=True))
         found += lb.run("ip", family, "neigh", "show", "nud", "permanent").splitlines()
-    with entered(lb.name):
+    with enter_namespace(lb.name):
         names = [line.split()[7:] for line in Path("/proc/net/unix").read_text().splitlines()]
     return sorted(found + [name[0] for name in names if name and "pydsr" in name[0]])
 
@@ -68,7 +68,7 @@ async def steered(wanted: Sequence[Target], act: Callable[[Steering], None]) -> 
 
 def in_namespace(lb: Host, wanted: Sequence[Target], act: Callable[[Steering], None]) -> None:
     """Do the same on the balancer's host."""
-    with entered(lb.name):
+    with enter_namespace(lb.name):
         asyncio.run(steered(wanted, act))
 
 
@@ -161,7 +161,7 @@ def test_a_checker_that_is_cancelled_at_any_moment_leaves_nothing(lb: Host) -> N
         assert {asyncio.current_task()} == asyncio.all_tasks()
 
     for milliseconds in (0, 1, 3, 5, 8, 12, 20, 40, 80):
-        with entered(lb.name):
+        with enter_namespace(lb.name):
             asyncio.run(cancelled(milliseconds / 1000))
         assert before == rules_and_routes(lb), milliseconds
 
@@ -207,7 +207,7 @@ def test_marks_stay_and_are_not_given_away_at_once(lb: Host) -> None:
             assert second == steering.mark(two.route)
             assert steering.mark(one.route) not in (first, second)
 
-    with entered(lb.name):
+    with enter_namespace(lb.name):
         asyncio.run(run())
 
 
@@ -234,7 +234,7 @@ def test_a_process_without_privilege_is_told_what_it_lacks(lb: Host) -> None:
     if not pid:
         status = 1
         try:
-            with entered(lb.name):
+            with enter_namespace(lb.name):
                 os.seteuid(65534)
                 with pytest.raises(PermissionDeniedError, match="is not permitted"):
                     asyncio.run(steered([target], lambda _: None))
@@ -280,7 +280,7 @@ def test_checks_go_on_when_an_interface_comes_back(lb: Host, peer: Host, tmp_pat
             lb.run("ip", "link", "set", "eth0", "up")
             assert await changes.get()
 
-    with checked.nginx(tmp_path), entered(lb.name):
+    with checked.nginx(tmp_path), enter_namespace(lb.name):
         asyncio.run(run())
 
 
@@ -303,7 +303,7 @@ def test_rules_that_others_remove_are_put_back(lb: Host, peer: Host) -> None:
             while ours() != before:
                 await asyncio.sleep(0.05)
 
-    with entered(lb.name):
+    with enter_namespace(lb.name):
         asyncio.run(run())
 
 

@@ -17,7 +17,7 @@ from pydsr.control.balancer import Balancer
 from pydsr.http import listening
 from pydsr.http.listening import AddressTakenError, new_application, serve
 from pydsr.http.observer import Observer
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.errors import (
     EnvironmentCannotError,
     NotAttachedError,
@@ -38,7 +38,7 @@ def in_namespace(host: Host, run: Callable[[], Awaitable[_T]]) -> _T:
     async def whole() -> _T:
         return await run()
 
-    with entered(host.name):
+    with enter_namespace(host.name):
         return asyncio.run(whole())
 
 
@@ -187,7 +187,7 @@ def test_where_it_cannot_listen_it_says_why(
     lb: Host, listen: str, kind: type[PydsrError], words: str
 ) -> None:
     """And leaves nothing open."""
-    with entered(lb.name):
+    with enter_namespace(lb.name):
         taken = [
             socket.create_server(("127.0.0.1", HERE.port)),
             socket.create_server(("::1", HERE.port), family=socket.AF_INET6),

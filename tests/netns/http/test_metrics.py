@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.command import AS_NOBODY, Pydsr
 from tests.support.netns.daemon_process import Daemon
@@ -54,7 +54,7 @@ def exporting(pydsr: Pydsr, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def taken(host: Host) -> Iterator[None]:
     """Have another server at the address."""
-    with entered(host.name):
+    with enter_namespace(host.name):
         server = socket.create_server(("127.0.0.1", 9477))
     with server:
         yield
@@ -131,7 +131,7 @@ def test_a_killed_exporter_leaves_its_address_to_the_next(pydsr: Pydsr, tmp_path
     """Though connections to it were open."""
     with (
         exporting(pydsr, tmp_path) as process,
-        entered(pydsr.host.name),
+        enter_namespace(pydsr.host.name),
         socket.create_connection(("127.0.0.1", 9477)),
     ):
         process.send_signal(signal.SIGKILL)

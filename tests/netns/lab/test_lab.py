@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 from pyroute2 import netns
 
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab import network
 from pydsr.lab.client import Answer
-from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
-from pydsr.lab.removal import remove
+from pydsr.lab.lab import Lab, remove
 from pydsr.lab.topology import VIP4, VIP6, bpffs_of, namespace_of, records_of
 from pydsr.model.errors import EnvironmentCannotError, InputError, PydsrError
 
@@ -194,7 +193,7 @@ def test_labs_side_by_side_do_not_meet() -> None:
 
 
 def test_the_balancers_port_has_a_native_program() -> None:
-    with Lab(new_name(), backends=1) as lab, network.entered(lab.topology.switch):
+    with Lab(new_name(), backends=1) as lab, network.enter_namespace(lab.topology.switch):
         command = ["ip", "-json", "link", "show"]
         links = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     # Mode 1 is native, 2 generic: include/uapi/linux/if_link.h, XDP_ATTACHED_*.
@@ -215,7 +214,10 @@ def test_down_is_complete_and_can_be_repeated() -> None:
 
 
 def test_down_ends_no_process_that_the_lab_did_not_start() -> None:
-    with Lab(new_name(), backends=1) as lab, network.entered(lab.topology.namespace("client1")):
+    with (
+        Lab(new_name(), backends=1) as lab,
+        network.enter_namespace(lab.topology.namespace("client1")),
+    ):
         guest = subprocess.Popen(["sleep", "600"])
     try:
         assert_nothing_left(lab.name)

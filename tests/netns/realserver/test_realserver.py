@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from scapy.layers.l2 import ARP, Ether
 
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from tests.support.netns.command import AS_NOBODY, AS_ROOT_WITHOUT_CAPABILITIES, Pydsr
 from tests.support.netns.kills import ends
 from tests.support.netns.namespaces import connect
@@ -369,7 +369,7 @@ def test_a_record_that_setup_did_not_write_is_named(backend: Backend, text: str)
 
 def test_namespaces_do_not_see_each_others_records(backend: Backend) -> None:
     backend.did("setup", VIP4)
-    with entered(backend.client.name):
+    with enter_namespace(backend.client.name):
         other = Backend(backend.client, backend.host, backend.records)
     assert "was not set up here" in other.did("undo", VIP4).stderr
     assert 0 == backend.does("check", VIP4).status

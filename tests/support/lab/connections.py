@@ -10,8 +10,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab
-from pydsr.lab.processes import PYTHON
 from pydsr.lab.server import READY
 from pydsr.lab.topology import Role
 from pydsr.model.addresses import Endpoint

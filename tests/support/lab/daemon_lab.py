@@ -15,9 +15,9 @@ from typing import IO, Any, cast
 
 from pyroute2 import IPRoute
 
+from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab
-from pydsr.lab.network import entered
-from pydsr.lab.processes import PYTHON
+from pydsr.lab.network import enter_namespace
 from pydsr.lab.server import READY
 from tests.support.lab.requests import VIP4, VIP6, eventually
 
@@ -243,7 +243,7 @@ def without_vip(lab: Lab, servers: Servers) -> Iterator[None]:
 def unplugged(lab: Lab, servers: Servers) -> Iterator[None]:
     """Have the second backend's cable out of the switch."""
     del servers
-    with entered(lab.topology.switch), IPRoute() as route:
+    with enter_namespace(lab.topology.switch), IPRoute() as route:
         (port,) = route.link_lookup(ifname="backend2")
         route.link("set", index=port, state="down")
         try:

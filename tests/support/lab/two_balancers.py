@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydsr.control.balancer import Balancer
 from pydsr.lab.lab import Lab
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint
 from tests.support.netns.command import Pydsr
 from tests.support.netns.daemon_process import Daemon
@@ -64,7 +64,7 @@ class Machine:
     def backends(self, service: Endpoint, client: str) -> list[str]:
         """Return where its program leads flows of a client, from many ports, old and new."""
         with (
-            entered(self.host.name),
+            enter_namespace(self.host.name),
             Balancer(self.daemon.pydsr.bpffs) as balancer,
             balancer.tracer() as tracer,
         ):

@@ -21,7 +21,7 @@ from pydsr.health.inquiries import Inquiries
 from pydsr.health.probing import check_once
 from pydsr.health.steering import Steering
 from pydsr.health.targets import Job, Route, Target
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Result
 from pydsr.model.checks import Check, port_of
@@ -123,7 +123,7 @@ class Checked:
                     await beside()
                 return await results
 
-        with entered(self.lb.name):
+        with enter_namespace(self.lb.name):
             return asyncio.run(run())
 
     @contextmanager
@@ -154,7 +154,7 @@ class Checked:
     def taking(self, answer: Callable[[socket.socket], None], port: int = 80) -> Iterator[None]:
         """Have a TCP server at every address that does something with each connection."""
         family = socket.AF_INET6 if self.version == 6 else socket.AF_INET
-        with entered(self.backend.name):
+        with enter_namespace(self.backend.name):
             server = socket.create_server(("", port), family=family)
 
         def serve() -> None:
@@ -173,7 +173,7 @@ class Checked:
     def echoing(self, address: str, port: int = 5353) -> Iterator[None]:
         """Have a UDP server at an address, which sends back what it gets."""
         family = socket.AF_INET6 if self.version == 6 else socket.AF_INET
-        with entered(self.backend.name):
+        with enter_namespace(self.backend.name):
             server = socket.socket(family, socket.SOCK_DGRAM)
             server.bind((address, port))
 

@@ -16,7 +16,7 @@ from typing import Any
 from pyroute2 import netns
 
 from pydsr.cli.main import main
-from pydsr.lab.processes import PYTHON, environment
+from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.namespaces import Host
 from tests.support.paths import CHECKOUT

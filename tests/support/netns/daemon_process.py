@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydsr.lab.processes import environment
+from pydsr.kernel.bpf.python_process import environment
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import eventually
 

@@ -22,8 +22,8 @@ import pytest
 from pyroute2 import IPRoute, netns
 
 from pydsr.kernel.bpf import libbpf
-from pydsr.lab.network import entered
-from pydsr.lab.processes import PYTHON, environment
+from pydsr.kernel.bpf.python_process import PYTHON, environment
+from pydsr.lab.network import enter_namespace
 
 DEADLINE_SECONDS = 10.0
 """How long anything that must happen may take."""
@@ -142,7 +142,7 @@ class Host:
             libbpf.program_load(
                 name, libbpf.RETURN_XDP_PASS, libbpf.PROG_FLAG_XDP_HAS_FRAGS, "GPL"
             ) as program,
-            entered(self.name),
+            enter_namespace(self.name),
             IPRoute() as route,
         ):
             index = route.link_lookup(ifname=interface)[0]
@@ -151,13 +151,13 @@ class Host:
 
     def listen(self, interface: str = "eth0") -> Ears:
         """Return what hears every frame that an interface receives from now on."""
-        with entered(self.name):
+        with enter_namespace(self.name):
             return Ears(interface)
 
     def send(self, frame: bytes, interface: str = "eth0") -> None:
         """Send a frame as it is."""
         with (
-            entered(self.name),
+            enter_namespace(self.name),
             socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw,
         ):
             raw.bind((interface, 0))
@@ -269,7 +269,7 @@ def made_host() -> Iterator[Host]:
     host = Host(new_name())
     netns.create(host.name)
     try:
-        with entered(host.name):
+        with enter_namespace(host.name):
             for path, value in _SYSCTLS.items():
                 Path("/proc/sys", path).write_text(value)
         host.run("ip", "link", "set", "lo", "up")

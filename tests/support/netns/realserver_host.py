@@ -21,7 +21,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet
 from scapy.utils6 import in6_getnsma, in6_getnsmac
 
-from pydsr.lab.network import entered
+from pydsr.lab.network import enter_namespace
 from tests.support.netns.command import Done, Pydsr
 from tests.support.netns.namespaces import Host, connect, made_host
 
@@ -82,7 +82,7 @@ class Backend:
     def snapshot(self) -> dict[str, list[str]]:
         """Return all that is set on the host: links, addresses, routes, rules, sysctls."""
         found = {dump: [self.host.run(*dump.split())] for dump in _DUMPS}
-        with entered(self.host.name):
+        with enter_namespace(self.host.name):
             return found | {"sysctls": list(_sysctls())}
 
     def claims(self, vip: str) -> bool:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydsr.lab.processes import environment
+from pydsr.kernel.bpf.python_process import environment
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import DEADLINE_SECONDS
 

@@ -1,4 +1,4 @@
-"""The demo's findings as people read them."""
+"""The demo's output as people read it."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import re
 import pytest
 
 from pydsr.lab.demo_report import to_text
-from pydsr.lab.findings import (
-    Bypass,
-    Check,
+from pydsr.lab.demo_results import (
+    CommandOutput,
     Commands,
-    Finding,
+    Conclusion,
+    DemoOutput,
+    Expectation,
     Removal,
-    Requests,
-    Screen,
+    RequestStats,
+    ReturnPath,
     Step,
     Traffic,
-    Verdict,
 )
 from pydsr.views.text.figures import amount
 
-_GOOD = Requests(2.0, {"backend1": 30, "backend2": 10, "backend3": 0}, 4_000_000, {})
-_BAD = Requests(1.0, {"backend1": 5}, 500, {"TimeoutError: timed out": 3})
+_GOOD = RequestStats(2.0, {"backend1": 30, "backend2": 10, "backend3": 0}, 4_000_000, {})
+_BAD = RequestStats(1.0, {"backend1": 5}, 500, {"TimeoutError: timed out": 3})
 
 
-def lines_of(finding: Finding, width: int = 80) -> list[str]:
+def lines_of(output: DemoOutput, width: int = 80) -> list[str]:
     """Render without colours."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", to_text(finding, width))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", to_text(output, width))
     return [line.rstrip() for line in text.splitlines()]
 
 
@@ -50,7 +50,7 @@ def test_errors_are_shown_with_how_often() -> None:
 
 
 def test_the_bypass_says_what_crossed_the_balancer() -> None:
-    bypass = Bypass(
+    bypass = ReturnPath(
         30_000_000, Traffic(9, 500_000, 9, 600_000), {"backend1": Traffic(sent_bytes=7)}
     )
     text = "\n".join(lines_of(bypass, 100))
@@ -60,22 +60,24 @@ def test_the_bypass_says_what_crossed_the_balancer() -> None:
 def test_a_removal_shows_both_rates_and_what_was_cut_off() -> None:
     text = "\n".join(lines_of(Removal("backend2", _GOOD, _BAD, 2), 100))
     assert "20 requests/s before, 5 after backend2 was removed" in text
-    assert "Failed: 0 before, 2 under way at the removal, 3 after" in text
+    assert "Failed: 0 before, 2 in flight at the removal, 3 after" in text
 
 
-@pytest.mark.parametrize(("held", "title"), [(True, "everything held"), (False, "did not hold")])
-def test_the_verdict_says_whether_all_held(held: bool, title: str) -> None:
-    verdict = Verdict((Check("one", True), Check("other", held)))
-    text = "\n".join(lines_of(verdict))
-    assert held == verdict.held
+@pytest.mark.parametrize(
+    ("held", "title"), [(True, "all expectations met"), (False, "some expectations failed")]
+)
+def test_the_conclusion_says_whether_all_expectations_were_met(held: bool, title: str) -> None:
+    conclusion = Conclusion((Expectation("one", True), Expectation("other", held)))
+    text = "\n".join(lines_of(conclusion))
+    assert held == conclusion.held
     assert title in text
-    assert ("not so: other" in text) != held
+    assert ("failed: other" in text) != held
 
 
 def test_commands_to_copy_and_screens_are_never_broken() -> None:
     long = "nsenter " + "x" * 200
     assert f"  {long}" in lines_of(Commands("Try:", ((long, "why"),)), 40)
-    assert long in lines_of(Screen("command", f"{long}\n"), 40)
+    assert long in lines_of(CommandOutput("command", f"{long}\n"), 40)
 
 
 def test_square_brackets_are_text() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pydsr.lab.client import Answer
 from pydsr.lab.demo import Demo, summarize
-from pydsr.lab.interrupts import held, interruptible
+from pydsr.lab.interrupts import interruptible, signals_deferred
 from pydsr.lab.processes import ProcessRecords, start_time
 from pydsr.lab.topology import NETWORK4, NETWORK6, VIP4, VIP6, Role, Topology, belongs_to
 from pydsr.model.errors import InputError
@@ -141,14 +141,14 @@ def test_records_of_ended_processes_are_forgotten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_interrupt_but_not_inside_a_held_block(number: signal.Signals) -> None:
+def test_signals_interrupt_but_not_inside_a_block_that_defers_them(number: signal.Signals) -> None:
     reached = []
     before = signal.getsignal(number)
 
     def interrupted() -> None:
         with interruptible():
-            with held():
-                with held():
+            with signals_deferred():
+                with signals_deferred():
                     os.kill(os.getpid(), number)
                     reached.append("inner")
                 reached.append("outer")
@@ -169,7 +169,7 @@ def test_a_second_signal_does_not_stop_the_cleaning_up() -> None:
                 os.kill(os.getpid(), signal.SIGINT)
             finally:
                 os.kill(os.getpid(), signal.SIGTERM)
-                with held():
+                with signals_deferred():
                     os.kill(os.getpid(), signal.SIGTERM)
                 reached.append("clean")
 
@@ -202,7 +202,7 @@ def test_requests_are_summed_up_by_backend() -> None:
 
 
 def test_the_demo_wants_a_backend_to_spare() -> None:
-    with pytest.raises(InputError, match="needs two"):
+    with pytest.raises(InputError, match="needs at least two"):
         Demo.check_size(1)
 
 

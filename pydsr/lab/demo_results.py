@@ -1,4 +1,4 @@
-"""What the demo finds out, step by step. Values only, no kernel: the view renders them."""
+"""What the demo reports, step by step. Pure: ``demo_report`` renders it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Traffic:
-    """Counters of an interface; bytes count whole Ethernet frames."""
+    """Counters of an interface; bytes include Ethernet headers."""
 
     received_packets: int = 0
     received_bytes: int = 0
@@ -25,28 +25,28 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Step:
-    """What the demo does next, in a sentence."""
+    """A sentence about what happens next."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Commands:
-    """Commands to copy, each with what it shows."""
+    """Commands to copy, each with its meaning."""
 
     title: str
     commands: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Requests:
-    """What became of some requests.
+class RequestStats:
+    """The outcome of a number of requests.
 
     Attributes:
-        seconds: how long they took together.
-        answered: replies by backend; a backend that answered nothing has a zero.
-        bytes: what the clients received, bodies only.
-        errors: why requests failed, with how often.
+        seconds: from the first request to the last reply.
+        answered: replies by backend, with a zero for a backend that sent none.
+        bytes: length of the bodies that clients received.
+        errors: how often requests failed, by cause.
     """
 
     seconds: float
@@ -56,23 +56,23 @@ class Requests:
 
     @property
     def done(self) -> int:
-        """How many were answered."""
+        """The number of requests that were answered."""
         return sum(self.answered.values())
 
     @property
     def failed(self) -> int:
-        """How many were not."""
+        """The number of requests that failed."""
         return sum(self.errors.values())
 
     @property
     def rate(self) -> float:
-        """Requests answered per second."""
+        """Answered requests per second."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True)
-class Bypass:
-    """How much crossed whose interface while clients received ``reply_bytes`` of bodies."""
+class ReturnPath:
+    """The traffic of each host while clients received ``reply_bytes`` of bodies."""
 
     reply_bytes: int
     balancer: Traffic
@@ -81,44 +81,44 @@ class Bypass:
 
 @dataclass(frozen=True)
 class Removal:
-    """Requests before and after a backend was removed while they ran.
+    """Requests before and after the removal of a backend.
 
     Attributes:
-        cut_off: how many failed of those that were under way at the removal.
+        cut_off: the number of requests in flight at the removal that failed.
     """
 
     backend: str
-    before: Requests
-    after: Requests
+    before: RequestStats
+    after: RequestStats
     cut_off: int
 
 
 @dataclass(frozen=True)
-class Screen:
-    """The output of a command, as it was."""
+class CommandOutput:
+    """A command and what it printed."""
 
     command: str
     text: str
 
 
 @dataclass(frozen=True)
-class Check:
-    """Something that has to hold, and whether it did."""
+class Expectation:
+    """What the demo expects, and whether it was so."""
 
     claim: str
     held: bool
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Everything that had to hold."""
+class Conclusion:
+    """All expectations of the demo."""
 
-    checks: tuple[Check, ...]
+    expectations: tuple[Expectation, ...]
 
     @property
     def held(self) -> bool:
-        """Whether all of it did."""
-        return all(check.held for check in self.checks)
+        """Whether all of them were met."""
+        return all(expectation.held for expectation in self.expectations)
 
 
-Finding = Step | Commands | Requests | Bypass | Removal | Screen | Verdict
+DemoOutput = Step | Commands | RequestStats | ReturnPath | Removal | CommandOutput | Conclusion
