@@ -85,6 +85,16 @@ def test_documents_point_to_what_is_there(page: Path) -> None:
     assert [] == [link for link in kept if not (page.parent / link).exists()]
 
 
+def test_every_decision_is_in_their_index() -> None:
+    folder = CHECKOUT / "docs" / "decisions"
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    assert [] == [page.name for page in folder.glob("0*.md") if f"]({page.name})" not in index]
+
+
+def test_the_readme_has_less_than_900_words() -> None:
+    assert len((CHECKOUT / "README.md").read_text(encoding="utf-8").split()) < 900
+
+
 def test_commands_are_found_in_text_and_tables() -> None:
     text = "Then `pydsr top`.\n\n    pydsr attach eth0  # now\n\n| `pydsr acl list` | x |\n"
     assert ["pydsr top", "pydsr attach eth0", "pydsr acl list"] == [*commands_in(text)]
