@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from pydsr.health.inquiries import Inquiries
-from pydsr.health.probing import check_once
+from pydsr.health.investigation import Investigations
+from pydsr.health.single_check import check_once
 from pydsr.health.steering import Steering
-from pydsr.health.targets import Job, Target, route_to
+from pydsr.health.targets import CheckTarget, Job, route_to
 from pydsr.model.addresses import Endpoint, IPAddress, Protocol, parse_address
 from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import TcpCheck, VipPingCheck, port_of
@@ -72,17 +72,17 @@ def _job(
     tcp = TcpCheck(type="tcp", timeout=_TIMEOUT_SECONDS)
     port = port_of(tcp, endpoint)
     if endpoint.protocol is Protocol.TCP and port:
-        return Job(tcp, Target(endpoint.address, port, route))
+        return Job(tcp, CheckTarget(endpoint.address, port, route))
     ping = VipPingCheck(type="icmp", timeout=_TIMEOUT_SECONDS)
-    return Job(ping, Target(endpoint.address, 0, route))
+    return Job(ping, CheckTarget(endpoint.address, 0, route))
 
 
 async def _run(jobs: Collection[Job]) -> Mapping[Job, Result]:
-    inquiries, limit = Inquiries(), asyncio.Semaphore(_CONCURRENT)
+    investigations, limit = Investigations(), asyncio.Semaphore(_CONCURRENT)
 
     async def run(job: Job) -> Result:
         async with limit:
-            return await check_once(job, steering.mark(job.target.route), inquiries)
+            return await check_once(job, steering.mark(job.target.route), investigations)
 
     async with Steering() as steering:
         await steering.steer(job.target for job in jobs)

@@ -1,85 +1,73 @@
-"""One try of a probe: the sockets it uses, and what is to be known of it when it fails."""
+"""One attempt of a probe: its sockets, and the symptoms if it fails."""
 
 from __future__ import annotations
 
 import select
 import socket
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
-from pydsr.health.sockets import (
-    WaitingSocket,
-    connect,
-    icmp_error,
-    marked_socket,
-    receive,
-)
-from pydsr.health.symptoms import IcmpError, Symptoms
-from pydsr.health.targets import Target
+from pydsr.health.diagnosis import IcmpError, Symptoms
+from pydsr.health.sockets import PolledSocket, connect, icmp_error, marked_socket, receive
+from pydsr.health.targets import CheckTarget
 from pydsr.model.addresses import IPAddress
 
 
 @dataclass
 class Attempt:
-    """What a probe is given, and what it leaves behind; its sockets are closed by ``with``.
+    """The target of a probe, and its sockets, which ``with`` closes.
 
     Attributes:
-        target: what is asked.
+        target: what to check.
         mark: of sockets that reach it.
-        is_own_address: whether the backend's own address is asked instead of the VIP.
-        is_connected: whether a TCP connection has come about.
-        wrong_source: an address that answered a datagram in place of the one asked.
+        is_own_address: whether the probe asks the backend's own address instead of the VIP.
+        is_connected: whether a TCP connection was established.
+        wrong_source: another address that answered a datagram.
     """
 
-    target: Target
+    target: CheckTarget
     mark: int
     is_own_address: bool = False
     is_connected: bool = False
     wrong_source: IPAddress | None = None
-    _opened: list[WaitingSocket] = field(default_factory=list)
+    _sockets: list[PolledSocket] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for one in self._opened:
+    def __exit__(self, *_: object) -> None:
+        for one in self._sockets:
             one.close()
 
     @property
     def address(self) -> IPAddress:
-        """The address that is asked."""
+        """The address that the probe asks."""
         return self.target.route.backend if self.is_own_address else self.target.vip
 
-    async def connect(self) -> WaitingSocket:
+    async def connect(self) -> PolledSocket:
         """Return a TCP connection to the target.
 
         Raises:
-            OSError: there is none.
+            OSError: the connection fails.
         """
         stream = self._open(socket.SOCK_STREAM)
         await connect(stream, self.address, self.target.port)
         self.is_connected = True
         return stream
 
-    def send(self, payload: bytes) -> WaitingSocket:
-        """Send a datagram to the target, and return the socket that its answers come to.
+    def send(self, payload: bytes) -> PolledSocket:
+        """Send a datagram to the target, and return the socket that receives its answers.
 
         Raises:
-            OSError: this machine cannot.
+            OSError: it cannot be sent.
         """
         datagrams = self._open(socket.SOCK_DGRAM)
-        # Not connected: the kernel would hide what comes from another address.
+        # Not connected: the kernel would hide answers from another address.
         datagrams.sendto(payload, (str(self.address), self.target.port))
         return datagrams
 
-    async def receive(self, datagrams: WaitingSocket) -> bytes:
-        """Return the next datagram from where one was sent.
+    async def receive(self, datagrams: PolledSocket) -> bytes:
+        """Return the next datagram from the target.
 
         Raises:
             OSError: an ICMP error came back.
@@ -90,36 +78,35 @@ class Attempt:
                 return answer
             self.wrong_source = source
 
-    def _open(self, kind: int) -> WaitingSocket:
-        made = marked_socket(self.address, kind, self.mark)
-        self._opened.append(made)
-        return made
+    def _open(self, kind: int) -> PolledSocket:
+        new = marked_socket(self.address, kind, self.mark)
+        self._sockets.append(new)
+        return new
 
     def symptoms(self, error: OSError, is_late: bool) -> Symptoms:
-        """Return how it failed.
+        """Return how the attempt failed.
 
         Args:
-            error: that it ended with; one without a number says that time ran out.
-            is_late: whether that was seen long after.
+            error: that it ended with; without a number: a timeout.
+            is_late: whether the timeout was noticed much too late.
         """
         return Symptoms(
             error.errno or 0,
             self.is_connected,
-            self._icmp(),
+            self._icmp_error(),
             self.wrong_source,
             self.is_own_address,
             not error.errno and (is_late or self._has_unread()),
         )
 
     def _has_unread(self) -> bool:
-        """Return whether something has come that was not looked at yet."""
-        come = select.poll()
-        for one in self._opened:
-            is_waiting = one.type == socket.SOCK_STREAM and not self.is_connected
-            come.register(one, select.POLLOUT if is_waiting else select.POLLIN)
-        return any(events & (select.POLLIN | select.POLLOUT) for _, events in come.poll(0))
+        """Return whether an answer has come that was not read yet."""
+        pending = select.poll()
+        for one in self._sockets:
+            is_connecting = one.type == socket.SOCK_STREAM and not self.is_connected
+            pending.register(one, select.POLLOUT if is_connecting else select.POLLIN)
+        return any(events & (select.POLLIN | select.POLLOUT) for _, events in pending.poll(0))
 
-    def _icmp(self) -> IcmpError | None:
-        """Return an ICMP error that a socket got."""
-        found = (icmp_error(one) for one in self._opened)
-        return next((one for one in found if one is not None), None)
+    def _icmp_error(self) -> IcmpError | None:
+        errors = (icmp_error(one) for one in self._sockets)
+        return next((error for error in errors if error is not None), None)

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack, suppress
 from typing import Self
 
 from pydsr.health.check_health import CheckHealth
-from pydsr.health.inquiries import Inquiries
-from pydsr.health.probing import check_once
+from pydsr.health.investigation import Investigations
 from pydsr.health.scheduler import Scheduler
+from pydsr.health.single_check import check_once
 from pydsr.health.steering import Steering
 from pydsr.health.steering_netlink import RuleNews
 from pydsr.health.targets import Job, Route, jobs_for
@@ -50,7 +50,7 @@ class Checker:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._steering = Steering()
-        self._inquiries = Inquiries()
+        self._inquiries = Investigations()
         self._scheduler = Scheduler(self._probe, self._report_for_services)
         self._services: Mapping[Job, frozenset[Endpoint]] = {}
         self._jobs: dict[tuple[Endpoint, IPAddress], list[Job]] = {}

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from pydsr.health.check_health import CheckHealth, apply_result, first_start, next_start
+from pydsr.health.poller import poller
 from pydsr.health.targets import Job
-from pydsr.health.waiting import waiting
 from pydsr.model.check_result import Result
 
 SPARE_FILES = 1024
@@ -100,10 +100,10 @@ class Scheduler:
         return running.health if running is not None else None
 
     async def _repeat(self, running: _Running, due: float) -> None:
-        loop, waits = asyncio.get_running_loop(), waiting()
+        loop, polled = asyncio.get_running_loop(), poller()
         pace = running.job.check.pace
         while True:
-            await waits.until(due)
+            await polled.sleep_until(due)
             started = loop.time()
             running.is_asking = True
             result = await self._probe(running.job)

@@ -1,17 +1,23 @@
-"""Sockets that reach one backend by their mark, and the ICMP errors that came back to them."""
+"""Sockets that reach one backend by their mark, and the ICMP errors they receive.
+
+Not asyncio's streams: a check may end at any moment by its timeout, and must close its sockets at
+once. Those would close later, in their own time.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import ipaddress
 import os
 import select
 import socket
 import struct
+from typing import Protocol
 
-from pydsr.health.steering_plan import family_of
-from pydsr.health.symptoms import IcmpError
-from pydsr.health.waiting import waiting
+from pydsr.health.diagnosis import IcmpError
+from pydsr.health.poller import poller
+from pydsr.kernel.net.netlink import family_of
 from pydsr.model.addresses import IPAddress
 
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
@@ -23,52 +29,53 @@ _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 
 _ORIGIN_LOCAL = 1
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CHUNK = 16384
 
 
-class WaitingSocket(socket.socket):
-    """A socket that does not block, and says when there is something to do."""
+class PolledSocket(socket.socket):
+    """A non-blocking socket whose events can be waited for."""
 
     def __init__(self, family: int, kind: int, protocol: int = 0) -> None:
         super().__init__(family, kind | socket.SOCK_NONBLOCK, protocol)
-        self._waiting = waiting()
-        self._waiting.register(self)
+        self._poller = poller()
+        self._poller.register(self)
 
-    async def change(self) -> int:
-        """Wait for the next change; see :meth:`pydsr.health.waiting.Waiting.change`."""
-        return await self._waiting.change(self)
+    async def wait_for_event(self) -> int:
+        """Return epoll's events at the next change: see :meth:`Poller.wait_for_event`."""
+        return await self._poller.wait_for_event(self)
 
 
-def marked_socket(address: IPAddress, kind: int, mark: int, protocol: int = 0) -> WaitingSocket:
-    """Return a socket for an address, with a mark, which keeps ICMP errors.
+def marked_socket(address: IPAddress, kind: int, mark: int, protocol: int = 0) -> PolledSocket:
+    """Return a socket whose packets have a mark, and which queues ICMP errors.
 
     Args:
-        address: whose family it is for.
+        address: of the family it is for.
         kind: SOCK_STREAM, SOCK_DGRAM or SOCK_RAW.
-        mark: of its packets; 0 is none.
-        protocol: of IP; 0 is the usual one.
+        mark: 0 is none.
+        protocol: of IP; 0 is the default of the kind.
 
     Raises:
         PermissionError: CAP_NET_ADMIN or CAP_NET_RAW is missing.
     """
     family = family_of(address)
-    made = WaitingSocket(family, kind, protocol)
+    new = PolledSocket(family, kind, protocol)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        new.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            new.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         else:
-            made.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            new.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         if kind == socket.SOCK_STREAM:
-            # A check leaves no TIME_WAIT behind, of which a thousand a second would use up the
-            # ports: closing resets, as it does in HAProxy's checks.
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    except BaseException:
-        made.close()
+            # Close by RST, as HAProxy's checks do: a thousand TIME_WAITs a second would use up the
+            # ports.
+            new.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    except OSError:
+        new.close()
         raise
-    return made
+    return new
 
 
-async def connect(stream: WaitingSocket, address: IPAddress, port: int) -> None:
+async def connect(stream: PolledSocket, address: IPAddress, port: int) -> None:
     """Connect without blocking.
 
     Raises:
@@ -81,16 +88,83 @@ async def connect(stream: WaitingSocket, address: IPAddress, port: int) -> None:
         pass
     events = 0
     while not events & select.EPOLLOUT:
-        events = await stream.change()
+        events = await stream.wait_for_event()
         error = stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
 
 
+class Stream(Protocol):
+    """A connection, plain or over TLS."""
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it."""
+
+    async def receive(self) -> bytes:
+        """Return the next bytes; empty at the end."""
+
+
+class PlainStream:
+    """The bytes of a TCP connection."""
+
+    def __init__(self, connection: PolledSocket) -> None:
+        self._connection = connection
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it."""
+        while data:
+            try:
+                data = data[self._connection.send(data) :]
+            except BlockingIOError:
+                await self._connection.wait_for_event()
+
+    async def receive(self, most: int = _CHUNK) -> bytes:
+        """Return the next bytes; empty at the end."""
+        while True:
+            try:
+                return self._connection.recv(most)
+            except BlockingIOError:
+                await self._connection.wait_for_event()
+
+    async def read_exactly(self, length: int) -> bytes:
+        """Return that many bytes.
+
+        Raises:
+            ConnectionResetError: the connection ends before.
+        """
+        data = b""
+        while len(data) < length:
+            more = await self.receive(length - len(data))
+            if not more:
+                raise connection_ended()
+            data += more
+        return data
+
+
+def connection_ended() -> ConnectionResetError:
+    """Return the error of a connection that the other side has closed too early."""
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+
+async def receive(of: PolledSocket) -> tuple[bytes, IPAddress]:
+    """Return the next packet and its source address.
+
+    Raises:
+        OSError: an ICMP error, among others.
+    """
+    while True:
+        try:
+            data, source = of.recvfrom(65536)
+        except BlockingIOError:
+            await of.wait_for_event()
+        else:
+            return data, ipaddress.ip_address(source[0].partition("%")[0])
+
+
 def icmp_error(of: socket.socket) -> IcmpError | None:
     """Return the first ICMP error that another host has sent to a socket, or None.
 
-    This machine's own, such as of a neighbour that is not found, is none.
+    Errors of this host itself, such as a neighbour that does not answer, do not count.
     """
     own = ipaddress.ip_address(of.getsockname()[0].partition("%")[0])
     while True:
@@ -115,20 +189,20 @@ def icmp_error(of: socket.socket) -> IcmpError | None:
                     return IcmpError(offender, version, type_, code)
 
 
-def segments_for(address: IPAddress, source_port: int, port: int) -> WaitingSocket:
-    """Return a socket that hears TCP segments from one port to another, whoever sends them.
+def segment_socket(address: IPAddress, source_port: int, port: int) -> PolledSocket:
+    """Return a raw socket that receives TCP segments between two ports, from any address.
 
     Args:
-        address: whose IP version is heard.
-        source_port: which they come from.
-        port: of this machine.
+        address: of the IP version to receive.
+        source_port: of the segments.
+        port: of this host.
 
     Raises:
         PermissionError: CAP_NET_RAW is missing.
     """
     family = family_of(address)
-    raw = WaitingSocket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
-    # A raw IPv4 socket's packets begin with the IP header, an IPv6 one's with TCP's.
+    raw = PolledSocket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    # A raw IPv4 socket's packets begin with the IP header, an IPv6 socket's with TCP's.
     load_x = (0xB1, 0, 0, 0) if family == socket.AF_INET else (0x01, 0, 0, 0)
     program = (
         load_x,  # x = 4 * (byte 0 & 0xf), or 0
@@ -136,8 +210,8 @@ def segments_for(address: IPAddress, source_port: int, port: int) -> WaitingSock
         (0x15, 0, 3, source_port),
         (0x48, 0, 0, 2),  # a = destination port
         (0x15, 0, 1, port),
-        (0x06, 0, 0, 0xFFFFFFFF),  # whole
-        (0x06, 0, 0, 0),  # nothing
+        (0x06, 0, 0, 0xFFFFFFFF),  # accept
+        (0x06, 0, 0, 0),  # drop
     )
     instructions = b"".join(struct.pack("=HBBI", *one) for one in program)
     buffer = ctypes.create_string_buffer(instructions)
@@ -145,22 +219,7 @@ def segments_for(address: IPAddress, source_port: int, port: int) -> WaitingSock
     pointer = struct.pack("HP", len(program), ctypes.addressof(buffer))
     try:
         raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointer)
-    except BaseException:
+    except OSError:
         raw.close()
         raise
     return raw
-
-
-async def receive(of: WaitingSocket) -> tuple[bytes, IPAddress]:
-    """Return the next packet with the address it came from.
-
-    Raises:
-        OSError: an ICMP error, among others.
-    """
-    while True:
-        try:
-            data, source = of.recvfrom(65536)
-        except BlockingIOError:
-            await of.change()
-        else:
-            return data, ipaddress.ip_address(source[0].partition("%")[0])

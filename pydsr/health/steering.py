@@ -16,7 +16,7 @@ from typing import Self
 
 from pydsr.health import steering_netlink
 from pydsr.health.steering_plan import MAX_ROUTES, entries, in_order, mark_of
-from pydsr.health.targets import Route, Target
+from pydsr.health.targets import CheckTarget, Route
 from pydsr.model.addresses import IPAddress
 from pydsr.model.errors import BusyError, InputError
 
@@ -57,7 +57,7 @@ class Steering:
             if self._lock is not None:
                 self._lock.close()
 
-    def check(self, targets: Iterable[Target]) -> None:
+    def check(self, targets: Iterable[CheckTarget]) -> None:
         """Find what is wrong with targets before anything is changed.
 
         Raises:
@@ -66,7 +66,7 @@ class Steering:
         vips = _vips_by_route(targets)
         entries(self._numbered(vips), vips)
 
-    async def steer(self, targets: Iterable[Target]) -> None:
+    async def steer(self, targets: Iterable[CheckTarget]) -> None:
         """Have just these targets reached by their marks; those that stay keep theirs.
 
         Raises:
@@ -114,7 +114,7 @@ class Steering:
         return numbers | {route: next(unused) for route in routes if route not in numbers}
 
 
-def _vips_by_route(targets: Iterable[Target]) -> dict[Route, set[IPAddress]]:
+def _vips_by_route(targets: Iterable[CheckTarget]) -> dict[Route, set[IPAddress]]:
     vips: dict[Route, set[IPAddress]] = {}
     for target in targets:
         vips.setdefault(target.route, set()).add(target.vip)

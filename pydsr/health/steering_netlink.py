@@ -22,9 +22,8 @@ from pydsr.health.steering_plan import (
     RouteEntry,
     RuleEntry,
     RuleKind,
-    family_of,
 )
-from pydsr.kernel.net.netlink import AsyncIPRoute, NetlinkError, ndmsg, rt_type, rtnl
+from pydsr.kernel.net.netlink import AsyncIPRoute, NetlinkError, family_of, ndmsg, rt_type, rtnl
 from pydsr.model.addresses import MacAddress
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 

@@ -20,18 +20,18 @@ Each route to a backend has a number, which is in a firewall mark and the table 
 
 The VIP is no address of this machine, and replies from it need no setting but one: where the VIP
 is not routed to the backend's interface, a reverse path filter drops them (see
-:mod:`pydsr.health.evidence`).
+:mod:`pydsr.health.investigation`).
 """
 
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from pydsr.health.targets import Route
+from pydsr.kernel.net.netlink import family_of
 from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.errors import InputError
 
@@ -101,11 +101,6 @@ class NeighbourEntry:
 
 
 Entry = RuleEntry | RouteEntry | NeighbourEntry
-
-
-def family_of(address: IPAddress) -> int:
-    """Return the number of an address's family."""
-    return socket.AF_INET6 if address.version == 6 else socket.AF_INET
 
 
 def mark_of(number: int) -> int:

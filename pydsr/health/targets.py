@@ -29,7 +29,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Target:
+class CheckTarget:
     """Where a check asks.
 
     Attributes:
@@ -52,7 +52,7 @@ class Job:
     """One check of one target, made once for all services that want it."""
 
     check: Check
-    target: Target
+    target: CheckTarget
 
     def __hash__(self) -> int:
         return self._hash
@@ -108,6 +108,6 @@ def jobs_for(
         checks = tuple(checks)
         for route in routes:
             for check in checks:
-                target = Target(endpoint.address, port_of(check, endpoint), route)
+                target = CheckTarget(endpoint.address, port_of(check, endpoint), route)
                 jobs[Job(check, target)].add(endpoint)
     return {job: frozenset(endpoints) for job, endpoints in jobs.items()}

@@ -1,7 +1,7 @@
-"""What an agent on a backend says of it: the words that HAProxy's agent checks use. Pure.
+"""The report of an agent on a backend. Pure.
 
 The format is that of ``agent-check`` in HAProxy's configuration manual (section 5.2): words up to
-the end of the line, parted by spaces, tabs or commas; a description may follow ``#``.
+the end of the line, separated by spaces, tabs or commas; a description may follow ``#``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pydsr.model.errors import InputError
 from pydsr.model.service import MAX_WEIGHT
 
 MAX_PERCENT = 10_000
-"""The largest share of its weight that an agent can ask for."""
+"""The largest percentage of its weight that an agent can ask for."""
 
 _HEALTH = {"up": True, "down": False, "failed": False, "stopped": False, "fail": False}
 
 
 class Admission(StrEnum):
-    """What an agent wants to be done with its backend, whatever its health."""
+    """The state that an agent asks for, whatever the health."""
 
     READY = "ready"
     DRAIN = "drain"
@@ -29,13 +29,13 @@ class Admission(StrEnum):
 
 @dataclass(frozen=True)
 class AgentReport:
-    """What an agent has said; None is what it did not speak of, which stays as it was.
+    """An agent's report. None means that it did not mention this, so that it stays as it was.
 
     Attributes:
-        is_up: whether the server is to be taken for healthy.
-        admission: whether it is to have traffic at all.
+        is_up: whether the server is healthy.
+        admission: whether it takes flows at all.
         percent: of its configured weight; 0 drains.
-        description: its words to a human.
+        description: for people.
     """
 
     is_up: bool | None = None
@@ -44,7 +44,7 @@ class AgentReport:
     description: str = ""
 
     def after(self, earlier: AgentReport) -> AgentReport:
-        """Return what holds now: this report, and what an earlier one said of the rest."""
+        """Return this report, completed by what an earlier one said."""
         return AgentReport(
             earlier.is_up if self.is_up is None else self.is_up,
             earlier.admission if self.admission is None else self.admission,
@@ -53,7 +53,7 @@ class AgentReport:
         )
 
     def weight(self, configured: int) -> int:
-        """Return the weight that is asked for; never 0 by rounding, only by 0 %."""
+        """Return the weight that the agent asks for; 0 only for 0 %, never by rounding."""
         if self.percent is None or not configured:
             return configured
         asked = (configured * self.percent + 50) // 100
@@ -61,12 +61,12 @@ class AgentReport:
 
 
 def parse_agent(text: str) -> AgentReport:
-    """Read the first line of what an agent sends.
+    """Parse the first line that an agent sends.
 
-    Words that are not known are passed over, as ``maxconn:`` is, which means nothing here.
+    Unknown words are ignored, such as ``maxconn:``.
 
     Raises:
-        InputError: there is no word in it that says anything.
+        InputError: it has no known word.
     """
     line = (text.splitlines() or [""])[0]
     words, _, description = line.partition("#")
@@ -82,7 +82,7 @@ def parse_agent(text: str) -> AgentReport:
             percent = min(int(word[:-1]), MAX_PERCENT)
     if is_up is None and admission is None and percent is None:
         raise InputError(
-            f"{line[:60]!r} is no report of an agent",
-            "it sends a line of: up, down, ready, drain, maint, 50%",
+            f"{line[:60]!r} is not an agent's report",
+            "an agent sends a line of: up, down, ready, drain, maint, 50%",
         )
     return AgentReport(is_up, admission, percent, description.strip())

@@ -1,4 +1,4 @@
-"""Checks single values of a configuration's health checks, with words for what is wrong."""
+"""Validators of single values of health checks, with messages."""
 
 from __future__ import annotations
 
@@ -11,69 +11,69 @@ _T = TypeVar("_T")
 
 
 def problem(words: str) -> PydanticCustomError:
-    """Return the error of a value that is wrong."""
-    # Of the type that the configuration's own problems have: shown as it is.
+    """Return the error for a wrong value."""
+    # Errors of this type are shown unchanged.
     return PydanticCustomError("input", "{words}", {"words": words})
 
 
 def number_of(value: Any) -> Any:
-    """Return the number that a text is written as, and anything else as it is.
+    """Return the number in a text, and anything else unchanged.
 
-    The file's reader leaves 0.5 a text, as it would a VLAN such as 100.200.
+    The file's reader leaves 0.5 as text, because 100.200 may be a VLAN.
     """
     is_number = isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", value)
     return float(value) if is_number else value
 
 
 def checked_pattern(text: str) -> str:
-    """Return a text that must be a regular expression."""
+    """Check a regular expression."""
     try:
         re.compile(text)
     except re.error as error:
-        raise problem(f"is no regular expression: {error}") from None
+        raise problem(f"is not a regular expression: {error}") from None
     return text
 
 
 def checked_path(text: str) -> str:
-    """Return a text that must be what HTTP can ask for."""
+    """Check the path of an HTTP request."""
     if not re.fullmatch(r"/[!-~]*", text):
-        raise problem("must begin with / and have no spaces: write those as %20")
+        raise problem("must begin with / and have no spaces: write %20 instead")
     return text
 
 
 def host_name(host: str) -> str:
-    """Return a Host header without its port, and an IPv6 address without its brackets."""
+    """Return a Host header without its port and an IPv6 address's brackets."""
     return re.sub(r":[0-9]*$", "", host).strip("[]")
 
 
 def checked_host(text: str) -> str:
-    """Return a text that must be a host, with a port perhaps."""
+    """Check a host, with or without a port."""
     try:
-        # What TLS is asked for goes through the same encoding.
+        # TLS encodes the server name likewise.
         is_name = bool(host_name(text).encode("idna")) and re.fullmatch(r"[!-~]+", text)
     except UnicodeError:
         is_name = None
     if not is_name or text.startswith("."):
-        raise problem("is no name of a host")
+        raise problem("is not a host name")
     return text
 
 
 def checked_argument(text: str) -> str:
-    """Return a text that must be an argument of a command."""
+    """Check an argument of a command."""
     if "\0" in text:
-        raise problem("must not have a NUL in it")
+        raise problem("must not contain NUL")
     return text
 
 
 def checked_not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    """Return values of which there must be one."""
+    """Check that there is a value."""
     if not values:
         raise problem("must have at least one entry")
     return values
 
 
 def checked_status(entry: int | str) -> int | str:
-    """Return what must be a status of HTTP, or a class of them."""
+    """Check an HTTP status, or a class of them."""
     good = 100 <= entry <= 599 if isinstance(entry, int) else re.fullmatch("[1-5]xx", entry)
     if not good:
         raise problem("must be a status such as 200, or a class such as 2xx")
@@ -81,7 +81,7 @@ def checked_status(entry: int | str) -> int | str:
 
 
 def checked_hexadecimal(text: str) -> str:
-    """Return a text that must be bytes in hexadecimal."""
+    """Check bytes in hexadecimal."""
     try:
         bytes.fromhex(text)
     except ValueError:
@@ -90,18 +90,18 @@ def checked_hexadecimal(text: str) -> str:
 
 
 def checked_type(text: str) -> str:
-    """Return a text that must be the type of a DNS record."""
+    """Check a DNS record type."""
     import dns.rdatatype
 
     try:
         dns.rdatatype.from_text(text)
     except (dns.rdatatype.UnknownRdatatype, ValueError):
-        raise problem("must be the type of a record, such as A, AAAA or TXT") from None
+        raise problem("must be a record type, such as A, AAAA or TXT") from None
     return text
 
 
 def checked_rcode(text: str) -> str:
-    """Return a text that must be a response code of DNS, as it is usually written."""
+    """Check a DNS response code, and return its usual spelling."""
     import dns.rcode
 
     try:
@@ -111,12 +111,12 @@ def checked_rcode(text: str) -> str:
 
 
 def checked_name(text: str) -> str:
-    """Return a text that must be a name of DNS."""
+    """Check a DNS name."""
     import dns.exception
     import dns.name
 
     try:
         dns.name.from_text(text)
     except (dns.exception.DNSException, UnicodeError) as error:
-        raise problem(f"is no name that can be asked for: {error}") from None
+        raise problem(f"is not a DNS name: {error}") from None
     return text

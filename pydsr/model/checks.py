@@ -1,7 +1,7 @@
-"""The checks there are, as a configuration file says them: one model each, told apart by ``type``.
+"""The kinds of health checks: a model for each, as in the file; ``type`` says which.
 
-:data:`Check` is what a file's key takes; its JSON Schema comes with it. To add a check is to add
-a model here, and its probe in :mod:`pydsr.health.probes`.
+To add a kind, add a model here and to :data:`Check`, and its probe to :mod:`pydsr.health.probes`.
+The file's JSON Schema comes with it: docstrings are its descriptions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
 class BaseCheck(Shape, populate_by_name=True):
-    """What every check has: when it is made, and how many results count."""
+    """The options of every check: when it runs, and how many results count."""
 
     needs_port: ClassVar[bool] = True
 
@@ -45,14 +45,14 @@ class BaseCheck(Shape, populate_by_name=True):
     """Seconds from one check to the next."""
 
     fast: Seconds | None = None
-    """The same after a result that speaks against what is held; half the interval by default,
-    and not below the timeout."""
+    """The same after a result that contradicts the backend's health; by default half the interval,
+    and at least the timeout."""
 
     timeout: Seconds = 1.0
-    """Seconds without an answer after which a check has failed; not above the interval."""
+    """Seconds without an answer until a check fails; at most the interval."""
 
     jitter: Annotated[float, BeforeValidator(number_of), Field(ge=0, le=0.9)] = 0.1
-    """By what part of itself an interval may be shorter, at random."""
+    """The share of an interval by which it may be shorter, at random."""
 
     rise: Times = 2
     """How many passes in a row make a backend healthy."""
@@ -61,7 +61,7 @@ class BaseCheck(Shape, populate_by_name=True):
     """How many failures in a row make it unhealthy."""
 
     port: Port | None = None
-    """Which port to ask; that of the service where it is not said."""
+    """The port to check; by default the service's."""
 
     @model_validator(mode="after")
     def _times_agree(self) -> Self:
@@ -73,43 +73,58 @@ class BaseCheck(Shape, populate_by_name=True):
 
     @property
     def pace(self) -> Pace:
-        """When it is made, and how many results count."""
+        """When it runs, and how many results count."""
         fast = max(self.interval / 2, self.timeout) if self.fast is None else self.fast
         return Pace(self.interval, fast, self.jitter, self.timeout, self.rise, self.fall)
 
+    @property
+    def connects_to_vip(self) -> bool:
+        """Whether it connects to the VIP by TCP."""
+        return False
+
 
 class TcpCheck(BaseCheck):
-    """The VIP takes a TCP connection."""
+    """The VIP accepts a TCP connection."""
 
     type: Literal["tcp"]
     """A TCP connection."""
 
+    @property
+    def connects_to_vip(self) -> bool:
+        """Whether it connects to the VIP by TCP."""
+        return True
+
 
 class WebCheck(BaseCheck):
-    """What checks by HTTP have in common."""
+    """The options of HTTP checks."""
 
     method: Literal["GET", "HEAD", "OPTIONS"] = "GET"
-    """How to ask."""
+    """The method of the request."""
 
     path: Annotated[str, AfterValidator(checked_path)] = "/"
-    """What to ask for."""
+    """The path to request."""
 
     host: Annotated[str, AfterValidator(checked_host)] | None = None
-    """The Host header; the VIP where it is not said."""
+    """The Host header; by default the VIP."""
 
     status: Annotated[
         tuple[Annotated[int | str, AfterValidator(checked_status)], ...],
         AfterValidator(checked_not_empty),
         Field(strict=False),
     ] = ("2xx", "3xx")
-    """Which answers are good: statuses, and classes of them such as 2xx."""
+    """Which statuses pass, such as 200, and classes such as 2xx."""
 
     body: Pattern | None = None
-    """A regular expression to be found in the first 64 KiB of the body."""
+    """A regular expression that must match somewhere in the first 64 KiB of the body."""
 
     def accepts(self, status: int) -> bool:
-        """Return whether a status is good."""
+        """Return whether a status passes."""
         return status in self.status or f"{status // 100}xx" in self.status
+
+    @property
+    def connects_to_vip(self) -> bool:
+        """Whether it connects to the VIP by TCP."""
+        return True
 
 
 class HttpCheck(WebCheck):
@@ -120,26 +135,27 @@ class HttpCheck(WebCheck):
 
 
 class HttpsCheck(WebCheck):
-    """The same over TLS, whose session is taken up again for a minute.
+    """The VIP answers an HTTP/1.1 request over TLS.
 
-    So once a minute, and where the server has none, the certificate is looked at anew.
+    Checks resume the TLS session for a minute. So they see the certificate once a minute, or each
+    time if the server resumes none.
     """
 
     type: Literal["https"]
     """An HTTP request over TLS."""
 
     sni: Annotated[str, AfterValidator(checked_host)] | None = None
-    """The name to ask TLS for, which the certificate must have; the Host header without its port
-    where it is not said."""
+    """The server name for TLS, which the certificate must have; by default the Host header without
+    its port."""
 
     verify: bool = True
-    """Whether the certificate must be valid, for that name, and trusted."""
+    """Whether the certificate must be valid, trusted and for that name."""
 
     ca_file: str | None = None
-    """A file of the authorities to trust (PEM); those of the system where it is not said."""
+    """A file of trusted authorities (PEM); by default the system's."""
 
     certificate_days: Annotated[int, Field(ge=0, le=3650)] = 14
-    """Warn when the certificate ends in fewer days; 0 never. Not without verify."""
+    """Warn if the certificate expires in fewer days; 0 is never. Needs verify."""
 
 
 class DnsCheck(BaseCheck):
@@ -149,19 +165,24 @@ class DnsCheck(BaseCheck):
     """A DNS query."""
 
     name: Annotated[str, AfterValidator(checked_name)]
-    """What to ask for."""
+    """The name to query."""
 
     record: Annotated[str, AfterValidator(checked_type)] = "A"
-    """The type of the record."""
+    """The type of record to query."""
 
     transport: Literal["udp", "tcp"] = "udp"
-    """How to ask."""
+    """The transport of the query."""
 
     rcode: Annotated[str, AfterValidator(checked_rcode)] = "NOERROR"
-    """The response code that is good."""
+    """The response code that passes."""
 
     answers: Texts = ()
-    """What must be among the answers, as in a zone file; nothing where it is not said."""
+    """Records that must be among the answers, as in a zone file; by default none."""
+
+    @property
+    def connects_to_vip(self) -> bool:
+        """Whether it connects to the VIP by TCP."""
+        return self.transport == "tcp"
 
 
 class UdpCheck(BaseCheck):
@@ -171,14 +192,14 @@ class UdpCheck(BaseCheck):
     """A datagram."""
 
     send: str = ""
-    """What to send, as text."""
+    """The text to send."""
 
     send_hex: Annotated[str, AfterValidator(checked_hexadecimal)] = ""
-    """What to send, in hexadecimal."""
+    """The bytes to send, in hexadecimal."""
 
     expect: Pattern | None = None
-    """A regular expression that the answer must begin with, in Latin-1; any answer will do where
-    it is not said."""
+    """A regular expression that must match the beginning of the answer, in Latin-1; by default any
+    answer passes."""
 
     @model_validator(mode="after")
     def _one_is_sent(self) -> Self:
@@ -202,14 +223,14 @@ class IcmpCheck(BaseCheck):
 
 
 class VipPingCheck(IcmpCheck):
-    """The VIP on the backend answers ping instead; for the doctor: no file can have it."""
+    """The VIP on the backend answers a ping; for the doctor, not for files."""
 
 
 class CommandCheck(BaseCheck):
     """A command ends with status 0.
 
-    Its environment has VIP, PORT and BACKEND, and MARK: a socket with that mark (``ping -m``,
-    SO_MARK) reaches the VIP on this very backend.
+    Its environment has VIP, PORT, BACKEND and MARK. A socket with that mark (``ping -m``, SO_MARK)
+    reaches the VIP on this backend.
     """
 
     type: Literal["command"]
@@ -220,42 +241,41 @@ class CommandCheck(BaseCheck):
         AfterValidator(checked_not_empty),
         Field(strict=False),
     ]
-    """The command with its arguments; no shell reads them."""
+    """The command and its arguments; there is no shell."""
 
 
 class AgentCheck(BaseCheck):
-    """An agent at the backend's own address says how it is, in the words HAProxy's agents use."""
+    """An agent at the backend's own address reports its health, in HAProxy's words."""
 
     type: Literal["agent"]
     """An agent's report."""
 
     port: Port
-    """Where the agent listens."""
+    """The agent's port."""
 
     send: str = ""
-    """What to send first."""
+    """Text to send first."""
 
 
 Check = Annotated[
     TcpCheck | HttpCheck | HttpsCheck | DnsCheck | UdpCheck | IcmpCheck | CommandCheck | AgentCheck,
     Field(discriminator="type"),
 ]
-"""Any check; ``type`` says which."""
+"""A check; ``type`` says of which kind."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How often a check is made, and how many results change a judgement.
+    """How often a check runs, and how many results change a backend's health.
 
     Attributes:
         interval: seconds from the start of one check to the start of the next.
-        fast: the same while in doubt: after a failure of a backend that is up, or a pass of one
-            that is down.
-        jitter: by what part of itself an interval may be shorter, 0 to 1. It never is longer,
-            which keeps the bound of :attr:`detection_seconds`.
-        timeout: seconds after which a check without an answer has failed.
-        rise: how many passes in a row make a backend up.
-        fall: how many failures in a row make it down.
+        fast: the same after a result that contradicts the health.
+        jitter: the share of an interval by which it may be shorter, 0 to 1. It is never longer, so
+            that :attr:`detection_seconds` is a bound.
+        timeout: seconds until a check without an answer fails.
+        rise: how many passes in a row make a backend healthy.
+        fall: how many failures in a row make it unhealthy.
     """
 
     interval: float = 2.0
@@ -267,15 +287,15 @@ class Pace:
 
     @property
     def detection_seconds(self) -> float:
-        """The most that passes from a backend's death to its being down."""
+        """The longest time from a backend's death until it is unhealthy."""
         return self.interval + (self.fall - 1) * max(self.fast, self.timeout) + self.timeout
 
 
 def port_of(check: Check, endpoint: Endpoint) -> int:
-    """Return which port a check asks: its own, or else the service's.
+    """Return the port to check: the check's own, or else the service's.
 
     Returns:
-        0 for a check that needs none, and where a service of every port does not say which.
+        0 if the check needs none, or if the service has every port and the check names none.
     """
     if not check.needs_port:
         return 0

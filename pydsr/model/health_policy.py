@@ -1,4 +1,4 @@
-"""What a service's health is judged by, and what follows: as a file says it. Values only."""
+"""A service's checks and its health options, as in the file. Values only."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydsr.model.errors import InputError
 from pydsr.model.service import BackendState, DesiredBackend
 
 if TYPE_CHECKING:
-    # Whoever handles services without checks does not wait for pydantic.
+    # Commands on services without checks start without pydantic.
     from pydsr.model.checks import Check
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """How many backends must stay in service: a number, or a percentage of those there are."""
+    """How many backends must stay in service: a number, or a percentage of all."""
 
     number: int = 0
     is_percentage: bool = False
@@ -27,18 +27,18 @@ class Minimum:
         """Parse ``2`` or ``50%``.
 
         Raises:
-            InputError: it is neither.
+            InputError: the text is neither.
         """
         if re.fullmatch(r"[0-9]{1,5}", text):
             return cls(int(text))
         if re.fullmatch(r"[0-9]{1,3}%", text) and int(text[:-1]) <= 100:
             return cls(int(text[:-1]), is_percentage=True)
         raise InputError(
-            f"{text!r} is no minimum of healthy backends", "write a number, or 0% to 100%"
+            f"{text!r} is not a minimum of healthy backends", "write a number, or 0% to 100%"
         )
 
     def of(self, backends: int) -> int:
-        """Return the number that is meant, for so many backends."""
+        """Return the number, for so many backends."""
         if self.is_percentage:
             return math.ceil(backends * self.number / 100)
         return min(self.number, backends)
@@ -49,17 +49,17 @@ NO_MINIMUM = Minimum()
 
 @dataclass(frozen=True)
 class HealthPolicy:
-    """How the health of a service's backends is found, and what is done about it.
+    """How a service's backends are checked, and what follows.
 
     Attributes:
-        checks: those that are made of each backend; at least one.
-        needed: how many of them must pass; None is all.
-        minimum: how many backends are not to be gone below by failures.
-        sorry: the backend that stands in when all others have failed. It is among the backends of
-            the service, down until then, so that its MAC is known when it is needed.
-        slow_start: seconds that a backend's weight takes to rise after it has become healthy.
-        on_failure: the state of backends that are unhealthy: down or drain.
-        suspects: whether backends are checked at once whose new connections do not come about.
+        checks: of each backend; at least one.
+        needed: how many must pass; None is all.
+        minimum: how many backends stay in service even if more fail.
+        sorry: the backend that takes over when all others have failed. It is one of the service's
+            backends, and down until then, so that its MAC is known when it is needed.
+        slow_start: seconds until a backend has its full weight after it became healthy.
+        on_failure: the state of unhealthy backends: down or drain.
+        suspects: whether to check a backend at once if none of its new connections is established.
     """
 
     checks: tuple[Check, ...]

@@ -11,11 +11,11 @@ from itertools import repeat
 import pytest
 
 from pydsr.control.balancer import Balancer
-from pydsr.health.inquiries import Inquiries
+from pydsr.health.investigation import Investigations
 from pydsr.health.passive import Suspicion, suspicions
-from pydsr.health.probing import check_once
+from pydsr.health.single_check import check_once
 from pydsr.health.steering import Steering
-from pydsr.health.targets import Job, Route, Target
+from pydsr.health.targets import CheckTarget, Job, Route
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint
@@ -49,7 +49,10 @@ def outcomes(lab: Lab, vip: str) -> list[Outcome]:
     service = service_at(lab, vip)
     backends = [service.backend(ip_address(address)) for address in ADDRESSES[vip]]
     jobs = [
-        Job(check, Target(service.endpoint.address, 80, Route(backend.address, backend.ifindex)))
+        Job(
+            check,
+            CheckTarget(service.endpoint.address, 80, Route(backend.address, backend.ifindex)),
+        )
         for backend in backends
         if backend is not None
     ]
@@ -58,7 +61,7 @@ def outcomes(lab: Lab, vip: str) -> list[Outcome]:
         async with Steering() as steering:
             await steering.steer(job.target for job in jobs)
             marks = [steering.mark(job.target.route) for job in jobs]
-            results = map(check_once, jobs, marks, repeat(Inquiries()))
+            results = map(check_once, jobs, marks, repeat(Investigations()))
             return [result.outcome for result in await asyncio.gather(*results)]
 
     with enter_namespace(lab.topology.namespace("lb")):

@@ -1,4 +1,4 @@
-"""Commands: what ends with status 0 is good."""
+"""Commands: exit status 0 passes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydsr.health.attempt import Attempt
 from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import CommandCheck
 
-_SHOWN = 200
+_SHOWN_CHARACTERS = 200
 
 
-async def probe(check: CommandCheck, attempt: Attempt) -> Result:
-    """Run the command to its end; all it has started ends with it where time runs out."""
+async def probe_command(check: CommandCheck, attempt: Attempt) -> Result:
+    """Run the command; at the timeout, kill it with everything it has started."""
     target = attempt.target
     environment = {
         "VIP": str(target.vip),
@@ -37,25 +37,25 @@ async def probe(check: CommandCheck, attempt: Attempt) -> Result:
         return Result(
             Outcome.WRONG_ANSWER,
             f"{check.argv[0]} cannot be run: {error.strerror}",
-            "name a program by its whole path",
+            "give the program's full path",
         )
     try:
         output, _ = await process.communicate()
     except asyncio.CancelledError:
-        await _end(process)
+        await _kill(process)
         raise
     if process.returncode == 0:
         return PASSED
-    said = output.decode(errors="replace").strip()[-_SHOWN:]
+    shown = output.decode(errors="replace").strip()[-_SHOWN_CHARACTERS:]
     return Result(
         Outcome.WRONG_ANSWER,
         f"{target}: {check.argv[0]} ends with status {process.returncode}"
-        + (f": {said}" if said else ""),
+        + (f": {shown}" if shown else ""),
     )
 
 
-async def _end(process: Process) -> None:
-    """Kill the command and all it has started, also where it has ended itself, and reap it."""
+async def _kill(process: Process) -> None:
+    """Kill the command's session, even if the command itself has ended, and reap it."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.communicate()

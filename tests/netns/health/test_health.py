@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pydsr.health.inquiries import MOST_OF_A_BACKEND
+from pydsr.health.investigation import MOST_PER_BACKEND
 from pydsr.health.targets import Route
 from pydsr.model.check_result import Outcome
 from tests.support.netns.checked_host import BACKEND, Checked, made_check, needs
@@ -147,7 +147,7 @@ def test_a_stopped_server_takes_connections_and_times_out(checked: Checked, web:
     assert checked.result("tcp").passed
     result = checked.result("http")
     assert Outcome.TIMED_OUT == result.outcome
-    assert "takes connections, but does not answer" in result.message
+    assert "accepts connections, but does not answer" in result.message
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_half_of_the_answers_lost_is_told_from_a_missing_vip(checked: Checked) -
         add rule inet lossy out icmpv6 type echo-reply numgen random mod 2 == 0 drop
     """
     checked.backend.run("nft", rules.replace("\\\n", " "))
-    jobs = [checked.job(made_check("http", timeout=0.3))] * MOST_OF_A_BACKEND
+    jobs = [checked.job(made_check("http", timeout=0.3))] * MOST_PER_BACKEND
     failed: list[Outcome] = []
     for _ in range(30):
         outcomes = (result.outcome for result in checked.results(*jobs))
@@ -241,7 +241,7 @@ def test_what_is_no_http_is_a_wrong_answer(checked4: Checked) -> None:
     with checked4.taking(answer):
         result = checked4.result("http")
     assert Outcome.WRONG_ANSWER == result.outcome
-    assert "answers no HTTP" in result.message
+    assert "does not answer by HTTP" in result.message
 
 
 def test_a_filter_of_this_machine_is_not_blamed_on_the_backend(
@@ -318,4 +318,4 @@ def test_a_check_takes_no_other_way_while_its_interface_is_down(checked: Checked
     lb.run("ip", "link", "set", "eth0", "down")
     result = checked.result("tcp")
     assert Outcome.UNSTEERED == result.outcome
-    assert f"no way to {checked.address}" in result.message
+    assert f"no route to {checked.address}" in result.message

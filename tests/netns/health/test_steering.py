@@ -18,7 +18,7 @@ from pydsr.health import steering_netlink
 from pydsr.health.checker import Checker
 from pydsr.health.steering import Steering
 from pydsr.health.steering_plan import PROTOCOL, Entry
-from pydsr.health.targets import Route, Target
+from pydsr.health.targets import Route, CheckTarget
 from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Result
@@ -43,36 +43,36 @@ def rules_and_routes(lb: Host) -> list[str]:
     return sorted(found + [name[0] for name in names if name and "pydsr" in name[0]])
 
 
-def targets(lb: Host, number: int = 3) -> list[Target]:
+def targets(lb: Host, number: int = 3) -> list[CheckTarget]:
     """Return targets of every kind: both IP versions, across them, MACs by hand."""
     ifindex = int(lb.link("eth0")["ifindex"])
     made = []
     for low in range(11, 11 + number):
         four, six = ip_address(f"10.66.0.{low}"), ip_address(f"fd66::{low}")
         made += [
-            Target(VIP4, 80, Route(four, ifindex)),
-            Target(VIP6, 80, Route(six, ifindex)),
-            Target(VIP4, 80, Route(six, ifindex)),
-            Target(VIP6, 80, Route(four, ifindex, MAC)),
-            Target(VIP4, 80, Route(six, ifindex, MAC)),
+            CheckTarget(VIP4, 80, Route(four, ifindex)),
+            CheckTarget(VIP6, 80, Route(six, ifindex)),
+            CheckTarget(VIP4, 80, Route(six, ifindex)),
+            CheckTarget(VIP6, 80, Route(four, ifindex, MAC)),
+            CheckTarget(VIP4, 80, Route(six, ifindex, MAC)),
         ]
     return made
 
 
-async def steered(wanted: Sequence[Target], act: Callable[[Steering], None]) -> None:
+async def steered(wanted: Sequence[CheckTarget], act: Callable[[Steering], None]) -> None:
     """Steer to targets, act, and be done."""
     async with Steering() as steering:
         await steering.steer(wanted)
         act(steering)
 
 
-def in_namespace(lb: Host, wanted: Sequence[Target], act: Callable[[Steering], None]) -> None:
+def in_namespace(lb: Host, wanted: Sequence[CheckTarget], act: Callable[[Steering], None]) -> None:
     """Do the same on the balancer's host."""
     with enter_namespace(lb.name):
         asyncio.run(steered(wanted, act))
 
 
-def killed_while_steering(lb: Host, wanted: Sequence[Target]) -> None:
+def killed_while_steering(lb: Host, wanted: Sequence[CheckTarget]) -> None:
     """Steer to targets in a process that is killed then."""
     pid = os.fork()
     if not pid:
@@ -213,7 +213,7 @@ def test_marks_stay_and_are_not_given_away_at_once(lb: Host) -> None:
 
 def test_an_ipv6_vip_by_an_ipv4_backend_takes_a_mac(lb: Host) -> None:
     ifindex = int(lb.link("eth0")["ifindex"])
-    without = Target(VIP6, 80, Route(ip_address("10.66.0.11"), ifindex))
+    without = CheckTarget(VIP6, 80, Route(ip_address("10.66.0.11"), ifindex))
     before = rules_and_routes(lb)
     with pytest.raises(InputError, match="cannot be checked without a MAC"):
         in_namespace(lb, [without], lambda _: None)

@@ -114,7 +114,7 @@ def test_the_end_of_a_certificate_is_told_in_advance(checked: Checked, served: s
     settings = {"ca_file": served, "host": "www.example"}
     result = checked.result("https", 443, **settings, certificate_days=31)
     (warning,) = result.warnings
-    assert "the certificate ends in 30.0 days" in warning
+    assert "the certificate expires in 30.0 days" in warning
     assert 30 * 86400 == pytest.approx((result.certificate_ends or 0) - time.time(), abs=600)
     assert checked.result("https", 443, verify=False).certificate_ends is None
     assert () == checked.result("https", 443, **settings, certificate_days=29).warnings
@@ -169,7 +169,7 @@ def test_a_session_is_taken_up_until_the_certificate_is_to_be_seen_again(
         assert [True] * 3 == [one.passed for one in results]
         (ends,) = {one.certificate_ends for one in results}
         assert 30 * 86400 == pytest.approx((ends or 0) - time.time(), abs=600)
-        monkeypatch.setattr("pydsr.health.tls.SESSION_SECONDS", 0.0)
+        monkeypatch.setattr("pydsr.health.probes.https.SESSION_SECONDS", 0.0)
         assert Outcome.WRONG_ANSWER == checked.result("https", 443, **is_resumed).outcome
 
 

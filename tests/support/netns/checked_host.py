@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from pydsr.health.inquiries import Inquiries
-from pydsr.health.probing import check_once
+from pydsr.health.investigation import Investigations
+from pydsr.health.single_check import check_once
 from pydsr.health.steering import Steering
-from pydsr.health.targets import Job, Route, Target
+from pydsr.health.targets import Job, Route, CheckTarget
 from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Result
@@ -101,7 +101,7 @@ class Checked:
             int(self.lb.link("eth0")["ifindex"]),
             MacAddress.parse(mac) if mac else None,
         )
-        return Job(check, Target(vip, port_of(check, Endpoint(vip, port)), route))
+        return Job(check, CheckTarget(vip, port_of(check, Endpoint(vip, port)), route))
 
     def result(self, kind: str, of_port: int = 80, /, **settings: Any) -> Result:
         """Make one check of a service at a port, and return what came of it."""
@@ -116,8 +116,8 @@ class Checked:
             async with Steering() as steering:
                 await steering.steer(job.target for job in jobs)
                 marks = [steering.mark(job.target.route) for job in jobs]
-                inquiries = Inquiries()
-                checks = map(check_once, jobs, marks, repeat(inquiries))
+                investigations = Investigations()
+                checks = map(check_once, jobs, marks, repeat(investigations))
                 results = asyncio.gather(*checks)
                 if beside is not None:
                     await beside()

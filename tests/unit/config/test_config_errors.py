@@ -116,7 +116,7 @@ ERRORS = {
     ),
     "a minimum that is none": (
         SERVICE + "    checks: [tcp]\n    health: {minimum-healthy: half}\n",
-        "f:4: services[0].health.minimum-healthy: 'half' is no minimum of healthy backends "
+        "f:4: services[0].health.minimum-healthy: 'half' is not a minimum of healthy backends "
         "(write a number, or 0% to 100%)",
     ),
     "a sorry backend that is another already": (

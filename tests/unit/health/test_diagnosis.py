@@ -7,14 +7,20 @@ from ipaddress import ip_address
 
 import pytest
 
-from pydsr.health.diagnosis import diagnose, is_decided
-from pydsr.health.symptoms import NOTHING_KNOWN, Evidence, IcmpError, Symptoms
-from pydsr.health.targets import Route, Target
+from pydsr.health.diagnosis import (
+    NOTHING_KNOWN,
+    Evidence,
+    IcmpError,
+    Symptoms,
+    diagnose,
+    is_decided,
+)
+from pydsr.health.targets import CheckTarget, Route
 from pydsr.model.check_result import Outcome
 
 VIP, BACKEND, OTHER = map(ip_address, ("192.0.2.80", "198.51.100.11", "198.51.100.1"))
 VIP6, BACKEND6 = ip_address("2001:db8::80"), ip_address("2001:db8::11")
-TARGET = Target(VIP, 80, Route(BACKEND, 2))
+TARGET = CheckTarget(VIP, 80, Route(BACKEND, 2))
 
 SILENCE = Symptoms()
 HERE = Evidence(has_neighbour=True, backend_answers=True, vip_answers=True)
@@ -87,7 +93,7 @@ def test_messages_name_what_was_asked() -> None:
     assert "192.0.2.80:80 on 198.51.100.11:" in diagnose(TARGET, closed).message
     own = Symptoms(errno.ECONNREFUSED, is_own_address=True)
     assert "198.51.100.11 (port 80):" in diagnose(TARGET, own).message
-    over6 = Target(VIP6, 80, Route(BACKEND6, 2))
+    over6 = CheckTarget(VIP6, 80, Route(BACKEND6, 2))
     assert "[2001:db8::80]:80 on 2001:db8::11" in diagnose(over6, closed).message
     missing = diagnose(over6, SILENCE, WITHOUT_VIP)
     assert "on the backend: ip address add 2001:db8::80/128 dev lo" == missing.hint

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from pydsr.health.check_health import CheckHealth
 from pydsr.health.scheduler import Scheduler
-from pydsr.health.targets import Job, Route, Target, jobs_for
+from pydsr.health.targets import CheckTarget, Job, Route, jobs_for
 from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import Check
@@ -33,7 +33,7 @@ def routes(number: int) -> list[Route]:
 
 def jobs(number: int, **settings: Any) -> list[Job]:
     check = made_check(**settings)
-    return [Job(check, Target(VIP, 80, route)) for route in routes(number)]
+    return [Job(check, CheckTarget(VIP, 80, route)) for route in routes(number)]
 
 
 async def good(_: Job) -> Result:

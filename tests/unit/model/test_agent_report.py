@@ -32,7 +32,7 @@ def test_a_line_is_understood(text: str, expected: AgentReport) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", "hello", "# up", "50", "-5%", "maxconn:30"])
 def test_a_line_that_says_nothing_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="no report of an agent"):
+    with pytest.raises(InputError, match="not an agent's report"):
         parse_agent(text)
 
 

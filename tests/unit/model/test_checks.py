@@ -50,22 +50,22 @@ def test_what_has_no_default_has_to_be_said(kind: str) -> None:
         ({"type": "tcp", "fast": 3}, ("tcp",), "fast 3 is above interval 2"),
         ({"type": "tcp", "port": 0}, ("tcp", "port"), "greater than or equal to 1"),
         ({"type": "tcp", "fall": 0}, ("tcp", "fall"), "greater than or equal to 1"),
-        ({"type": "http", "body": "("}, ("http", "body"), "no regular expression"),
+        ({"type": "http", "body": "("}, ("http", "body"), "not a regular expression"),
         ({"type": "http", "path": "x"}, ("http", "path"), "must begin with /"),
         ({"type": "http", "path": "/a b"}, ("http", "path"), "have no spaces"),
-        ({"type": "http", "host": "a\r\nb"}, ("http", "host"), "no name of a host"),
+        ({"type": "http", "host": "a\r\nb"}, ("http", "host"), "not a host name"),
         ({"type": "http", "status": [99]}, ("http", "status", 0), "a class such as 2xx"),
         ({"type": "http", "status": []}, ("http", "status"), "at least one entry"),
         ({"type": "http", "verify": False}, ("http", "verify"), "not permitted"),
-        ({"type": "dns", "name": "a..b"}, ("dns", "name"), "no name that can be asked for"),
-        ({"type": "dns", "name": "a", "record": "1"}, ("dns", "record"), "type of a record"),
+        ({"type": "dns", "name": "a..b"}, ("dns", "name"), "not a DNS name"),
+        ({"type": "dns", "name": "a", "record": "1"}, ("dns", "record"), "record type"),
         ({"type": "dns", "name": "a", "rcode": "OK"}, ("dns", "rcode"), "a response code"),
         ({"type": "udp"}, ("udp",), "needs one of send and send-hex"),
         ({"type": "udp", "send-hex": "0g"}, ("udp", "send-hex"), "in hexadecimal"),
         ({"type": "command", "argv": []}, ("command", "argv"), "at least one entry"),
-        ({"type": "command", "argv": ["a\0"]}, ("command", "argv", 0), "a NUL"),
-        ({"type": "https", "sni": "a..b"}, ("https", "sni"), "no name of a host"),
-        ({"type": "https", "host": ":443"}, ("https", "host"), "no name of a host"),
+        ({"type": "command", "argv": ["a\0"]}, ("command", "argv", 0), "NUL"),
+        ({"type": "https", "sni": "a..b"}, ("https", "sni"), "not a host name"),
+        ({"type": "https", "host": ":443"}, ("https", "host"), "not a host name"),
     ],
 )
 def test_what_is_wrong_is_said_of_its_key(
@@ -104,4 +104,4 @@ def test_editors_are_told_which_checks_there_are() -> None:
     schema = CHECKS.json_schema(by_alias=True)
     assert set(LEAST) == set(schema["discriminator"]["mapping"])
     https = schema["$defs"]["HttpsCheck"]["properties"]
-    assert "ends in fewer days" in https["certificate-days"]["description"]
+    assert "expires in fewer days" in https["certificate-days"]["description"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ssl
 from ipaddress import ip_address
 
-from pydsr.health.targets import Route, Target
-from pydsr.health.tls import SESSION_SECONDS, Session, TlsClient
+from pydsr.health.probes.https import SESSION_SECONDS, Session, TlsClient
+from pydsr.health.targets import CheckTarget, Route
 
 FIRST, SECOND = (
-    Target(ip_address("192.0.2.80"), 443, Route(ip_address(backend), 2))
+    CheckTarget(ip_address("192.0.2.80"), 443, Route(ip_address(backend), 2))
     for backend in ("192.0.2.11", "192.0.2.12")
 )
 

@@ -1,4 +1,4 @@
-"""Waiting for sockets and moments: in time, and for nothing that is gone."""
+"""Sockets and times: in time, and for nothing that is gone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import TypeVar
 
 import pytest
 
-from pydsr.health.sockets import WaitingSocket, connect
-from pydsr.health.streams import PlainStream
-from pydsr.health.waiting import TICK, waiting
+from pydsr.health.poller import TICK, poller
+from pydsr.health.sockets import PlainStream, PolledSocket, connect
 
 LOCALHOST = ip_address("127.0.0.1")
 _T = TypeVar("_T")
@@ -27,8 +26,8 @@ def run(awaitable: Awaitable[_T]) -> _T:
     return asyncio.run(bounded())
 
 
-def stream() -> WaitingSocket:
-    return WaitingSocket(socket.AF_INET, socket.SOCK_STREAM)
+def stream() -> PolledSocket:
+    return PolledSocket(socket.AF_INET, socket.SOCK_STREAM)
 
 
 def test_a_moment_comes_in_its_tick_and_not_before() -> None:
@@ -37,7 +36,7 @@ def test_a_moment_comes_in_its_tick_and_not_before() -> None:
         early = []
         for part in range(5):
             when = loop.time() + 3 * TICK + part * TICK / 5
-            await waiting().until(when)
+            await poller().sleep_until(when)
             early.append(when - loop.time())
         return early
 
@@ -58,8 +57,8 @@ def test_moments_of_one_tick_take_one_timer_and_keep_their_order() -> None:
         # Well inside of a tick: at its edge, rounding says which it is in.
         when = (int(loop.time() / TICK) + 40.25) * TICK
         for number in range(100):
-            waiting().call_at(when + number * TICK / 200, called.append, number)
-        await waiting().until(when + TICK)
+            poller().call_at(when + number * TICK / 200, called.append, number)
+        await poller().sleep_until(when + TICK)
         return len(timers)
 
     assert 2 == run(main())
@@ -70,7 +69,7 @@ def test_a_moment_that_has_passed_comes_at_once_also_in_a_tick_under_way() -> No
     async def main() -> None:
         now = asyncio.get_running_loop().time()
         for _ in range(3):
-            await waiting().until(now - 5)
+            await poller().sleep_until(now - 5)
 
     run(main())
 
@@ -78,10 +77,10 @@ def test_a_moment_that_has_passed_comes_at_once_also_in_a_tick_under_way() -> No
 def test_who_waits_no_more_is_not_called() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        task = asyncio.create_task(waiting().until(loop.time() + 2 * TICK))
+        task = asyncio.create_task(poller().sleep_until(loop.time() + 2 * TICK))
         await asyncio.sleep(0)
         task.cancel()
-        await waiting().until(loop.time() + 4 * TICK)
+        await poller().sleep_until(loop.time() + 4 * TICK)
         assert task.cancelled()
 
     run(main())
@@ -115,7 +114,7 @@ def test_what_came_before_it_was_waited_for_is_received() -> None:
             with other:
                 other.sendall(b"early")
                 # Its edge is heard while nobody waits.
-                await waiting().until(asyncio.get_running_loop().time() + 3 * TICK)
+                await poller().sleep_until(asyncio.get_running_loop().time() + 3 * TICK)
                 return await PlainStream(client).receive()
 
     assert b"early" == run(main())
@@ -156,10 +155,10 @@ def test_every_loop_has_its_own() -> None:
     async def main() -> int:
         first, second = socket.socketpair()
         with first, second:
-            made = waiting()
+            made = poller()
             made.register(first)
-            assert made is waiting()
+            assert made is poller()
             second.send(b"x")
-            return await made.change(first) & select.EPOLLIN
+            return await made.wait_for_event(first) & select.EPOLLIN
 
     assert [1, 1] == [run(main()) for _ in range(2)]

@@ -8,8 +8,8 @@ import dns.message
 import pytest
 from pydantic import TypeAdapter
 
-from pydsr.health.probes.dns import judge_answer
-from pydsr.health.probes.web import certificate_end, expiry_warning
+from pydsr.health.probes.dns import compare_answer
+from pydsr.health.probes.https import certificate_end, expiry_warning
 from pydsr.model.check_result import Outcome
 from pydsr.model.checks import DnsCheck
 
@@ -46,19 +46,19 @@ def test_what_is_expected_must_be_among_the_records(
 ) -> None:
     settings = {"type": "dns", "name": "www.example", "record": record, "answers": answers}
     check = TypeAdapter(DnsCheck).validate_python(settings)
-    assert expected == judge_answer(check, dns.message.from_text(ANSWER), "it").outcome
+    assert expected == compare_answer(check, dns.message.from_text(ANSWER), "it").outcome
 
 
 def test_another_response_code_is_a_wrong_answer() -> None:
     check = DnsCheck(type="dns", name="www.example", rcode="NXDOMAIN")
-    result = judge_answer(check, dns.message.from_text(ANSWER), "it")
+    result = compare_answer(check, dns.message.from_text(ANSWER), "it")
     assert Outcome.WRONG_ANSWER == result.outcome
     assert "it answers NOERROR for www.example, not NXDOMAIN" == result.message
 
 
 @pytest.mark.parametrize(
     ("days", "expected"),
-    [(0, ""), (9, ""), (11, "the certificate ends in 10.0 days")],
+    [(0, ""), (9, ""), (11, "the certificate expires in 10.0 days")],
 )
 def test_a_warning_comes_so_many_days_before(days: int, expected: str) -> None:
     ends = certificate_end({"notAfter": "Jun 11 12:00:00 2030 GMT"})

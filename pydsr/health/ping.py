@@ -1,4 +1,4 @@
-"""Echo requests (ping) by marked sockets."""
+"""Pings addresses by marked sockets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dpkt.icmp import ICMP
 from dpkt.icmp6 import ICMP6
 from dpkt.ip import IP
 
-from pydsr.health.sockets import WaitingSocket, marked_socket, receive
+from pydsr.health.sockets import PolledSocket, marked_socket, receive
 from pydsr.model.addresses import IPAddress
 
 _numbers = itertools.count(1)
@@ -21,58 +21,58 @@ _ECHO4, _REPLY4 = 8, 0
 _ECHO6, _REPLY6 = 128, 129
 
 
-def echo_socket(address: IPAddress, mark: int) -> WaitingSocket:
-    """Return a socket that pings one address, and hears of it alone.
+def ping_socket(address: IPAddress, mark: int) -> PolledSocket:
+    """Return a raw socket that sends to one address, and receives from it alone.
 
     Raises:
-        OSError: this machine has no way there, or the process lacks CAP_NET_RAW.
+        OSError: there is no route to it, or the process lacks CAP_NET_RAW.
     """
     protocol = socket.IPPROTO_ICMPV6 if address.version == 6 else socket.IPPROTO_ICMP
     raw = marked_socket(address, socket.SOCK_RAW, mark, protocol)
     try:
         raw.connect((str(address), 0))
-    except BaseException:
+    except OSError:
         raw.close()
         raise
     return raw
 
 
-async def ping(raw: WaitingSocket, address: IPAddress) -> None:
+async def ping(raw: PolledSocket, address: IPAddress) -> None:
     """Send an echo request and wait for its reply.
 
     Args:
-        raw: made by :func:`echo_socket` for that address.
-        address: which is pinged.
+        raw: made by :func:`ping_socket` for the address.
+        address: to ping.
 
     Raises:
-        OSError: it cannot be sent, or an ICMP error came back.
+        OSError: the request cannot be sent, or an ICMP error came back.
     """
     await reply_to({send_request(raw, address)}, raw, address)
 
 
-def send_request(raw: WaitingSocket, address: IPAddress) -> bytes:
-    """Send an echo request, and return what its reply is known by.
+def send_request(raw: PolledSocket, address: IPAddress) -> bytes:
+    """Send an echo request, and return the bytes that its reply repeats.
 
     Raises:
-        OSError: it cannot be sent, or an ICMP error came back to one before.
+        OSError: it cannot be sent, or an ICMP error came back to an earlier request.
     """
     identity, sequence = os.getpid() & 0xFFFF, next(_numbers) & 0xFFFF
     echo = bytes(ICMP.Echo(id=identity, seq=sequence, data=_PAYLOAD))
     if address.version == 6:
-        # The kernel completes the checksum of ICMPv6 (RFC 3542, section 3.1).
+        # The kernel fills in the checksum of ICMPv6 (RFC 3542, section 3.1).
         raw.send(bytes(ICMP6(type=_ECHO6, sum=1, data=echo)))
     else:
         raw.send(bytes(ICMP(type=_ECHO4, data=echo)))
     return echo
 
 
-async def reply_to(echoes: Container[bytes], raw: WaitingSocket, address: IPAddress) -> bytes:
-    """Wait for a reply to one of several requests, and return which it is to.
+async def reply_to(echoes: Container[bytes], raw: PolledSocket, address: IPAddress) -> bytes:
+    """Wait for a reply to one of several requests, and return that request.
 
     Args:
-        echoes: from :func:`send_request`; more may be added meanwhile.
-        raw: that they were sent by.
-        address: which is pinged.
+        echoes: from :func:`send_request`; may grow meanwhile.
+        raw: the socket that sent them.
+        address: that is pinged.
 
     Raises:
         OSError: an ICMP error came back.
@@ -85,7 +85,7 @@ async def reply_to(echoes: Container[bytes], raw: WaitingSocket, address: IPAddr
 
 
 def _echo_of_reply(packet: bytes, version: int) -> bytes:
-    """Return identity, number and payload of a reply, as they were sent; nothing of no reply."""
+    """Return a reply's identity, number and payload, as sent; empty if it is no reply."""
     try:
         message = packet if version == 6 else bytes(IP(packet).data)
     except UnpackError:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydsr.health.http import MAX_ANSWER, MAX_BODY, Answer, NoHttpError, request
+from pydsr.health.probes.http import MAX_ANSWER, MAX_BODY, Answer, NoHttpError, request
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -40,25 +40,27 @@ def test_a_request_says_all_that_a_server_wants_to_know() -> None:
 def test_an_answer_may_come_in_parts_of_any_length(sent: bytes) -> None:
     for length in range(1, len(sent) + 1):
         answer = fed(*(sent[at : at + length] for at in range(0, len(sent), length)))
-        assert (200, b"hello world", True) == (answer.status, answer.body, answer.is_over), length
+        assert (200, b"hello world", True) == (answer.status, answer.body, answer.is_complete), (
+            length
+        )
 
 
-def test_a_body_without_a_length_is_over_when_the_server_ends() -> None:
+def test_a_body_without_a_length_is_complete_when_the_server_ends() -> None:
     answer = fed(b"HTTP/1.0 404 Not Found\r\n\r\n", b"no such")
-    assert (404, False) == (answer.status, answer.is_over)
+    assert (404, False) == (answer.status, answer.is_complete)
     answer.feed(b" page")
     answer.feed(b"")
-    assert (b"no such page", True) == (answer.body, answer.is_over)
+    assert (b"no such page", True) == (answer.body, answer.is_complete)
 
 
 def test_of_a_body_that_is_cut_off_there_is_what_came() -> None:
     answer = fed(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello", b"")
-    assert (b"hello", True) == (answer.body, answer.is_over)
+    assert (b"hello", True) == (answer.body, answer.is_complete)
 
 
 def test_of_a_body_that_is_damaged_there_is_what_came_before() -> None:
     answer = fed(CHUNKED.replace(b"6;", b"x;"))
-    assert (b"hello", True) == (answer.body, answer.is_over)
+    assert (b"hello", True) == (answer.body, answer.is_complete)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_headers_without_an_end_are_refused(first: bytes, line: bytes) -> None:
 
 def test_a_body_without_an_end_is_read_so_far_and_no_further() -> None:
     answer = fed(b"HTTP/1.1 200 OK\r\n\r\n", MAX_BODY * b"a", b"b")
-    assert (MAX_BODY * b"a", True) == (answer.body, answer.is_over)
+    assert (MAX_BODY * b"a", True) == (answer.body, answer.is_complete)
 
 
 def test_chunks_of_hardly_anything_come_to_an_end() -> None:
@@ -109,7 +111,7 @@ def test_chunks_of_hardly_anything_come_to_an_end() -> None:
     chunk = b"1;" + 1000 * b"x" + b"\r\na\r\n"
     for _ in range(MAX_ANSWER // len(chunk) + 1):
         answer.feed(chunk)
-    assert answer.is_over
+    assert answer.is_complete
 
 
 @given(st.lists(st.binary(min_size=1) | st.sampled_from([CHUNKED, b"HTTP/1.1 200 OK\r\n\r\n"])))
@@ -122,4 +124,4 @@ def test_no_bytes_do_worse_than_to_be_refused(parts: list[bytes]) -> None:
         assert 0 == answer.status
     else:
         assert 200 <= answer.status <= 999
-        assert answer.is_over
+        assert answer.is_complete

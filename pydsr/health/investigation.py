@@ -1,0 +1,234 @@
+"""Gathers evidence while a check gets no answer: pings, neighbour, answers from another address.
+
+An investigation costs as much as forty checks, and if a network fails, a thousand checks may fail
+in a second. So only some are investigated at once. For the others the evidence of an earlier
+investigation stands in: of the same target, or of the same VIP on the same backend by another port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from pydsr.health.diagnosis import NOTHING_KNOWN, Evidence
+from pydsr.health.kernel_state import filter_remedy, has_neighbour, probe_neighbour
+from pydsr.health.ping import ping_socket, reply_to, send_request
+from pydsr.health.sockets import PolledSocket, connect, marked_socket, receive, segment_socket
+from pydsr.health.targets import CheckTarget, Route
+from pydsr.kernel.net.netlink import NetlinkError
+from pydsr.model.addresses import IPAddress
+
+_log = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 16
+"""How many investigations run at once."""
+
+MOST_PER_BACKEND = 4
+"""How many of them are of one backend: a dead backend fails in many services for one reason."""
+
+KEPT_SECONDS = 60.0
+"""How long evidence stands in for investigations that could not run."""
+
+_PINGS = 8
+"""How many go to each address: if half of all packets get lost, one time in 256 all of these do."""
+
+_Part = Callable[[], Awaitable[None]]
+
+
+class Investigations:
+    """The limits of a set of checks, and their evidence so far."""
+
+    def __init__(self) -> None:
+        self._running: Counter[Route] = Counter()
+        self._evidence: dict[CheckTarget, tuple[float, Evidence]] = {}
+
+    def reserve(self, route: Route) -> bool:
+        """Return whether one more investigation of a backend may run; if so, count it."""
+        if self._running.total() >= MOST_AT_ONCE or self._running[route] >= MOST_PER_BACKEND:
+            return False
+        self._running[route] += 1
+        return True
+
+    def release(self, route: Route) -> None:
+        """Count an investigation as ended."""
+        self._running[route] -= 1
+        self._running += Counter()  # drops zeros
+
+    def keep(self, target: CheckTarget, evidence: Evidence) -> None:
+        """Keep the evidence of an investigation, and drop what is too old."""
+        now = asyncio.get_running_loop().time()
+        recent = {key: one for key, one in self._evidence.items() if one[0] > now - KEPT_SECONDS}
+        # A wrong source is the server's at that port, not the backend's.
+        of_vip = replace(evidence, wrong_source=None)
+        self._evidence = recent | {target: (now, evidence), _any_port(target): (now, of_vip)}
+
+    def recent(self, target: CheckTarget) -> Evidence:
+        """Return the latest evidence on a target; NOTHING_KNOWN if it is old or missing."""
+        since = asyncio.get_running_loop().time() - KEPT_SECONDS
+        for key in (target, _any_port(target)):
+            kept_at, evidence = self._evidence.get(key, (float("-inf"), NOTHING_KNOWN))
+            if kept_at > since:
+                return evidence
+        return NOTHING_KNOWN
+
+
+def _any_port(target: CheckTarget) -> CheckTarget:
+    return replace(target, port=0)
+
+
+@dataclass
+class _Pings:
+    """The pings of one address.
+
+    Attributes:
+        answered: how many were answered.
+        unanswered: when each other was sent, by its request; in the event loop's time.
+        is_blocked: whether this host has dropped one.
+    """
+
+    answered: int = 0
+    unanswered: dict[bytes, float] = field(default_factory=dict)
+    is_blocked: bool = False
+
+    def lost(self, since: float) -> int:
+        """Return how many were sent before a time and have no answer."""
+        return sum(sent_at <= since for sent_at in self.unanswered.values())
+
+
+@dataclass
+class Investigation:
+    """The investigation of one check, which may begin while the check waits for its answer.
+
+    Args:
+        all_of_them: the set it belongs to.
+        target: of the check.
+        mark: of sockets that reach the target.
+        is_stream: whether the check connects by TCP: answers may come from another address.
+        seconds: how long it will run; pings are sent in the first half.
+    """
+
+    all_of_them: Investigations
+    target: CheckTarget
+    mark: int
+    is_stream: bool
+    seconds: float
+    _is_running: bool = False
+    _backend: _Pings = field(default_factory=_Pings)
+    _vip: _Pings = field(default_factory=_Pings)
+    _wrong_source: IPAddress | None = None
+    _filter: str = ""
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Begin, unless too many are running."""
+        if not self.all_of_them.reserve(self.target.route):
+            return
+        self._is_running = True
+        parts: list[_Part] = [
+            partial(self._ping, self.target.route.backend, self._backend),
+            partial(self._ping, self.target.vip, self._vip),
+            partial(probe_neighbour, self.target.route),
+            self._read_filter,
+        ]
+        if self.is_stream:
+            parts.append(self._connect_and_listen)
+        self._tasks = [asyncio.create_task(_run_part(part)) for part in parts]
+
+    async def evidence(self) -> Evidence:
+        """End, and return the evidence: an earlier investigation's if this one did not run."""
+        if not self._is_running:
+            return self.all_of_them.recent(self.target)
+        await self._cancel()
+        # A ping sent a moment ago, because this host had stood still, may still be answered.
+        since = asyncio.get_running_loop().time() - self.seconds / 4
+        answering = [pings for pings in (self._backend, self._vip) if pings.answered]
+        lost = sum(pings.lost(since) for pings in answering)
+        evidence = Evidence(
+            has_neighbour=await has_neighbour(self.target.route),
+            backend_answers=bool(self._backend.answered),
+            vip_answers=bool(self._vip.answered),
+            wrong_source=self._wrong_source,
+            filter=self._filter,
+            pings_sent=lost + sum(pings.answered for pings in answering),
+            pings_lost=lost,
+            is_blocked=self._vip.is_blocked,
+        )
+        self.all_of_them.keep(self.target, evidence)
+        return evidence
+
+    async def close(self) -> None:
+        """End it if it is running."""
+        if self._is_running:
+            self._is_running = False
+            self.all_of_them.release(self.target.route)
+            await self._cancel()
+
+    async def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _ping(self, address: IPAddress, pings: _Pings) -> None:
+        pause = self.seconds / 2 / _PINGS
+        with ping_socket(address, self.mark) as raw:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_send_requests(raw, address, pings, pause))
+                both.create_task(_count_replies(raw, address, pings, pause))
+
+    async def _read_filter(self) -> None:
+        self._filter = await filter_remedy(self.target.vip, self.target.route.ifindex)
+
+    async def _connect_and_listen(self) -> None:
+        vip, port = self.target.vip, self.target.port
+        with marked_socket(vip, socket.SOCK_STREAM, self.mark) as stream:
+            # Bound first: the raw socket needs its port before the first answer comes.
+            stream.bind(("", 0))
+            with segment_socket(vip, port, stream.getsockname()[1]) as raw:
+                connecting = asyncio.create_task(_run_part(partial(connect, stream, vip, port)))
+                try:
+                    source = vip
+                    while source == vip:
+                        _, source = await receive(raw)
+                finally:
+                    connecting.cancel()
+                    await asyncio.gather(connecting, return_exceptions=True)
+                self._wrong_source = source
+
+
+async def _send_requests(
+    raw: PolledSocket, address: IPAddress, pings: _Pings, pause: float
+) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(_PINGS):
+        try:
+            pings.unanswered[send_request(raw, address)] = loop.time()
+        except OSError as error:
+            # Only this host's firewall says so.
+            pings.is_blocked |= error.errno == errno.EPERM
+        await asyncio.sleep(pause)
+
+
+async def _count_replies(
+    raw: PolledSocket, address: IPAddress, pings: _Pings, pause: float
+) -> None:
+    while True:
+        try:
+            del pings.unanswered[await reply_to(pings.unanswered, raw, address)]
+            pings.answered += 1
+        except OSError:  # an ICMP error, which is no reply
+            await asyncio.sleep(pause)
+
+
+async def _run_part(part: _Part) -> None:
+    """Run a part of an investigation; its failure is no evidence."""
+    try:
+        await part()
+    except (OSError, NetlinkError) as error:
+        _log.debug("investigating: %s", error)
