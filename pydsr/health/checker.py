@@ -14,7 +14,7 @@ from pydsr.health.investigation import Investigations
 from pydsr.health.scheduler import Scheduler
 from pydsr.health.single_check import check_once
 from pydsr.health.steering import Steering
-from pydsr.health.steering_netlink import RuleNews
+from pydsr.health.steering_netlink import RuleEvents
 from pydsr.health.targets import Job, Route, jobs_for
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.check_result import Outcome, Result
@@ -119,11 +119,11 @@ class Checker:
         Without its rule a check would be routed like other traffic, and could reach the VIP on
         another balancer.
         """
-        with RuleNews() as news:
+        with RuleEvents() as events:
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(IDLE_REFRESH_SECONDS):
-                        await news.wait()
+                        await events.wait()
                 await self._refresh()
                 await asyncio.sleep(REFRESH_SECONDS)
 

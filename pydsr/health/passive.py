@@ -1,23 +1,21 @@
-"""Which backends look like black holes, by the traffic they get. Pure.
+"""Finds backends that look like black holes, by the traffic they get. Pure.
 
-The balancer sees one direction only and keeps no flow records at rest, so it cannot know a SYN
-that is sent again from a new one. The counters of a backend still tell: ``new_flows`` counts every
-SYN, ``packets`` everything. A client whose connection comes about sends at least an
-acknowledgement after its SYN, mostly a request, acknowledgements of what it gets and a FIN: three
-to many packets for each SYN. A client that is never answered sends SYNs alone. So the packets for
-each new flow come down to 1 where no flow ever proceeds, and stay well above where they do.
+The balancer sees one direction only, and keeps no flow records at rest, so it cannot tell a
+repeated SYN from a new one. But a backend's counters can: ``new_flows`` counts SYNs, ``packets``
+everything. A client whose connection is established sends at least an ACK after its SYN, and
+usually a request, more ACKs and a FIN: three packets or more for each SYN. A client without an
+answer sends SYNs only. So the ratio of packets to new flows falls to 1 if no connection is
+established.
 
-What this cannot tell, and what is done about it:
+Limits:
 
-- A flood of SYNs looks the same. It comes to all backends of a service by their weights, so a
-  backend is suspected only beside others of its service whose flows do proceed; a service of
-  one backend, or one where none proceeds, is left alone.
-- Old connections to a backend that went dark send their data again, and hide for some time that
-  nothing new comes about. Retransmissions back off (RFC 6298, section 5.5), and the ratio falls.
-- UDP says nothing of new flows, and SCTP's counter of INITs has no such ratio to go by: neither
-  is judged.
+- A SYN flood looks the same. But it hits all backends of a service by their weights. So a backend
+  is suspected only if other backends of its service establish connections.
+- Old connections to a backend that went dark retransmit their data, which hides for a while that no
+  new one is established. Retransmissions back off (RFC 6298, section 5.5), and the ratio falls.
+- UDP has no new flows to count, and SCTP's INITs no such ratio: neither is examined.
 
-Hence it is a suspicion, which a check should confirm before a backend is taken out.
+Hence this is a suspicion only: a check must confirm it before a backend is taken out.
 """
 
 from __future__ import annotations
@@ -31,25 +29,25 @@ from pydsr.model.service import Backend, BackendState, Service
 from pydsr.model.snapshot import Counters, Snapshot
 
 MIN_NEW_FLOWS = 20
-"""How many SYNs must have come between the snapshots before they mean anything."""
+"""How many SYNs between the snapshots are enough to compare."""
 
 STUCK_RATIO = 1.25
-"""Packets for each SYN up to which flows do not proceed: one SYN in four may be more than that."""
+"""The largest ratio of a black hole: one SYN in four may have one more packet."""
 
-PROCEEDING_RATIO = 2.5
-"""Packets for each SYN from which flows proceed; the shortest whole connection has 3."""
+WORKING_RATIO = 2.5
+"""The smallest ratio of a working backend; the shortest complete connection has 3."""
 
 
 @dataclass(frozen=True)
 class Suspicion:
-    """A backend whose new flows seem never to proceed.
+    """A backend whose connections seem not to be established.
 
     Attributes:
         endpoint: of the service.
         address: of the backend.
-        new_flows: how many SYNs it got between the snapshots.
-        ratio: packets for each of them.
-        peers_ratio: the same of the other backends of the service, taken together.
+        new_flows: its SYNs between the snapshots.
+        ratio: its packets for each SYN.
+        peers_ratio: the same of the service's working backends together.
     """
 
     endpoint: Endpoint
@@ -60,12 +58,12 @@ class Suspicion:
 
 
 def suspicions(before: Snapshot, after: Snapshot) -> list[Suspicion]:
-    """Return the backends that got new flows between two snapshots of which none proceeded.
+    """Return the backends that got new flows between two snapshots, and established none.
 
     Args:
-        before: the earlier snapshot; some ten seconds earlier, so that clients which wait for
-            an answer have sent their SYN again (after 1, 3 and 7 seconds; RFC 6298, section 2).
-        after: the later one, whose services and backends are judged.
+        before: some ten seconds earlier, so that clients without an answer have repeated their SYN
+            (after 1, 3 and 7 seconds; RFC 6298, section 2).
+        after: the later snapshot, whose backends are examined.
     """
     services = {service.endpoint: service for service in before.services}
     return [
@@ -82,7 +80,7 @@ def _in_service(
     got = {
         backend.address: increase
         for backend in service.backends
-        # A backend that drains gets no new flows but by slots that change: nothing to judge.
+        # A draining backend gets hardly any new flows.
         if backend.state is BackendState.UP
         if (increase := _increase(before, after, earlier, service, backend)) is not None
     }
@@ -90,18 +88,18 @@ def _in_service(
         if new_flows < MIN_NEW_FLOWS or packets > STUCK_RATIO * new_flows:
             continue
         peers = [increase for other, increase in got.items() if other != address]
-        # Other black holes among the peers must not hide each other.
-        proceeding = [(p, n) for p, n in peers if n and p >= PROCEEDING_RATIO * n]
-        flows = sum(n for _, n in proceeding)
+        # Several black holes must not hide each other.
+        working = [(p, n) for p, n in peers if n and p >= WORKING_RATIO * n]
+        flows = sum(n for _, n in working)
         if flows >= MIN_NEW_FLOWS:
-            peers_ratio = sum(p for p, _ in proceeding) / flows
+            peers_ratio = sum(p for p, _ in working) / flows
             yield Suspicion(service.endpoint, address, new_flows, packets / new_flows, peers_ratio)
 
 
 def _increase(
     before: Snapshot, after: Snapshot, earlier: Service, service: Service, backend: Backend
 ) -> tuple[int, int] | None:
-    """Return the packets and new flows between snapshots; None where they cannot be compared."""
+    """Return the packets and new flows between snapshots; None if they cannot be compared."""
     base = earlier.backend(backend.address)
     if base is None or base.id != backend.id or not {backend.id} <= before.counters.keys():
         return None

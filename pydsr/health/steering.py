@@ -1,9 +1,9 @@
-"""Brings marked sockets to the VIP on one backend each, by rules and routes of the kernel.
+"""Routes marked sockets to the VIP on one backend each, by rules and routes of the kernel.
 
-The kernel is compared with what is to be there, and the difference made. So whatever a killed
-process left goes with the next start, and what the kernel removed with a link that was down
-comes back by :meth:`Steering.refresh`. All that is made here has the protocol number
-``steering_plan.PROTOCOL``, and nothing else is touched.
+:meth:`Steering.refresh` compares the kernel's entries with the wanted ones and makes the
+difference. So the next start removes what a killed process left, and a refresh restores what the
+kernel removed with a link. All entries have the protocol number ``steering_plan.PROTOCOL``; others
+are left alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import logging
 import socket
 from collections.abc import Collection, Iterable
+from contextlib import ExitStack
 from typing import Self
 
 from pydsr.health import steering_netlink
@@ -23,55 +24,50 @@ from pydsr.model.errors import BusyError, InputError
 _log = logging.getLogger(__name__)
 
 _LOCK = "\0pydsr-health"
-"""An abstract socket: its name is of this network namespace, and gone with the process."""
+"""An abstract socket: the name belongs to the network namespace, and goes with the process."""
 
 
 class Steering:
-    """Owns the rules and routes of this network namespace; to be used by ``async with``.
+    """The rules and routes of this network namespace, for the length of an ``async with`` block.
 
     Raises:
         BusyError: another process has them.
         PermissionDeniedError: CAP_NET_ADMIN is missing.
-        EnvironmentCannotError: the kernel refuses.
+        EnvironmentCannotError: the kernel refuses an entry.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[Route, int] = {}
         self._vips: dict[Route, set[IPAddress]] = {}
         self._latest = 0
-        self._lock: socket.socket | None = None
+        self._stack = ExitStack()
 
     async def __aenter__(self) -> Self:
-        self._lock = _locked()
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(_lock())
             await self.refresh()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        try:
+        with self._stack:
             await self.steer(())
-        finally:
-            if self._lock is not None:
-                self._lock.close()
 
     def check(self, targets: Iterable[CheckTarget]) -> None:
-        """Find what is wrong with targets before anything is changed.
+        """Check targets before anything is changed.
 
         Raises:
-            InputError: a backend cannot be reached that way, or there are too many.
+            InputError: a backend cannot be reached by its route, or there are too many.
         """
         vips = _vips_by_route(targets)
         entries(self._numbered(vips), vips)
 
     async def steer(self, targets: Iterable[CheckTarget]) -> None:
-        """Have just these targets reached by their marks; those that stay keep theirs.
+        """Make marks for these targets and no others; those that stay keep theirs.
 
         Raises:
             InputError: as :meth:`check`; nothing was changed.
-            EnvironmentCannotError: the kernel refuses; :meth:`refresh` tries again.
+            EnvironmentCannotError: the kernel refuses an entry; :meth:`refresh` tries again.
         """
         vips = _vips_by_route(targets)
         numbers = self._numbered(vips)
@@ -81,11 +77,11 @@ class Steering:
         await self.refresh()
 
     def mark(self, route: Route) -> int:
-        """Return the mark of sockets that are to reach a backend."""
+        """Return the mark of sockets that reach a backend."""
         return mark_of(self._numbers[route])
 
     async def refresh(self) -> None:
-        """Make what is missing in the kernel, and remove what is too much."""
+        """Add missing entries to the kernel, and remove others of ours."""
         wanted = entries(self._numbers, self._vips)
         async with steering_netlink.netlink() as ip:
             present = {entry async for entry in steering_netlink.present(ip)}
@@ -97,9 +93,9 @@ class Steering:
                 await steering_netlink.add(ip, entry)
 
     def _numbered(self, routes: Collection[Route]) -> dict[Route, int]:
-        """Return a number for each route: the one it has, or one that is free.
+        """Return the number of each route: its present one, or a free one.
 
-        New ones go on from the latest, so that a late answer to a removed one finds no new owner.
+        New numbers follow the latest, so that a late answer to a removed route finds no new owner.
         """
         if len(routes) > MAX_ROUTES:
             raise InputError(
@@ -121,7 +117,7 @@ def _vips_by_route(targets: Iterable[CheckTarget]) -> dict[Route, set[IPAddress]
     return vips
 
 
-def _locked() -> socket.socket:
+def _lock() -> socket.socket:
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         lock.bind(_LOCK)
@@ -131,6 +127,6 @@ def _locked() -> socket.socket:
             raise
         raise BusyError(
             "another process makes health checks in this network namespace",
-            "ss -xlp | grep pydsr-health shows which; end it first",
+            "ss -xlp | grep pydsr-health shows which; stop it first",
         ) from None
     return lock

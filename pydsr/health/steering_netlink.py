@@ -1,4 +1,4 @@
-"""Rules, routes and neighbours of health checks as the kernel's messages have them."""
+"""Reads and writes the kernel's rules, routes and neighbours of health checks, by netlink."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ from pydsr.health.steering_plan import (
     RuleEntry,
     RuleKind,
 )
-from pydsr.kernel.net.netlink import AsyncIPRoute, NetlinkError, family_of, ndmsg, rt_type, rtnl
+from pydsr.kernel.net.netlink import (
+    AsyncIPRoute,
+    NetlinkError,
+    error_text,
+    family_of,
+    ndmsg,
+    rt_type,
+    rtnl,
+)
 from pydsr.model.addresses import MacAddress
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 
@@ -45,31 +53,30 @@ def _explained() -> Iterator[None]:
     except NetlinkError as error:
         if error.code in (errno.EPERM, errno.EACCES):
             raise PermissionDeniedError(
-                "making rules and routes for health checks is not permitted",
+                "adding rules and routes for health checks is not permitted",
                 "run as root (sudo); a container needs the capability NET_ADMIN",
             ) from None
-        reason = error.args[1] if len(error.args) > 1 else error
         raise EnvironmentCannotError(
-            f"the kernel refused a rule or route for health checks: {reason}",
+            f"the kernel refused a rule or route for health checks: {error_text(error)}",
             "it needs policy routing (CONFIG_IP_MULTIPLE_TABLES), and the interface up",
         ) from None
 
 
 @asynccontextmanager
 async def netlink() -> AsyncIterator[AsyncIPRoute]:
-    """Have a netlink socket for the length of the block; its errors become those of pydsr.
+    """Open a netlink socket, whose errors become those of pydsr.
 
     Raises:
         PermissionDeniedError: CAP_NET_ADMIN is missing.
-        EnvironmentCannotError: the kernel refuses.
+        EnvironmentCannotError: the kernel refuses an entry.
     """
     with _explained():
         async with AsyncIPRoute() as ip:
             yield ip
 
 
-class RuleNews:
-    """Hears of every change of rules in this network namespace, from the moment it is made."""
+class RuleEvents:
+    """The kernel's events about rules in this network namespace, from now on."""
 
     def __init__(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
@@ -83,8 +90,8 @@ class RuleNews:
         self._socket.close()
 
     async def wait(self) -> None:
-        """Return when there was a change, of ours or of others."""
-        with suppress(OSError):  # ENOBUFS: more of them than there was room for
+        """Return after the next change, by this process or another."""
+        with suppress(OSError):  # ENOBUFS: events were lost
             await asyncio.get_running_loop().sock_recv(self._socket, _RECEIVE_BYTES)
         with suppress(BlockingIOError):
             while True:
@@ -92,12 +99,12 @@ class RuleNews:
 
 
 async def present(ip: AsyncIPRoute) -> AsyncIterator[Entry]:
-    """Yield what there is of ours in the kernel."""
+    """Yield our entries in the kernel."""
     for family in _FAMILIES:
         try:
             rules = [message async for message in await ip.get_rules(family=family)]
         except NetlinkError as error:
-            # A kernel that was started without IPv6 has none of ours either.
+            # A kernel without IPv6 has no entries for it.
             if error.code not in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
                 raise
             continue
@@ -108,7 +115,7 @@ async def present(ip: AsyncIPRoute) -> AsyncIterator[Entry]:
             if message["proto"] == PROTOCOL:
                 yield _route_from(message)
         async for message in await ip.get_neighbours(family=family):
-            # Without a MAC it is on its way out: a deleted entry stays while a packet holds it.
+            # A deleted neighbour stays, without its MAC, while a packet refers to it.
             if message.get("NDA_PROTOCOL") == PROTOCOL and message.get("lladdr"):
                 mac = MacAddress.parse(message.get("lladdr"))
                 address = ipaddress.ip_address(message.get("dst"))
@@ -136,19 +143,19 @@ def _route_from(message: Any) -> RouteEntry:
 
 
 async def add(ip: AsyncIPRoute, entry: Entry) -> None:
-    """Make an entry, unless its interface is down or gone."""
+    """Add an entry, unless its interface is down or gone."""
     down = (errno.ENETDOWN, errno.ENODEV, errno.ENETUNREACH)
     try:
         match entry:
             case NeighbourEntry():
-                # Replaced, as its MAC may have changed.
+                # Its MAC may have changed.
                 await ip.neigh("replace", state=ndmsg.NUD_PERMANENT, **_neighbour(entry))
             case RouteEntry():
                 await ip.route("add", **_route(entry))
             case RuleEntry():
                 await ip.rule("add", **_rule(entry))
     except NetlinkError as error:
-        # The interface is down or gone: what is prohibited says so to every check.
+        # The interface is down or gone; the prohibit route tells every check.
         if error.code not in down:
             raise
         _log.debug("%s: %s", entry, error)
@@ -156,7 +163,6 @@ async def add(ip: AsyncIPRoute, entry: Entry) -> None:
 
 async def delete(ip: AsyncIPRoute, entry: Entry) -> None:
     """Remove an entry, unless it is gone."""
-    # What is gone with its interface meanwhile need not be deleted.
     gone = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO)
     try:
         match entry:

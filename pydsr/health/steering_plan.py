@@ -1,6 +1,6 @@
-"""Which rules, routes and neighbours bring a marked socket to the VIP on one backend. Pure.
+"""The rules, routes and neighbours that route a marked socket to the VIP on one backend. Pure.
 
-Each route to a backend has a number, which is in a firewall mark and the table of that name::
+Each route to a backend has a number, which makes its firewall mark and its routing table::
 
     ip rule add pref 440 not fwmark 0x70440000/0xffff0000 goto 442
     ip rule add pref 441 fwmark 0x70440001 lookup 0x70440001
@@ -10,17 +10,18 @@ Each route to a backend has a number, which is in a firewall mark and the table 
     ip route add prohibit default table 0x70440001 metric 4278190080
 
 - The first rule takes all other traffic past the rest, however many backends there are.
-- ``hoplimit 1`` is enough for a host on the same network. A backend that lacks the VIP and
-  forwards the packet has to say that its time is exceeded, and cannot have another backend
-  answer by way of the balancer, which would pass for its own answer.
-- ``prohibit`` keeps a check from another way to the VIP while the interface is down, and the error
-  it gives (EACCES) is one that nothing else gives.
-- A backend whose MAC is set by hand, and an IPv6 VIP on one with an IPv4 address (for which the
-  kernel has no route), has a link-local address made up for it, with a permanent neighbour.
+- ``hoplimit 1`` is enough for a host in the same network. A backend that lacks the VIP and forwards
+  the packet must report that its time is exceeded. Otherwise another backend could answer by way of
+  the balancer, as if the answer were its own.
+- ``prohibit`` keeps a check from taking another route to the VIP while the interface is down. It
+  gives the error EACCES, which nothing else gives.
+- Two kinds of backends get an invented link-local address with a permanent neighbour entry: one
+  whose MAC is set by hand, and one with an IPv4 address for an IPv6 VIP, which the kernel cannot
+  route.
 
-The VIP is no address of this machine, and replies from it need no setting but one: where the VIP
-is not routed to the backend's interface, a reverse path filter drops them (see
-:mod:`pydsr.health.investigation`).
+The VIP is not an address of this machine. Answers from it need no setting but one: a reverse path
+filter drops them unless the VIP is routed to the backend's interface (see
+:mod:`pydsr.health.kernel_state`).
 """
 
 from __future__ import annotations
@@ -36,24 +37,24 @@ from pydsr.model.addresses import IPAddress, MacAddress
 from pydsr.model.errors import InputError
 
 PROTOCOL = 68
-"""What marks rules, routes and neighbours as made here; free in iproute2's ``rt_protos``."""
+"""Marks our rules, routes and neighbours; unused in iproute2's ``rt_protos``."""
 
 MARKS, MARK_MASK = 0x70440000, 0xFFFF0000
-"""Marks of sockets, and numbers of tables: the lower half is the number of the route."""
+"""Marks of sockets and numbers of tables; the lower half is the number of the route."""
 
 MAX_ROUTES = 0xFFFE
 
 PRIORITY = 440
-"""Of the first rule: after the table ``local``, before those that others usually make."""
+"""Of the first rule: after the table ``local``, before the usual rules of others."""
 
 LAST_METRIC = 0xFF000000
 
-_MADE_UP4 = ipaddress.IPv4Address("169.254.0.0")
-_MADE_UP6 = ipaddress.IPv6Address("fe80::7044:0")
+_INVENTED4 = ipaddress.IPv4Address("169.254.0.0")
+_INVENTED6 = ipaddress.IPv6Address("fe80::7044:0")
 
 
 class RuleKind(Enum):
-    """What a rule does, and by how much its priority is after the first one's."""
+    """What a rule does; the value is added to the first rule's priority."""
 
     PAST = 0
     LOOKUP = 1
@@ -62,7 +63,7 @@ class RuleKind(Enum):
 
 @dataclass(frozen=True)
 class RuleEntry:
-    """A rule; ``mark`` is that of a route, or 0 in those that are there once."""
+    """A rule; ``mark`` is 0 except in lookup rules."""
 
     family: int
     kind: RuleKind
@@ -70,18 +71,18 @@ class RuleEntry:
 
     @property
     def priority(self) -> int:
-        """When it is looked at."""
+        """The priority of the rule."""
         return PRIORITY + self.kind.value
 
 
 @dataclass(frozen=True)
 class RouteEntry:
-    """A route in a table of ours.
+    """A route in one of our tables.
 
     Attributes:
-        destination: one address; None for the rest, which is prohibited.
-        gateway: None where the destination is on the network itself.
-        ifindex: 0 where it is prohibited.
+        destination: one address; None for all others, which are prohibited.
+        gateway: None if the destination is in the device's network.
+        ifindex: 0 if it is prohibited.
     """
 
     family: int
@@ -93,7 +94,7 @@ class RouteEntry:
 
 @dataclass(frozen=True)
 class NeighbourEntry:
-    """A permanent neighbour that was made up."""
+    """A permanent neighbour of an invented address."""
 
     address: IPAddress
     ifindex: int
@@ -104,35 +105,35 @@ Entry = RuleEntry | RouteEntry | NeighbourEntry
 
 
 def mark_of(number: int) -> int:
-    """Return the mark of a route, which is also its table."""
+    """Return the mark of a route, which is also the number of its table."""
     return MARKS | number
 
 
 def next_hop(vip: IPAddress, route: Route, number: int) -> tuple[IPAddress, MacAddress | None]:
-    """Return where packets for a VIP go, with its MAC where the kernel is not to ask for it.
+    """Return the next hop of packets to a VIP, and its MAC unless the kernel resolves it.
 
     Raises:
-        InputError: an IPv6 VIP on a backend with an IPv4 address, whose MAC is not known.
+        InputError: an IPv6 VIP, and a backend with an IPv4 address and an unknown MAC.
     """
     if route.mac is None and vip.version == 6 and route.backend.version == 4:
         raise InputError(
             f"{vip} on backend {route.backend} cannot be checked without a MAC",
-            "the kernel has no IPv6 route by an IPv4 address: use the backend's IPv6 address",
+            "the kernel cannot route IPv6 by an IPv4 address: use the backend's IPv6 address",
         )
     if route.mac is None:
         return route.backend, None
-    return (_MADE_UP6 if vip.version == 6 else _MADE_UP4) + number, route.mac
+    return (_INVENTED6 if vip.version == 6 else _INVENTED4) + number, route.mac
 
 
 def entries(numbers: Mapping[Route, int], vips: Mapping[Route, Iterable[IPAddress]]) -> set[Entry]:
-    """Return all that has to be in the kernel.
+    """Return all entries that must be in the kernel.
 
     Args:
-        numbers: of every route, from 1 to MAX_ROUTES.
-        vips: which VIPs are checked by each route.
+        numbers: of each route, from 1 to MAX_ROUTES.
+        vips: to check by each route.
 
     Raises:
-        InputError: a backend cannot be reached that way.
+        InputError: a backend cannot be reached by its route.
     """
     found: set[Entry] = set()
     for route, wanted in vips.items():
@@ -155,9 +156,9 @@ def entries(numbers: Mapping[Route, int], vips: Mapping[Route, Iterable[IPAddres
 
 
 def in_order(changes: Collection[Entry]) -> list[Entry]:
-    """Return entries in an order to add them in: nothing is used before it is whole.
+    """Return entries in the order to add them, so that no table is used before it is complete.
 
-    The other way round is an order to delete them in.
+    Delete them in the reverse order.
     """
     kinds = (RuleKind.END, RuleKind.PAST, RuleKind.LOOKUP)
 
@@ -165,7 +166,7 @@ def in_order(changes: Collection[Entry]) -> list[Entry]:
         if isinstance(entry, NeighbourEntry):
             return 0, str(entry)
         if isinstance(entry, RouteEntry):
-            # What is prohibited comes first: there is no moment at which the main table is asked.
+            # Prohibit routes come first: the main table is never used instead.
             return 1 + (entry.destination is not None), str(entry)
         return 3 + kinds.index(entry.kind), str(entry)
 

@@ -1,4 +1,4 @@
-"""What is checked, and for whom: services that name one check share its work. Pure."""
+"""The checks to make and their services: services with equal checks share them. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pydsr.model.service import Backend
 
 @dataclass(frozen=True)
 class Route:
-    """How frames get to a backend.
+    """How frames reach a backend.
 
     Attributes:
         backend: its own address.
-        ifindex: the index of the device it is directly behind: a VLAN device where it is in a VLAN.
-        mac: where its frames go, if that is set by hand; None has the kernel find it.
+        ifindex: of the device in its network; in a VLAN, the VLAN device.
+        mac: where frames go if it is set by hand; None: the kernel resolves it.
     """
 
     backend: IPAddress
@@ -30,12 +30,12 @@ class Route:
 
 @dataclass(frozen=True)
 class CheckTarget:
-    """Where a check asks.
+    """What a check asks.
 
     Attributes:
         vip: the destination.
-        port: of the VIP; 0 for checks that need none.
-        route: which backend is asked.
+        port: of the VIP; 0 for checks without a port.
+        route: to the backend.
     """
 
     vip: IPAddress
@@ -49,7 +49,7 @@ class CheckTarget:
 
 @dataclass(frozen=True)
 class Job:
-    """One check of one target, made once for all services that want it."""
+    """One check of one target, for all services that want it."""
 
     check: Check
     target: CheckTarget
@@ -59,23 +59,23 @@ class Job:
 
     @cached_property
     def _hash(self) -> int:
-        # Of some forty values, and asked for several times with each check.
+        # Of some forty values, and needed several times for each check.
         return hash((self.check, self.target))
 
 
 def route_to(
     backend: Backend, vip: IPAddress, interfaces: Collection[Interface], attached: Collection[int]
 ) -> Route | None:
-    """Return how this machine's kernel gets frames to where the balancer's program sends them.
+    """Return how this kernel reaches a backend by the same device as the balancer's program.
 
     Args:
-        backend: as the data plane has it.
-        vip: which is to be checked on it.
+        backend: as in the data plane.
+        vip: to check on it.
         interfaces: all of this network namespace.
-        attached: indices of those the balancer is on.
+        attached: indices of those that the balancer is attached to.
 
     Returns:
-        None where no device of this machine has the backend's tags, or its MAC is not known.
+        None if no device of this machine has the backend's VLAN tags, or its MAC is unknown.
     """
     if backend.mac is None:
         return None
@@ -85,20 +85,20 @@ def route_to(
         index
         for index, segment in sorted(find_segments(interfaces, attached).items())
         if segment.ifindex in behind and segment.tags == backend.tags
-        # A port of a bridge has no addresses: the bridge itself has.
+        # A bridge port has no addresses; the bridge has them.
         if index not in attached or not masters.get(index)
     ]
     if not devices:
         return None
-    # The kernel has no route for an IPv6 VIP by an IPv4 address.
-    takes_mac = backend.mac_by_hand or vip.version > backend.address.version
-    return Route(backend.address, devices[0], backend.mac if takes_mac else None)
+    # The kernel cannot route IPv6 by an IPv4 next hop.
+    needs_mac = backend.mac_by_hand or vip.version > backend.address.version
+    return Route(backend.address, devices[0], backend.mac if needs_mac else None)
 
 
 def jobs_for(
     wanted: Iterable[tuple[Endpoint, Iterable[Check], Iterable[Route]]],
 ) -> Mapping[Job, frozenset[Endpoint]]:
-    """Return every job there is to do, with the services it is done for.
+    """Return each job, and the services it is for.
 
     Args:
         wanted: services with their checks and the routes to their backends.
