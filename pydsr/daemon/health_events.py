@@ -24,7 +24,7 @@ def change_event(
 
     Args:
         change: of a backend.
-        cause: the failure that made the backend unhealthy, and when the first in its row was.
+        cause: the failure that made it unhealthy, and when the first in its row was.
         now: seconds of the same clock.
         is_made: whether the data plane was changed: not if a command has changed the backend.
     """

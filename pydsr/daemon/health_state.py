@@ -102,8 +102,8 @@ class HealthState:
         failed backends: an earlier daemon has put it there. It stays out until its checks pass.
 
         Args:
-            wanted: the services in the file that have checks.
-            live: the services in the data plane.
+            wanted: the services of the file that have checks.
+            live: the services of the data plane.
             now: seconds of the caller's clock.
         """
         new = HealthState()
@@ -137,11 +137,11 @@ class HealthState:
         """Record a result; return whether its service must be decided again.
 
         Args:
-            key: the backend that was checked.
-            check: the check that was made.
+            key: the backend.
+            check: that was made.
             result: of the check.
             now: seconds of the caller's clock.
-            has_changed: whether it changed the backend's health by that check.
+            has_changed: whether the result changed the backend's health by that check.
         """
         if key not in self._results:
             return False
@@ -161,13 +161,7 @@ class HealthState:
         checks: Callable[[Endpoint, IPAddress], list[CheckHealth]],
         now: float,
     ) -> list[HealthChange]:
-        """Return what must change for the backends of a service; nothing is changed here.
-
-        Args:
-            endpoint: of a service with checks.
-            checks: returns a backend's health by each check.
-            now: seconds of the caller's clock.
-        """
+        """Return how the backends of a service must change, from their health by each check."""
         service, before = self.services[endpoint], self._health[endpoint]
         checked = {
             address: _combined(health, checks(endpoint, address), service, now)

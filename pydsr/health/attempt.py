@@ -84,12 +84,7 @@ class Attempt:
         return new
 
     def symptoms(self, error: OSError, is_late: bool) -> Symptoms:
-        """Return how the attempt failed.
-
-        Args:
-            error: that it ended with; without a number: a timeout.
-            is_late: whether the timeout was noticed much too late.
-        """
+        """Return how the attempt failed; an error without a number is a timeout."""
         return Symptoms(
             error.errno or 0,
             self.is_connected,

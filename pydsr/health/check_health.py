@@ -33,14 +33,7 @@ class CheckHealth:
 
 
 def apply_result(health: CheckHealth, passed: bool, pace: Pace, now: float) -> CheckHealth:
-    """Return the health after one more result.
-
-    Args:
-        health: the health so far.
-        passed: whether the check passed.
-        pace: the check's thresholds.
-        now: seconds of the caller's clock.
-    """
+    """Return the health after one more result, at ``now`` seconds of the caller's clock."""
     if passed == health.is_healthy:
         return replace(health, contrary=0) if health.contrary else health
     contrary = health.contrary + 1
@@ -74,17 +67,12 @@ def first_start(begun: float, number: int, pace: Pace) -> float:
     Args:
         begun: when the check was added.
         number: how many checks were added before it.
-        pace: the starts spread over its interval.
+        pace: its interval is the one to spread over.
     """
     return begun + pace.interval * (number * 0.6180339887498949 % 1)
 
 
 def enough_are_healthy(checks: Iterable[CheckHealth], needed: int | None) -> bool:
-    """Return whether a backend is healthy by its checks; without checks, it is.
-
-    Args:
-        checks: its health by each check of the service.
-        needed: how many must be healthy; None, or more than there are, means all.
-    """
+    """Return whether as many checks as needed say healthy; None, or too many, means all."""
     healthy = [check.is_healthy for check in checks]
     return sum(healthy) >= (len(healthy) if needed is None else min(needed, len(healthy)))

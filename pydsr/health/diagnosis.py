@@ -140,13 +140,7 @@ def is_decided(symptoms: Symptoms) -> bool:
 
 
 def diagnose(target: CheckTarget, symptoms: Symptoms, evidence: Evidence = NOTHING_KNOWN) -> Result:
-    """Return a failed check's result: its outcome, with a message and a hint.
-
-    Args:
-        target: of the check.
-        symptoms: how the probe failed.
-        evidence: what the investigation has found.
-    """
+    """Return a failed check's result: its outcome, with a message and a hint."""
     backend, vip = target.route.backend, target.vip
     asked = f"{backend} (port {target.port})" if symptoms.is_own_address else str(target)
     wrong_source = symptoms.wrong_source or evidence.wrong_source

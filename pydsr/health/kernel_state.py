@@ -79,16 +79,9 @@ def _key(route: Route) -> dict[str, Any]:
 
 
 async def filter_remedy(vip: IPAddress, ifindex: int) -> str:
-    """Return which setting stops the reverse path filter from dropping a VIP's answers.
+    """Return which setting stops a device's reverse path filter from dropping a VIP's answers.
 
-    IPv6 has no such filter except in nftables.
-
-    Args:
-        vip: the source of the answers.
-        ifindex: the index of the device that receives them.
-
-    Returns:
-        Empty if the filter drops none.
+    Empty if the filter drops none. IPv6 has no such filter except in nftables.
     """
     if vip.version == 6:
         return ""

@@ -38,11 +38,7 @@ def ping_socket(address: IPAddress, mark: int) -> PolledSocket:
 
 
 async def ping(raw: PolledSocket, address: IPAddress) -> None:
-    """Send an echo request and wait for its reply.
-
-    Args:
-        raw: made by :func:`ping_socket` for the address.
-        address: to ping.
+    """Send an echo request by a :func:`ping_socket`, and wait for its reply.
 
     Raises:
         OSError: the request cannot be sent, or an ICMP error came back.
@@ -67,12 +63,7 @@ def send_request(raw: PolledSocket, address: IPAddress) -> bytes:
 
 
 async def reply_to(echoes: Container[bytes], raw: PolledSocket, address: IPAddress) -> bytes:
-    """Wait for a reply to one of several requests, and return that request.
-
-    Args:
-        echoes: from :func:`send_request`; may grow meanwhile.
-        raw: the socket that sent them.
-        address: that is pinged.
+    """Wait for a reply to one of several requests, which may grow meanwhile, and return that one.
 
     Raises:
         OSError: an ICMP error came back.

@@ -65,12 +65,9 @@ def decide(
     """Return the health of a service's backends with the states and weights that follow from it.
 
     Args:
-        service: as the file has it.
-        health: of its backends; a backend that is not in it is healthy.
+        service: as in the file.
+        health: of its checked backends; a missing one is healthy.
         now: seconds of the caller's clock.
-
-    Returns:
-        The checked backends and the sorry backend.
     """
     policy = service.health
     if policy is None:
@@ -115,11 +112,6 @@ def choose_in_service(
     If fewer are healthy than the minimum, those that failed last stay: checks that fail everywhere
     at once are more likely wrong than the servers. A backend that is already out stays out. If all
     have failed and there is a sorry backend, none stays: the sorry backend takes over.
-
-    Args:
-        health: of all backends that may take flows, without the sorry backend.
-        minimum: how many backends must stay in service.
-        has_sorry: whether there is a sorry backend.
     """
     healthy = frozenset(address for address, one in health.items() if one.is_healthy)
     if not healthy and has_sorry:

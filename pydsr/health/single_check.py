@@ -35,8 +35,8 @@ async def check_once(job: Job, mark: int, investigations: Investigations) -> Res
 
     Args:
         job: the check and its target.
-        mark: of sockets that reach the target: see :meth:`pydsr.health.steering.Steering.mark`.
-        investigations: of all checks that run beside this one.
+        mark: of sockets that reach the target: from :class:`~pydsr.health.steering.Steering`.
+        investigations: shared by all checks.
     """
     check, target = job.check, job.target
     loop = asyncio.get_running_loop()

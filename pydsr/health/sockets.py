@@ -46,13 +46,7 @@ class PolledSocket(socket.socket):
 
 
 def marked_socket(address: IPAddress, kind: int, mark: int, protocol: int = 0) -> PolledSocket:
-    """Return a socket whose packets have a mark, and which queues ICMP errors.
-
-    Args:
-        address: of the family it is for.
-        kind: SOCK_STREAM, SOCK_DGRAM or SOCK_RAW.
-        mark: 0 is none.
-        protocol: of IP; 0 is the default of the kind.
+    """Return a socket of an address's family that marks its packets and queues ICMP errors.
 
     Raises:
         PermissionError: CAP_NET_ADMIN or CAP_NET_RAW is missing.
@@ -190,12 +184,7 @@ def icmp_error(of: socket.socket) -> IcmpError | None:
 
 
 def segment_socket(address: IPAddress, source_port: int, port: int) -> PolledSocket:
-    """Return a raw socket that receives TCP segments between two ports, from any address.
-
-    Args:
-        address: of the IP version to receive.
-        source_port: of the segments.
-        port: of this host.
+    """Return a raw socket that receives TCP segments from any address, from one port to another.
 
     Raises:
         PermissionError: CAP_NET_RAW is missing.

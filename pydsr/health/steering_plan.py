@@ -126,11 +126,7 @@ def next_hop(vip: IPAddress, route: Route, number: int) -> tuple[IPAddress, MacA
 
 
 def entries(numbers: Mapping[Route, int], vips: Mapping[Route, Iterable[IPAddress]]) -> set[Entry]:
-    """Return all entries that must be in the kernel.
-
-    Args:
-        numbers: of each route, from 1 to MAX_ROUTES.
-        vips: to check by each route.
+    """Return all entries that must be in the kernel, from each route's number and VIPs.
 
     Raises:
         InputError: a backend cannot be reached by its route.

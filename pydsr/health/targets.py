@@ -98,11 +98,7 @@ def route_to(
 def jobs_for(
     wanted: Iterable[tuple[Endpoint, Iterable[Check], Iterable[Route]]],
 ) -> Mapping[Job, frozenset[Endpoint]]:
-    """Return each job, and the services it is for.
-
-    Args:
-        wanted: services with their checks and the routes to their backends.
-    """
+    """Return each job with its services, from services with their checks and routes."""
     jobs: defaultdict[Job, set[Endpoint]] = defaultdict(set)
     for endpoint, checks, routes in wanted:
         checks = tuple(checks)

@@ -1,7 +1,7 @@
 """HTTP/1.1 requests (RFC 9112).
 
-httptools parses the answers, which is llhttp of Node.js: some ten times as fast as http.client's
-parser.
+httptools, which wraps llhttp of Node.js, parses the answers. With h11, which is written in Python,
+an HTTP check took 345 microseconds instead of 165.
 """
 
 from __future__ import annotations
@@ -79,10 +79,7 @@ class NoHttpError(ValueError):
 def request(method: str, path: str, host: str) -> bytes:
     """Return a request that asks the server to close the connection.
 
-    Args:
-        method: such as GET.
-        path: without spaces or line ends, as a check's model ensures.
-        host: likewise, with a port unless it is the default one.
+    A check's model ensures that there are no spaces or line ends in its parts.
     """
     lines = (
         f"{method} {path} HTTP/1.1",

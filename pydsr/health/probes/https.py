@@ -1,6 +1,6 @@
 """HTTP requests over TLS, which resume earlier sessions.
 
-A resumed handshake (RFC 8446, section 2.2) costs both ends a fraction of a full one, which is why
+A resumed handshake (RFC 8446, section 2.2) costs both ends half of a full one, which is why
 HAProxy's checks resume too. But the server shows no certificate in it. So a session is used for at
 most a minute, after which a full handshake checks the certificate again.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydsr.health.attempt import Attempt
 from pydsr.health.probes.http import host_header, request_page
@@ -63,23 +63,13 @@ async def probe_https(check: HttpsCheck, attempt: Attempt) -> Result:
     return replace(result, warnings=warnings, certificate_ends=session.certificate_ends)
 
 
-def certificate_end(certificate: dict[str, Any]) -> int | None:
-    """Return when a certificate expires, in seconds since the epoch; None if it is unknown.
-
-    Args:
-        certificate: as from ``SSLSocket.getpeercert``; empty if it was not verified.
-    """
-    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
+def certificate_end(certificate: dict[str, object]) -> int | None:
+    """Return when a certificate (``getpeercert``) expires, in seconds since the epoch; or None."""
+    return ssl.cert_time_to_seconds(str(certificate["notAfter"])) if certificate else None
 
 
 def expiry_warning(ends: int | None, days: int, now: float) -> str:
-    """Return the warning about a certificate that expires soon; empty if it does not.
-
-    Args:
-        ends: when, in seconds since the epoch; None is unknown.
-        days: how early to warn; 0 is never.
-        now: seconds since the epoch.
-    """
+    """Return a warning if a certificate expires in fewer days; 0 is never. Else empty."""
     if not days or ends is None:
         return ""
     left = (ends - now) / _DAY
@@ -113,23 +103,13 @@ class Session:
 
 @dataclass(frozen=True)
 class TlsClient:
-    """A TLS context, with the sessions that it has begun.
-
-    Attributes:
-        context: says whom to trust.
-    """
+    """A TLS context, which says whom to trust, with the sessions that it has begun."""
 
     context: ssl.SSLContext
     _sessions: dict[tuple[CheckTarget, str], Session] = field(default_factory=dict)
 
     def session(self, target: CheckTarget, name: str, now: float) -> Session | None:
-        """Return the session to resume; None if a full handshake is due.
-
-        Args:
-            target: of the check.
-            name: of the server.
-            now: seconds of the caller's clock.
-        """
+        """Return the session to resume; None if a full handshake is due."""
         found = self._sessions.get((target, name))
         return found if found is not None and found.begun + SESSION_SECONDS > now else None
 
@@ -147,11 +127,7 @@ class TlsClient:
 
 
 def tls_client(verify: bool, ca_file: str | None) -> TlsClient:
-    """Return the TLS client of a check; checks with the same settings share one.
-
-    Args:
-        verify: whether certificates must be valid and trusted.
-        ca_file: of the trusted authorities (PEM); None is the system's.
+    """Return the TLS client of checks with these options.
 
     Raises:
         OSError: the file cannot be read, or has no certificates.
@@ -204,7 +180,7 @@ class TlsStream:
         """The session to resume later; with TLS 1.3, there is one after the first answer."""
         return self._tls.session
 
-    def certificate(self) -> dict[str, Any]:
+    def certificate(self) -> dict[str, object]:
         """Return the certificate as ``SSLObject.getpeercert`` does; empty if not verified."""
         return dict(self._tls.getpeercert() or {})
 
