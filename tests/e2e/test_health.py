@@ -91,7 +91,7 @@ def forwarding(lab: Lab, host: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["IPv4", "IPv6"])
-def test_each_backend_is_asked_itself(shared_lab: Lab, vip: str) -> None:
+def test_each_check_reaches_its_own_backend(shared_lab: Lab, vip: str) -> None:
     """Also where another would answer in its place, by way of the balancer."""
     assert [Outcome.PASSED] * 3 == outcomes(shared_lab, vip)
     expected = [Outcome.PASSED, Outcome.VIP_MISSING, Outcome.PASSED]

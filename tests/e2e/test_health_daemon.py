@@ -80,7 +80,7 @@ TROUBLES = {
 
 @pytest.mark.parametrize("outcome", TROUBLES)
 @pytest.mark.parametrize("vip", [VIP4, VIP6], ids=["IPv4", "IPv6"])
-def test_a_backend_that_fails_is_out_in_time_and_said_why(
+def test_a_failed_backend_is_out_in_time_and_the_event_says_why(
     lab: Lab, servers: Servers, tmp_path: Path, outcome: str, vip: str
 ) -> None:
     """The others go on, and it comes back."""
@@ -100,7 +100,7 @@ def test_a_backend_that_fails_is_out_in_time_and_said_why(
 
 
 @pytest.mark.parametrize("outcome", [*TROUBLES, "packets-lost"])
-def test_connections_to_the_others_live_through_it(
+def test_connections_to_other_backends_survive(
     lab: Lab, servers: Servers, talkers: Endpoint, tmp_path: Path, outcome: str
 ) -> None:
     """Those to the backend that is lost break, and new ones go where somebody answers."""
@@ -117,7 +117,7 @@ def test_connections_to_the_others_live_through_it(
         assert [] == broken(connections.check())
 
 
-def test_new_connections_go_where_somebody_answers(
+def test_new_connections_go_to_healthy_backends(
     lab: Lab, servers: Servers, talkers: Endpoint, tmp_path: Path
 ) -> None:
     text = "services:\n" + service_of(port=talkers.port, check=TCP_CHECK)
@@ -130,7 +130,7 @@ def test_new_connections_go_where_somebody_answers(
         assert [] == broken(connections.check())
 
 
-def test_a_reload_keeps_what_is_held(lab: Lab, servers: Servers, tmp_path: Path) -> None:
+def test_a_reload_keeps_health(lab: Lab, servers: Servers, tmp_path: Path) -> None:
     with keeping(lab, tmp_path, file_of()) as kept, closed(lab, servers):
         kept.until("backend-unhealthy", "10.77.0.12")
         weighted = ("10.77.0.11=2", "10.77.0.12=3", "10.77.0.13")
@@ -142,9 +142,7 @@ def test_a_reload_keeps_what_is_held(lab: Lab, servers: Servers, tmp_path: Path)
         assert 1 == len(kept.events("backend-unhealthy"))
 
 
-def test_what_a_killed_daemon_knew_the_next_one_knows(
-    lab: Lab, servers: Servers, tmp_path: Path
-) -> None:
+def test_health_survives_a_killed_daemon(lab: Lab, servers: Servers, tmp_path: Path) -> None:
     """It is in the data plane; rules and routes for checks are made anew, and go at the end."""
     with keeping(lab, tmp_path, file_of()) as kept:
         with closed(lab, servers):
@@ -171,7 +169,7 @@ def test_rules_and_routes_go_with_the_daemon(lab: Lab, servers: Servers, tmp_pat
         assert [] == kept.steering()
 
 
-def test_the_sorry_backend_stands_in(lab: Lab, servers: Servers, tmp_path: Path) -> None:
+def test_the_sorry_backend_takes_over(lab: Lab, servers: Servers, tmp_path: Path) -> None:
     text = file_of("{sorry: 10.77.0.13}", backends=("10.77.0.12",))
     service = f"{VIP4}:{PORT}"
     with keeping(lab, tmp_path, text) as kept:
@@ -185,7 +183,9 @@ def test_the_sorry_backend_stands_in(lab: Lab, servers: Servers, tmp_path: Path)
         assert {"backend2"} == answers(lab, service, 10).keys()
 
 
-def test_below_the_minimum_nobody_is_taken_out(lab: Lab, servers: Servers, tmp_path: Path) -> None:
+def test_below_the_minimum_no_backend_is_taken_out(
+    lab: Lab, servers: Servers, tmp_path: Path
+) -> None:
     with keeping(lab, tmp_path, file_of("{minimum-healthy: 3}")) as kept, closed(lab, servers):
         event = kept.until("backend-unhealthy", "10.77.0.12")
         assert ("up", "up") == (event["from"], event["to"])
@@ -195,7 +195,7 @@ def test_below_the_minimum_nobody_is_taken_out(lab: Lab, servers: Servers, tmp_p
         assert ["port-closed"] == [failure["outcome"] for failure in held["failures"]]
 
 
-def test_weights_rise_slowly_and_as_configured_in_the_end(
+def test_weights_rise_slowly_to_the_configured_weight(
     lab: Lab, servers: Servers, tmp_path: Path
 ) -> None:
     weighted = ("10.77.0.11=10", "10.77.0.12=10", "10.77.0.13=10")
@@ -220,9 +220,7 @@ def test_what_was_changed_by_hand_stays(lab: Lab, servers: Servers, tmp_path: Pa
         assert "drain" == kept.states()["10.77.0.12"]
 
 
-def test_without_a_daemon_states_are_those_of_the_file(
-    lab: Lab, servers: Servers, tmp_path: Path
-) -> None:
+def test_without_a_daemon_the_files_states_hold(lab: Lab, servers: Servers, tmp_path: Path) -> None:
     with keeping(lab, tmp_path, file_of()) as kept, closed(lab, servers):
         kept.until("backend-unhealthy", "10.77.0.12")
         kept.end()
@@ -234,7 +232,7 @@ def test_without_a_daemon_states_are_those_of_the_file(
         assert "up" == kept.states()["10.77.0.12"]
 
 
-def test_a_black_hole_is_checked_at_once_by_its_traffic(
+def test_the_traffic_of_a_black_hole_causes_a_check_at_once(
     lab: Lab, servers: Servers, tmp_path: Path
 ) -> None:
     """Its next check would be in minutes."""

@@ -63,7 +63,7 @@ def backend(daemon: Daemon) -> dict[str, Any]:
     return dict(found)
 
 
-def test_an_agent_tells_weight_and_drain(daemon: Daemon, says: list[bytes]) -> None:
+def test_an_agent_changes_weight_and_state(daemon: Daemon, says: list[bytes]) -> None:
     """Each is an event, and no difference to the file."""
     daemon.write(file_of(f"{VIP[4]}:80", f"agent, port: {AGENT_PORT}", weight=10))
     with daemon.running():
@@ -87,7 +87,7 @@ def test_an_agent_tells_weight_and_drain(daemon: Daemon, says: list[bytes]) -> N
         assert ("up", "drain") in changed
 
 
-def test_the_end_of_a_certificate_is_an_event_in_advance(daemon: Daemon, checked: Checked) -> None:
+def test_a_certificate_that_will_expire_is_an_event(daemon: Daemon, checked: Checked) -> None:
     """Said once; the backend stays in service."""
     folder = daemon.folder
     make_certificate(folder, "good", 30)
@@ -101,7 +101,7 @@ def test_the_end_of_a_certificate_is_an_event_in_advance(daemon: Daemon, checked
     assert 1 == daemon.log.count("check-warning")
 
 
-def test_a_name_server_that_stops_is_out_until_it_goes_on(daemon: Daemon, checked: Checked) -> None:
+def test_a_stopped_name_server_is_out_until_it_continues(daemon: Daemon, checked: Checked) -> None:
     daemon.write(file_of(f"{VIP[4]}:53/udp", "dns, name: www.test, answers: [192.0.2.7]"))
     with checked.dnsmasq() as pid, daemon.running():
         os.kill(pid, signal.SIGSTOP)
@@ -112,7 +112,7 @@ def test_a_name_server_that_stops_is_out_until_it_goes_on(daemon: Daemon, checke
         assert "up" == backend(daemon)["state"]
 
 
-def test_health_turns_to_what_was_attached_anew(balancer: Pydsr) -> None:
+def test_health_uses_a_newly_attached_balancer(balancer: Pydsr) -> None:
     """It keeps the maps open; those of before would show it services that are gone."""
     services = [Endpoint.parse(f"{VIP[4]}:{port}") for port in (80, 81)]
     plane = DataPlane(balancer.bpffs)

@@ -30,7 +30,7 @@ def test_dns_answers_are_compared(checked: Checked) -> None:
     assert [expected for expected, _ in cases] == [result.outcome for result in results]
 
 
-def test_a_query_that_comes_back_is_no_answer(checked4: Checked) -> None:
+def test_an_echoed_query_is_no_answer(checked4: Checked) -> None:
     with checked4.echoing(checked4.vip):
         assert Outcome.TIMED_OUT == checked4.result("dns", 5353, name="www.test").outcome
 
@@ -38,7 +38,7 @@ def test_a_query_that_comes_back_is_no_answer(checked4: Checked) -> None:
 @pytest.mark.parametrize(
     ("order", "expected"), [([1, 0], Outcome.PASSED), ([1], Outcome.BROKEN_OFF)]
 )
-def test_an_answer_to_another_query_is_passed_over(
+def test_an_answer_to_another_query_is_ignored(
     checked4: Checked, order: list[int], expected: Outcome
 ) -> None:
     def answer(connection: socket.socket) -> None:
@@ -61,7 +61,7 @@ def test_a_udp_answer_is_compared(checked: Checked) -> None:
     assert [Outcome.PASSED, Outcome.WRONG_ANSWER] == [result.outcome for result in results]
 
 
-def test_a_command_is_told_what_to_check(checked: Checked) -> None:
+def test_a_command_gets_its_target_in_the_environment(checked: Checked) -> None:
     script = f'[ "$VIP $PORT $BACKEND" = "{checked.vip} 80 {checked.address}" ]'
     good = checked.job(made_check("command", argv=["sh", "-c", script]))
     ping = checked.job(made_check("command", argv=["sh", "-c", 'ping -c1 -W1 -m "$MARK" "$VIP"']))
@@ -83,7 +83,7 @@ def test_a_command_is_told_what_to_check(checked: Checked) -> None:
     assert eventually(lambda: subprocess.run(running, check=False).returncode == 1)
 
 
-def test_an_agent_speaks_for_its_backend(checked: Checked) -> None:
+def test_an_agent_reports_on_its_backend(checked: Checked) -> None:
     def says(line: bytes) -> AbstractContextManager[None]:
         return checked.taking(lambda connection: connection.sendall(line), 7777)
 

@@ -89,7 +89,7 @@ def test_a_server_that_stops_answering_is_down_in_time(
     assert 6 == sum(has_changed for _, _, has_changed, _ in reports)
 
 
-def test_services_that_name_a_check_share_its_connections(lb: Host, peer: Host) -> None:
+def test_services_with_equal_checks_share_connections(lb: Host, peer: Host) -> None:
     checked = Checked(lb, peer)
     checked.add_vip()
     backends = routes(lb, "10.66.0.11")
@@ -108,9 +108,7 @@ def test_services_that_name_a_check_share_its_connections(lb: Host, peer: Host) 
     assert len(connections) <= len(reports) + 1
 
 
-def test_a_change_of_what_is_checked_keeps_what_is_known(
-    lb: Host, peer: Host, tmp_path: Path
-) -> None:
+def test_watching_other_backends_keeps_known_health(lb: Host, peer: Host, tmp_path: Path) -> None:
     checked = Checked(lb, peer)
     checked.add_vip()
     good, bad = routes(lb, "10.66.0.11", "10.66.0.12")
@@ -135,7 +133,7 @@ def test_a_change_of_what_is_checked_keeps_what_is_known(
         run(lb, main)
 
 
-def test_a_thousand_checks_a_second_leave_most_of_a_core(
+def test_a_thousand_checks_a_second_use_little_of_a_core(
     lb: Host, peer: Host, tmp_path: Path
 ) -> None:
     """About a fifth of a core; here with some room, for a machine that does other things.

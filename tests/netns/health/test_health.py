@@ -31,7 +31,7 @@ def web(checked: Checked, tmp_path: Path) -> Iterator[int]:
 
 
 @pytest.mark.usefixtures("web")
-def test_a_backend_that_answers_for_the_vip_is_good(checked: Checked) -> None:
+def test_a_backend_that_answers_for_the_vip_passes(checked: Checked) -> None:
     jobs = [
         checked.job(made_check("tcp")),
         checked.job(made_check("http", body="hello", status=[200])),
@@ -63,7 +63,7 @@ def test_a_vip_that_is_removed_is_missing(checked: Checked, kind: str) -> None:
 
 
 @pytest.mark.usefixtures("web")
-def test_a_vip_that_is_forwarded_is_missing_at_once(checked: Checked) -> None:
+def test_a_forwarded_vip_is_missing_at_once(checked: Checked) -> None:
     """Not even another backend can answer in its place: the packet has one hop."""
     checked.remove_vip()
     family = "ipv4.ip_forward" if checked.version == 4 else "ipv6.conf.all.forwarding"
@@ -121,7 +121,7 @@ def test_a_backend_off_the_network_is_no_neighbour(checked: Checked) -> None:
         assert checked.address in result.message
 
 
-def test_the_kernels_own_word_is_not_taken_for_the_backends(checked: Checked) -> None:
+def test_the_kernels_own_icmp_errors_do_not_count(checked: Checked) -> None:
     """It sends an ICMP error to itself when it gives up, here after a fifth of a second."""
     setting = f"net.ipv{checked.version}.neigh.eth0.retrans_time_ms=60"
     checked.lb.run("sysctl", "-qw", setting)
@@ -142,7 +142,7 @@ def test_a_backend_that_hangs_is_no_neighbour_at_once(checked: Checked) -> None:
     assert Outcome.NO_NEIGHBOUR == checked.result("tcp").outcome
 
 
-def test_a_stopped_server_takes_connections_and_times_out(checked: Checked, web: int) -> None:
+def test_a_stopped_server_accepts_connections_and_times_out(checked: Checked, web: int) -> None:
     os.kill(web, signal.SIGSTOP)
     assert checked.result("tcp").passed
     result = checked.result("http")
@@ -179,7 +179,7 @@ def test_a_machine_that_stands_still_is_not_the_backends_fault(
     assert ("this machine is too busy" in result.message) == (expected is Outcome.UNCHECKED)
 
 
-def test_a_filter_that_drops_is_no_missing_vip(checked: Checked) -> None:
+def test_a_firewall_that_drops_is_no_missing_vip(checked: Checked) -> None:
     needs("nft")
     checked.backend.run("nft", "add table inet t")
     checked.backend.run("nft", "add chain inet t in { type filter hook input priority 0; }")
@@ -189,7 +189,7 @@ def test_a_filter_that_drops_is_no_missing_vip(checked: Checked) -> None:
     assert "the VIP answers ping there" in result.message
 
 
-def test_a_filter_that_refuses_is_told_apart(checked: Checked) -> None:
+def test_a_firewall_that_rejects_is_recognized(checked: Checked) -> None:
     needs("nft")
     checked.backend.run("nft", "add table inet t")
     checked.backend.run("nft", "add chain inet t in { type filter hook input priority 0; }")
@@ -203,7 +203,7 @@ def test_a_filter_that_refuses_is_told_apart(checked: Checked) -> None:
 
 
 @pytest.mark.usefixtures("web")
-def test_half_of_the_answers_lost_is_told_from_a_missing_vip(checked: Checked) -> None:
+def test_lost_answers_are_no_missing_vip(checked: Checked) -> None:
     """Of each check at least: what does not pass says that packets are lost, mostly."""
     needs("nft")
     family = "ip" if checked.version == 4 else "ip6"
@@ -233,7 +233,7 @@ def test_a_server_that_hangs_up_has_broken_off(checked: Checked) -> None:
         assert Outcome.BROKEN_OFF == checked.result("http").outcome
 
 
-def test_what_is_no_http_is_a_wrong_answer(checked4: Checked) -> None:
+def test_another_protocol_is_a_wrong_answer(checked4: Checked) -> None:
     def answer(connection: socket.socket) -> None:
         connection.recv(1000)
         connection.sendall(b"220 mail\r\n")
@@ -244,7 +244,7 @@ def test_what_is_no_http_is_a_wrong_answer(checked4: Checked) -> None:
     assert "does not answer by HTTP" in result.message
 
 
-def test_a_filter_of_this_machine_is_not_blamed_on_the_backend(
+def test_a_firewall_of_this_machine_is_not_the_backends_fault(
     checked4: Checked, tmp_path: Path
 ) -> None:
     """A VIP in no network of the balancer, and a reverse path filter: replies are dropped here."""
@@ -273,7 +273,7 @@ class RoutedChecked(Checked):
 
 
 @pytest.mark.usefixtures("web")
-def test_a_mac_by_hand_is_where_a_check_goes(checked: Checked) -> None:
+def test_a_check_uses_a_mac_set_by_hand(checked: Checked) -> None:
     check, mac = made_check("http"), checked.backend.mac()
     right = checked.job(check, mac=mac)
     wrong = checked.job(check, mac="02:00:00:00:00:99")
@@ -310,7 +310,7 @@ def test_an_ipv4_vip_is_checked_on_a_backend_known_by_ipv6(checked: Checked) -> 
         assert checked.results(job)[0].passed
 
 
-def test_a_check_takes_no_other_way_while_its_interface_is_down(checked: Checked) -> None:
+def test_a_check_takes_no_other_route_while_its_interface_is_down(checked: Checked) -> None:
     """There, another balancer or router might answer for the VIP."""
     lb = checked.lb
     connect(lb, checked.backend, "other", [])

@@ -92,7 +92,7 @@ def test_nothing_is_left_after_the_end(lb: Host) -> None:
     assert before == rules_and_routes(lb)
 
 
-def test_what_a_killed_process_left_goes_with_the_next_start(lb: Host) -> None:
+def test_the_next_start_removes_what_a_killed_process_left(lb: Host) -> None:
     """And what others have made stays, be it as like it as can be."""
     lb.run("ip", "rule", "add", "pref", "441", "fwmark", "0x70440009", "lookup", "9")
     lb.run("ip", "route", "add", "10.66.0.81/32", "dev", "eth0", "table", "1883504641")
@@ -107,7 +107,7 @@ def test_what_a_killed_process_left_goes_with_the_next_start(lb: Host) -> None:
     assert before == rules_and_routes(lb)
 
 
-def test_what_a_kill_left_half_made_goes_as_well(lb: Host) -> None:
+def test_half_made_entries_of_a_killed_process_go_too(lb: Host) -> None:
     """Wherever between two changes of the kernel it fell."""
     before = rules_and_routes(lb)
     wanted = targets(lb, 1)
@@ -166,7 +166,7 @@ def test_a_checker_that_is_cancelled_at_any_moment_leaves_nothing(lb: Host) -> N
         assert before == rules_and_routes(lb), milliseconds
 
 
-def test_a_start_takes_over_what_it_wants_itself(lb: Host) -> None:
+def test_a_start_keeps_the_entries_it_needs(lb: Host) -> None:
     killed_while_steering(lb, targets(lb, 2))
     wanted = targets(lb, 3)
     fresh: list[str] = []
@@ -192,7 +192,7 @@ def test_one_process_at_a_time_makes_checks(lb: Host) -> None:
     in_namespace(lb, (), second)
 
 
-def test_marks_stay_and_are_not_given_away_at_once(lb: Host) -> None:
+def test_marks_stay_and_are_not_reused_at_once(lb: Host) -> None:
     one, _, _, two, _ = targets(lb, 1)
 
     async def run() -> None:
@@ -220,7 +220,7 @@ def test_an_ipv6_vip_by_an_ipv4_backend_takes_a_mac(lb: Host) -> None:
     assert before == rules_and_routes(lb)
 
 
-def test_a_route_of_others_in_our_place_is_an_error_and_stays(lb: Host) -> None:
+def test_a_conflicting_route_of_others_is_an_error_and_stays(lb: Host) -> None:
     lb.run("ip", "route", "add", "10.66.0.80/32", "dev", "eth0", "table", "1883504641")
     before = rules_and_routes(lb)
     with pytest.raises(EnvironmentCannotError, match=r"refused a rule or route.*File exists"):
@@ -228,7 +228,7 @@ def test_a_route_of_others_in_our_place_is_an_error_and_stays(lb: Host) -> None:
     assert before == rules_and_routes(lb)
 
 
-def test_a_process_without_privilege_is_told_what_it_lacks(lb: Host) -> None:
+def test_the_error_names_a_missing_privilege(lb: Host) -> None:
     target = targets(lb)[0]
     pid = os.fork()
     if not pid:
@@ -245,7 +245,7 @@ def test_a_process_without_privilege_is_told_what_it_lacks(lb: Host) -> None:
     assert 0 == os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_other_traffic_passes_the_rules_by(lb: Host) -> None:
+def test_the_rules_leave_other_traffic_alone(lb: Host) -> None:
     """It takes its own way to the VIP, and to what other rules say."""
     lb.run("ip", "rule", "add", "fwmark", "5", "lookup", "5")
     lb.run("ip", "route", "add", "192.0.2.1", "via", "10.66.0.12", "table", "5")
@@ -284,7 +284,7 @@ def test_checks_go_on_when_an_interface_comes_back(lb: Host, peer: Host, tmp_pat
         asyncio.run(run())
 
 
-def test_rules_that_others_remove_are_put_back(lb: Host, peer: Host) -> None:
+def test_rules_that_others_remove_are_restored(lb: Host, peer: Host) -> None:
     checked = Checked(lb, peer)
     job = checked.job(made_check("tcp"))
     endpoint = Endpoint(job.target.vip, 80)

@@ -110,7 +110,7 @@ def test_a_wrong_status_over_tls_is_a_wrong_answer(checked: Checked, served: str
     assert Outcome.WRONG_ANSWER == checked.result("https", 443, **settings).outcome
 
 
-def test_the_end_of_a_certificate_is_told_in_advance(checked: Checked, served: str) -> None:
+def test_the_end_of_a_certificate_is_a_warning(checked: Checked, served: str) -> None:
     settings = {"ca_file": served, "host": "www.example"}
     result = checked.result("https", 443, **settings, certificate_days=31)
     (warning,) = result.warnings
@@ -121,7 +121,7 @@ def test_the_end_of_a_certificate_is_told_in_advance(checked: Checked, served: s
     assert () == checked.result("https", 443, **settings, certificate_days=0).warnings
 
 
-def test_a_certificate_that_has_ended_is_bad(checked: Checked, tmp_path: Path) -> None:
+def test_an_expired_certificate_is_bad(checked: Checked, tmp_path: Path) -> None:
     make_certificate(tmp_path, "old", -1)
     with checked.nginx(tmp_path, tls(tmp_path, "old")):
         settings = {"ca_file": str(tmp_path / "old.crt"), "host": "www.example"}
@@ -130,7 +130,7 @@ def test_a_certificate_that_has_ended_is_bad(checked: Checked, tmp_path: Path) -
     assert "certificate has expired" in result.message
 
 
-def test_a_server_without_tls_is_told_from_one_with_a_bad_certificate(
+def test_a_server_without_tls_is_not_taken_for_a_bad_certificate(
     checked: Checked, tmp_path: Path
 ) -> None:
     with checked.nginx(tmp_path):
@@ -139,9 +139,7 @@ def test_a_server_without_tls_is_told_from_one_with_a_bad_certificate(
     assert "no TLS" in result.message
 
 
-def test_a_server_that_wants_a_certificate_of_ours_says_so(
-    checked: Checked, tmp_path: Path
-) -> None:
+def test_a_server_that_wants_a_client_certificate_fails(checked: Checked, tmp_path: Path) -> None:
     make_certificate(tmp_path, "good", 30)
     files = ["-cert", str(tmp_path / "good.crt"), "-key", str(tmp_path / "good.key")]
     server = ["openssl", "s_server", "-quiet", "-www", "-port", "443", *files, "-Verify", "1"]
@@ -153,7 +151,7 @@ def test_a_server_that_wants_a_certificate_of_ours_says_so(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_session_is_taken_up_until_the_certificate_is_to_be_seen_again(
+def test_a_session_is_resumed_until_the_certificate_is_due(
     checked: Checked, tmp_path: Path, protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_certificate(tmp_path, "good", 30)
@@ -173,7 +171,7 @@ def test_a_session_is_taken_up_until_the_certificate_is_to_be_seen_again(
         assert Outcome.WRONG_ANSWER == checked.result("https", 443, **is_resumed).outcome
 
 
-def test_another_certificate_and_another_file_of_authorities_are_seen_at_once(
+def test_a_changed_certificate_and_authority_file_are_used_at_once(
     checked: Checked, tmp_path: Path
 ) -> None:
     trusted = tmp_path / "trusted.crt"

@@ -34,13 +34,13 @@ CLOSED = Result(Outcome.PORT_CLOSED, "nothing listens", "start it")
 
 
 def service(*checks: Check, **policy: Any) -> DesiredService:
-    """Rechange a service of two backends."""
+    """Return a service of two backends."""
     backends = tuple(DesiredBackend(address, 10, UP) for address in (A, B))
     return DesiredService(WEB, backends=backends, health=HealthPolicy(checks or (TCP,), **policy))
 
 
 def present(state: BackendState) -> dict[Endpoint, Service]:
-    """Rechange the data plane with the second backend in a state."""
+    """Return the data plane with the second backend in a state."""
     backends = tuple(
         Backend(number, address, 10, None, False, found, 1)
         for number, address, found in ((1, A, UP), (2, B, state))
@@ -49,7 +49,7 @@ def present(state: BackendState) -> dict[Endpoint, Service]:
 
 
 def initial(wanted: DesiredService, state: BackendState = UP) -> HealthState:
-    """Rechange the state at the start, at second 0."""
+    """Return the state at the start, at second 0."""
     return HealthState().reloaded([wanted], present(state), 0.0)
 
 
@@ -61,7 +61,7 @@ def add(
 
 
 def event_of(state: HealthState, change: HealthChange, now: float, is_made: bool = True) -> Event:
-    """Rechange the event of a change, which has one."""
+    """Return the event of a change, which has one."""
     event = change_event(change, state.cause(change.key), now, is_made=is_made)
     assert event is not None
     return event
@@ -143,7 +143,7 @@ def test_a_backend_that_an_earlier_daemon_took_out_stays_out_until_it_passes() -
     assert (DOWN, UP) == (change.before.state, change.after.state)
 
 
-def test_what_was_drained_by_hand_was_not_left_by_health() -> None:
+def test_a_backend_drained_by_hand_is_not_unhealthy() -> None:
     assert initial(service(), DRAIN).is_healthy(WEB, B)
     assert not initial(service(on_failure=DRAIN), DRAIN).is_healthy(WEB, B)
 
@@ -174,7 +174,7 @@ def test_the_event_says_that_the_minimum_keeps_a_backend() -> None:
     assert "nothing listens; it stays in service, as too few would be left" == event.cause
 
 
-def test_what_a_command_has_changed_is_said_to_stay() -> None:
+def test_the_event_says_that_a_change_by_hand_stays() -> None:
     state = initial(service())
     add(state, 1.0, CLOSED)
     (change,) = state.decide(WEB, failing, 1.0)
@@ -236,7 +236,7 @@ def test_the_table_says_what_is_wrong() -> None:
         assert word in line
 
 
-def test_the_end_of_a_certificate_is_remembered_as_long_as_its_check() -> None:
+def test_the_end_of_a_certificate_is_kept_with_its_check() -> None:
     """Of several it is the first; that a check fails later does not take it back."""
     ends: dict[Check, int] = {TCP: 2_000_000_000, PING: 1_900_000_000}
     state = initial(service(*ends))

@@ -55,7 +55,7 @@ def test_only_results_in_a_row_count(start: bool, results: list[bool], expected:
 
 
 @given(PACES, st.booleans(), st.lists(st.booleans(), max_size=30))
-def test_health_is_what_the_latest_run_that_was_long_enough_says(
+def test_health_follows_the_latest_long_enough_run(
     pace: Pace, start: bool, results: list[bool]
 ) -> None:
     expected, run, since = start, 0, 0.0
@@ -116,7 +116,7 @@ def test_first_checks_are_spread_over_an_interval(number: int) -> None:
         ([False], 1, False),
     ],
 )
-def test_all_checks_or_some_of_them_must_hold(
+def test_all_checks_or_enough_of_them_must_be_healthy(
     health: list[bool], needed: int | None, expected: bool
 ) -> None:
     assert expected == enough_are_healthy(map(CheckHealth, health), needed)

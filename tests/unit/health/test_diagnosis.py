@@ -66,7 +66,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("expected", "symptoms", "evidence"), CASES)
-def test_signs_say_what_is_wrong(expected: Outcome, symptoms: Symptoms, evidence: Evidence) -> None:
+def test_symptoms_and_evidence_give_the_outcome(
+    expected: Outcome, symptoms: Symptoms, evidence: Evidence
+) -> None:
     result = diagnose(TARGET, symptoms, evidence)
     assert expected == result.outcome
     assert result.message

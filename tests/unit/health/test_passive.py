@@ -49,7 +49,7 @@ def suspected(
     return [int(one.address) - int(ip_address("198.51.100.0")) for one in found]
 
 
-def test_a_backend_of_which_no_flow_proceeds_is_suspected_beside_those_that_do() -> None:
+def test_a_black_hole_is_suspected_beside_working_backends() -> None:
     assert [1] == suspected(BRIGHT, DARK, BRIGHT)
 
 
@@ -74,19 +74,19 @@ def test_few_new_flows_mean_nothing() -> None:
 @pytest.mark.parametrize(
     "service", ["192.0.2.80:53/udp", "192.0.2.80:80/sctp"], ids=["UDP", "SCTP"]
 )
-def test_only_tcp_is_judged(service: str) -> None:
+def test_only_tcp_is_examined(service: str) -> None:
     assert [] == suspected(BRIGHT, DARK, endpoint=service)
 
 
-def test_a_backend_that_drains_is_not_judged() -> None:
+def test_a_draining_backend_is_not_examined() -> None:
     assert [] == suspected(BRIGHT, DARK, state=BackendState.DRAIN)
 
 
-def test_a_backend_that_is_another_now_is_not_judged() -> None:
+def test_a_backend_with_another_id_is_not_examined() -> None:
     assert [] == suspected(BRIGHT, DARK, ids_later=50)
 
 
-def test_counters_that_went_back_are_not_judged() -> None:
+def test_counters_that_decrease_are_not_compared() -> None:
     assert [] == suspected(BRIGHT, (-100, -100), base=(200, 200))
 
 
@@ -94,7 +94,7 @@ GOT = st.tuples(st.integers(0, 10_000), st.integers(0, 1000)).map(lambda g: (g[0
 
 
 @given(st.lists(GOT, max_size=6))
-def test_flows_that_proceed_are_never_suspected(got: list[Got]) -> None:
+def test_a_working_backend_is_never_suspected(got: list[Got]) -> None:
     for number in suspected(*got):
         packets, flows = got[number]
         assert flows >= MIN_NEW_FLOWS

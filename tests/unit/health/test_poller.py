@@ -30,7 +30,7 @@ def stream() -> PolledSocket:
     return PolledSocket(socket.AF_INET, socket.SOCK_STREAM)
 
 
-def test_a_moment_comes_in_its_tick_and_not_before() -> None:
+def test_a_sleep_ends_in_its_tick() -> None:
     async def main() -> list[float]:
         loop = asyncio.get_running_loop()
         early = []
@@ -44,7 +44,7 @@ def test_a_moment_comes_in_its_tick_and_not_before() -> None:
     assert [True] * 5 == [one <= TICK for one in run(main())]
 
 
-def test_moments_of_one_tick_take_one_timer_and_keep_their_order() -> None:
+def test_calls_of_one_tick_share_a_timer_and_keep_their_order() -> None:
     called: list[int] = []
 
     async def main() -> int:
@@ -65,7 +65,7 @@ def test_moments_of_one_tick_take_one_timer_and_keep_their_order() -> None:
     assert [*range(100)] == called
 
 
-def test_a_moment_that_has_passed_comes_at_once_also_in_a_tick_under_way() -> None:
+def test_a_sleep_until_the_past_ends_at_once() -> None:
     async def main() -> None:
         now = asyncio.get_running_loop().time()
         for _ in range(3):
@@ -74,7 +74,7 @@ def test_a_moment_that_has_passed_comes_at_once_also_in_a_tick_under_way() -> No
     run(main())
 
 
-def test_who_waits_no_more_is_not_called() -> None:
+def test_a_cancelled_sleep_is_not_woken() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.create_task(poller().sleep_until(loop.time() + 2 * TICK))
@@ -86,7 +86,7 @@ def test_who_waits_no_more_is_not_called() -> None:
     run(main())
 
 
-def test_a_socket_with_the_number_of_one_that_was_closed_is_heard_of() -> None:
+def test_a_socket_with_a_reused_descriptor_gets_its_events() -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
@@ -106,7 +106,7 @@ def test_a_socket_with_the_number_of_one_that_was_closed_is_heard_of() -> None:
     run(main())
 
 
-def test_what_came_before_it_was_waited_for_is_received() -> None:
+def test_data_that_came_early_is_received() -> None:
     async def main() -> bytes:
         with socket.create_server(("127.0.0.1", 0)) as server, stream() as client:
             await connect(client, LOCALHOST, server.getsockname()[1])
@@ -120,7 +120,7 @@ def test_what_came_before_it_was_waited_for_is_received() -> None:
     assert b"early" == run(main())
 
 
-def test_more_than_a_socket_takes_is_sent_as_it_is_read() -> None:
+def test_more_than_the_send_buffer_is_sent() -> None:
     async def main() -> int:
         with socket.create_server(("127.0.0.1", 0)) as server, stream() as client:
             await connect(client, LOCALHOST, server.getsockname()[1])
@@ -140,7 +140,7 @@ def test_more_than_a_socket_takes_is_sent_as_it_is_read() -> None:
     assert 0 == run(main())
 
 
-def test_a_refused_connection_says_so() -> None:
+def test_a_refused_connection_raises() -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
@@ -151,7 +151,7 @@ def test_a_refused_connection_says_so() -> None:
         run(main())
 
 
-def test_every_loop_has_its_own() -> None:
+def test_every_loop_has_its_own_poller() -> None:
     async def main() -> int:
         first, second = socket.socketpair()
         with first, second:

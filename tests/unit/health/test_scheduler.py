@@ -124,7 +124,7 @@ def test_nothing_goes_on_after_the_end() -> None:
     run(main())
 
 
-def test_a_defect_of_a_probe_ends_it_all() -> None:
+def test_an_exception_of_a_probe_ends_the_scheduler() -> None:
     async def probe(_: Job) -> Result:
         raise RuntimeError("a defect")
 

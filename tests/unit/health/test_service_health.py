@@ -43,13 +43,13 @@ def service(*backends: DesiredBackend, **policy: Any) -> DesiredService:
     return DesiredService(WEB, backends=(*chosen, *stand_in), health=health)
 
 
-def test_all_are_as_wanted_before_anything_is_known() -> None:
+def test_unknown_backends_are_as_in_the_file() -> None:
     whole = BackendHealth(UP, 10, 10)
     assert {A: whole, B: whole, C: whole} == decide(service(), {}, 0.0)
 
 
 @pytest.mark.parametrize("state", [DOWN, DRAIN])
-def test_the_unhealthy_are_out_as_the_service_says(state: BackendState) -> None:
+def test_unhealthy_backends_get_the_state_on_failure(state: BackendState) -> None:
     found = decide(service(on_failure=state), {B: SICK}, 100.0)
     assert [UP, state, UP] == [found[one].state for one in (A, B, C)]
 
@@ -59,12 +59,12 @@ def test_below_the_minimum_the_unhealthy_keep_their_whole_weight() -> None:
     assert replace(SICK, is_kept=True) == found[B]
 
 
-def test_the_minimum_brings_no_state_back() -> None:
+def test_the_minimum_brings_no_failed_backend_back() -> None:
     out = {B: replace(SICK, state=DOWN)}
     assert DOWN is decide(service(minimum=Minimum(3)), out, 100.0)[B].state
 
 
-def test_the_sorry_backend_is_up_while_nobody_else_is() -> None:
+def test_the_sorry_backend_is_up_while_all_others_are_unhealthy() -> None:
     backed = service(sorry=DesiredBackend(SORRY, 3, UP))
     some = decide(backed, {A: SICK, B: SICK}, 100.0)
     none = decide(backed, dict.fromkeys((A, B, C), SICK), 100.0)
@@ -100,14 +100,16 @@ AGENTS = {
 
 
 @pytest.mark.parametrize(("said", "expected"), list(AGENTS.items()))
-def test_a_backend_is_as_its_agent_asks(said: str, expected: tuple[BackendState, int]) -> None:
+def test_a_backend_has_the_state_and_weight_its_agent_asks_for(
+    said: str, expected: tuple[BackendState, int]
+) -> None:
     health = {B: replace(HEALTHY, report=parse_agent(said))}
     found = decide(service(), health, 0.0)[B]
     assert expected == (found.state, found.weight)
     assert 10 == found.configured_weight
 
 
-def test_whom_agents_take_out_does_not_keep_the_sorry_backend_away() -> None:
+def test_a_backend_its_agent_drains_does_not_replace_the_sorry_backend() -> None:
     backed = service(sorry=DesiredBackend(SORRY, 1, UP))
     away = replace(HEALTHY, report=AgentReport(percent=0))
     found = decide(backed, {A: away, B: SICK, C: SICK}, 100.0)
@@ -119,7 +121,7 @@ def applied(health: ServiceHealth, wanted: DesiredService) -> tuple[DesiredBacke
     return apply_health(DesiredState(services=(wanted,)), {WEB: health}).services[0].backends
 
 
-def test_health_takes_out_and_makes_lighter() -> None:
+def test_health_changes_states_and_weights() -> None:
     health = {A: BackendHealth(DOWN, 10, 10), B: BackendHealth(UP, 3, 10)}
     assert (
         DesiredBackend(A, 10, DOWN),
@@ -128,7 +130,7 @@ def test_health_takes_out_and_makes_lighter() -> None:
     ) == applied(health, service())
 
 
-def test_a_weight_that_the_file_has_changed_holds() -> None:
+def test_a_weight_changed_in_the_file_holds() -> None:
     wanted = service(DesiredBackend(A, 20, UP))
     assert (DesiredBackend(A, 20, UP),) == applied({A: BackendHealth(UP, 3, 10)}, wanted)
 
@@ -238,7 +240,7 @@ def test_other_minimums_are_refused(text: str) -> None:
 
 
 @given(st.integers(0, 65535), st.floats(0, 100), st.floats(0, 100), st.integers(1, 50))
-def test_a_weight_rises_to_what_it_is_to_be(
+def test_a_weight_rises_to_its_full_value(
     weight: int, one: float, other: float, steps: int
 ) -> None:
     earlier, later = sorted((one, other))

@@ -34,7 +34,7 @@ ROUTES = st.builds(
 VIPS = st.sets(st.sampled_from([VIP4, VIP6]), min_size=1)
 
 
-def test_a_backend_takes_a_rule_and_a_table() -> None:
+def test_a_backend_needs_a_rule_and_a_table() -> None:
     route = Route(FOUR, 2)
     table = mark_of(7)
     assert {
@@ -47,7 +47,7 @@ def test_a_backend_takes_a_rule_and_a_table() -> None:
     } == entries({route: 7}, {route: [VIP4]})
 
 
-def test_a_mac_by_hand_takes_a_neighbour_that_is_made_up() -> None:
+def test_a_mac_by_hand_needs_an_invented_neighbour() -> None:
     route = Route(FOUR, 2, MAC)
     made = entries({route: 258}, {route: [VIP4, VIP6]})
     neighbours = {entry for entry in made if isinstance(entry, NeighbourEntry)}
@@ -57,13 +57,13 @@ def test_a_mac_by_hand_takes_a_neighbour_that_is_made_up() -> None:
     assert {four, six} == gateways
 
 
-def test_without_one_the_kernel_cannot_take_ipv6_to_an_ipv4_address() -> None:
+def test_ipv6_by_an_ipv4_address_without_a_mac_is_refused() -> None:
     route = Route(FOUR, 2)
     with pytest.raises(InputError, match="cannot be checked without a MAC"):
         entries({route: 1}, {route: [VIP6]})
 
 
-def test_nothing_wanted_is_nothing_made() -> None:
+def test_no_targets_need_no_entries() -> None:
     assert set() == entries({}, {})
 
 
@@ -83,7 +83,7 @@ def test_every_marked_packet_is_steered_or_prohibited(wanted: dict[Route, set[IP
 
 
 @given(st.dictionaries(ROUTES, VIPS))
-def test_nothing_is_used_before_it_is_whole(wanted: dict[Route, set[IPAddress]]) -> None:
+def test_no_table_is_used_before_it_is_complete(wanted: dict[Route, set[IPAddress]]) -> None:
     numbers = {route: number for number, route in enumerate(wanted, 1)}
     try:
         order: list[Entry] = in_order(entries(numbers, wanted))

@@ -44,7 +44,7 @@ def backend(ifindex: int, *tags: Tag, by_hand: bool = False, six: bool = False) 
     ],
     ids=["untagged", "other interface", "VLAN", "bridge", "MAC by hand", "no device", "no device"],
 )
-def test_a_check_takes_the_device_that_leads_to_the_backend(
+def test_a_route_uses_the_device_in_the_backends_network(
     one: Backend, expected: Route | None
 ) -> None:
     assert expected == route_to(one, VIP4, INTERFACES, {ETH0, ETH1, PORT})

@@ -41,7 +41,7 @@ web.example. 60 IN TXT "v=1" "more"
         ("AAAA", ["2001:db8::1"], Outcome.WRONG_ANSWER),
     ],
 )
-def test_what_is_expected_must_be_among_the_records(
+def test_expected_answers_must_be_among_the_records(
     record: str, answers: list[str], expected: Outcome
 ) -> None:
     settings = {"type": "dns", "name": "www.example", "record": record, "answers": answers}

@@ -28,7 +28,7 @@ def fed(*parts: bytes) -> Answer:
     return answer
 
 
-def test_a_request_says_all_that_a_server_wants_to_know() -> None:
+def test_a_request_has_the_usual_headers() -> None:
     expected = (
         b"HEAD /status?a=b HTTP/1.1\r\nHost: www.example:8080\r\nUser-Agent: pydsr\r\n"
         b"Accept: */*\r\nConnection: close\r\n\r\n"
@@ -53,12 +53,12 @@ def test_a_body_without_a_length_is_complete_when_the_server_ends() -> None:
     assert (b"no such page", True) == (answer.body, answer.is_complete)
 
 
-def test_of_a_body_that_is_cut_off_there_is_what_came() -> None:
+def test_a_truncated_body_has_what_came() -> None:
     answer = fed(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello", b"")
     assert (b"hello", True) == (answer.body, answer.is_complete)
 
 
-def test_of_a_body_that_is_damaged_there_is_what_came_before() -> None:
+def test_a_damaged_body_has_what_came_before() -> None:
     answer = fed(CHUNKED.replace(b"6;", b"x;"))
     assert (b"hello", True) == (answer.body, answer.is_complete)
 
@@ -76,7 +76,7 @@ def test_of_a_body_that_is_damaged_there_is_what_came_before() -> None:
         ),
     ],
 )
-def test_what_is_no_http_is_refused(sent: bytes, reason: str) -> None:
+def test_other_protocols_are_refused(sent: bytes, reason: str) -> None:
     with pytest.raises(NoHttpError, match=reason):
         fed(sent)
 
@@ -101,12 +101,12 @@ def test_headers_without_an_end_are_refused(first: bytes, line: bytes) -> None:
         fed(first, *lines, line)
 
 
-def test_a_body_without_an_end_is_read_so_far_and_no_further() -> None:
+def test_an_endless_body_is_read_up_to_the_limit() -> None:
     answer = fed(b"HTTP/1.1 200 OK\r\n\r\n", MAX_BODY * b"a", b"b")
     assert (MAX_BODY * b"a", True) == (answer.body, answer.is_complete)
 
 
-def test_chunks_of_hardly_anything_come_to_an_end() -> None:
+def test_tiny_chunks_are_read_up_to_the_limit() -> None:
     answer = fed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     chunk = b"1;" + 1000 * b"x" + b"\r\na\r\n"
     for _ in range(MAX_ANSWER // len(chunk) + 1):
@@ -115,7 +115,7 @@ def test_chunks_of_hardly_anything_come_to_an_end() -> None:
 
 
 @given(st.lists(st.binary(min_size=1) | st.sampled_from([CHUNKED, b"HTTP/1.1 200 OK\r\n\r\n"])))
-def test_no_bytes_do_worse_than_to_be_refused(parts: list[bytes]) -> None:
+def test_random_bytes_are_at_most_refused(parts: list[bytes]) -> None:
     answer = Answer()
     try:
         for part in (*parts, b""):

@@ -19,7 +19,7 @@ def made() -> TlsClient:
     return TlsClient(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
-def test_a_session_serves_one_backend_by_one_name_for_a_time() -> None:
+def test_a_session_is_for_one_backend_name_and_minute() -> None:
     client, session = made(), Session(None, begun=100.0, certificate_ends=7)
     client.keep(FIRST, "www.example", session, 100.0)
     assert session == client.session(FIRST, "www.example", 100.0 + SESSION_SECONDS - 1)
@@ -28,7 +28,7 @@ def test_a_session_serves_one_backend_by_one_name_for_a_time() -> None:
     assert client.session(SECOND, "www.example", 101.0) is None
 
 
-def test_after_a_failure_of_tls_there_is_a_whole_handshake() -> None:
+def test_after_a_tls_failure_the_handshake_is_a_full_one() -> None:
     client = made()
     client.keep(FIRST, "www.example", Session(None, 100.0, None), 100.0)
     client.forget(FIRST, "www.example")
