@@ -143,38 +143,33 @@ def _route_from(message: Any) -> RouteEntry:
 
 
 async def add(ip: AsyncIPRoute, entry: Entry) -> None:
-    """Add an entry, unless its interface is down or gone."""
-    down = (errno.ENETDOWN, errno.ENODEV, errno.ENETUNREACH)
+    """Add an entry, unless its interface is down or gone: its prohibit route tells every check."""
     try:
-        match entry:
-            case NeighbourEntry():
-                # Its MAC may have changed.
-                await ip.neigh("replace", state=ndmsg.NUD_PERMANENT, **_neighbour(entry))
-            case RouteEntry():
-                await ip.route("add", **_route(entry))
-            case RuleEntry():
-                await ip.rule("add", **_rule(entry))
+        # Replaced, as a neighbour's MAC may have changed.
+        await _change(ip, "replace" if isinstance(entry, NeighbourEntry) else "add", entry)
     except NetlinkError as error:
-        # The interface is down or gone; the prohibit route tells every check.
-        if error.code not in down:
+        if error.code not in (errno.ENETDOWN, errno.ENODEV, errno.ENETUNREACH):
             raise
         _log.debug("%s: %s", entry, error)
 
 
 async def delete(ip: AsyncIPRoute, entry: Entry) -> None:
-    """Remove an entry, unless it is gone."""
-    gone = (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO)
+    """Delete an entry, unless it is gone."""
     try:
-        match entry:
-            case NeighbourEntry():
-                await ip.neigh("del", **_neighbour(entry))
-            case RouteEntry():
-                await ip.route("del", **_route(entry))
-            case RuleEntry():
-                await ip.rule("del", **_rule(entry))
+        await _change(ip, "del", entry)
     except NetlinkError as error:
-        if error.code not in gone:
+        if error.code not in (errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.ENXIO):
             raise
+
+
+async def _change(ip: AsyncIPRoute, command: str, entry: Entry) -> None:
+    match entry:
+        case NeighbourEntry():
+            await ip.neigh(command, **_neighbour(entry))
+        case RouteEntry():
+            await ip.route(command, **_route(entry))
+        case RuleEntry():
+            await ip.rule(command, **_rule(entry))
 
 
 def _neighbour(entry: NeighbourEntry) -> dict[str, Any]:
@@ -184,6 +179,7 @@ def _neighbour(entry: NeighbourEntry) -> dict[str, Any]:
         "lladdr": str(entry.mac),
         "ifindex": entry.ifindex,
         "protocol": PROTOCOL,
+        "state": ndmsg.NUD_PERMANENT,
     }
 
 
