@@ -69,7 +69,7 @@ class DataPlane:
                 live = balancer.services()
         except NotAttachedError:
             return {}
-        return {one.endpoint: one for one in live if one.endpoint in endpoints}
+        return {service.endpoint: service for service in live if service.endpoint in endpoints}
 
     def routes(self, services: Iterable[DesiredService]) -> dict[Endpoint, tuple[Route, ...]]:
         """Return the routes to each service's checked backends.
@@ -79,8 +79,8 @@ class DataPlane:
         """
         interfaces = links.all_interfaces()
         with self._opened() as balancer:
-            attached = {one.ifindex for one in balancer.interfaces()}
-            live = {one.endpoint: one for one in balancer.services()}
+            attached = {interface.ifindex for interface in balancer.interfaces()}
+            live = {service.endpoint: service for service in balancer.services()}
         routes = {}
         for service in services:
             vip, present = service.endpoint.address, live.get(service.endpoint)

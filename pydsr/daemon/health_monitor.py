@@ -237,19 +237,19 @@ class HealthMonitor:
         """Check backends at once that get new connections of which none is established."""
         before = None
         while True:
-            services = self._state.services.values()
-            watched = {one.endpoint for one in services if one.health and one.health.suspects}
+            services = self._state.services.items()
+            watched = {endpoint for endpoint, one in services if one.health and one.health.suspects}
             after = await asyncio.to_thread(self._data_plane.snapshot) if watched else None
             if before is not None and after is not None:
-                found = {
-                    (one.endpoint, one.address): one
-                    for one in suspicions(before, after)
-                    if one.endpoint in watched
+                suspicious = {
+                    (suspicion.endpoint, suspicion.address): suspicion
+                    for suspicion in suspicions(before, after)
+                    if suspicion.endpoint in watched
                 }
-                for key, suspicion in found.items():
+                for key, suspicion in suspicious.items():
                     checker.check_now(*key)
                     if key not in self._suspected:
                         self._record(suspected(suspicion))
-                self._suspected = set(found)
+                self._suspected = set(suspicious)
             before = after
             await asyncio.sleep(self._suspect_seconds)

@@ -59,8 +59,8 @@ class _Results:
 
     def of_checks(self, checks: Collection[Check]) -> _Results:
         """Return a copy with the results of these checks only."""
-        failures = {check: one for check, one in self.failures.items() if check in checks}
-        ends = {check: one for check, one in self.certificate_ends.items() if check in checks}
+        failures = {check: result for check, result in self.failures.items() if check in checks}
+        ends = {check: end for check, end in self.certificate_ends.items() if check in checks}
         if not failures:
             return _Results(certificate_ends=ends)
         return _Results(failures, self.failing_since, self.cause, ends)
@@ -113,10 +113,10 @@ class HealthState:
             known = self._health.get(endpoint, {})
             health = {}
             for item in checked_backends(service):
-                one = known.get(item.address)
-                if one is None or one.is_healthy is None:
-                    one = _health_in_data_plane(service, live.get(endpoint), item, now)
-                health[item.address] = one
+                backend = known.get(item.address)
+                if backend is None or backend.is_healthy is None:
+                    backend = _health_in_data_plane(service, live.get(endpoint), item, now)
+                health[item.address] = backend
                 checks = service.health.checks if service.health is not None else ()
                 results = self._results.get((endpoint, item.address), _Results())
                 new._results[endpoint, item.address] = results.of_checks(checks)
@@ -150,10 +150,9 @@ class HealthState:
             return has_changed
         endpoint, address = key
         health = self._health[endpoint][address]
-        report = result.report.after(health.report)
-        self._health[endpoint][address] = replace(health, report=report)
-        asks, asked = ((one.admission, one.percent) for one in (report, health.report))
-        return has_changed or asks != asked
+        before, after = health.report, result.report.after(health.report)
+        self._health[endpoint][address] = replace(health, report=after)
+        return has_changed or (before.admission, before.percent) != (after.admission, after.percent)
 
     def decide(
         self,

@@ -36,8 +36,8 @@ class Attempt:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in self._sockets:
-            one.close()
+        for opened in self._sockets:
+            opened.close()
 
     @property
     def address(self) -> IPAddress:
@@ -97,11 +97,11 @@ class Attempt:
     def _has_unread(self) -> bool:
         """Return whether an answer has come that was not read yet."""
         pending = select.poll()
-        for one in self._sockets:
-            is_connecting = one.type == socket.SOCK_STREAM and not self.is_connected
-            pending.register(one, select.POLLOUT if is_connecting else select.POLLIN)
+        for opened in self._sockets:
+            is_connecting = opened.type == socket.SOCK_STREAM and not self.is_connected
+            pending.register(opened, select.POLLOUT if is_connecting else select.POLLIN)
         return any(events & (select.POLLIN | select.POLLOUT) for _, events in pending.poll(0))
 
     def _icmp_error(self) -> IcmpError | None:
-        errors = (icmp_error(one) for one in self._sockets)
+        errors = (icmp_error(opened) for opened in self._sockets)
         return next((error for error in errors if error is not None), None)

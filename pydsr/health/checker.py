@@ -93,15 +93,17 @@ class Checker:
             await self._steering.steer(job.target for job in services)
             self._scheduler.add(
                 {
-                    job: all(is_healthy(one, job.target.route.backend) for one in endpoints)
+                    job: all(
+                        is_healthy(endpoint, job.target.route.backend) for endpoint in endpoints
+                    )
                     for job, endpoints in services.items()
                 }
             )
 
     def health(self, endpoint: Endpoint, backend: IPAddress) -> list[CheckHealth]:
         """Return a backend's health by each check of a service; empty if nothing checks it."""
-        found = map(self._scheduler.health, self._jobs.get((endpoint, backend), ()))
-        return [health for health in found if health is not None]
+        by_job = map(self._scheduler.health, self._jobs.get((endpoint, backend), ()))
+        return [health for health in by_job if health is not None]
 
     def check_now(self, endpoint: Endpoint, backend: IPAddress) -> None:
         """Run a service's checks of a backend at once."""
@@ -147,8 +149,8 @@ class Checker:
 def _by_backend(
     services: Mapping[Job, Iterable[Endpoint]],
 ) -> dict[tuple[Endpoint, IPAddress], list[Job]]:
-    found: defaultdict[tuple[Endpoint, IPAddress], list[Job]] = defaultdict(list)
+    jobs: defaultdict[tuple[Endpoint, IPAddress], list[Job]] = defaultdict(list)
     for job, endpoints in services.items():
         for endpoint in endpoints:
-            found[endpoint, job.target.route.backend].append(job)
-    return dict(found)
+            jobs[endpoint, job.target.route.backend].append(job)
+    return dict(jobs)

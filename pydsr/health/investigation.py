@@ -63,7 +63,7 @@ class Investigations:
     def keep(self, target: CheckTarget, evidence: Evidence) -> None:
         """Keep the evidence of an investigation, and drop what is too old."""
         now = asyncio.get_running_loop().time()
-        recent = {key: one for key, one in self._evidence.items() if one[0] > now - KEPT_SECONDS}
+        recent = {key: kept for key, kept in self._evidence.items() if kept[0] > now - KEPT_SECONDS}
         # A wrong source is the server's at that port, not the backend's.
         of_vip = replace(evidence, wrong_source=None)
         self._evidence = recent | {target: (now, evidence), _any_port(target): (now, of_vip)}

@@ -99,8 +99,8 @@ _latest = _Latest()
 def poller() -> Poller:
     """Return the running event loop's poller."""
     loop = asyncio.get_running_loop()
-    found = _latest.poller()
-    if found is None or found.loop is not loop:
-        found = Poller(loop)
-        _latest.poller = ref(found)
-    return found
+    latest = _latest.poller()
+    if latest is None or latest.loop is not loop:
+        latest = Poller(loop)
+        _latest.poller = ref(latest)
+    return latest

@@ -76,22 +76,22 @@ def decide(
     current = {
         address: health.get(address, BackendHealth.of(item)) for address, item in wanted.items()
     }
-    by_agent = {address: _state_by_agent(one.report) for address, one in current.items()}
+    by_agent = {address: _state_by_agent(backend.report) for address, backend in current.items()}
     healthy, kept = choose_in_service(
-        {address: one for address, one in current.items() if by_agent[address] is None},
+        {address: backend for address, backend in current.items() if by_agent[address] is None},
         policy.minimum,
         has_sorry=policy.sorry is not None,
     )
     decided = {}
     for address, item in wanted.items():
-        one = current[address]
+        backend = current[address]
         state, weight = by_agent[address] or policy.on_failure, item.weight
         if address in healthy | kept:
-            state, weight = BackendState.UP, one.report.weight(item.weight)
+            state, weight = BackendState.UP, backend.report.weight(item.weight)
         if address in healthy:
-            weight = slow_start_weight(weight, now - one.since, policy.slow_start)
+            weight = slow_start_weight(weight, now - backend.since, policy.slow_start)
         decided[address] = replace(
-            one,
+            backend,
             state=state,
             weight=weight,
             configured_weight=item.weight,
@@ -113,16 +113,16 @@ def choose_in_service(
     at once are more likely wrong than the servers. A backend that is already out stays out. If all
     have failed and there is a sorry backend, none stays: the sorry backend takes over.
     """
-    healthy = frozenset(address for address, one in health.items() if one.is_healthy)
+    healthy = frozenset(address for address, backend in health.items() if backend.is_healthy)
     if not healthy and has_sorry:
         return healthy, frozenset()
     missing = max(0, minimum.of(len(health)) - len(healthy))
     failed = [
         address
-        for address, one in health.items()
-        if not one.is_healthy and one.state is BackendState.UP
+        for address, backend in health.items()
+        if not backend.is_healthy and backend.state is BackendState.UP
     ]
-    latest_first = sorted(failed, key=lambda one: (-health[one].since, one.version, one.packed))
+    latest_first = sorted(failed, key=lambda ip: (-health[ip].since, ip.version, ip.packed))
     return healthy, frozenset(latest_first[:missing])
 
 
@@ -172,7 +172,9 @@ def seconds_to_next_weight(
 ) -> float | None:
     """Return in how many seconds a slow start raises a weight next; None if it raises none."""
     waits = (
-        seconds_to_next_step(now - one.since, policy.slow_start) for one in health if one.is_healthy
+        seconds_to_next_step(now - backend.since, policy.slow_start)
+        for backend in health
+        if backend.is_healthy
     )
     return min((wait for wait in waits if wait is not None), default=None)
 

@@ -202,7 +202,7 @@ def segment_socket(address: IPAddress, source_port: int, port: int) -> PolledSoc
         (0x06, 0, 0, 0xFFFFFFFF),  # accept
         (0x06, 0, 0, 0),  # drop
     )
-    instructions = b"".join(struct.pack("=HBBI", *one) for one in program)
+    instructions = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(instructions)
     # struct sock_fprog of linux/filter.h
     pointer = struct.pack("HP", len(program), ctypes.addressof(buffer))

@@ -131,7 +131,7 @@ def entries(numbers: Mapping[Route, int], vips: Mapping[Route, Iterable[IPAddres
     Raises:
         InputError: a backend cannot be reached by its route.
     """
-    found: set[Entry] = set()
+    needed: set[Entry] = set()
     for route, wanted in vips.items():
         number = numbers[route]
         table = mark_of(number)
@@ -139,16 +139,16 @@ def entries(numbers: Mapping[Route, int], vips: Mapping[Route, Iterable[IPAddres
             family = family_of(address)
             gateway, mac = next_hop(address, route, number)
             if mac is not None:
-                found.add(NeighbourEntry(gateway, route.ifindex, mac))
-            found.add(
+                needed.add(NeighbourEntry(gateway, route.ifindex, mac))
+            needed.add(
                 RouteEntry(
                     family, table, address, None if gateway == address else gateway, route.ifindex
                 )
             )
-            found.add(RouteEntry(family, table))
-            found.add(RuleEntry(family, RuleKind.LOOKUP, table))
-            found |= {RuleEntry(family, RuleKind.PAST), RuleEntry(family, RuleKind.END)}
-    return found
+            needed.add(RouteEntry(family, table))
+            needed.add(RuleEntry(family, RuleKind.LOOKUP, table))
+            needed |= {RuleEntry(family, RuleKind.PAST), RuleEntry(family, RuleKind.END)}
+    return needed
 
 
 def in_order(changes: Collection[Entry]) -> list[Entry]:

@@ -79,7 +79,7 @@ def route_to(
     """
     if backend.mac is None:
         return None
-    masters = {one.index: one.master for one in interfaces}
+    masters = {interface.index: interface.master for interface in interfaces}
     behind = (backend.ifindex, masters.get(backend.ifindex))
     devices = [
         index

@@ -114,18 +114,18 @@ def compare_answer(check: DnsCheck, answer: dns.message.Message, server: str) ->
             Outcome.WRONG_ANSWER, f"{server} answers {rcode} for {check.name}, not {check.rcode}"
         )
     kind = dns.rdatatype.from_text(check.record)
-    found = {
+    records = {
         _normalized(record.to_text())
-        for records in answer.answer
-        if records.rdtype == kind
-        for record in records
+        for record_set in answer.answer
+        if record_set.rdtype == kind
+        for record in record_set
     }
-    missing = [text for text in check.answers if _normalized(text) not in found]
+    missing = [text for text in check.answers if _normalized(text) not in records]
     if missing:
         return Result(
             Outcome.WRONG_ANSWER,
             f"{server}: {', '.join(missing)} is not among the {check.record} records of "
-            f"{check.name} ({', '.join(sorted(found)) or 'there are none'})",
+            f"{check.name} ({', '.join(sorted(records)) or 'there are none'})",
         )
     return PASSED
 

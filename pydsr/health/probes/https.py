@@ -110,8 +110,8 @@ class TlsClient:
 
     def session(self, target: CheckTarget, name: str, now: float) -> Session | None:
         """Return the session to resume; None if a full handshake is due."""
-        found = self._sessions.get((target, name))
-        return found if found is not None and found.begun + SESSION_SECONDS > now else None
+        session = self._sessions.get((target, name))
+        return session if session is not None and session.begun + SESSION_SECONDS > now else None
 
     def forget(self, target: CheckTarget, name: str) -> None:
         """Make the next handshake a full one, since TLS has failed."""
@@ -121,8 +121,8 @@ class TlsClient:
         """Keep a session for the next check, and drop sessions that are too old."""
         self._sessions[target, name] = session
         if session.begun == now:
-            old = [key for key, one in self._sessions.items() if one.begun + SESSION_SECONDS <= now]
-            for key in old:
+            oldest = now - SESSION_SECONDS
+            for key in [key for key, kept in self._sessions.items() if kept.begun <= oldest]:
                 del self._sessions[key]
 
 
