@@ -351,7 +351,7 @@ services:
 
 HELD = {
     "backend-wrong-answer": (80, "error", "status 503 for /broken"),
-    "backend-broken-off": (81, "error", "ended it before it had answered"),
+    "backend-broken-off": (81, "error", "closed it before it answered"),
     "backend-bad-certificate": (443, "error", "self-signed certificate"),
     "backend-declared-down": (82, "warning", "the disk is full"),
 }
