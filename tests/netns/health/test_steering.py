@@ -18,7 +18,7 @@ from pydsr.health import steering_netlink
 from pydsr.health.checker import Checker
 from pydsr.health.steering import Steering
 from pydsr.health.steering_plan import PROTOCOL, Entry
-from pydsr.health.targets import Route, CheckTarget
+from pydsr.health.targets import CheckTarget, Route
 from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Result

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from pydsr.health.investigation import Investigations
 from pydsr.health.single_check import check_once
 from pydsr.health.steering import Steering
-from pydsr.health.targets import Job, Route, CheckTarget
+from pydsr.health.targets import CheckTarget, Job, Route
 from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Result
