@@ -66,11 +66,11 @@ def tap(
     """
     if as_json and path is not None:
         raise click.UsageError("-w writes pcapng: leave --json out.")
-    from pydsr.control.capture import Tap, TapOptions, interface_names
+    from pydsr.control.capture import Capture, CaptureOptions, interface_names
 
     # `timeout 60 pydsr tap` ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    running = Tap(directory, TapOptions(count, sample, reasons, drops))
+    running = Capture(directory, CaptureOptions(count, sample, reasons, drops))
     names = interface_names(directory)
     with _writer(path, names, as_json) as write:
         try:
@@ -78,7 +78,7 @@ def tap(
         except KeyboardInterrupt:
             pass  # the usual end of a capture
         finally:
-            captured, lost = running.done.packets, running.done.lost
+            captured, lost = running.totals.packets, running.totals.lost
             click.echo(f"{captured} packet{'' if captured == 1 else 's'} captured", err=True)
             if lost:
                 click.echo(f"{lost} packets lost: capture fewer with --sample", err=True)

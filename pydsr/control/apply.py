@@ -15,11 +15,11 @@ from pydsr.control.plan import (
     Plan,
     check_rules_fit,
     live_rules,
-    plan_services,
     refuse_local_vips,
 )
 from pydsr.control.program_upgrade import refuse_left_out
 from pydsr.control.resolve import Network
+from pydsr.control.service_plan import plan_services
 from pydsr.control.transaction import Transaction, has_pins, transaction
 from pydsr.kernel.bpf import bpffs
 from pydsr.kernel.bpf.live_state import LiveState

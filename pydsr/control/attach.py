@@ -1,4 +1,4 @@
-"""Attach the data plane to interfaces, and upgrade it in place."""
+"""Attaching the program to interfaces, and upgrading it where it is attached."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ MODES = ("auto", "native", "generic")
 
 @dataclass(frozen=True)
 class AttachOptions:
-    """How to attach; what is not said is kept, or takes the default.
+    """How to attach; None keeps what is in use, or takes the default.
 
     Attributes:
         mode: auto, native or generic.
         table_size: slots of a service's table, a prime.
-        seed: the 64-bit key of the hash; one is made where there is none.
+        seed: the 64-bit key of the flow hash; random by default.
         asked, refused: features to compile in although nothing needs them, and to leave out.
     """
 
@@ -101,7 +101,7 @@ def new_settings(table_size: int | None, seed: int | None) -> Settings:
 def plan_attach(
     directory: Path, interface_names: Sequence[str], options: AttachOptions = _DEFAULTS
 ) -> Impact:
-    """Return what attach would do, after the checks it does before it changes anything.
+    """Return what attach would change, after the same checks.
 
     Raises:
         InputError: unknown interface, or a mode or features that an upgrade cannot change.
@@ -186,10 +186,10 @@ def _warn_of_mixed_modes(here: Sequence[Attached]) -> None:
 
 
 def check_settings(state: LiveState, table_size: int | None, seed: int | None) -> None:
-    """Refuse other settings than those in use; None is any.
+    """Refuse settings other than those in use; None stands for any.
 
     Raises:
-        InputError: the table size or the seed is another.
+        InputError: the table size or the seed differs.
     """
     for what, wanted, used in (
         ("table size", table_size, state.settings.table_size),
@@ -205,17 +205,16 @@ def check_settings(state: LiveState, table_size: int | None, seed: int | None) -
 
 
 def check_interfaces(directory: Path, interfaces: Sequence[Interface], mode: str) -> None:
-    """Refuse interfaces that attach would refuse, before anything is changed.
+    """Refuse interfaces that attach would refuse.
 
     Raises:
-        InputError: the mode is another than one is attached in.
-        EnvironmentCannotError: another XDP program is on one, or it is of the wrong kind.
+        InputError: one is attached in another mode.
+        EnvironmentCannotError: one has another XDP program, or is of the wrong kind.
     """
     _check_all(interfaces, living_links(directory), mode)
 
 
 def _check_all(interfaces: Sequence[Interface], present: Mapping[int, LinkInfo], mode: str) -> None:
-    """Refuse interfaces that cannot be attached to, or upgraded where we are."""
     everything = links.all_interfaces()
     for interface in interfaces:
         own = present.get(interface.index)
@@ -227,7 +226,7 @@ def _check_all(interfaces: Sequence[Interface], present: Mapping[int, LinkInfo],
 
 
 def _delete_vanished(state: LiveState) -> None:
-    """Delete what is left of interfaces that were deleted while attached."""
+    """Delete the links and MACs of interfaces that vanished while attached."""
     for path in (state.directory / "links").iterdir():
         with libbpf.open_pin(path) as fd:
             vanished = not libbpf.link_info(fd).ifindex

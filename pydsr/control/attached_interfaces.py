@@ -22,14 +22,14 @@ from pydsr.model.interfaces import Interface, find_own_macs
 _log = logging.getLogger(__name__)
 
 _NAME_SECONDS = 5.0
-"""How old the name of an interface may be."""
+"""How old the names of interfaces may be, which can change without their links."""
 
 _FLAGS = {"native": libbpf.XDP_FLAG_NATIVE, "generic": libbpf.XDP_FLAG_GENERIC}
 
 
 @dataclass(frozen=True)
 class Attached:
-    """An interface the balancer is on.
+    """An attached interface.
 
     Attributes:
         mode: native or generic; empty where the interface is gone.
@@ -46,11 +46,11 @@ class Attached:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What there is in this network namespace, of one moment.
+    """The interfaces of this network namespace at one moment.
 
     Attributes:
         interfaces: all of them.
-        attached: those the balancer is on, by index; those that vanished are left out.
+        attached: the attached ones that still exist, in the order of their indices.
     """
 
     interfaces: Sequence[Interface]
@@ -58,49 +58,49 @@ class Surroundings:
 
 
 def attached(directory: Path) -> list[Attached]:
-    """Return the interfaces the balancer is on, by index; those that vanished are left out."""
+    """Return the attached interfaces that still exist, in the order of their indices."""
     return [*look_around(directory).attached]
 
 
 def look_around(directory: Path) -> Surroundings:
-    """Return the interfaces there are, and those the balancer is on."""
+    """Return all interfaces of this network namespace, and the attached ones among them."""
     interfaces = links.all_interfaces()
     by_index = {interface.index: interface for interface in interfaces}
-    found = []
+    attached_to = []
     for ifindex, info in living_links(directory).items():
         interface = by_index.get(ifindex)
         # The same index in another network namespace is another interface.
         if interface is not None and interface.xdp_program == info.prog_id:
-            found.append(
+            attached_to.append(
                 Attached(interface.name, ifindex, interface.mac, interface.xdp_mode, info.prog_id)
             )
-    return Surroundings(interfaces, sorted(found, key=lambda one: one.ifindex))
+    return Surroundings(interfaces, sorted(attached_to, key=lambda one: one.ifindex))
 
 
 class AttachedInterfaces:
-    """The interfaces the balancer is on, for who asks again and again.
+    """The attached interfaces, cached for a reader that asks every second.
 
-    Their links are looked at each time; netlink is asked when one has changed, and for new names
-    now and then.
+    Each reading looks at the pinned links. It asks netlink only when one of them has changed, and
+    for new names every few seconds.
 
     Args:
-        directory: of the pins.
+        directory: where the pins are.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._programs: dict[int, int] = {}
-        self._found: list[Attached] = []
+        self._attached: list[Attached] = []
         self._due = 0.0
 
     def read(self) -> list[Attached]:
-        """Return them as :func:`attached` does."""
+        """Return the same as :func:`attached`."""
         programs = {index: info.prog_id for index, info in living_links(self._directory).items()}
         now = time.monotonic()
         if programs != self._programs or now >= self._due:
-            self._found = attached(self._directory)
+            self._attached = attached(self._directory)
             self._programs, self._due = programs, now + _NAME_SECONDS
-        return self._found
+        return self._attached
 
 
 def link_path(directory: Path, ifindex: int) -> Path:
@@ -109,8 +109,8 @@ def link_path(directory: Path, ifindex: int) -> Path:
 
 
 def living_links(directory: Path) -> dict[int, LinkInfo]:
-    """Return the living links by interface index."""
-    found: dict[int, LinkInfo] = {}
+    """Return the links whose interfaces still exist, by interface index."""
+    living: dict[int, LinkInfo] = {}
     try:
         paths = sorted((directory / "links").iterdir())
     except FileNotFoundError:
@@ -121,16 +121,16 @@ def living_links(directory: Path) -> dict[int, LinkInfo]:
         with libbpf.open_pin(path) as fd:
             info = libbpf.link_info(fd)
         if info.ifindex:
-            found[info.ifindex] = info
-    return found
+            living[info.ifindex] = info
+    return living
 
 
 def refuse_foreign_program(interface: Interface, own: LinkInfo | None) -> None:
-    """Refuse an interface that has a program other than that of our link.
+    """Refuse an interface that has another program than that of our link.
 
     Args:
-        interface: which is to be attached.
-        own: our link on the interface of that index, where there is one.
+        interface: the interface to attach.
+        own: our link on the interface of that index, if there is one.
 
     Raises:
         EnvironmentCannotError: somebody else's program is on it; or our link is on the interface
@@ -158,19 +158,19 @@ def refuse_foreign_program(interface: Interface, own: LinkInfo | None) -> None:
     )
 
 
-def write_egress(state: LiveState, here: Sequence[Attached]) -> None:
-    """Let packets be redirected to those interfaces that all of them can redirect to.
+def write_egress(state: LiveState, interfaces: Sequence[Attached]) -> None:
+    """Allow redirecting to those attached interfaces that all others can redirect to.
 
-    A program in the driver can to drivers only: packets for one in generic mode would be lost
-    without a trace, where without an entry they are counted.
+    A native program redirects to native interfaces only. Packets for a generic one would be lost
+    uncounted; without an entry they are dropped and counted.
     """
-    slow = {one.ifindex for one in here if one.mode != "native"}
-    unreachable = slow if len(slow) < len(here) else set()
-    for one in here:
-        if one.ifindex in unreachable:
-            state.interfaces.delete_egress(one.ifindex)
+    generic = {one.ifindex for one in interfaces if one.mode != "native"}
+    unreachable = generic if len(generic) < len(interfaces) else set()
+    for interface in interfaces:
+        if interface.ifindex in unreachable:
+            state.interfaces.delete_egress(interface.ifindex)
         else:
-            state.interfaces.write_egress(one.ifindex)
+            state.interfaces.write_egress(interface.ifindex)
 
 
 def create_links(

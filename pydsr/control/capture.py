@@ -1,13 +1,14 @@
-"""Watch packets go through the balancer, with what becomes of each."""
+"""Captures: the packets that pass the program, each with its verdict and reason."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydsr.control.attached_interfaces import attached
+from pydsr.control.attached_interfaces import Attached, attached
 from pydsr.kernel.bpf.layout import TapEvent, unpack_address
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.tap import Sampling, Tapping
@@ -22,22 +23,22 @@ _NANOSECONDS = 1_000_000_000
 
 
 @dataclass
-class Tapped:
-    """How a capture went: packets taken, and packets there was no room for."""
+class CaptureTotals:
+    """Packets that were captured, and packets that the ring buffer had no room for."""
 
     packets: int = 0
     lost: int = 0
 
 
 @dataclass(frozen=True)
-class TapOptions:
+class CaptureOptions:
     """Which packets to capture.
 
     Attributes:
-        count: how many; 0 for no end.
-        every: one of how many.
+        count: end after this many; 0 for no end.
+        every: capture one of so many, by chance.
         reasons: names of reasons; empty for all.
-        drops: only dropped ones.
+        drops: only dropped packets.
     """
 
     count: int = 0
@@ -60,8 +61,8 @@ class TapOptions:
                 )
 
 
-def chosen_reasons(options: TapOptions, reasons: Iterable[Reason]) -> frozenset[int]:
-    """Return the numbers of the reasons whose packets are wanted."""
+def chosen_reasons(options: CaptureOptions, reasons: Iterable[Reason]) -> frozenset[int]:
+    """Return the numbers of the reasons whose packets are captured."""
     return frozenset(
         number
         for number, reason in enumerate(reasons)
@@ -71,93 +72,93 @@ def chosen_reasons(options: TapOptions, reasons: Iterable[Reason]) -> frozenset[
 
 
 def interface_names(directory: Path) -> list[str]:
-    """Return the interfaces whose packets can be captured, in a fixed order.
+    """Return the names of the attached interfaces, in a fixed order.
 
     Raises:
         NotAttachedError: there is none.
     """
-    names = [one.name for one in attached(directory)]
-    if not names:
+    return [interface.name for interface in _attached(directory)]
+
+
+def _attached(directory: Path) -> list[Attached]:
+    interfaces = attached(directory)
+    if not interfaces:
         raise NotAttachedError("the balancer is on no interface", "pydsr attach IFACE")
-    return names
+    return interfaces
 
 
 @dataclass
-class Tap:
-    """A capture in one directory of pins.
+class Capture:
+    """A capture of one balancer's packets.
 
     Attributes:
-        done: how it went so far.
+        directory: where the pins are.
+        options: which packets.
+        totals: how many were captured so far.
     """
 
     directory: Path
-    options: TapOptions
-    done: Tapped = field(default_factory=Tapped)
+    options: CaptureOptions
+    totals: CaptureTotals = field(default_factory=CaptureTotals)
 
-    def run(self, take: Callable[[CapturedPacket], None], begun: Callable[[], None]) -> None:
-        """Capture until as many as asked for are taken; an exception of `take` ends it.
+    def run(self, handle: Callable[[CapturedPacket], None], started: Callable[[], None]) -> None:
+        """Capture until there are as many packets as asked for, or `handle` raises.
 
-        Where the balancer is upgraded meanwhile, the capture goes on with the new program.
+        After a program upgrade the capture goes on with the new program.
 
         Args:
-            take: called with each packet.
-            begun: called once, when packets are captured from then on.
+            handle: called with each packet.
+            started: called once, when the first program captures.
 
         Raises:
             NotAttachedError: the balancer is on no interface, or not any more.
             BusyError: somebody captures already.
         """
         while not self._is_over():
-            self._run_program(take, begun)
-            begun = _nothing
+            self._run_program(handle, started)
+            started = _nothing
 
     def _is_over(self) -> bool:
-        return 0 < self.options.count <= self.done.packets
+        return 0 < self.options.count <= self.totals.packets
 
     def _run_program(
-        self, take: Callable[[CapturedPacket], None], begun: Callable[[], None]
+        self, handle: Callable[[CapturedPacket], None], started: Callable[[], None]
     ) -> None:
-        """Capture for as long as the attached program is the same."""
+        """Capture until the attached program is another one."""
         program_id = self._program_id()
         reasons = all_reasons()
-        state = LiveState(self.directory)
-        reader = _Reader(state, self.directory, reasons)
         sampling = Sampling(self.options.every, chosen_reasons(self.options, reasons))
 
-        def take_event(event: TapEvent) -> None:
+        def handle_event(event: TapEvent) -> None:
             if not self._is_over():
-                self.done.packets += 1
-                take(reader.packet(event))
+                self.totals.packets += 1
+                handle(reader.packet(event))
 
-        try:
-            with Tapping(state, program_id, sampling, take_event) as tapping:
-                begun()
-                before = self.done.lost
+        with closing(LiveState(self.directory)) as state:
+            reader = _Reader(state, reasons)
+            with Tapping(state, program_id, sampling, handle_event) as tapping:
+                started()
+                before = self.totals.lost
                 try:
                     while not self._is_over() and self._program_id() == program_id:
                         tapping.poll(_POLL_SECONDS)
                 finally:
-                    self.done.lost = before + tapping.lost()
-        finally:
-            state.close()
+                    self.totals.lost = before + tapping.lost()
 
     def _program_id(self) -> int:
-        here = attached(self.directory)
-        if not here:
-            raise NotAttachedError("the balancer is on no interface", "pydsr attach IFACE")
-        return here[0].program_id
+        return _attached(self.directory)[0].program_id
 
 
 def _nothing() -> None:
-    """Go on without a word."""
+    """Do nothing: later programs start unannounced."""
 
 
 class _Reader:
-    """Turns what the program wrote into packets with names."""
+    """Makes packets of events that the program wrote."""
 
-    def __init__(self, state: LiveState, directory: Path, reasons: tuple[Reason, ...]) -> None:
+    def __init__(self, state: LiveState, reasons: tuple[Reason, ...]) -> None:
         self._state = state
-        self._names = {one.ifindex: one.name for one in attached(directory)}
+        self._names = {one.ifindex: one.name for one in attached(state.directory)}
         self._reasons = reasons
         self._epoch = time.time_ns() - time.monotonic_ns()
 

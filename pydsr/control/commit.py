@@ -11,8 +11,9 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 
 from pydsr.control.garbage_collection import delete_orphans
-from pydsr.control.plan import Plan, ScopedRules, ServicePlan
+from pydsr.control.plan import Plan, ScopedRules
 from pydsr.control.program_upgrade import add_features
+from pydsr.control.service_plan import ServicePlan
 from pydsr.control.vip_ownership import announce_services, withdraw_services
 from pydsr.hashing import slots
 from pydsr.hashing.table import Table, empty_table, following_table

@@ -1,4 +1,4 @@
-"""Take the data plane off interfaces."""
+"""Detaching the program from interfaces, and removing the pins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plan_detach(directory: Path, names: Sequence[str], purge: bool = False) -> I
 
     Raises:
         InputError: an interface is not attached.
-        NotAttachedError: there is no state at all.
+        NotAttachedError: there is no balancer.
     """
     leaving = _leaving(directory, names)
     changes = [Change("detach", one.name, f"{one.mode} mode") for one in leaving]
@@ -43,19 +43,19 @@ def _leaving(directory: Path, names: Sequence[str]) -> list[Attached]:
 
 
 def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[str]:
-    """Take the data plane off interfaces; with no names, off all of them.
+    """Detach the program from interfaces.
 
     Args:
         directory: where the pins are.
         names: the interfaces; empty for all, including those that vanished.
-        purge: remove the maps with all services as well; for all interfaces only.
+        purge: remove the pins with all services too; only without names.
 
     Returns:
-        The names that were detached.
+        The names of the detached interfaces.
 
     Raises:
         InputError: an interface is not attached.
-        NotAttachedError: there is no state at all.
+        NotAttachedError: there is no balancer.
     """
     with removal(directory) as state:
         leaving = _leaving(directory, names)

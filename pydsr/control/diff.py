@@ -1,4 +1,4 @@
-"""The state of a balancer beside a configuration: which services differ, and as one of its own."""
+"""Comparing the live state with a desired state, and writing it as one."""
 
 from __future__ import annotations
 
@@ -21,59 +21,62 @@ from pydsr.model.service import DesiredBackend, Unserved, as_desired
 
 def differing(
     state: LiveState,
-    present: Mapping[Endpoint, ServiceHead],
-    wanted: Sequence[DesiredService],
+    live: Mapping[Endpoint, ServiceHead],
+    desired: Sequence[DesiredService],
     network: Network,
 ) -> list[tuple[DesiredService, ServiceHead | None]]:
-    """Return the services that are not as wanted, without making values of all that are."""
-    looked_up = {
-        item.address: None
-        for service in wanted
-        if service.endpoint in present
-        for item in service.backends
-        if item.mac is None
+    """Return the services that differ from the live ones, each with its live head.
+
+    Services that do not differ are compared as bytes, without making values of them.
+    """
+    resolved = {
+        backend.address: None
+        for service in desired
+        if service.endpoint in live
+        for backend in service.backends
+        if backend.mac is None
     }
-    seen = network.seen([*looked_up])
+    seen = network.seen([*resolved])
     return [
         (service, head)
-        for service in wanted
-        for head in [present.get(service.endpoint)]
-        if head is None or not _is_as_wanted(state, head, service, seen)
+        for service in desired
+        for head in [live.get(service.endpoint)]
+        if head is None or not _is_as_desired(state, head, service, seen)
     ]
 
 
-def _is_as_wanted(
+def _is_as_desired(
     state: LiveState,
     head: ServiceHead,
-    wanted: DesiredService,
+    desired: DesiredService,
     seen: Mapping[IPAddress, Sequence[Place]],
 ) -> bool:
-    if head.service.options != wanted.options:
+    if head.service.options != desired.options:
         return False
-    found = {}
+    live = {}
     for weight, _, backend_id, number in head.table.rows():
         entry = state.backends.read(backend_id)
-        found[entry.address] = weight, number, entry
-    if len(found) != len(wanted.backends):
+        live[entry.address] = weight, number, entry
+    if len(live) != len(desired.backends):
         return False
-    for item in wanted.backends:
-        row = found.get(layout.pack_address(item.address))
-        if row is None or row[:2] != (item.weight, STATE_NUMBERS[item.state]):
+    for backend in desired.backends:
+        row = live.get(layout.pack_address(backend.address))
+        if row is None or row[:2] != (backend.weight, STATE_NUMBERS[backend.state]):
             return False
-        if not _is_in_place(row[2], item, seen):
+        if not _is_in_place(row[2], backend, seen):
             return False
     return True
 
 
 def _is_in_place(
-    entry: BackendEntry, item: DesiredBackend, seen: Mapping[IPAddress, Sequence[Place]]
+    entry: BackendEntry, desired: DesiredBackend, seen: Mapping[IPAddress, Sequence[Place]]
 ) -> bool:
-    if item.mac is not None:
-        tags = bytes(pack_tags(item.tags)) if item.tags else entry.tags
-        return bool(entry.mac_by_hand) and (entry.mac, entry.tags) == (item.mac.octets, tags)
+    if desired.mac is not None:
+        tags = bytes(pack_tags(desired.tags)) if desired.tags else entry.tags
+        return bool(entry.mac_by_hand) and (entry.mac, entry.tags) == (desired.mac.octets, tags)
     if entry.mac_by_hand or not any(entry.mac):
         return False
-    places = seen.get(item.address)
+    places = seen.get(desired.address)
     if not places:
         return True
     kept = Place(MacAddress(entry.mac), entry.ifindex, unpack_tags(entry.tags))
@@ -81,26 +84,24 @@ def _is_in_place(
 
 
 def policies_to_set(
-    present: Mapping[IPAddress, Unserved], wanted: Mapping[IPAddress, Unserved]
+    live: Mapping[IPAddress, Unserved], desired: Mapping[IPAddress, Unserved]
 ) -> dict[IPAddress, Unserved]:
-    """Return the policies that are to be written, those back to the default included."""
+    """Return the policies to write, which includes those that return to the default."""
     return {
-        vip: wanted.get(vip, Unserved.COUNT)
-        for vip in {*present, *wanted}
-        if present.get(vip, Unserved.COUNT) is not wanted.get(vip, Unserved.COUNT)
+        vip: desired.get(vip, Unserved.COUNT)
+        for vip in {*live, *desired}
+        if live.get(vip, Unserved.COUNT) is not desired.get(vip, Unserved.COUNT)
     }
 
 
 def read_desired_state(directory: Path) -> DesiredState:
-    """Return the whole state of a balancer, as a file would have it.
+    """Return the live state as a desired state, which a file can hold.
 
     Raises:
-        NotAttachedError: there is none.
+        NotAttachedError: there is no balancer.
     """
     with closing(LiveState(directory)) as state:
-        heads = state.services.heads()
         rules = live_rules(state)
-        services = [state.services.with_backends(head) for head in heads]
         return DesiredState(
             interfaces=tuple(DesiredInterface(one.name, one.mode) for one in attached(directory)),
             table_size=state.settings.table_size,
@@ -113,7 +114,7 @@ def read_desired_state(directory: Path) -> DesiredState:
                     tuple(map(as_desired, service.backends)),
                     rules.get(service.endpoint, {}),
                 )
-                for service in services
+                for service in state.services.all()
             ),
             rules=rules.get(None, {}),
         )

@@ -1,4 +1,4 @@
-"""Whether the balancer can be put on an interface, and what to do where it cannot. Pure."""
+"""Checks of an interface before it is attached. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _BY_ADDRESS = ("ipvlan", "ipvtap")
 
 
 def check_kind(interface: Interface, interfaces: Iterable[Interface], mode: str) -> None:
-    """Refuse devices that the balancer has no place on, naming the one it has.
+    """Refuse kinds of devices that the program does not work on, and name the one to attach.
 
     Args:
-        interface: which the balancer is not on yet.
+        interface: an interface that is not attached yet.
         interfaces: all of this network namespace.
         mode: auto, native or generic.
 
     Raises:
-        EnvironmentCannotError: part of a bond, an ipvlan; but for generic mode also a VLAN device
-            and a bridge.
+        EnvironmentCannotError: a part of a bond, or an ipvlan; a VLAN device or a bridge, unless
+            in generic mode.
     """
     by_index = {one.index: one for one in interfaces}
     name = interface.name
@@ -58,10 +58,10 @@ def _name_below(interface: Interface, by_index: Mapping[int, Interface]) -> str:
 
 
 def check_mode(interface: Interface, is_ours: bool, mode: str) -> None:
-    """Refuse another mode for an interface that is upgraded in place.
+    """Refuse to change the mode of an attached interface, which an upgrade cannot.
 
     Raises:
-        InputError: it is attached in that other mode.
+        InputError: it is attached in another mode.
     """
     if is_ours and mode not in ("auto", interface.xdp_mode):
         raise InputError(
@@ -72,10 +72,10 @@ def check_mode(interface: Interface, is_ours: bool, mode: str) -> None:
 
 
 def check_highest_index(interface: Interface, end: int) -> None:
-    """Refuse an interface whose index is beyond what the map of interfaces holds.
+    """Refuse an interface whose index does not fit the map of interfaces.
 
     Raises:
-        EnvironmentCannotError: it is `end` or more.
+        EnvironmentCannotError: the index is `end` or more.
     """
     if interface.index >= end:
         raise EnvironmentCannotError(

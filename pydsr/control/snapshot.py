@@ -1,4 +1,4 @@
-"""What can be seen of a balancer: counters, remaining flows, where packets would go."""
+"""Snapshots of the counters, the flows that remain on backends, and problems."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NANOSECONDS = 1_000_000_000
 
 @dataclass(frozen=True)
 class RemainingFlows:
-    """What is left on drained backends.
+    """The flows that drained backends still have.
 
     Attributes:
-        recorded: flows that have been seen since the drain and have not ended.
-        learning_seconds: for how long flows from before the drain that were silent since may
-            still show up; 0 when that is over.
+        recorded: flows that were seen since the drain and have not ended.
+        learning_seconds: how long flows that were silent since the drain may still show up; 0
+            once that is over.
     """
 
     recorded: int
@@ -38,7 +38,7 @@ class RemainingFlows:
 
 
 def take_snapshot(state: LiveState, interfaces: Sequence[Attached]) -> Snapshot:
-    """Return all counters of this moment; interfaces are those the balancer is on."""
+    """Return all counters of this moment, and the interfaces as they are given."""
     services, counters = _read_consistently(state)
     reasons = all_reasons()
     counts = state.counters.verdicts(len(reasons))
@@ -90,7 +90,7 @@ def _count_by_service(
 
 
 def count_recorded(state: LiveState, service: Service, backends: Collection[int]) -> int:
-    """Return how many recorded flows of a service are on some of its backends, given by id."""
+    """Return how many recorded flows some backends of a service have; backends by id."""
     now, idle = time.monotonic_ns(), service.learn_seconds
     # Ids are of one service each, so the records of other services name none of these.
     return count_on(
@@ -101,7 +101,7 @@ def count_recorded(state: LiveState, service: Service, backends: Collection[int]
 def count_remaining(
     state: LiveState, service: Service, backends: Collection[int]
 ) -> RemainingFlows:
-    """Return what is left on drained backends of a service, given by id."""
+    """Return the flows that drained backends of a service still have; backends by id."""
     now = time.monotonic_ns()
     table = state.tables.read(service.id)
     learning = 0.0
@@ -114,7 +114,7 @@ def count_remaining(
 
 
 def find_problems(interfaces: Sequence[Attached], services: Sequence[Service]) -> list[str]:
-    """Say what keeps a balancer from its work; nothing where it does it."""
+    """Return what keeps a balancer from working, one sentence each."""
     problems = [] if interfaces else ["no interface is attached"]
     problems += [
         f"{one.name} is attached in {one.mode} mode, at a fraction of the native speed"

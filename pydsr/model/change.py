@@ -1,4 +1,4 @@
-"""What a command changes, or with --plan would change. Values only."""
+"""Changes: what a command did or, with --plan, would do, as the user is shown it. Pure."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Impact:
-    """What a change of tables means for traffic.
+    """What a command changes, and what that means for traffic.
 
     Attributes:
-        changes: what is done.
+        changes: every difference.
         slots_moved: slots whose new flows go to another backend than before.
-        slots: slots of the service.
-        flows_moved: recorded flows that lose their backend. Flows are recorded only while
-            slots change: at rest, what a removal moves is known by its slots alone.
-        notes: what differs and is left alone.
+        slots: all slots of the services concerned.
+        flows_moved: recorded flows that lose their backend. Flows are recorded only while slots
+            change; at rest only the slots tell.
+        notes: differences that are left alone.
     """
 
     changes: tuple[Change, ...]
@@ -44,47 +44,53 @@ class Impact:
 def backend_changes(
     service: Service, desired: Sequence[DesiredBackend], places: Sequence[Place | None]
 ) -> tuple[Change, ...]:
-    """Compare a service's backends with the desired ones, whose places are given beside them."""
+    """Return the changes from a service's backends to desired ones.
+
+    Args:
+        service: the service with its live backends.
+        desired: all backends it will have.
+        places: where the frames of each will go; None where that is not known yet.
+    """
     changes: list[Change] = []
-    wanted = {item.address for item in desired}
-    for backend in service.backends:
-        if backend.address not in wanted:
-            name = f"{service.endpoint} {backend.address}"
-            changes.append(Change("remove backend", name, f"weight {backend.weight}"))
-    known = {backend.address: backend for backend in service.backends}
-    for item, place in zip(desired, places, strict=True):
-        name = f"{service.endpoint} {item.address}"
-        present = known.get(item.address)
-        if present is None:
-            changes.append(Change("add backend", name, None, f"weight {item.weight}"))
+    staying = {backend.address for backend in desired}
+    for live in service.backends:
+        if live.address not in staying:
+            name = f"{service.endpoint} {live.address}"
+            changes.append(Change("remove backend", name, f"weight {live.weight}"))
+    by_address = {live.address: live for live in service.backends}
+    for backend, place in zip(desired, places, strict=True):
+        name = f"{service.endpoint} {backend.address}"
+        before = by_address.get(backend.address)
+        if before is None:
+            changes.append(Change("add backend", name, None, f"weight {backend.weight}"))
             continue
-        if present.weight != item.weight:
-            changes.append(Change("set weight", name, present.weight, item.weight))
-        if present.state != item.state:
-            changes.append(Change("set state", name, present.state.value, item.state.value))
+        if before.weight != backend.weight:
+            changes.append(Change("set weight", name, before.weight, backend.weight))
+        if before.state != backend.state:
+            changes.append(Change("set state", name, before.state.value, backend.state.value))
         if place is not None:
-            changes += _place_changes(name, present, place)
-        by_hand = item.mac is not None
-        if present.mac_by_hand != by_hand:
-            sources = ("by hand", "ARP/ND") if present.mac_by_hand else ("ARP/ND", "by hand")
+            changes += _place_changes(name, before, place)
+        by_hand = backend.mac is not None
+        if before.mac_by_hand != by_hand:
+            sources = ("by hand", "ARP/ND") if before.mac_by_hand else ("ARP/ND", "by hand")
             changes.append(Change("set mac source", name, *sources))
     return tuple(changes)
 
 
-def _place_changes(name: str, present: Backend, place: Place) -> list[Change]:
+def _place_changes(name: str, live: Backend, place: Place) -> list[Change]:
     changes = []
-    if present.mac != place.mac:
-        changes.append(Change("set mac", name, str(present.mac), str(place.mac)))
-    if present.tags != place.tags:
-        before, after = format_tags(present.tags) or "none", format_tags(place.tags) or "none"
+    if live.mac != place.mac:
+        changes.append(Change("set mac", name, str(live.mac), str(place.mac)))
+    if live.tags != place.tags:
+        before, after = format_tags(live.tags) or "none", format_tags(place.tags) or "none"
         changes.append(Change("set vlan", name, before, after))
-    if present.ifindex != place.ifindex:
-        changes.append(Change("set interface", name, present.ifindex, place.ifindex))
+    if live.ifindex != place.ifindex:
+        changes.append(Change("set interface", name, live.ifindex, place.ifindex))
     return changes
 
 
 def removal_changes(service: Service) -> tuple[Change, ...]:
-    """Return the changes that a service and its backends go by."""
+    """Return the changes that remove a service with its backends."""
     name = service.options.name or str(service.endpoint)
     return (
         Change("remove service", str(service.endpoint), name),
@@ -98,13 +104,13 @@ def removal_changes(service: Service) -> tuple[Change, ...]:
 def option_changes(
     endpoint: Endpoint, before: ServiceOptions, after: ServiceOptions
 ) -> tuple[Change, ...]:
-    """Compare the options of a service with what they are to be."""
+    """Return the changes from the options of a service to others."""
     if before == after:
         return ()
     return tuple(
-        Change(f"set {one.name.replace('_', '-')}", str(endpoint), *map(_shown, values))
-        for one in fields(ServiceOptions)
-        for values in [(getattr(before, one.name), getattr(after, one.name))]
+        Change(f"set {option.name.replace('_', '-')}", str(endpoint), *map(_shown, values))
+        for option in fields(ServiceOptions)
+        for values in [(getattr(before, option.name), getattr(after, option.name))]
         if values[0] != values[1]
     )
 
@@ -116,7 +122,7 @@ def _shown(value: str | int | bool | None) -> str | int:
 
 
 def moves_flows(before: ServiceOptions, after: ServiceOptions) -> bool:
-    """Return whether other options hash flows to other slots than before."""
+    """Return whether a change of options hashes flows to other slots."""
     return any(
         getattr(before, name) != getattr(after, name)
         for name in ("affinity", "netmask4", "netmask6")
@@ -124,10 +130,10 @@ def moves_flows(before: ServiceOptions, after: ServiceOptions) -> bool:
 
 
 def check_options(endpoint: Endpoint, options: ServiceOptions) -> None:
-    """Refuse options that a service of an endpoint cannot have.
+    """Refuse options that do not fit an endpoint.
 
     Raises:
-        InputError: it cannot.
+        InputError: they do not.
     """
     if options.max_new_flows and not endpoint.protocol.tells_new_flows:
         raise InputError(

@@ -1,7 +1,6 @@
-"""Flow records: which still matter, and what they say of slots and backends. Pure.
+"""Flow records: the backends of flows whose slots are changing. Pure.
 
-A record remembers the backend of one flow while the slot of that flow is changing. A flow whose
-SYN was all that came is pending, and becomes a record with its next packet.
+A half-open flow, of which only the SYN was seen, becomes a record with its next packet.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 CLOSING_SECONDS = 60
-"""How long a flow is expected to go on after its client said FIN or RST.
+"""How long a flow may continue after its client sent FIN or RST.
 
-The Linux default of tcp_fin_timeout: by then one end has forgotten the connection.
+The Linux default of tcp_fin_timeout: by then one end has dropped the connection.
 """
 
 HANDSHAKE_SECONDS = 60
-"""How long a flow whose SYN was all that came is expected to go on.
+"""How long a half-open flow may still be confirmed.
 
-Linux sends its SYN-ACK for 63 seconds (tcp_synack_retries, five times, doubling from one).
+Linux repeats its SYN-ACK for 63 seconds (tcp_synack_retries, five times, doubling from one).
 """
 
 _NANOSECONDS = 1_000_000_000
@@ -34,7 +33,7 @@ class FlowRecord:
         slot: the slot it hashes to.
         backend: id of the backend it stays on.
         last_seen: nanoseconds of CLOCK_MONOTONIC.
-        closing: its client has said FIN or RST.
+        closing: its client has sent FIN or RST.
     """
 
     key: bytes
@@ -57,11 +56,11 @@ class FlowRecord:
 
 
 def backends_by_slot(records: Iterable[FlowRecord]) -> dict[int, set[int]]:
-    """Return which backends the records of each slot name."""
-    found: dict[int, set[int]] = {}
+    """Return the backends that the records of each slot name."""
+    backends: dict[int, set[int]] = {}
     for record in records:
-        found.setdefault(record.slot, set()).add(record.backend)
-    return found
+        backends.setdefault(record.slot, set()).add(record.backend)
+    return backends
 
 
 def count_on(records: Iterable[FlowRecord], backends: Collection[int]) -> int:

@@ -1,4 +1,4 @@
-"""Where on the network a device is: behind which attached interface, in which VLANs. Pure."""
+"""Network interfaces, and which networks attached ones lead to. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Interface:
     Attributes:
         xdp_mode: how an XDP program is attached; empty where there is none.
         xdp_program: that program's id, or 0.
-        parent: index of the device it is on top of (macvlan, VLAN), or 0; also 0 where that one
+        parent: index of the device it is on top of (macvlan, VLAN); 0 if there is none, or if it
             is in another network namespace.
         master: index of the bond or bridge it is part of, or 0.
-        kind: what the kernel calls its type (vlan, bond, bridge, veth…); empty for hardware.
-        tag: of a VLAN device, the tag on its frames.
+        kind: the kernel's name of its type (vlan, bond, bridge, veth…); empty for hardware.
+        tag: the tag on the frames of a VLAN device.
     """
 
     index: int
@@ -37,12 +37,12 @@ class Interface:
 
 @dataclass(frozen=True)
 class Segment:
-    """A network that the balancer is on.
+    """A network that an attached interface leads to.
 
     Attributes:
-        ifindex: the attached interface that leads there; or a bridge with one among its ports,
-            which knows by the MAC behind which port a host is.
-        tags: those of frames there, outermost first.
+        ifindex: the attached interface; or the bridge that it is a port of, which knows the port
+            of each MAC.
+        tags: the VLAN tags of frames there, outermost first.
     """
 
     ifindex: int
@@ -56,10 +56,10 @@ def find_segments(
 
     Args:
         interfaces: all of this network namespace.
-        attached: indices of those the balancer is on.
+        attached: indices of the attached ones.
 
     Returns:
-        By index of the device.
+        The segment by the index of each device that hosts are behind.
     """
     by_index = {interface.index: interface for interface in interfaces}
     masters = {device.master for device in by_index.values() if device.index in attached}
@@ -88,16 +88,16 @@ def _segment_of(
 
 
 def has_vlans(interfaces: Iterable[Interface], attached: Collection[int]) -> bool:
-    """Return whether there are VLAN devices above attached interfaces."""
+    """Return whether attached interfaces have VLAN devices above them."""
     return any(segment.tags for segment in find_segments(interfaces, attached).values())
 
 
 def find_own_macs(
     interfaces: Iterable[Interface], attached: Collection[int]
 ) -> dict[int, MacAddress]:
-    """Return the MAC that packets for the balancer have, by index of what they come in by.
+    """Return the MACs that packets for the balancer are sent to, by index of their ingress.
 
-    What comes in by a bond comes in by one of its parts: that is what a program in the driver sees.
+    A packet of a bond comes in by one of its parts, which is the interface that the program sees.
     """
     by_index = {interface.index: interface for interface in interfaces}
     found = {}
@@ -111,7 +111,7 @@ def find_own_macs(
 
 
 def lowest_parent(device: Interface, by_index: Mapping[int, Interface]) -> Interface:
-    """Return the device that a stack of VLAN devices stands on; itself for any other."""
+    """Return the device below a stack of VLAN devices; any other device itself."""
     while device.kind == "vlan" and device.parent in by_index:
         device = by_index[device.parent]
     return device

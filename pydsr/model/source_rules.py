@@ -1,7 +1,7 @@
-"""Source rules: who may send to a service, or to all of them. Pure.
+"""Source rules: the sources that may send to a service, or to all services. Pure.
 
-In each scope the longest prefix that holds the source decides, and a source that none holds is
-let in. A packet comes in if neither the rules for all nor those of its service keep it out.
+In each scope the longest prefix that contains the source decides; without one the source is
+allowed. A packet must be allowed both by the rules for all services and by those of its service.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ALL_SERVICES = "all"
 
 
 class Action(StrEnum):
-    """What a rule does with the sources it is for."""
+    """What a rule does with packets of its sources."""
 
     ALLOW = "allow"
     DENY = "deny"
 
 
 def scope_name(scope: Endpoint | None) -> str:
-    """Return how a scope is written: an endpoint, or ``all`` where it is None."""
+    """Return the text of a scope: an endpoint, or ``all`` for None."""
     return ALL_SERVICES if scope is None else str(scope)
 
 
@@ -38,7 +38,7 @@ def parse_scope(text: str) -> Endpoint | None:
     """Parse an endpoint, or ``all`` as None.
 
     Raises:
-        InputError: neither.
+        InputError: the text is neither.
     """
     return None if text == ALL_SERVICES else Endpoint.parse(text)
 
@@ -46,7 +46,7 @@ def parse_scope(text: str) -> Endpoint | None:
 def parse_networks(texts: Iterable[str], scope: Endpoint | None) -> tuple[IPNetwork, ...]:
     """Parse prefixes: ``192.0.2.0/24``, a bare address, or ``any``.
 
-    ``any`` is every source of the VIP's IP version, and of both for all services.
+    ``any`` is every source of the VIP's IP version; for all services, of both versions.
 
     Raises:
         InputError: malformed, with host bits, or of another IP version than the scope's VIP.
@@ -84,7 +84,7 @@ def _parse_network(text: str) -> IPNetwork:
 
 
 def with_rules(rules: Rules, networks: Sequence[IPNetwork], action: Action) -> Rules:
-    """Return rules with some added, or changed."""
+    """Return rules with some added or changed."""
     return {**rules, **dict.fromkeys(networks, action)}
 
 
@@ -106,7 +106,7 @@ def without_rules(
 
 
 def rule_changes(scope: Endpoint | None, before: Rules, after: Rules) -> tuple[Change, ...]:
-    """Compare the rules of a scope with what they are to be."""
+    """Return the changes from the rules of a scope to others."""
     name = scope_name(scope)
     return tuple(
         Change(
@@ -121,12 +121,12 @@ def rule_changes(scope: Endpoint | None, before: Rules, after: Rules) -> tuple[C
 
 
 def sort_key(network: IPNetwork) -> tuple[int, int, int]:
-    """Return what networks are sorted by: version, address, length of the prefix."""
+    """Return the key that sorts networks by version, address and prefix length."""
     return network.version, int(network.network_address), network.prefixlen
 
 
 def is_denied(rules: Rules, source: IPAddress) -> bool:
-    """Return whether a scope's rules keep a source out: what the program decides."""
+    """Return whether the rules of a scope deny a source, as the program decides it."""
     holding = [net for net in rules if net.version == source.version and source in net]
     longest = max(holding, key=lambda network: network.prefixlen, default=None)
     return longest is not None and rules[longest] is Action.DENY

@@ -1,4 +1,4 @@
-"""The lock on a directory of pins, and what is said where there is none to be had."""
+"""The lock on a directory of pins, and the errors of a directory that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _LOCK_POLL_SECONDS = 0.02
 
 @contextmanager
 def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Hold the lock on a directory of pins: one change at a time.
+    """Hold the lock on a directory of pins for the length of the block.
+
+    The kernel frees it when the process ends, however it does.
 
     Raises:
         BusyError: another command held it until the deadline.
@@ -47,7 +49,7 @@ def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
 
 
 def not_attached(directory: Path) -> NotAttachedError:
-    """Return the error for a directory without a balancer's state."""
+    """Return the error of a directory without pins."""
     return NotAttachedError(
         f"no balancer is attached here (no state in {directory})",
         "pydsr attach IFACE starts one; --bpffs names another directory",
@@ -55,7 +57,7 @@ def not_attached(directory: Path) -> NotAttachedError:
 
 
 def not_permitted(directory: Path) -> PermissionDeniedError:
-    """Return the error for state that this user may not open."""
+    """Return the error of pins that this user may not open."""
     return PermissionDeniedError(
         f"opening the balancer's state in {directory} is not permitted", "run as root (sudo)"
     )

@@ -1,0 +1,174 @@
+"""The plan of one service, and its making from what the service is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydsr.control.resolve import Network, place_backends
+from pydsr.hashing.maglev import Member
+from pydsr.kernel.bpf import layout
+from pydsr.kernel.bpf.layout import StateNumber
+from pydsr.kernel.bpf.live_state import LiveState
+from pydsr.model.addresses import IPAddress, Place
+from pydsr.model.change import Change, backend_changes, moves_flows, option_changes
+from pydsr.model.desired_state import DesiredService, add_change
+from pydsr.model.errors import InputError
+from pydsr.model.features import Feature, features_of
+from pydsr.model.service import PlacedBackend, Service
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """What will be written of one service.
+
+    Attributes:
+        before: the live service; None if it will be created.
+        service: the service as it will be written, without backends.
+        backends: all backends it will have.
+        changes_table: whether it gets another table, which is built when it is written.
+        changes: the differences, for the user.
+    """
+
+    before: Service | None
+    service: Service
+    backends: tuple[PlacedBackend, ...]
+    changes_table: bool
+    changes: tuple[Change, ...]
+
+    @property
+    def writes_service(self) -> bool:
+        """Whether the service is new or gets other options."""
+        return self.before is None or self.before.options != self.service.options
+
+    @property
+    def rehashes(self) -> bool:
+        """Whether other options move flows to other slots."""
+        return self.before is not None and moves_flows(self.before.options, self.service.options)
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The members of its table."""
+        return tuple(
+            Member(
+                layout.pack_address(backend.desired.address),
+                backend.desired.weight,
+                backend.id,
+                backend.desired.state,
+            )
+            for backend in self.backends
+        )
+
+    @property
+    def features(self) -> Feature:
+        """The features it needs of the program."""
+        used = features_of(self.service)
+        return used | Feature.VLAN if any(b.place.tags for b in self.backends) else used
+
+
+def plan_services(
+    state: LiveState,
+    wanted: Sequence[tuple[Service | None, DesiredService]],
+    network: Network,
+    vips: Collection[IPAddress],
+) -> tuple[ServicePlan, ...]:
+    """Return the plans of those services that differ from what they are to be.
+
+    Args:
+        state: the live state, locked.
+        wanted: each service as it is, or None where it does not exist, and as it is to be.
+        network: where backends are looked for.
+        vips: all there will be.
+
+    Raises:
+        InputError: backends that cannot be, or more of something than fits.
+        BackendUnresolvedError: the MAC of a backend cannot be found.
+    """
+    for _, desired in wanted:
+        _check_backends(state, desired, vips)
+    service_ids = iter(_new_service_ids(state, sum(before is None for before, _ in wanted)))
+    backends = _with_ids(state, wanted, place_backends(wanted, network))
+    plans = (
+        _plan_service(state, before, desired, before.id if before else next(service_ids), placed)
+        for (before, desired), placed in zip(wanted, backends, strict=True)
+    )
+    return tuple(plan for plan in plans if plan.changes)
+
+
+def _check_backends(state: LiveState, desired: DesiredService, vips: Collection[IPAddress]) -> None:
+    table_size = state.settings.table_size
+    room = layout.members_max(table_size)
+    if len(desired.backends) > room:
+        raise InputError(
+            f"{len(desired.backends)} backends do not fit {desired.endpoint}: tables of "
+            f"{table_size} slots hold {room}",
+            "attach with a larger --table-size",
+        )
+    for backend in desired.backends:
+        if backend.address in vips:
+            raise InputError(
+                f"backend {backend.address} is a VIP of this balancer",
+                "name the backend by an address of its own",
+            )
+
+
+def _new_service_ids(state: LiveState, number: int) -> list[int]:
+    ids = state.services.free_ids(number) if number else []
+    if len(ids) < number:
+        raise InputError(
+            f"there are {layout.SERVICES_MAX} services, and no more fit",
+            "remove one, or run another balancer with --bpffs",
+        )
+    return ids
+
+
+def _with_ids(
+    state: LiveState,
+    wanted: Sequence[tuple[Service | None, DesiredService]],
+    places: Sequence[Sequence[Place]],
+) -> list[tuple[PlacedBackend, ...]]:
+    """Give the backends of each service the ids they have, or free ones."""
+    free = state.backends.ids(StateNumber.FREE)
+    services, new = [], 0
+    for (before, desired), of_service in zip(wanted, places, strict=True):
+        ids = {backend.address: backend.id for backend in (before.backends if before else ())}
+        placed = []
+        for backend, place in zip(desired.backends, of_service, strict=True):
+            if backend.address not in ids:
+                new += 1
+                ids[backend.address] = next(free, 0)
+            placed.append(PlacedBackend(ids[backend.address], backend, place))
+        services.append(tuple(placed))
+    if any(backend.id == 0 for placed in services for backend in placed):
+        raise InputError(
+            f"{new} more backends do not fit: {layout.BACKENDS_MAX - 1} is all "
+            "of all services together",
+            "run another balancer with --bpffs",
+        )
+    return services
+
+
+def _plan_service(
+    state: LiveState,
+    before: Service | None,
+    desired: DesiredService,
+    service_id: int,
+    backends: tuple[PlacedBackend, ...],
+) -> ServicePlan:
+    service = Service(
+        service_id, desired.endpoint, desired.options, table_size=state.settings.table_size
+    )
+    places = [backend.place for backend in backends]
+    changes = backend_changes(before or service, desired.backends, places)
+    if before is None:
+        changes = (add_change(service.endpoint, service.options), *changes)
+        return ServicePlan(None, service, backends, True, changes)
+    changes = (*option_changes(service.endpoint, before.options, service.options), *changes)
+    # Slots of a service that stops keeping connections come to rest at once.
+    comes_to_rest = service.options.one_packet and bool(before.slots_changing)
+    live = {(b.id, b.weight, b.state) for b in before.backends}
+    changes_table = comes_to_rest or live != {
+        (b.id, b.desired.weight, b.desired.state) for b in backends
+    }
+    return ServicePlan(before, service, backends, changes_table, changes)
