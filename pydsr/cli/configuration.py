@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def _apply(
     directory: Path, file: str, runtime: Path, plan_only: bool, max_moved: float | None = None
 ) -> Impact:
-    from pydsr.config.loading import load_file
+    from pydsr.config.load import load_file
     from pydsr.control.apply import apply as apply_configuration
 
     # What a file is made into lives as long as the command: looking for cycles in it again and
@@ -130,7 +130,7 @@ def export(directory: Path) -> None:
     Examples:
       pydsr export > balancer.yaml
     """
-    from pydsr.config.writing import write_text
+    from pydsr.config.export import write_text
     from pydsr.control.diff import read_desired_state
 
     click.echo(write_text(read_desired_state(directory)), nl=False)

@@ -1,8 +1,8 @@
-"""The shape of the file: which keys there are, and what each may be. Also its JSON Schema.
+"""The keys of a configuration file and their values; also as JSON Schema.
 
-Values of one key are checked here, by the parsers of the command line; what several say together
-is checked in :mod:`pydsr.config.conversion`. To add a key is to add a field: its description is
-what editors show. The shapes of checks are :mod:`pydsr.model.checks`.
+The parsers of the command line check each value; :mod:`pydsr.config.load` checks what values mean
+together. To add a key, add a field: its description is what editors and manual pages show. Options
+of a service are declared in :mod:`pydsr.model.options`, checks in :mod:`pydsr.model.checks`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from pydsr.config.problems import Path
-from pydsr.config.values import (
+from pydsr.config.field_types import (
     AddressText,
     EndpointText,
     MacText,
@@ -58,60 +57,83 @@ if TYPE_CHECKING:
     from pydsr.model.checks import Check
 
 
+class _OrText:
+    """Adds the form of a text to the JSON Schema of a mapping."""
+
+    def __init__(self, examples: list[str], description: str | None = None) -> None:
+        self._text: JsonSchemaValue = {"type": "string", "examples": examples}
+        if description:
+            self._text["description"] = description
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [self._text, handler(core_schema)]}
+
+
 class RulesShape(Shape):
-    """Which sources may send: the longest prefix that holds a source decides."""
+    """Source rules: the longest prefix that contains a source decides."""
 
     allow: list[SourceText] = Field(default_factory=list)
-    """Sources that are let in; denying any and allowing some lets only those in."""
+    """Sources to allow; deny any and allow some to admit only those."""
 
     deny: list[SourceText] = Field(default_factory=list)
-    """Sources whose packets are dropped and counted as "denied"."""
+    """Sources to deny: their packets are dropped and counted as "denied"."""
 
 
 class InterfaceShape(Shape):
-    """An interface that the balancer is to be on."""
+    """An interface to attach the balancer to."""
 
     name: Text
-    """Its name."""
+    """Name of the interface."""
 
     mode: Literal["auto", "native", "generic"] = "auto"
-    """Native runs in the driver; generic works anywhere, slowly; auto tries native first."""
+    """XDP mode: native runs in the driver; generic works anywhere but slowly; auto tries native
+    first."""
+
+
+def _interface(value: Any, mapping: ValidatorFunctionWrapHandler) -> InterfaceShape:
+    shape: InterfaceShape = mapping({"name": value} if isinstance(value, str | int) else value)
+    return shape
+
+
+InterfaceEntry = Annotated[InterfaceShape, WrapValidator(_interface), _OrText(["eth0"])]
 
 
 class VipShape(Shape):
-    """What a virtual IP does beside its services."""
+    """Settings of a virtual IP that are not those of a service."""
 
     unserved: Annotated[Unserved, Field(strict=False)] = Unserved.COUNT
-    """What becomes of packets for a port without a service: count (dropped, as no_service), drop
-    (dropped, as intended), or pass to this machine's kernel."""
+    """Packets for a port without a service: count drops them as no_service, drop as intended,
+    pass hands them to this machine's kernel."""
 
 
 class BackendShape(Shape):
     """A backend; also written as text, ADDRESS[=WEIGHT][@MAC[%VLAN]]."""
 
     address: AddressText
-    """Its address on a network of the balancer."""
+    """Address on a network of the balancer."""
 
     weight: int = Field(default=1, ge=0, le=MAX_WEIGHT)
-    """Weight 2 gets twice the flows of weight 1; 0 drains."""
+    """Share of new flows: weight 2 gets twice the flows of weight 1; 0 drains."""
 
     mac: MacText | None = None
-    """Where its frames go; found by ARP/ND where it is not said."""
+    """MAC address that frames go to; resolved by ARP/ND if left out."""
 
     vlan: VlanText | None = None
-    """The VLAN that the MAC is in, where its frames are to be tagged."""
+    """VLAN of the MAC, where its frames are tagged."""
 
     state: Annotated[BackendState, Field(strict=False)] | None = None
-    """up takes new flows, drain keeps those it has, down keeps none; up where it is not said."""
+    """up takes new flows, drain keeps only those it has, down takes none. Default: up."""
 
     def desired(self) -> DesiredBackend:
-        """Return the backend that is to be.
+        """Return the desired backend.
 
         Raises:
             InputError: a VLAN without a MAC, or up with weight 0.
         """
         if self.vlan is not None and self.mac is None:
-            raise InputError("a vlan takes a mac", "name both, or neither: ARP/ND finds them")
+            raise InputError("a vlan needs a mac", "name both, or neither: ARP/ND finds them")
         if self.state is BackendState.UP and not self.weight:
             raise InputError("weight 0 takes no new flows, so state cannot be up", "use drain")
         state = self.state or state_of_weight(self.weight)
@@ -135,33 +157,26 @@ def _desired(value: Any, mapping: ValidatorFunctionWrapHandler) -> DesiredBacken
         raise refused(error) from None
 
 
-class _BackendSchema:
-    """Tells editors that a backend is a text or a mapping."""
-
-    def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        text = {
-            "type": "string",
-            "description": "ADDRESS[=WEIGHT][@MAC[%VLAN]]",
-            "examples": ["198.51.100.21", "198.51.100.21=2", "198.51.100.21@02:00:00:00:00:21"],
-        }
-        return {"anyOf": [text, handler(core_schema)]}
-
-
-BackendEntry = Annotated[BackendShape, WrapValidator(_desired), _BackendSchema()]
+BackendEntry = Annotated[
+    BackendShape,
+    WrapValidator(_desired),
+    _OrText(
+        ["198.51.100.21", "198.51.100.21=2", "198.51.100.21@02:00:00:00:00:21"],
+        "ADDRESS[=WEIGHT][@MAC[%VLAN]]",
+    ),
+]
 
 
 @cache
 def _checks() -> TypeAdapter[Check]:
-    """Return what reads checks; made for files that have some, as it takes time."""
+    """Return the validator of checks; made for files that have some, as it takes time."""
     from pydsr.model.checks import Check
 
     return TypeAdapter(Check)
 
 
 @cache
-def _check_shapes() -> dict[str, type[BaseModel]]:
+def check_shapes() -> dict[str, type[BaseModel]]:
     """Return the shape of each type of check."""
     from pydsr.model.checks import Check
 
@@ -184,25 +199,25 @@ CheckEntry = Annotated[
 
 
 class HealthShape(Shape):
-    """What follows from checks."""
+    """What makes a backend healthy, and what becomes of an unhealthy one."""
 
     needed: NeededText = None
-    """How many of the checks must pass for a backend to be healthy: all, any, or a number."""
+    """Checks that must pass for a backend to be healthy: all, any, or a number."""
 
     on_failure: Literal["down", "drain"] = "down"
-    """What an unhealthy backend becomes: down gives its flows to others, drain leaves it those."""
+    """State of an unhealthy backend: down moves its flows to others, drain leaves it those."""
 
     minimum_healthy: MinimumText = Minimum()
-    """How many backends stay in service however many fail: a number, or a percentage."""
+    """Backends that stay in service however many fail: a number, or a percentage."""
 
     sorry: BackendEntry | None = None
-    """The backend that takes the flows when no healthy one is left."""
+    """Backend that takes the flows when no healthy one is left."""
 
     slow_start: Annotated[float, BeforeValidator(number_of), Field(ge=0, le=3600)] = 0.0
-    """Seconds that the weight of a backend takes to rise when it has become healthy."""
+    """Seconds for the weight of a backend to rise after it became healthy."""
 
     suspect: bool = True
-    """Whether a backend whose new connections do not come about is checked at once (TCP)."""
+    """Check a backend at once when new connections to it do not come about (TCP)."""
 
 
 class EndpointShape(Shape):
@@ -213,7 +228,7 @@ class EndpointShape(Shape):
 
 
 def _option_field(option: Option) -> tuple[Any, Any]:
-    """Return the type of an option in the file, and its field."""
+    """Return the type and the field of an option."""
     kind: Any = option.type
     if issubclass(option.type, StrEnum):
         kind = Annotated[kind, Field(strict=False)]
@@ -221,8 +236,10 @@ def _option_field(option: Option) -> tuple[Any, Any]:
         kind = Text
     if option.default is None:
         kind |= None
-    words = [option.describe(), f"Default: {option.default_text}." if option.default_text else ""]
-    return kind, Field(default=option.default, description=" ".join(filter(None, words)))
+    description = option.describe()
+    if option.default_text:
+        description += f" Default: {option.default_text}."
+    return kind, Field(default=option.default, description=description)
 
 
 if TYPE_CHECKING:
@@ -239,90 +256,41 @@ class ServiceShape(OptionsShape):
     """A service: a virtual IP with a port and protocol."""
 
     rules: RulesShape = Field(default_factory=RulesShape)
-    """Which sources may send to this service; those for all have to let in."""
+    """Sources that may send to this service; the rules for all services must admit them too."""
 
     checks: list[CheckEntry] = Field(default_factory=list)
-    """What is asked of each backend again and again; `pydsr run` does so, and acts on it."""
+    """Checks of each backend; only `pydsr run` makes them and acts on the results."""
 
     health: HealthShape = Field(default_factory=HealthShape)
-    """What makes a backend healthy by those checks, and what becomes of it."""
+    """What makes a backend healthy by those checks, and what becomes of an unhealthy one."""
 
     backends: list[BackendEntry] = Field(default_factory=list)
-    """Those that flows are spread over."""
-
-
-def _interface(value: Any, mapping: ValidatorFunctionWrapHandler) -> InterfaceShape:
-    shape: InterfaceShape = mapping({"name": value} if isinstance(value, str | int) else value)
-    return shape
-
-
-class _InterfaceSchema:
-    """Tells editors that an interface is a name or a mapping."""
-
-    def __get_pydantic_json_schema__(
-        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {"anyOf": [{"type": "string", "examples": ["eth0"]}, handler(core_schema)]}
+    """Backends that share the flows."""
 
 
 class FileShape(Shape):
-    """The whole state of a balancer."""
+    """The desired state of a balancer."""
 
-    interfaces: list[Annotated[InterfaceShape, WrapValidator(_interface), _InterfaceSchema()]] = (
-        Field(default_factory=list)
-    )
-    """Interfaces the balancer is to be on. It stays on others."""
+    interfaces: list[InterfaceEntry] = Field(default_factory=list)
+    """Interfaces to attach. Others that are attached stay attached."""
 
     table_size: Annotated[int, AfterValidator(checked_table_size)] | None = None
-    """Slots of a service's table, a prime: 100 or more a backend. Not to be changed later."""
+    """Slots of a service's table, a prime: 100 or more per backend. Cannot be changed later."""
 
     seed: SeedText | None = None
-    """Key of the flow hash. Not to be changed later."""
+    """Key of the flow hash. Cannot be changed later."""
 
     answer_while: AddressText | None = None
-    """An address that moves between balancers: ARP/ND for VIPs is answered where it is."""
+    """The VRRP address: only a balancer that has it answers ARP/ND for VIPs."""
 
     rules: RulesShape = Field(default_factory=RulesShape)
-    """Which sources may send to any service."""
+    """Sources that may send to any service."""
 
     vips: dict[str, VipShape] = Field(default_factory=dict)
-    """What virtual IPs do beside their services, by address."""
+    """Settings of virtual IPs, by address."""
 
     services: list[ServiceShape]
-    """All services there are to be: others are removed."""
-
-
-_SHAPES: dict[str, type[Shape]] = {
-    "": FileShape,
-    "interfaces": InterfaceShape,
-    "rules": RulesShape,
-    "services": ServiceShape,
-    "health": HealthShape,
-    "backends": BackendShape,
-    "sorry": BackendShape,
-}
-
-
-def in_file(path: Path) -> Path:
-    """Return where in the file a path of pydantic's is: those also name the member of a union."""
-    if "checks" not in path:
-        return path
-    members = {*_check_shapes(), "int", "str"}
-    return tuple(
-        step
-        for before, step in zip((None, *path), path, strict=False)
-        if not (isinstance(before, int) and step in members)
-    )
-
-
-def keys_at(path: Path) -> list[str]:
-    """Return the keys that the mapping at a path may have."""
-    if path[:1] == ("vips",):
-        shape: type[BaseModel] = VipShape
-    else:
-        name = next((str(step) for step in reversed(path) if isinstance(step, str)), "")
-        shape = (_check_shapes() if "checks" in path else _SHAPES)[name]
-    return [field.alias or name for name, field in shape.model_fields.items()]
+    """All services; those that are not in the file are removed."""
 
 
 def json_schema() -> dict[str, Any]:

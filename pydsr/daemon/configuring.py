@@ -40,7 +40,7 @@ def load(file: Path) -> DesiredState:
     Raises:
         InputError: it is no configuration, or cannot be read.
     """
-    from pydsr.config.loading import load_file
+    from pydsr.config.load import load_file
 
     return load_file(str(file))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pydsr.config.loading import load_file
+from pydsr.config.load import load_file
 from pydsr.daemon.health_monitor import HealthMonitor
 from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab

@@ -12,10 +12,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydsr.config.loading import load_file, load_text
+from pydsr.config.export import write_text
+from pydsr.config.load import load_file, load_text
 from pydsr.config.schema import ServiceShape, json_schema
-from pydsr.config.source import read
-from pydsr.config.writing import write_text
+from pydsr.config.yaml_source import read
 from pydsr.model.addresses import EVERY_PORT, Endpoint, MacAddress, Protocol, Tag, parse_tags
 from pydsr.model.checks import Check, CommandCheck, DnsCheck, HttpCheck, IcmpCheck, TcpCheck
 from pydsr.model.desired_state import DesiredInterface, DesiredService, DesiredState

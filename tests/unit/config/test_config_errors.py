@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pydsr.config.loading import load_file, load_text
-from pydsr.config.problems import ConfigurationError
+from pydsr.config.load import load_file, load_text
 from pydsr.model.errors import ExitStatus, InputError
 
 SERVICE = """\
@@ -21,16 +20,16 @@ ERRORS = {
     "no mapping": ("- a\n", "f:1: must be a mapping, not a list"),
     "no YAML": (
         "services: [\n",
-        "f:2: is no YAML: while parsing a flow node, did not find expected node content",
+        "f:2: is not valid YAML: while parsing a flow node, did not find expected node content",
     ),
     "a tab": (
         "services:\n\t- a\n",
-        "f:2: is no YAML: while scanning for the next token, "
+        "f:2: is not valid YAML: while scanning for the next token, "
         "found character that cannot start any token",
     ),
     "two documents": (
         "services: []\n---\nservices: []\n",
-        "f:2: has a second document: one is all there can be",
+        "f:2: has a second document: a file has only one",
     ),
     "a key twice": ("services: []\nservices: []\n", "f:2: services: is there twice"),
     "a key twice, deep down": (
@@ -41,10 +40,33 @@ ERRORS = {
         "services: []\n? [a]\n: b\n",
         "f:2: a key must be a plain text",
     ),
-    "an alias of nothing": ("services: *pool\n", "f:1: is no YAML: there is no &pool before this"),
+    "two documents, the first without services": (
+        "vips: {}\n---\nservices: []\n",
+        "f has 2 errors\nf:1: services: is missing\n"
+        "f:2: has a second document: a file has only one",
+    ),
+    "an anchor that is used again": (
+        "services: [&a {endpoint: 198.51.100.10:80}]\nseed: &a x\n",
+        "f:2: seed: the seed 'x' is not a hexadecimal number of up to 16 digits "
+        "(make one: openssl rand -hex 8)",
+    ),
+    "what an alias stands for": (
+        SERVICE + "    backends: &pool\n      - 192.0.2.1\n      - 192.0.2.2=x\n"
+        "  - endpoint: 198.51.100.11:80\n    backends: *pool\n",
+        "f has 2 errors\n"
+        + "\n".join(
+            f"f:5: services[{number}].backends[1]: '192.0.2.2=x': the weight must be a whole "
+            "number from 0 to 65535 (weight 2 gets twice the flows of weight 1; 0 drains)"
+            for number in (0, 1)
+        ),
+    ),
+    "an alias of nothing": (
+        "services: *pool\n",
+        "f:1: is not valid YAML: there is no &pool before this",
+    ),
     "an alias of what it is in": (
         "services: &all\n  - *all\n",
-        "f:2: is no YAML: there is no &all before this",
+        "f:2: is not valid YAML: there is no &all before this",
     ),
     "an unknown key": (
         "services: []\nservies: []\n",
@@ -99,7 +121,7 @@ ERRORS = {
     ),
     "health without checks": (
         SERVICE + "    health: {slow-start: 5}\n",
-        "f:3: services[0].health: says nothing without checks",
+        "f:3: services[0].health: has no effect without checks",
     ),
     "an unknown key of health": (
         SERVICE + "    checks: [tcp]\n    health: {slowstart: 5}\n",
@@ -127,8 +149,8 @@ ERRORS = {
     ),
     "a sorry backend of no weight": (
         SERVICE + "    checks: [tcp]\n    health: {sorry: 198.51.100.29=0}\n",
-        "f:4: services[0].health.sorry: must have a weight, and no state: "
-        "it is up when it is needed",
+        "f:4: services[0].health.sorry: must have a weight and no state: "
+        "the daemon sets it up when it is needed",
     ),
     "an unknown key of an interface": (
         "interfaces:\n  - {name: eth0, mod: native}\nservices: []\n",
@@ -170,12 +192,11 @@ ERRORS = {
     ),
     "a VIP that is to move": (
         "answer-while: 198.51.100.10\n" + SERVICE,
-        "f:1: answer-while: 198.51.100.10 is a VIP, which no balancer has: name an address "
-        "beside it",
+        "f:1: answer-while: 198.51.100.10 is a VIP: name the VRRP address instead",
     ),
     "a VIP of no service": (
         "vips:\n  198.51.100.99: {unserved: drop}\n" + SERVICE,
-        "f:2: vips[198.51.100.99]: 198.51.100.99 is the VIP of no service",
+        "f:2: vips[198.51.100.99]: no service has the VIP 198.51.100.99",
     ),
     "a VIP twice": (
         "vips:\n  2001:db8::10: {}\n  2001:0db8::10: {}\n"
@@ -300,7 +321,7 @@ ERRORS = {
     ),
     "a VLAN without a MAC": (
         SERVICE + "    backends:\n      - {address: 198.51.100.21, vlan: 100}\n",
-        "f:4: services[0].backends[0]: a vlan takes a mac "
+        "f:4: services[0].backends[0]: a vlan needs a mac "
         "(name both, or neither: ARP/ND finds them)",
     ),
     "a state there is none of": (
@@ -331,7 +352,7 @@ ERRORS = {
 
 @pytest.mark.parametrize(("text", "message"), list(ERRORS.values()), ids=list(ERRORS))
 def test_a_wrong_file_is_told_what_is_wrong_where(text: str, message: str) -> None:
-    with pytest.raises(ConfigurationError) as raised:
+    with pytest.raises(InputError) as raised:
         load_text("f", text)
     assert message == raised.value.message
     assert ExitStatus.BAD_INPUT == raised.value.status
@@ -351,7 +372,7 @@ services:
     name: b
 interfaces: eth0
 """
-    with pytest.raises(ConfigurationError) as raised:
+    with pytest.raises(InputError) as raised:
         load_text("balancer.yaml", text)
     assert [
         "balancer.yaml has 7 errors",
@@ -372,5 +393,5 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_file(str(tmp_path / "nowhere.yaml"))
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"services: \xff")
-    with pytest.raises(InputError, match=r"is no text in UTF-8: invalid start byte at byte 10"):
+    with pytest.raises(InputError, match=r"is not text in UTF-8: invalid start byte at byte 10"):
         load_file(str(binary))

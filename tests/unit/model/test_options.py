@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from pydsr.cli.services import services as services_group
-from pydsr.config.loading import load_text
+from pydsr.config.export import write_text
+from pydsr.config.load import load_text
 from pydsr.config.schema import json_schema
-from pydsr.config.writing import write_text
 from pydsr.kernel.bpf.codec import pack_config, unpack_options
 from pydsr.model.addresses import Endpoint
 from pydsr.model.change import option_changes

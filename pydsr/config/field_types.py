@@ -1,4 +1,4 @@
-"""What single values of the file may be: the parsers of the command line, for pydantic."""
+"""Types of single values in a configuration file, read by the parsers of the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from pydsr.config.problems import in_words
 from pydsr.hashing.table import check_table_size
 from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Tag, parse_address, parse_tags
 from pydsr.model.errors import InputError
@@ -19,16 +18,25 @@ from pydsr.model.source_rules import parse_networks
 _T = TypeVar("_T")
 
 MAX_CHECKS = 100
-"""The most checks of a service that can be asked for."""
+"""The highest number of checks that can be needed."""
+
+
+def in_words(error: InputError) -> str:
+    """Return the message and the hint of an error in one line."""
+    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def refused(error: InputError) -> PydanticCustomError:
-    """Return an error of the model as one of pydantic's, which is raised in a validator."""
-    return PydanticCustomError("input", "{words}", {"words": in_words(error)})
+    """Return the error that a validator raises for an error of the model."""
+    return _error(in_words(error))
+
+
+def _error(words: str) -> PydanticCustomError:
+    return PydanticCustomError("input", "{words}", {"words": words})
 
 
 def _as_text(value: Any) -> Any:
-    """Take a number for the text it is written as: a name may be 80, and a VLAN mostly is."""
+    """Take a number as the text it is written as: a name may be 80, and a VLAN mostly is."""
     return str(value) if type(value) is int else value
 
 
@@ -38,7 +46,7 @@ def _parsed_by(parse: Callable[[str], _T], what: str) -> PlainValidator:
     def validate(value: Any) -> _T:
         text = _as_text(value)
         if not isinstance(text, str):
-            raise PydanticCustomError("input", "{words}", {"words": f"must be {what}, as text"})
+            raise _error(f"must be {what}, as text")
         try:
             return parse(text)
         except InputError as error:
@@ -48,19 +56,13 @@ def _parsed_by(parse: Callable[[str], _T], what: str) -> PlainValidator:
 
 
 def _needed(text: str) -> int | None:
-    """Return how many checks must pass; None is all."""
+    """Parse how many checks must pass; None is all."""
     words = {"all": None, "any": 1}
     if text in words:
         return words[text]
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_CHECKS:
         raise InputError(f"{text!r} is no number of checks", "write all, any, or a number")
     return int(text)
-
-
-def _text_schema(description: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema(
-        {"type": "string", "description": description, "examples": list(examples)}
-    )
 
 
 def _checked_source(text: str) -> str:
@@ -77,13 +79,21 @@ def checked_table_size(size: int) -> int:
     return size
 
 
+def _text_schema(description: str, *examples: str) -> WithJsonSchema:
+    return _schema("string", description, *examples)
+
+
+def _schema(kind: str | list[str], description: str, *examples: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, "description": description, "examples": list(examples)})
+
+
 Text = Annotated[str, BeforeValidator(_as_text)]
 
 EndpointText = Annotated[
     Endpoint,
     _parsed_by(Endpoint.parse, "an endpoint"),
     _text_schema(
-        "VIP:PORT, of TCP where no /udp or /sctp follows; PORT * is every port without a service",
+        "VIP:PORT, TCP unless /udp or /sctp follows; PORT * is every port without a service",
         "198.51.100.10:80",
         "198.51.100.10:53/udp",
         "[2001:db8::10]:443",
@@ -98,25 +108,24 @@ AddressText = Annotated[
 MacText = Annotated[
     MacAddress,
     _parsed_by(MacAddress.parse, "a MAC address"),
-    _text_schema("Where frames go; found by ARP/ND where it is not said", "02:00:00:00:00:21"),
+    _text_schema("Where frames go; resolved by ARP/ND if left out", "02:00:00:00:00:21"),
 ]
 VlanText = Annotated[
     tuple[Tag, ...],
     _parsed_by(parse_tags, "a VLAN"),
-    WithJsonSchema(
-        {
-            "type": ["integer", "string"],
-            "description": "The VLAN of the MAC's frames; 100.200 for QinQ, the provider's first",
-            "examples": [100, "100.200"],
-        }
+    _schema(
+        ["integer", "string"],
+        "The VLAN of the MAC's frames; 100.200 for QinQ, the provider's first",
+        100,
+        "100.200",
     ),
 ]
 SeedText = Annotated[
     int,
     _parsed_by(parse_seed, "a hexadecimal number"),
     _text_schema(
-        "Key of the flow hash, up to 16 hexadecimal digits: balancers with the same one agree. "
-        "Keep it to yourself: who knows it can choose the backend of a flow",
+        "Key of the flow hash, up to 16 hexadecimal digits: balancers with the same key choose "
+        "the same backends. Keep it secret: who knows it can choose the backend of a flow",
         "5ca1ab1e0ddba11",
     ),
 ]
@@ -138,11 +147,5 @@ NeededText = Annotated[
 MinimumText = Annotated[
     Minimum,
     _parsed_by(Minimum.parse, "a number or a percentage"),
-    WithJsonSchema(
-        {
-            "type": ["integer", "string"],
-            "description": "A number of backends, or a percentage of those there are",
-            "examples": [2, "50%"],
-        }
-    ),
+    _schema(["integer", "string"], "A number of backends, or a percentage of all", 2, "50%"),
 ]

@@ -1,0 +1,187 @@
+"""Read YAML as plain values, and find the lines of those that are wrong.
+
+Scalars follow the core schema of YAML 1.2, without floats: what YAML 1.1 takes for a time of day
+or an octal number, such as the MAC 12:34:56:12:34:56, stays text. Keys are plain texts and unique.
+Aliases work, merge keys do not. Decision 12 compares this with libraries that keep positions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import yaml
+from yaml.composer import ComposerError
+
+_LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+"""The loader of libyaml, ten times faster, where PyYAML was built with it."""
+
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_NUMBER_BEGINS = frozenset("-0123456789")
+
+
+Path = tuple[str | int, ...]
+"""From the root of a file to a value in it: keys of mappings and positions in lists."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a file.
+
+    Attributes:
+        path: of the value that is wrong.
+        message: a sentence whose subject is the path.
+        line: where the value stands, from 1; None where the path tells.
+    """
+
+    path: Path
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        """Return the problem as users read it: ``services[1].backends[0].weight: …``."""
+        text = ""
+        for step in self.path:
+            if isinstance(step, int) or "." in step or ":" in step:
+                text += f"[{step}]"
+            else:
+                text += f".{step}" if text else step
+        return f"{text}: {self.message}" if text else self.message
+
+
+@dataclass(frozen=True)
+class YamlSource:
+    """The content of a file.
+
+    Attributes:
+        name: of the file, as the user wrote it.
+        text: of the file.
+        value: mappings, lists and scalars; None where the text is not valid YAML.
+        problems: everything wrong with the YAML.
+    """
+
+    name: str
+    text: str
+    value: Any
+    problems: tuple[Problem, ...] = ()
+
+    @cached_property
+    def _lines(self) -> dict[Path, int]:
+        reader = _Reader(yaml.parse(self.text, _LOADER), keep_lines=True)
+        reader.document()
+        return reader.lines
+
+    def line(self, path: Path) -> int:
+        """Return the line, from 1, of the value at a path, or of the nearest one around it."""
+        while path and path not in self._lines:
+            path = path[:-1]
+        return self._lines.get(path, 1)
+
+
+def read(name: str, text: str) -> YamlSource:
+    """Read YAML; the problems of the result say what is wrong with it."""
+    reader = _Reader(yaml.parse(text, _LOADER))
+    try:
+        value = reader.document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        words = ", ".join(part for part in (error.context, error.problem) if part)
+        problem = Problem((), f"is not valid YAML: {words}", mark.line + 1 if mark else 1)
+        return YamlSource(name, text, None, (problem,))
+    except yaml.YAMLError as error:
+        return YamlSource(name, text, None, (Problem((), f"is not valid YAML: {error}", 1),))
+    return YamlSource(name, text, value, tuple(reader.problems))
+
+
+class _Reader:
+    """Makes values of events, which is faster than making nodes of them first.
+
+    Attributes:
+        problems: documents and keys that cannot be used.
+        lines: the line of each value by its path, where they are kept.
+    """
+
+    def __init__(self, events: Iterator[Any], keep_lines: bool = False) -> None:
+        self.problems: list[Problem] = []
+        self.lines: dict[Path, int] = {}
+        self._keep_lines = keep_lines
+        self._events = events
+        self._anchors: dict[str, tuple[Path, Any]] = {}
+
+    def document(self) -> Any:
+        """Return the value of the first document; None where there is none."""
+        value, is_first = None, True
+        for event in self._events:
+            if type(event) is yaml.DocumentStartEvent:
+                if not is_first:
+                    self._problem((), event, "has a second document: a file has only one")
+                    break
+                value, is_first = self._value(next(self._events), ()), False
+        return value
+
+    def _value(self, event: Any, path: Path) -> Any:
+        kind = type(event)
+        value: Any
+        if kind is yaml.ScalarEvent:
+            value = _scalar(event)
+        elif kind is yaml.AliasEvent:
+            if event.anchor not in self._anchors:
+                message = f"there is no &{event.anchor} before this"
+                raise ComposerError(None, None, message, event.start_mark)
+            anchored, value = self._anchors[event.anchor]
+            self._copy_lines(anchored, path)
+            return value
+        elif kind is yaml.SequenceStartEvent:
+            value = []
+            while type(item := next(self._events)) is not yaml.SequenceEndEvent:
+                where = (*path, len(value))
+                self._note_line(where, item)
+                value.append(self._value(item, where))
+        else:
+            value = self._mapping(path)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = path, value
+        return value
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        while type(key := next(self._events)) is not yaml.MappingEndEvent:
+            if type(key) is not yaml.ScalarEvent:
+                self._problem(path, key, "a key must be a plain text")
+                self._value(key, path)
+                self._value(next(self._events), path)
+                continue
+            where = (*path, key.value)
+            self._note_line(where, key)
+            value = self._value(next(self._events), where)
+            if key.value in values:
+                self._problem(where, key, "is there twice")
+            values[key.value] = value
+        return values
+
+    def _note_line(self, path: Path, event: Any) -> None:
+        if self._keep_lines:
+            self.lines.setdefault(path, event.start_mark.line + 1)
+
+    def _copy_lines(self, source: Path, target: Path) -> None:
+        """Give what is behind an alias the lines of what its anchor is at."""
+        depth = len(source)
+        for path, line in list(self.lines.items()):
+            if len(path) > depth and path[:depth] == source:
+                self.lines[target + path[depth:]] = line
+
+    def _problem(self, path: Path, event: Any, message: str) -> None:
+        self.problems.append(Problem(path, message, event.start_mark.line + 1))
+
+
+def _scalar(event: Any) -> Any:
+    text = event.value
+    if not event.implicit[0]:
+        return text  # quoted
+    if text in _WORDS:
+        return _WORDS[text]
+    return int(text) if text[0] in _NUMBER_BEGINS and _NUMBER.fullmatch(text) else text
