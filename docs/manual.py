@@ -1,6 +1,6 @@
-"""Write the manual pages of the command and its file: ``python -m docs.manual DIRECTORY``.
+"""Write the manual pages of commands and of the file: ``python -m docs.manual DIRECTORY``.
 
-Of a command, everything is taken from its help; of the file, from its JSON Schema.
+Pages of commands come from their help texts, the page of the file from its JSON Schema.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ SOURCE = f"pydsr {__version__}"
 STATUSES = {
     ExitStatus.DONE: "Done.",
     ExitStatus.FAILED: "Failed.",
-    ExitStatus.USAGE: "Wrong usage.",
+    ExitStatus.USAGE: "Wrong usage of the command line.",
     ExitStatus.BAD_INPUT: "Bad configuration or input; nothing was changed.",
-    ExitStatus.CANNOT: "Not permitted, or the kernel or the NIC cannot.",
+    ExitStatus.CANNOT: "Not permitted, or not supported by the kernel or the NIC.",
     ExitStatus.NOT_AS_DESIRED: "Not as desired (`status --check`, `diff`, `doctor`).",
     ExitStatus.INTERRUPTED: "Interrupted.",
 }
 _FILES = {
-    "/sys/fs/bpf/pydsr": "The pinned maps: the whole state of the balancer.",
-    "/etc/pydsr/balancer.yaml": "The configuration that pydsr.service keeps in force.",
-    "/run/pydsr": "The socket of the daemon.",
+    "/sys/fs/bpf/pydsr": "The pinned maps, which hold the whole state of the balancer.",
+    "/etc/pydsr/balancer.yaml": "The configuration that pydsr.service applies.",
+    "/run/pydsr": "The socket of the daemon, for root only.",
 }
 _EXAMPLES = "Examples:"
 _STATUS = "Exit status:"
@@ -40,12 +40,12 @@ _STATUS = "Exit status:"
 
 @dataclass(frozen=True)
 class Help:
-    """The parts of a command's help.
+    """The parts of a help text.
 
     Attributes:
-        sentence: the first one.
-        paragraphs: the rest; a list of lines where they are to stay as they are.
-        examples: what may be copied, and words between.
+        sentence: the first sentence.
+        paragraphs: the other paragraphs; a list of lines is printed as it is.
+        examples: the lines below "Examples:".
     """
 
     sentence: str
@@ -54,28 +54,28 @@ class Help:
 
     @property
     def summary(self) -> str:
-        """The sentence as half of one."""
+        """The sentence in the style of a NAME section: no capital, no full stop."""
         return self.sentence[:1].lower() + self.sentence[1:].rstrip(".")
 
 
 def parse_help(text: str) -> Help:
-    """Return the parts of a help text, in which click's mark keeps lines as they are."""
+    """Return the parts of a help text; click's mark \\b starts lines to print as they are."""
     blocks = [block for block in inspect.cleandoc(text).split("\n\n") if block.strip()]
-    found = Help(" ".join(blocks[0].split()), [], [])
+    help_ = Help(" ".join(blocks[0].split()), [], [])
     for block in blocks[1:]:
         if not block.startswith("\b"):
-            found.paragraphs.append(" ".join(block.split()))
+            help_.paragraphs.append(" ".join(block.split()))
             continue
         lines = block.splitlines()[1:]
         if lines[0].startswith(_EXAMPLES):
-            found.examples.extend(line.removeprefix("  ") for line in lines[1:])
+            help_.examples.extend(line.removeprefix("  ") for line in lines[1:])
         elif not lines[0].startswith(_STATUS):
-            found.paragraphs.append(lines)
-    return found
+            help_.paragraphs.append(lines)
+    return help_
 
 
-def inner(context: click.Context) -> Iterator[click.Context]:
-    """Return the commands within one, if it is a group of them."""
+def subcommands(context: click.Context) -> Iterator[click.Context]:
+    """Yield the contexts of a group's commands; nothing for a command that is no group."""
     group = context.command
     if isinstance(group, click.Group):
         for name in group.list_commands(context):
@@ -85,45 +85,45 @@ def inner(context: click.Context) -> Iterator[click.Context]:
 
 
 def context_of(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
-    """Return what a command would run in."""
+    """Return a context of a command, for its usage and options."""
     return click.Context(command, parent, info_name=name, **command.context_settings)
 
 
 def pages() -> dict[str, str]:
-    """Return the text of every page by the name of its file."""
+    """Return the text of every page, keyed by file name."""
     root = context_of(cli, "pydsr", None)
-    written = {"pydsr.1": _overview(root), "pydsr.yaml.5": file_page(SOURCE)}
-    for context in inner(root):
-        written[f"pydsr-{context.info_name}.1"] = _command_page(context)
-    return written
+    texts = {"pydsr.1": _overview(root), "pydsr.yaml.5": file_page(SOURCE)}
+    for context in subcommands(root):
+        texts[f"pydsr-{context.info_name}.1"] = _command_page(context)
+    return texts
 
 
 def _overview(root: click.Context) -> str:
-    told = parse_help(root.command.help or "")
-    page = Page("pydsr", 1, SOURCE, told.summary)
-    commands = {f"pydsr-{each.info_name}(1)": each for each in inner(root)}
+    help_ = parse_help(root.command.help or "")
+    page = Page("pydsr", 1, SOURCE, help_.summary)
+    commands = {f"pydsr-{each.info_name}(1)": each for each in subcommands(root)}
     _synopsis(page, root)
-    _description(page, told)
+    _description(page, help_)
     page.section("COMMANDS")
     for name, context in commands.items():
         page.item(name, parse_help(context.command.help or "").sentence)
     page.section("OPTIONS")
     _options(page, root)
-    _examples(page, told.examples)
+    _examples(page, help_.examples)
     _rest(page, [root], [*commands, "pydsr.yaml(5)"])
     return str(page)
 
 
 def _command_page(context: click.Context) -> str:
-    told = parse_help(context.command.help or "")
-    page = Page(f"pydsr-{context.info_name}", 1, SOURCE, told.summary)
-    contexts = list(inner(context))
+    help_ = parse_help(context.command.help or "")
+    page = Page(f"pydsr-{context.info_name}", 1, SOURCE, help_.summary)
+    contexts = list(subcommands(context))
     _synopsis(page, *(contexts or [context]))
-    _description(page, told)
+    _description(page, help_)
     page.section("OPTIONS")
     if not contexts:
         _options(page, context)
-    examples = told.examples
+    examples = help_.examples
     for each in contexts:
         part = parse_help(each.command.help or "")
         page.subsection(each.command_path)
@@ -142,14 +142,14 @@ def _synopsis(page: Page, *contexts: click.Context) -> None:
         page.usage(context.command_path, context.command.collect_usage_pieces(context))
 
 
-def _description(page: Page, told: Help) -> None:
+def _description(page: Page, help_: Help) -> None:
     page.section("DESCRIPTION")
-    page.paragraph(told.sentence)
-    _paragraphs(page, told)
+    page.paragraph(help_.sentence)
+    _paragraphs(page, help_)
 
 
-def _paragraphs(page: Page, told: Help) -> None:
-    for each in told.paragraphs:
+def _paragraphs(page: Page, help_: Help) -> None:
+    for each in help_.paragraphs:
         if isinstance(each, str):
             page.paragraph(each)
         else:
@@ -176,7 +176,7 @@ def _rest(page: Page, contexts: list[click.Context], related: list[str]) -> None
     root = contexts[0].find_root()
     for parameter in {id(p): p for c in (root, *contexts) for p in c.command.params}.values():
         if isinstance(parameter, click.Option) and parameter.envvar:
-            page.item(str(parameter.envvar), f"The same as `{parameter.opts[-1]}`.")
+            page.item(str(parameter.envvar), f"Default of `{parameter.opts[-1]}`.")
     page.section("FILES")
     for name, text in _FILES.items():
         page.item(name, text)
@@ -185,7 +185,7 @@ def _rest(page: Page, contexts: list[click.Context], related: list[str]) -> None
 
 
 def write(directory: Path) -> None:
-    """Write every page into a directory."""
+    """Write every page into a directory, which is created."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (directory / name).write_text(text, encoding="ascii")

@@ -1,4 +1,4 @@
-"""The manual page of the configuration file, from its JSON Schema and the example."""
+"""The manual page of the configuration file, made from its JSON Schema and the example."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ Schema = dict[str, Any]
 
 
 def file_page(source: str) -> str:
-    """Return the page of the program and version that is named."""
+    """Return the page; ``source`` names the program and its version."""
     schema = json_schema()
-    page = Page("pydsr.yaml", 5, source, "the whole state of a balancer as a file")
+    page = Page("pydsr.yaml", 5, source, "configuration of a pydsr balancer")
     page.section("DESCRIPTION")
     page.paragraph(
-        "A file in YAML says all that a balancer is to be. `pydsr diff` compares it with what is, "
-        "`pydsr apply` brings it about, `pydsr run` keeps it in force, and `pydsr export` writes "
-        "one to begin with. Only `services` has to be there. Every error of a file is told with "
-        "its line, and a file with one changes nothing."
+        "The file describes the whole desired state of a balancer, in YAML. `pydsr diff` compares "
+        "it with the live state, `pydsr apply` makes the live state match it, `pydsr run` applies "
+        "it again whenever it changes, and `pydsr export` writes one from the live state. Only "
+        "`services` is required. Every error is reported with its line; a file with an error "
+        "changes nothing."
     )
     page.section("KEYS")
     _keys(page, schema)
@@ -36,14 +37,14 @@ def file_page(source: str) -> str:
     page.section("EXAMPLES")
     page.verbatim(EXAMPLE.read_text(encoding="utf-8").splitlines())
     page.section("FILES")
-    page.item("/etc/pydsr/balancer.yaml", "The one that pydsr.service keeps in force.")
+    page.item("/etc/pydsr/balancer.yaml", "The file that pydsr.service applies.")
     page.section("SEE ALSO")
     page.paragraph("`pydsr-apply(1)`, `pydsr-diff(1)`, `pydsr-run(1)`, `pydsr-schema(1)`")
     return str(page)
 
 
 def shapes_of(schema: Schema) -> list[tuple[str, Schema]]:
-    """Return the mappings that a file is made of, each with its title."""
+    """Return the mappings in a file, each with its title."""
     return [
         (name.removesuffix("Shape").lower().replace("check", " check"), shape)
         for name, shape in sorted(schema["$defs"].items())
@@ -57,7 +58,7 @@ def _keys(page: Page, shape: Schema) -> None:
 
 
 def described(shape: Schema) -> Iterator[tuple[str, str]]:
-    """Walk the keys of a mapping, each with all that there is to say of it."""
+    """Yield the keys of a mapping with their description, form and default."""
     required = shape.get("required", [])
     for key, value in shape["properties"].items():
         words = [value.get("description", ""), _form(value)]
@@ -69,11 +70,11 @@ def described(shape: Schema) -> Iterator[tuple[str, str]]:
 
 
 def _form(value: Schema) -> str:
-    """Return what a value looks like: the words it may be, or an example."""
+    """Return the possible words of a value, or examples."""
     choices = [json.dumps(each) for each in _choices(value)]
     if choices:
         return f"One of {', '.join(choices)}."
-    examples = [str(each) for each in _found(value, "examples")]
+    examples = [str(each) for each in _collected(value, "examples")]
     return f"For example: {', '.join(examples)}." if examples else ""
 
 
@@ -81,9 +82,9 @@ def _choices(value: Schema) -> list[Any]:
     name = value.get("$ref", "").removeprefix(_REFERENCE)
     if name:
         value = json_schema()["$defs"][name]
-    return _found(value, "enum")
+    return _collected(value, "enum")
 
 
-def _found(value: Schema, key: str) -> list[Any]:
+def _collected(value: Schema, key: str) -> list[Any]:
     parts = [value, *value.get("anyOf", ())]
     return [each for part in parts for each in part.get(key, ())]

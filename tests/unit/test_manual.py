@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from docs.manual import STATUSES, context_of, inner, pages, parse_help
+from docs.manual import STATUSES, context_of, pages, parse_help, subcommands
 from docs.roff import Page, literal, prose
 from pydsr.cli.main import cli
 from pydsr.config.schema import json_schema
@@ -50,11 +50,11 @@ def test_a_page_is_read_without_a_warning(name: str, tmp_path: Path) -> None:
             assert f"\n{heading}\n" in shown
 
 
-@pytest.mark.parametrize("context", list(inner(ROOT)), ids=lambda context: context.info_name)
+@pytest.mark.parametrize("context", list(subcommands(ROOT)), ids=lambda context: context.info_name)
 def test_a_command_s_page_has_its_commands_options_and_examples(context: click.Context) -> None:
     page = PAGES[f"pydsr-{context.info_name}.1"]
     assert rf"pydsr\-{context.info_name}(1)" in PAGES["pydsr.1"]
-    for each in list(inner(context)) or [context]:
+    for each in list(subcommands(context)) or [context]:
         assert f"\n\\fB{each.command_path}\\fR " in page
         for parameter in each.command.get_params(each):
             if isinstance(parameter, click.Option):
