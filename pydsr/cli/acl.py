@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import click
 
 from pydsr.cli.arguments import SCOPE
 from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.control.edits import RemoveRules, SetRules
-from pydsr.model.addresses import Endpoint
-from pydsr.model.source_rules import (
-    Action,
-    IPNetwork,
-    parse_networks,
-    parse_scope,
-)
-
-RuleEdit = Callable[[Endpoint | None, tuple[IPNetwork, ...]], SetRules | RemoveRules]
-"""Makes an edit of a scope and sources."""
+from pydsr.model.source_rules import Action, parse_networks, parse_scope
 
 
 @click.group()
@@ -39,26 +27,35 @@ def acl() -> None:
     """
 
 
-def _change(
+def _rule_arguments(command: click.decorators.FC) -> click.decorators.FC:
+    command = click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)(command)
+    return click.argument("scope", type=SCOPE)(command)
+
+
+def _set(
     directory: Path,
     scope: str,
     prefixes: tuple[str, ...],
-    edit: RuleEdit,
+    action: Action | None,
     plan_only: bool,
     as_json: bool,
 ) -> None:
+    """Set the action of prefixes; None removes their rules."""
     from pydsr.control.balancer import Balancer
+    from pydsr.control.edits import RemoveRules, SetRules
 
     endpoint = parse_scope(scope)
     networks = parse_networks(prefixes, endpoint)
     with Balancer(directory) as balancer:
-        impact = balancer.change(edit(endpoint, networks), plan_only)
+        impact = balancer.change(
+            SetRules(endpoint, networks, action) if action else RemoveRules(endpoint, networks),
+            plan_only,
+        )
     show_impact(impact, plan_only, as_json)
 
 
 @acl.command()
-@click.argument("scope", type=SCOPE)
-@click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
+@_rule_arguments
 @plan_option
 @click.pass_obj
 def allow(
@@ -71,12 +68,11 @@ def allow(
       pydsr acl allow 198.51.100.10:22 192.0.2.0/24 2001:db8::/32
       pydsr acl allow all 192.0.2.7 --plan
     """
-    _change(directory, scope, prefixes, partial(SetRules, action=Action.ALLOW), plan_only, as_json)
+    _set(directory, scope, prefixes, Action.ALLOW, plan_only, as_json)
 
 
 @acl.command()
-@click.argument("scope", type=SCOPE)
-@click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
+@_rule_arguments
 @plan_option
 @click.pass_obj
 def deny(
@@ -89,12 +85,11 @@ def deny(
       pydsr acl deny all 203.0.113.0/24
       pydsr acl deny 198.51.100.10:22 any
     """
-    _change(directory, scope, prefixes, partial(SetRules, action=Action.DENY), plan_only, as_json)
+    _set(directory, scope, prefixes, Action.DENY, plan_only, as_json)
 
 
 @acl.command()
-@click.argument("scope", type=SCOPE)
-@click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)
+@_rule_arguments
 @plan_option
 @click.pass_obj
 def remove(
@@ -106,7 +101,7 @@ def remove(
     Examples:
       pydsr acl remove all 203.0.113.0/24
     """
-    _change(directory, scope, prefixes, RemoveRules, plan_only, as_json)
+    _set(directory, scope, prefixes, None, plan_only, as_json)
 
 
 @acl.command("list")

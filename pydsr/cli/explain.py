@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
 from pydsr.cli.arguments import ATTACHED, ENDPOINT, SOURCE
-from pydsr.cli.output import console, json_option, show
+from pydsr.cli.output import console, json_option, open_bytes, show
 from pydsr.model.addresses import Endpoint
-from pydsr.model.errors import InputError
 
 if TYPE_CHECKING:
     from pydsr.captures.pcap import CapturedFrame
@@ -176,7 +173,7 @@ def _trace_capture(tracer: _Frames, path: str, as_json: bool) -> None:
     from pydsr.captures.pcap import read_capture
     from pydsr.views.text.trace import frame_document, frame_line, outcomes_table
 
-    with _opened(path) as file:
+    with open_bytes(path, "rb") as file:
         try:
             for captured in read_capture(file, "stdin" if path == "-" else path):
                 traced = tracer.trace(captured)
@@ -185,13 +182,3 @@ def _trace_capture(tracer: _Frames, path: str, as_json: bool) -> None:
             if tracer.reasons and not as_json:
                 console().print(outcomes_table(tracer.reasons))
             tracer.print_note()
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
-    try:
-        file = click.open_file(path, "rb")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "name another file") from None
-    with file:
-        yield file

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from pydsr.model.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -29,6 +31,20 @@ def plan_option(command: _Command) -> _Command:
         "--plan", "plan_only", is_flag=True, help="Print what would change; change nothing."
     )(command)
     return json_option(command)
+
+
+def open_bytes(path: str, mode: str) -> IO[bytes]:
+    """Open a file to read ("rb") or write ("wb"); "-" is stdin or stdout.
+
+    Raises:
+        InputError: the file cannot be opened.
+    """
+    try:
+        file: IO[bytes] = click.open_file(path, mode)
+    except OSError as error:
+        verb = "read" if mode == "rb" else "write"
+        raise InputError(f"cannot {verb} {path}: {error.strerror}", "name another file") from None
+    return file
 
 
 def console() -> Console:

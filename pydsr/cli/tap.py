@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pydsr.cli.arguments import REASON
-from pydsr.cli.output import json_option
-from pydsr.model.errors import InputError
+from pydsr.cli.output import json_option, open_bytes
 
 if TYPE_CHECKING:
     from pydsr.model.captured_packet import CapturedPacket
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "-w",
     "path",
-    type=click.Path(path_type=Path, readable=False, allow_dash=True),
+    type=click.Path(readable=False, allow_dash=True),
     metavar="FILE",
     help="Write a pcapng file, with each packet's verdict as its comment; - for stdout.",
 )
@@ -48,7 +47,7 @@ def tap(
     drops: bool,
     reasons: tuple[str, ...],
     sample: int,
-    path: Path | None,
+    path: str | None,
     as_json: bool,
 ) -> None:
     """Capture packets as they arrive, with verdict, reason and backend.
@@ -86,7 +85,7 @@ def tap(
 
 @contextmanager
 def _writer(
-    path: Path | None, interfaces: list[str], as_json: bool
+    path: str | None, interfaces: list[str], as_json: bool
 ) -> Iterator[Callable[[CapturedPacket], None]]:
     """Yield a function that prints a packet, or writes it to a file."""
     from pydsr.views.text.capture import CaptureFile, line, packet_document
@@ -95,9 +94,5 @@ def _writer(
         form = (lambda packet: json.dumps(packet_document(packet))) if as_json else line
         yield lambda packet: click.echo(form(packet))
         return
-    try:
-        file = click.open_file(str(path), "wb")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}", "name another file") from None
-    with file:
+    with open_bytes(path, "wb") as file:
         yield CaptureFile(file, interfaces).write

@@ -38,7 +38,7 @@ BELONGS_TO = {
     "bcc": {"pydsr.kernel.bpf"},
     "click": {"pydsr.cli"},
     "dns": {"pydsr.health.probes", "pydsr.model.check_values"},
-    "dpkt": {"pydsr.captures", "pydsr.health.ping", "pydsr.kernel.net", "pydsr.views.text"},
+    "dpkt": {"pydsr.health.ping", "pydsr.kernel.net", "pydsr.views.text"},
     "httptools": {"pydsr.health.probes"},
     "prometheus_client": {"pydsr.http.metrics"},
     "pydantic": {"pydsr.config", "pydsr.model", "pydsr.views.json"},

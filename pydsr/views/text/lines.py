@@ -6,6 +6,7 @@ and comparing them shows which ones have changed.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import groupby
@@ -80,6 +81,28 @@ def joined(lines: Iterable[Line], gap: str) -> Line:
             parts.append((gap, ""))
         parts += each
     return tuple(parts)
+
+
+def hanging(head: Line, text: str, width: int, style: str = "") -> list[Line]:
+    """Return a head with a text beside it, which wraps in its own column.
+
+    Args:
+        head: stands before the first line of the text.
+        text: the text.
+        width: cells of a row; the text gets at least 8 of them.
+        style: of the text.
+    """
+    indent = cells(head)
+    first, *others = textwrap.wrap(text, max(8, width - indent)) or [""]
+    return [(*head, (first, style)), *(line((" " * indent + each, style)) for each in others)]
+
+
+def window(lines: Sequence[Line], room: int | None, scrolled: int) -> list[Line]:
+    """Return the lines that fit the room (None for any) below those scrolled away."""
+    if room is None:
+        return list(lines)
+    start = min(scrolled, max(0, len(lines) - room))
+    return list(lines[start : start + room])
 
 
 def segments(parts: Line) -> list[Segment]:

@@ -24,63 +24,49 @@ _NAME_CELLS = 20
 _HISTORY_CELLS = 60
 
 
+_HEADINGS = {
+    "name": "",
+    "packets": "pkt/s",
+    "bits": "bit/s",
+    "flows": "new/s",
+    "share": "share",
+    "weight": "weight",
+    "off": "off",
+    "bar": "",
+    "slots": "slots",
+    "set": "set to",
+    "state": "state",
+    "since": "for",
+    "mac": "mac",
+    "seen": "confirmed",
+    "total": "packets",
+    "bytes": "bytes",
+    "history": "history",
+}
+"""The headings of all columns, from left to right."""
+
+_CORE = {"packets": 5, "share": 5, "state": 6, "bits": 6, "flows": 5, "weight": 6}
+"""Widths of the important columns, the most important first."""
+
+
 @dataclass(frozen=True)
 class Layout:
-    """The possible columns.
+    """The possible columns of a page.
 
     Attributes:
-        headings: the headings of all columns, from left to right.
-        core: widths of the important columns, the most important first.
+        name: the heading of the column of names.
         extras: columns added in this order while there is room; a column named again is widened.
     """
 
-    headings: Mapping[str, str]
-    core: Mapping[str, int]
+    name: str
     extras: tuple[tuple[str, int], ...]
 
 
-_CORE = {"packets": 5, "share": 5, "state": 6, "bits": 6, "flows": 5, "weight": 6}
-
-OVERVIEW = Layout(
-    {
-        "name": "",
-        "packets": "pkt/s",
-        "bits": "bit/s",
-        "flows": "new/s",
-        "share": "share",
-        "weight": "weight",
-        "off": "off",
-        "bar": "",
-        "state": "state",
-        "mac": "mac",
-        "history": "history",
-    },
-    _CORE,
-    (("history", 8), ("bits", LONG_BITS), ("off", 5), ("mac", 17), ("bar", 16)),
-)
+OVERVIEW = Layout("", (("history", 8), ("bits", LONG_BITS), ("off", 5), ("mac", 17), ("bar", 16)))
 """The page of all services."""
 
 SERVICE = Layout(
-    {
-        "name": "backend",
-        "packets": "pkt/s",
-        "bits": "bit/s",
-        "flows": "new/s",
-        "share": "share",
-        "weight": "weight",
-        "off": "off",
-        "bar": "",
-        "slots": "slots",
-        "set": "set to",
-        "state": "state",
-        "since": "for",
-        "mac": "mac",
-        "seen": "confirmed",
-        "total": "packets",
-        "bytes": "bytes",
-        "history": "history",
-    },
-    _CORE,
+    "backend",
     (
         ("since", 6),
         ("off", 5),
@@ -108,7 +94,8 @@ class Columns:
 
     def headings(self) -> Line:
         """Draw the headings."""
-        return self.row({name: ((text, "dim"),) for name, text in self.layout.headings.items()})
+        headings = {**_HEADINGS, "name": self.layout.name}
+        return self.row({name: ((text, "dim"),) for name, text in headings.items()})
 
     def row(self, cells: Mapping[str, Line]) -> Line:
         """Draw a row from cells by column; missing cells are blank."""
@@ -136,20 +123,20 @@ def fit(layout: Layout, least: int, whole: int, width: int) -> Columns:
     named = min(whole, least + _NAME_CELLS)
     for name_cells, gap in ((named, 2), (named, 1), (least, 1)):
         columns = _fill(layout, name_cells, whole, gap, width)
-        if layout.core.keys() <= columns.widths.keys():
+        if _CORE.keys() <= columns.widths.keys():
             break
     return columns
 
 
 def _fill(layout: Layout, name_cells: int, whole: int, gap: int, width: int) -> Columns:
-    least_beside = sum(gap + layout.core[name] for name in ("packets", "share", "state"))
+    least_beside = sum(gap + _CORE[name] for name in ("packets", "share", "state"))
     widths = {"name": max(1, min(name_cells, width - least_beside))}
     left = width - widths["name"]
-    for name, cells in (*layout.core.items(), *layout.extras, ("name", whole)):
+    for name, cells in (*_CORE.items(), *layout.extras, ("name", whole)):
         more = cells - widths.get(name, -gap)
         if 0 <= more <= left:
             widths[name] = cells
             left -= more
     if "history" in widths:
         widths["history"] += min(left, _HISTORY_CELLS - widths["history"])
-    return Columns(layout, {name: widths[name] for name in layout.headings if name in widths}, gap)
+    return Columns(layout, {name: widths[name] for name in _HEADINGS if name in widths}, gap)

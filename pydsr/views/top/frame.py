@@ -5,8 +5,6 @@ Every line is exactly one row of the terminal, so that a frame never loses its f
 
 from __future__ import annotations
 
-import textwrap
-
 from pydsr.views.text import figures, lines
 from pydsr.views.text.lines import Line, Part, line
 from pydsr.views.top.choices import Choices, Page
@@ -163,17 +161,13 @@ def _help_page(width: int, room: int | None, scrolled: int) -> list[Line]:
         line(("health is shown while ", "dim"), "pydsr run", (" runs", "dim")),
         line(("the time per packet is shown after ", "dim"), TIMING),
     ]
-    start = 0 if room is None else min(scrolled, max(0, len(drawn) - room))
-    visible = drawn[start:] if room is None else drawn[start : start + room]
-    return [lines.cropped(each, width) for each in visible]
+    return [lines.cropped(each, width) for each in lines.window(drawn, room, scrolled)]
 
 
 def _help_rows(rows: tuple[tuple[str, str], ...], style: str, width: int) -> list[Line]:
     longest = max(lines.cells(line(name)) for name, _ in rows)
-    indent = longest + 5
     drawn = []
     for name, meaning in rows:
-        first, *others = textwrap.wrap(meaning, max(_LEAST_TEXT_CELLS, width - indent))
-        drawn.append(line("  ", (f"{name:<{longest}}", style), f"   {first}"))
-        drawn += [line(" " * indent + other) for other in others]
+        head = line("  ", (f"{name:<{longest}}", style), "   ")
+        drawn += lines.hanging(head, meaning, max(width, lines.cells(head) + _LEAST_TEXT_CELLS))
     return drawn

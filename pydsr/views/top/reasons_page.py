@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache
 
@@ -95,19 +94,16 @@ def reasons_page(moment: Moment, width: int, room: int | None, scrolled: int) ->
     if not counted:
         drawn.append(line(("no packets counted yet", "dim")))
     drawn += [lines.EMPTY, *_programs(moment)]
-    start = 0 if room is None else min(scrolled, max(0, len(drawn) - room))
-    return drawn[start:] if room is None else drawn[start : start + room]
+    return lines.window(drawn, room, scrolled)
 
 
 def _explained(rate: VerdictRate, reason_cells: int, width: int) -> list[Line]:
     short = (("  ", ""), *_short(rate, reason_cells))
     text = _reasons()[rate.reason].text
-    beside = lines.cells(short) + 3
-    if width - beside < _LEAST_TEXT_CELLS:
-        wrapped = textwrap.wrap(text, max(1, width - 4))
-        return [short, *(line((f"    {part}", "dim")) for part in wrapped)]
-    first, *others = textwrap.wrap(text, width - beside)
-    return [(*short, (f"   {first}", "")), *(line(" " * beside + part) for part in others)]
+    head = (*short, ("   ", ""))
+    if width - lines.cells(head) < _LEAST_TEXT_CELLS:
+        return [short, *lines.hanging(line("    "), text, width, "dim")]
+    return lines.hanging(head, text, width)
 
 
 def _programs(moment: Moment) -> list[Line]:

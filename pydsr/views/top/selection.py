@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydsr.model.addresses import Endpoint
-from pydsr.model.rates import BackendRate, ServiceRate
+from pydsr.model.rates import BackendRate, Rate, ServiceRate
 from pydsr.model.service import BackendState
 from pydsr.views.top.choices import Sort
 from pydsr.views.top.moment import Moment
 
+_RATES: Mapping[Sort, Callable[[Rate], float]] = {
+    Sort.PACKETS: lambda rate: rate.packets,
+    Sort.BITS: lambda rate: rate.bits,
+    Sort.FLOWS: lambda rate: rate.new_flows or 0.0,
+}
 _STATE_TROUBLE = {BackendState.UP: 0, BackendState.DRAIN: 1, BackendState.DOWN: 2}
 
 
@@ -92,37 +97,25 @@ def in_order(moment: Moment, selected: Selected, sort: Sort) -> list[BackendRate
 
 
 def _service_size(moment: Moment, sort: Sort) -> Callable[[Selected], float] | None:
-    match sort:
-        case Sort.PACKETS:
-            return lambda each: each.service.rate.packets
-        case Sort.BITS:
-            return lambda each: each.service.rate.bits
-        case Sort.FLOWS:
-            return lambda each: each.service.rate.new_flows or 0.0
-        case Sort.IMBALANCE:
-            return lambda each: abs(each.service.imbalance or 0.0)
-        case Sort.TROUBLE:
-            return lambda each: _service_trouble(moment, each)
-    return None
+    if sort is Sort.IMBALANCE:
+        return lambda each: abs(each.service.imbalance or 0.0)
+    if sort is Sort.TROUBLE:
+        return lambda each: _service_trouble(moment, each)
+    rate = _RATES.get(sort)
+    return None if rate is None else lambda each: rate(each.service.rate)
 
 
 def _backend_size(
     moment: Moment, endpoint: Endpoint, sort: Sort
 ) -> Callable[[BackendRate], float] | None:
-    match sort:
-        case Sort.PACKETS:
-            return lambda each: each.rate.packets
-        case Sort.BITS:
-            return lambda each: each.rate.bits
-        case Sort.FLOWS:
-            return lambda each: each.rate.new_flows or 0.0
-        case Sort.SHARE:
-            return lambda each: each.share or 0.0
-        case Sort.IMBALANCE:
-            return lambda each: abs(each.deviation or 0.0)
-        case Sort.TROUBLE:
-            return lambda each: _trouble(moment, endpoint, each)
-    return None
+    if sort is Sort.SHARE:
+        return lambda each: each.share or 0.0
+    if sort is Sort.IMBALANCE:
+        return lambda each: abs(each.deviation or 0.0)
+    if sort is Sort.TROUBLE:
+        return lambda each: _trouble(moment, endpoint, each)
+    rate = _RATES.get(sort)
+    return None if rate is None else lambda each: rate(each.rate)
 
 
 def _service_trouble(moment: Moment, selected: Selected) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -187,7 +186,5 @@ def _causes(moment: Moment, service: ServiceRate, width: int) -> list[Line]:
         if health is not None and health["failures"]:
             style = "red" if health["healthy"] is False else "yellow"
             text = f"{backend.address} {figures.failures(health)}"
-            first, *others = textwrap.wrap(text, max(8, width - 4)) or [""]
-            drawn.append(line(("✘ ", style), first))
-            drawn += [line(f"  {other}") for other in others]
+            drawn += lines.hanging(line(("✘ ", style)), text, width)
     return [lines.EMPTY, *drawn] if drawn else []
