@@ -39,7 +39,7 @@ from pydsr.model.service import parse_seed
     "included",
     multiple=True,
     metavar="FEATURE",
-    help="Compile a feature in that nothing uses yet: vlan, redirect, fragments, every-port, acl, "
+    help="Compile in a feature that nothing uses yet: vlan, redirect, fragments, every-port, acl, "
     "guard, tap.",
 )
 @click.option(
@@ -59,11 +59,12 @@ def attach(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Attach the balancer to interfaces, or upgrade its program where it is attached.
+    """Attach the balancer to interfaces, or upgrade its program.
 
-    An upgrade replaces the program between two packets; services, backends and counters stay. The
-    program has only those features that the configuration uses. A change that needs another feature
-    upgrades the program by itself.
+    On an interface that is attached already, the program is upgraded. An upgrade replaces the
+    program between two packets; services, backends and counters stay. The program has only those
+    features that the configuration uses. A change that needs another feature upgrades the program
+    by itself.
 
     \b
     Examples:
@@ -147,7 +148,7 @@ def detach(
 @json_option
 @click.pass_obj
 def status(directory: Path, check: bool, as_json: bool) -> None:
-    """Show interfaces and their modes, the number of services, and the program's features.
+    """Show interfaces, services and features of the program.
 
     \b
     Examples:

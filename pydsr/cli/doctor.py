@@ -17,7 +17,7 @@ from pydsr.model.errors import ExitStatus
 @runtime_option
 @click.pass_obj
 def doctor(directory: Path, interfaces: tuple[str, ...], as_json: bool, runtime: Path) -> None:
-    """Find problems of host, interfaces, VIPs and backends, and print their remedies.
+    """Find problems of host, NICs, VIPs and backends, with fixes.
 
     Before anything is attached, it examines the interfaces named, or all that could be attached.
     Afterwards it examines the attached ones, asks the network who answers for each VIP, and asks

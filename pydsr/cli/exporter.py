@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 @runtime_option
 @click.pass_obj
 def exporter(directory: Path, listen: Listen, runtime: Path) -> None:
-    """Serve /metrics for Prometheus where no daemon serves them (pydsr run --metrics).
+    """Serve metrics for Prometheus, with or without a daemon.
 
-    It reads the maps, and asks the daemon, where one runs, for health and events. Without a
-    balancer it keeps running and reports pydsr_up 0. SIGTERM ends it.
+    Use it where no daemon serves /metrics (pydsr run --metrics). It reads the maps, and asks the
+    daemon, where one runs, for health and events. Without a balancer it keeps running and reports
+    pydsr_up 0. SIGTERM ends it.
 
     \b
     Examples:

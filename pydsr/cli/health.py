@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @runtime_option
 @click.pass_obj
 def health(directory: Path, as_json: bool, runtime: Path) -> None:
-    """Show the health of backends, and why checks fail; asks the running daemon.
+    """Show the health of backends, and why checks fail.
+
+    It asks the running daemon, which checks backends.
 
     \b
     Examples:

@@ -32,7 +32,9 @@ def _sizes(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def lab() -> None:
-    """Build a balancer, clients and backends from network namespaces on this machine.
+    """Build a test network with a balancer on this machine.
+
+    The balancer, clients and backends of a lab are network namespaces.
 
     \b
     Examples:
@@ -65,7 +67,9 @@ def up(backends: int, clients: int, name: str) -> None:
 @lab.command()
 @click.option("--name", default="lab", show_default=True, help="Name of the lab.")
 def down(name: str) -> None:
-    """Remove a lab: its processes, namespaces and balancer. Succeeds if there is no such lab.
+    """Remove a lab: its processes, namespaces and balancer.
+
+    Succeeds if there is no such lab.
 
     \b
     Examples:
@@ -83,9 +87,9 @@ def down(name: str) -> None:
 @_sizes
 @click.option("--name", help="Name of the lab: a-z, 0-9 and -.  [default: demo-PID]")
 def demo(backends: int, clients: int, name: str | None) -> None:
-    """Build a lab, send requests, remove a backend, show which host saw which packets, clean up.
+    """Build a lab, send requests, remove a backend, clean up.
 
-    Exits with status 1 if a result is not as expected.
+    It shows which host saw which packets, and exits with status 1 if a result is not as expected.
 
     \b
     Examples:

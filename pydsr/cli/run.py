@@ -49,7 +49,7 @@ def run(
     web: Listen | None,
     runtime: Path,
 ) -> None:
-    """Run the daemon: apply a file and keep the balancer as the file says.
+    """Run the daemon: keep the balancer as a file says.
 
     The daemon applies the file when it starts, when the file changes and on SIGHUP. A file with
     errors changes nothing. Changes made by commands last until the next reload; `pydsr diff FILE`
@@ -105,10 +105,10 @@ def _split(command: str | None) -> tuple[str, ...]:
 @runtime_option
 @click.pass_obj
 def events(directory: Path, follow: bool, as_json: bool, runtime: Path) -> None:
-    """Show what happened, such as changed MACs, lost links and reloads; asks the running daemon.
+    """Show what happened: changed MACs, lost links, reloads.
 
-    The daemon keeps about the last thousand events since it started. With --json each event is one
-    line.
+    It asks the running daemon, which keeps about the last thousand events since it started. With
+    --json each event is one line.
 
     \b
     Examples:

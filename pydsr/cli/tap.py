@@ -50,7 +50,7 @@ def tap(
     path: str | None,
     as_json: bool,
 ) -> None:
-    """Capture packets as they arrive, with verdict, reason and backend.
+    """Capture packets, with verdict, reason and backend.
 
     Capturing does not change what happens to packets. Ctrl-C ends it. With --json each packet is
     one line.

@@ -18,7 +18,7 @@ from pydsr.model.reasons import all_reasons
 @click.option("--explain", "meanings", is_flag=True, help="Print what each reason means instead.")
 @click.pass_obj
 def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -> None:
-    """Show packets, bytes and new flows of every backend, and packets by reason.
+    """Show traffic of services and backends, and packets by reason.
 
     \b
     Examples:
@@ -60,7 +60,7 @@ def stats(directory: Path, as_json: bool, watch: float | None, meanings: bool) -
 @plan_option
 @click.pass_obj
 def tidy(directory: Path, plan_only: bool, as_json: bool) -> None:
-    """Collect garbage: bring slots to rest and delete the records of ended flows.
+    """Collect garbage: records of ended flows, and slots to rest.
 
     Every change does this first, and the daemon does it regularly. Run it on a balancer that has no
     daemon and seldom changes.

@@ -14,7 +14,7 @@ from pydsr.model.service import Unserved
 
 @click.group()
 def vips() -> None:
-    """List virtual IPs, and choose what happens on ports without a service.
+    """List virtual IPs, and set a policy for unserved ports.
 
     A VIP exists as long as it has a service.
     """
@@ -33,7 +33,7 @@ def vips() -> None:
 @plan_option
 @click.pass_obj
 def set_(directory: Path, vip: IPAddress, unserved: str, plan_only: bool, as_json: bool) -> None:
-    """Choose what happens to packets for a VIP's ports without a service.
+    """Set what happens to packets for a VIP's ports without a service.
 
     \b
     Examples:
