@@ -1,4 +1,4 @@
-"""What the documents say can be typed, and what they point to is there."""
+"""Commands in the documents can be typed, and the files they name exist."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ STANDS_FOR = {
 """What readers put in the place of a word in capitals."""
 
 _COMMAND = re.compile(r"(?:^ {4}(?:.*&& |.*\| )?|`)(pydsr [^`|#&<>\n]+)", re.MULTILINE)
+_SOURCE = re.compile(r"`((?:bench|docs|packaging|pydsr|tests|xdp)/[\w./-]+)`")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -83,6 +84,12 @@ def test_documents_point_to_what_is_there(page: Path) -> None:
     # Pages of the reference are made with the site, which checks these.
     kept = [link for link in links if "reference/" not in link]
     assert [] == [link for link in kept if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_files_named_in_documents_exist(page: Path) -> None:
+    named = _SOURCE.findall(page.read_text(encoding="utf-8"))
+    assert [] == [name for name in named if not (CHECKOUT / name).exists()]
 
 
 def test_every_decision_is_in_their_index() -> None:
