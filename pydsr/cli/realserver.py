@@ -143,7 +143,7 @@ def undo(vips: tuple[str, ...], every: bool, records: Path, plan_only: bool, as_
     help="Write this file instead of stdout.",
 )
 def standalone(output: Path | None) -> None:
-    """Write setup, check and undo into one file, for backends without pydsr.
+    """Write setup, check and undo into one file for backends.
 
     The backend needs Python 3.9 or newer and iproute2 to run it.
 

@@ -25,7 +25,7 @@ ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 IP4, IP6 = IP(src="192.0.2.1", dst="192.0.2.80"), IPv6(src="2001:db8::1", dst="2001:db8::80")
 
 
-TAKEN = CapturedPacket(
+PACKET = CapturedPacket(
     time=1_700_000_000_123_456_789,
     frame=bytes(ETHER / IP4 / TCP(sport=1025, dport=80, flags="S")),
     frame_bytes=54,
@@ -66,7 +66,7 @@ def test_headers_are_summed_up(frame: Packet, expected: str) -> None:
 
 @pytest.mark.parametrize("size", range(54))
 def test_a_frame_that_was_cut_is_shown_as_far_as_it_goes(size: int) -> None:
-    assert summary(TAKEN.frame[:size])
+    assert summary(PACKET.frame[:size])
 
 
 @given(
@@ -74,9 +74,9 @@ def test_a_frame_that_was_cut_is_shown_as_far_as_it_goes(size: int) -> None:
 )
 def test_no_frame_is_too_strange(octets: bytes, kind: bytes) -> None:
     """Senders may write what they want: it is one line of printable text."""
-    told = summary(bytes(12) + kind + octets)
-    assert told.isprintable()
-    assert told
+    text = summary(bytes(12) + kind + octets)
+    assert text.isprintable()
+    assert text
 
 
 def test_damaged_frames_are_shown_too() -> None:
@@ -91,16 +91,16 @@ def test_damaged_frames_are_shown_too() -> None:
 
 
 def test_the_outcome_names_the_backend_and_the_way_out() -> None:
-    assert outcome(TAKEN) == "tx forwarded, backend 192.0.2.11 (02:00:00:00:00:0b)"
-    assert outcome(replace(TAKEN, egress="eth1", verdict="redirect")) == (
+    assert outcome(PACKET) == "tx forwarded, backend 192.0.2.11 (02:00:00:00:00:0b)"
+    assert outcome(replace(PACKET, egress="eth1", verdict="redirect")) == (
         "redirect forwarded, backend 192.0.2.11 (02:00:00:00:00:0b) by eth1"
     )
-    dropped = replace(TAKEN, verdict="drop", reason="no_service", backend=None, mac=None)
+    dropped = replace(PACKET, verdict="drop", reason="no_service", backend=None, mac=None)
     assert outcome(dropped) == "drop no_service"
 
 
 def test_a_line_has_time_interface_headers_length_and_outcome() -> None:
-    shown = line(TAKEN)
+    shown = line(PACKET)
     assert shown.split(" ", 1)[0].endswith(".123456")
     assert shown.split(" ", 1)[1] == (
         "eth0 192.0.2.1:1025 > 192.0.2.80:80 tcp [S], 54 bytes: "
@@ -117,21 +117,21 @@ def read_back(file: io.BytesIO) -> list[tuple[bytes, RawPcapNgReader.PacketMetad
 def test_a_file_has_packets_times_interfaces_and_comments() -> None:
     file = io.BytesIO()
     capture = CaptureFile(file, ["eth0", "eth1"])
-    capture.write(TAKEN)
-    capture.write(replace(TAKEN, interface="eth1", time=TAKEN.time + 5_000))
-    (first, told), (_, later) = read_back(file)
-    assert first == TAKEN.frame
-    assert told.comments == [outcome(TAKEN).encode()]
-    assert (told.ifname, later.ifname) == (b"eth0", b"eth1")
-    stamps = [(one.tshigh << 32) + one.tslow for one in (told, later)]
+    capture.write(PACKET)
+    capture.write(replace(PACKET, interface="eth1", time=PACKET.time + 5_000))
+    (first, metadata), (_, later) = read_back(file)
+    assert first == PACKET.frame
+    assert metadata.comments == [outcome(PACKET).encode()]
+    assert (metadata.ifname, later.ifname) == (b"eth0", b"eth1")
+    stamps = [(one.tshigh << 32) + one.tslow for one in (metadata, later)]
     assert stamps == [1_700_000_000_123_456, 1_700_000_000_123_461]
 
 
 def test_a_packet_that_was_captured_in_part_says_so() -> None:
     file = io.BytesIO()
-    CaptureFile(file, ["eth0"]).write(replace(TAKEN, frame_bytes=8000))
-    ((_, told),) = read_back(file)
-    assert told.comments[0].endswith(b"; first 54 of 8000 bytes captured")
+    CaptureFile(file, ["eth0"]).write(replace(PACKET, frame_bytes=8000))
+    ((_, metadata),) = read_back(file)
+    assert metadata.comments[0].endswith(b"; first 54 of 8000 bytes captured")
 
 
 def test_a_reader_at_the_other_end_of_a_pipe_has_each_packet_at_once() -> None:
@@ -139,5 +139,5 @@ def test_a_reader_at_the_other_end_of_a_pipe_has_each_packet_at_once() -> None:
     capture = CaptureFile(io.BufferedWriter(raw, 1 << 20), ["eth0"])
     header = len(raw.getvalue())
     assert header > 0
-    capture.write(TAKEN)
+    capture.write(PACKET)
     assert len(raw.getvalue()) > header

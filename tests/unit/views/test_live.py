@@ -157,7 +157,7 @@ def test_a_failed_read_restores_the_terminal_and_is_told(terminal: Terminal) -> 
     assert termios.tcgetattr(terminal.slave) == terminal.attributes
 
 
-def test_an_answer_is_not_waited_for_and_a_failure_forgets_the_last() -> None:
+def test_a_background_query_delays_nothing_and_a_failure_clears_its_answer() -> None:
     may_answer = threading.Event()
     answers: Iterator[int | PydsrError] = iter([1, PydsrError("no daemon"), 3])
 
