@@ -15,8 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pydsr.control.balancer import Balancer
-from pydsr.daemon.runtime import socket_path
-from pydsr.daemon.server import read_health
+from pydsr.daemon.client import read_health, socket_path
 from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.kernel.net.neighbours import mac_ages
 from pydsr.lab.lab import Lab

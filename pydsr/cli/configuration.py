@@ -39,8 +39,7 @@ def _by_health(
     checked = [service for service in wanted.services if service.health is not None]
     if not checked:
         return wanted, ()
-    from pydsr.daemon.runtime import socket_path
-    from pydsr.daemon.server import NoDaemonError, read_health
+    from pydsr.daemon.client import NoDaemonError, read_health, socket_path
     from pydsr.health.service_health import apply_health, health_from_document
 
     try:

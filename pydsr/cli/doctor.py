@@ -33,8 +33,7 @@ def doctor(directory: Path, interfaces: tuple[str, ...], as_json: bool, runtime:
     Exit status: 0 no error or warning (there may be advice), 5 an error or a warning,
     4 privileges are missing to examine everything.
     """
-    from pydsr.daemon.runtime import socket_path
-    from pydsr.daemon.server import read_health
+    from pydsr.daemon.client import read_health, socket_path
     from pydsr.doctor.examine import examine
     from pydsr.views.text.diagnosis import doctor_document, doctor_report
 

@@ -39,7 +39,7 @@ def exporter(directory: Path, listen: Listen, runtime: Path) -> None:
     """
     import asyncio
 
+    from pydsr.daemon.client import socket_path
     from pydsr.daemon.metrics_server import export_metrics
-    from pydsr.daemon.runtime import socket_path
 
     asyncio.run(export_metrics(directory, socket_path(runtime, directory), listen))

@@ -28,8 +28,7 @@ def health(directory: Path, as_json: bool, runtime: Path) -> None:
       pydsr health
       pydsr health --json
     """
-    from pydsr.daemon.runtime import socket_path
-    from pydsr.daemon.server import read_health
+    from pydsr.daemon.client import read_health, socket_path
 
     document = read_health(socket_path(runtime, directory))
 

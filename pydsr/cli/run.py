@@ -72,9 +72,8 @@ def run(
     """
     import asyncio
 
-    from pydsr.daemon.daemon import Daemon
+    from pydsr.daemon.daemon import Daemon, Options
     from pydsr.daemon.journal import set_up_logging
-    from pydsr.daemon.options import Options
 
     in_journal = set_up_logging()
     options = Options(
@@ -115,8 +114,7 @@ def events(directory: Path, follow: bool, as_json: bool, runtime: Path) -> None:
       pydsr events
       pydsr events --follow --json
     """
-    from pydsr.daemon.runtime import socket_path
-    from pydsr.daemon.server import read_events
+    from pydsr.daemon.client import read_events, socket_path
     from pydsr.views.text.diagnosis import event_line
 
     for line in read_events(socket_path(runtime, directory), follow):

@@ -72,8 +72,7 @@ def top(
 
     def health() -> dict[str, Any]:
         # Runs in a thread: no frame waits for the daemon, nor for these imports.
-        from pydsr.daemon.runtime import socket_path
-        from pydsr.daemon.server import read_health
+        from pydsr.daemon.client import read_health, socket_path
 
         return read_health(socket_path(runtime, directory))
 

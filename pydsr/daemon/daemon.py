@@ -1,4 +1,4 @@
-"""The daemon's life: apply the file, keep tasks running, reload, end."""
+"""The life of the daemon: apply the file, run tasks until stopped, clean up."""
 
 from __future__ import annotations
 
@@ -6,315 +6,222 @@ import asyncio
 import logging
 import os
 import signal
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydsr import __version__
 from pydsr.control.detach import detach
-from pydsr.daemon import configuring, watching
-from pydsr.daemon.answering import AddressFollower
-from pydsr.daemon.claims import ClaimWatcher
-from pydsr.daemon.configuring import Applied, Waiting
-from pydsr.daemon.exporter import Exporter
+from pydsr.daemon.arp_conflicts import ArpConflictWatcher
+from pydsr.daemon.client import HEALTH, METRICS, socket_path
+from pydsr.daemon.event_server import EventServer
+from pydsr.daemon.exporter_process import ExporterProcess
+from pydsr.daemon.file_reload import FileReloader
+from pydsr.daemon.garbage_collector import collect_garbage
 from pydsr.daemon.health_monitor import HealthMonitor
-from pydsr.daemon.hook import Hook
+from pydsr.daemon.instance import Instance, prepare_runtime
 from pydsr.daemon.journal import log_event
-from pydsr.daemon.memory import give_back_memory, share_one_arena
-from pydsr.daemon.options import Options
-from pydsr.daemon.resting import bring_to_rest
-from pydsr.daemon.runtime import Instance, prepare_runtime, socket_path
-from pydsr.daemon.server import HEALTH, METRICS, EventServer
-from pydsr.daemon.service_manager import ServiceManager
+from pydsr.daemon.netlink_tracker import NetlinkTracker
+from pydsr.daemon.notify_hook import NotifyHook
+from pydsr.daemon.process_tuning import trim_memory_regularly, tune_process
 from pydsr.daemon.statistics import Statistics
-from pydsr.daemon.supervision import Complaints, keep_running
-from pydsr.daemon.tracking import Tracker
-from pydsr.kernel.bpf.program import compile_apart
+from pydsr.daemon.systemd import SystemdNotifier
+from pydsr.daemon.tasks import Task, keep_running
+from pydsr.daemon.vrrp_address import VrrpAddressWatcher
 from pydsr.model.desired_state import DesiredState
-from pydsr.model.errors import BusyError, PydsrError
+from pydsr.model.errors import PydsrError
 from pydsr.model.events import Event, EventKind, EventLog
 
 if TYPE_CHECKING:
-    from pydsr.http.page.page import StatusPage
+    from pydsr.http.page.status_page import StatusPage
+    from pydsr.model.listen import Listen
 
-_SWITCH_SECONDS = 0.0005
-"""How long one thread may keep the interpreter from another: a tenth of what is usual."""
-
-_WAITING_SECONDS = 5.0
-"""How often backends that do not answer are asked for again."""
-
-_LAST_WORDS_SECONDS = 2.0
-"""How long the notify command may take for the events that wait at the end."""
+_LAST_EVENTS_SECONDS = 2.0
+"""How long the notify command may take for queued events when the daemon ends."""
 
 _log = logging.getLogger(__name__)
 
-Task = Callable[[], Awaitable[None]]
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``pydsr run``.
+
+    Attributes:
+        directory: of the pins.
+        file: the desired state.
+        runtime: directory of the socket.
+        notify: a command to run for each event; empty for none.
+        detach_on_exit: whether to detach when the daemon ends.
+        metrics: where to serve metrics; None for nowhere.
+        web: where to serve the status page; None for nowhere.
+    """
+
+    directory: Path
+    file: Path
+    runtime: Path
+    notify: tuple[str, ...] = ()
+    detach_on_exit: bool = False
+    metrics: Listen | None = None
+    web: Listen | None = None
 
 
 class Daemon:
     """Keeps one balancer as its file says.
 
     Args:
-        options: what it is told.
+        options: of ``pydsr run``.
     """
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        directory = options.directory
+        self._stop = asyncio.Event()
         self._events = EventLog()
         self._events.subscribe(log_event)
         self._statistics = Statistics()
-        self._events.subscribe(self._statistics.hear_event)
-        self._manager = ServiceManager(os.environ)
-        self._tracker = Tracker(options.directory, self._events.record)
-        self._health = HealthMonitor(
-            options.directory, self._events.record, self._statistics.hear_check
+        self._events.subscribe(self._statistics.count_event)
+        self._systemd = SystemdNotifier(os.environ)
+        self._instance = Instance(directory)
+        record = self._events.record
+        self._health = HealthMonitor(directory, record, self._statistics.count_check)
+        self._reloader = FileReloader(
+            directory, options.file, self._instance, self._health, record, self._stop
         )
-        self._addresses = AddressFollower(options.directory, self._events.record)
-        self._claims = ClaimWatcher(options.directory, self._events.record)
-        self._hook = Hook(options.notify) if options.notify else None
-        self._page = self._made_page()
-        self._stop = asyncio.Event()
-        self._reload = asyncio.Event()
-        self._reload_cause = ""
-        self._waiting: Waiting = {}
-        self._complaints = Complaints(_log)
+        self._tracker = NetlinkTracker(directory, record)
+        self._vrrp_address = VrrpAddressWatcher(directory, record)
+        self._arp_conflicts = ArpConflictWatcher(directory, record)
+        self._hook = NotifyHook(options.notify) if options.notify else None
+        self._page = self._status_page()
 
-    def _made_page(self) -> StatusPage | None:
+    def _status_page(self) -> StatusPage | None:
         if self._options.web is None:
             return None
-        # Imported when it is used: a daemon that serves nothing does without a server in memory.
-        from pydsr.http.page.page import StatusPage
+        # Imported here, so that a daemon without a page does not keep an HTTP server in memory.
+        from pydsr.http.page.status_page import StatusPage
 
         directory, listen = self._options.directory, self._options.web
         return StatusPage(directory, listen, self._events, self._health.document)
 
     def _tasks(self) -> dict[str, Task]:
-        """Return what runs as long as the daemon does, by what it is for.
+        """Return the tasks to run as long as the daemon, by the name to log.
 
-        Whatever is to run beside the rest is added here: a coroutine that never returns. It is
-        started again where it fails, and cancelled at the end.
+        Each is a coroutine that never returns. It is restarted if it fails, and cancelled at the
+        end.
         """
+        options = self._options
         tasks: dict[str, Task] = {
-            "following neighbours and links": self._tracker.run,
-            "reloading": self._reload_when_asked,
-            "adding backends that answer": self._add_waiting,
+            "tracking neighbours and links": self._tracker.run,
+            "watching the file": self._reloader.watch,
+            "reloading the file": self._reload_on_request,
+            "adding backends that answer": lambda: self._reloader.add_waiting(self._on_added),
             "checking health": self._health.run,
-            "asking who answers for VIPs": self._claims.run,
-            "following this machine's addresses": self._addresses.run,
-            "bringing slots to rest": lambda: bring_to_rest(self._options.directory),
-            "giving memory back": give_back_memory,
+            "watching for ARP conflicts": self._arp_conflicts.run,
+            "watching for the VRRP address": self._vrrp_address.run,
+            "collecting garbage": lambda: collect_garbage(options.directory),
+            "trimming memory": trim_memory_regularly,
         }
         if self._hook:
-            tasks["notifying"] = self._hook.run
-        if self._options.metrics:
-            tasks["serving metrics"] = Exporter(self._options).run
+            tasks["running the notify command"] = self._hook.run
+        if options.metrics:
+            exporter = ExporterProcess(options.directory, options.runtime, options.metrics)
+            tasks["serving metrics"] = exporter.run
         if self._page:
             tasks["serving the status page"] = self._page.run
-        if self._manager.watchdog_seconds:
-            tasks["feeding the watchdog"] = self._manager.feed_watchdog
+        if self._systemd.watchdog_seconds:
+            tasks["feeding the watchdog"] = self._systemd.feed_watchdog
         return tasks
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
 
         Raises:
-            InputError: the file is no configuration, or cannot be as it says; nothing is changed.
+            InputError: the file is invalid or cannot be applied; nothing is changed.
             BusyError: another daemon runs for these pins.
             PydsrError: the file cannot be applied.
         """
-        share_one_arena()
-        compile_apart()
-        # A thread that changes tables waits for the interpreter after each call of the kernel.
-        sys.setswitchinterval(_SWITCH_SECONDS)
+        tune_process()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._ask_for_reload, "SIGHUP")
+        loop.add_signal_handler(signal.SIGHUP, self._reloader.request, "SIGHUP")
         options = self._options
         path = socket_path(options.runtime, options.directory)
-        stamp = watching.stamp_of(options.file)
-        wanted = await asyncio.to_thread(configuring.load, options.file)
-        instance = await asyncio.to_thread(Instance, options.directory)
-        self._instance = instance
+        desired = await self._reloader.load()
+        await asyncio.to_thread(self._instance.acquire)
         try:
             prepare_runtime(options.runtime)
-            documents = {HEALTH: self._health.document, METRICS: self._document}
+            documents = {HEALTH: self._health.document, METRICS: self._metrics_document}
             server = EventServer(self._events, path, documents)
             async with _in_background("serving events", server.run):
-                await self._live(wanted, stamp)
+                await self._live(desired)
         finally:
-            await asyncio.to_thread(instance.close)
+            await asyncio.to_thread(self._instance.close)
 
-    async def _live(self, wanted: DesiredState, stamp: watching.Stamp | None) -> None:
-        file = self._options.file
+    async def _live(self, desired: DesiredState) -> None:
         if self._hook:
-            self._events.subscribe(self._hook.tell)
-        await self._start(wanted)
-        tasks = self._tasks()
-        tasks["watching the file"] = lambda: watching.watch(
-            file, stamp, lambda: self._ask_for_reload(f"{file} has changed")
-        )
-        await self._run_until_stopped(tasks)
-        await self._end()
-
-    async def _run_until_stopped(self, tasks: dict[str, Task]) -> None:
+            self._events.subscribe(self._hook.add)
+        self._record(EventKind.STARTED, str(self._options.file), f"pydsr {__version__}")
+        if await self._reloader.start(desired):
+            self._vrrp_address.adopt(desired)
         async with asyncio.TaskGroup() as group:
-            running = [group.create_task(keep_running(*task)) for task in tasks.items()]
-            self._manager.ready(self._status())
+            running = [group.create_task(keep_running(*task)) for task in self._tasks().items()]
+            self._systemd.ready(self._reloader.status)
             await self._stop.wait()
-            self._manager.stopping()
+            self._systemd.stopping()
             for task in running:
                 task.cancel()
+        await self._end()
 
-    def _status(self) -> str:
-        waiting = self._waiting_backends()
-        return f"as in {self._options.file}" + (
-            f", but {waiting} backends do not answer" if waiting else ""
-        )
-
-    def _waiting_backends(self) -> int:
-        return sum(map(len, self._waiting.values()))
-
-    # -- what is said of it
-
-    def _document(self) -> dict[str, Any]:
-        """Return what metrics say of the daemon and of health, as JSON has it."""
+    def _metrics_document(self) -> dict[str, Any]:
+        """Return the document for the metrics exporter."""
         return {
             "pid": os.getpid(),
             "health": self._health.document(),
-            "waiting": self._waiting_backends(),
+            "waiting": self._reloader.waiting_count,
             **self._statistics.document(self._health.checked_services),
         }
 
-    # -- the file
-
-    async def _start(self, wanted: DesiredState) -> None:
-        began = time.monotonic()
-        file = str(self._options.file)
-        self._event(EventKind.STARTED, file, f"pydsr {__version__}")
-        applied = await self._apply(wanted)
-        if applied is not None:
-            self._tell_applied(EventKind.APPLIED, "start", applied, began)
-            self._addresses.follow(wanted)
-
-    async def _apply(self, wanted: DesiredState) -> Applied | None:
-        """Apply a configuration, after any command that is at it; None where the end came first."""
-        while not self._stop.is_set():
-            await asyncio.to_thread(self._instance.hold)
-            try:
-                async with self._health.reloading(wanted) as by_health:
-                    return await asyncio.to_thread(
-                        configuring.apply_to_answering, self._options.directory, by_health
-                    )
-            except BusyError as error:
-                self._complaints.say("busy", f"{error.message}: waiting for that")
-        return None
-
-    def _ask_for_reload(self, cause: str) -> None:
-        self._reload_cause = cause
-        self._reload.set()
-
-    async def _reload_when_asked(self) -> None:
+    async def _reload_on_request(self) -> None:
         while True:
-            await self._reload.wait()
-            self._reload.clear()
-            self._manager.reloading()
+            await self._reloader.wait()
+            self._systemd.reloading()
             try:
-                await self._reload_now(self._reload_cause)
+                desired = await self._reloader.reload()
+                if desired is not None:
+                    self._vrrp_address.adopt(desired)
+                    self._tracker.request_survey()
             finally:
-                self._manager.ready(self._status())
+                self._systemd.ready(self._reloader.status)
 
-    async def _reload_now(self, cause: str) -> None:
-        began = time.monotonic()
-        file = self._options.file
-        try:
-            wanted = await asyncio.to_thread(configuring.load, file)
-            applied = await self._apply(wanted)
-        except (PydsrError, OSError) as error:
-            said = f"{cause}; nothing was changed: {_in_words(error)}"
-            seconds = time.monotonic() - began
-            self._event(EventKind.RELOAD_FAILED, str(file), said, seconds)
-            return
-        if applied is not None:
-            self._tell_applied(EventKind.RELOADED, cause, applied, began)
-            self._addresses.follow(wanted)
-            self._tracker.look_again()
-
-    def _tell_applied(self, kind: EventKind, cause: str, applied: Applied, began: float) -> None:
-        changes = applied.impact.changes
-        for note in applied.impact.notes:
-            self._complaints.say(note, note)
-        details = {
-            "changes": configuring.described(changes),
-            "changed": len(changes),
-            "slots_moved": applied.impact.slots_moved,
-        }
-        said = f"{cause}: {configuring.in_words(changes)}"
-        self._event(kind, str(self._options.file), said, time.monotonic() - began, details)
-        self._waiting = applied.waiting
-        for endpoint, backends in applied.waiting.items():
-            for backend in backends:
-                cause = "does not answer ARP/ND; it is added when it does"
-                self._event(EventKind.BACKEND_WAITING, f"{endpoint} {backend.address}", cause)
-
-    async def _add_waiting(self) -> None:
-        directory = self._options.directory
-        while True:
-            await asyncio.sleep(_WAITING_SECONDS)
-            waiting = self._waiting
-            if not waiting:
-                continue
-            found = await asyncio.to_thread(configuring.answering, directory, waiting)
-            # Another file may have been loaded meanwhile.
-            if not found or self._waiting is not waiting:
-                continue
-            self._waiting, changes = await asyncio.to_thread(
-                configuring.add_answering, directory, waiting, found
-            )
-            for change in changes:
-                self._event(EventKind.BACKEND_ADDED, change.object, "answers ARP/ND now")
-            self._tracker.look_again()
-            self._health.update_routes()
-            self._manager.status(self._status())
-
-    # -- the end
+    def _on_added(self) -> None:
+        """Make the other tasks notice backends that were added."""
+        self._tracker.request_survey()
+        self._health.update_routes()
+        self._systemd.status(self._reloader.status)
 
     async def _end(self) -> None:
-        file = str(self._options.file)
         if self._options.detach_on_exit:
             try:
                 names = await asyncio.to_thread(detach, self._options.directory, [])
             except PydsrError as error:
-                _log.error("the data plane cannot be detached: %s", error.message)
+                _log.error("cannot detach: %s", error.message)
             else:
-                self._event(EventKind.DETACHED, ", ".join(names) or "nothing", "--detach-on-exit")
+                self._record(EventKind.DETACHED, ", ".join(names) or "nothing", "--detach-on-exit")
         else:
-            self._event(EventKind.STOPPING, file, "the data plane goes on")
+            cause = "the data plane keeps running"
+            self._record(EventKind.STOPPING, str(self._options.file), cause)
         if self._hook:
-            await self._hook.finish(_LAST_WORDS_SECONDS)
+            await self._hook.finish(_LAST_EVENTS_SECONDS)
 
-    def _event(
-        self,
-        kind: EventKind,
-        what: str,
-        cause: str,
-        seconds: float | None = None,
-        details: dict[str, object] | None = None,
-    ) -> None:
-        self._events.record(Event(kind, what, cause, seconds, details or {}))
-
-
-def _in_words(error: PydsrError | OSError) -> str:
-    if isinstance(error, OSError):
-        return str(error)
-    return f"{error.message}\n{error.hint}" if error.hint else error.message
+    def _record(self, kind: EventKind, subject: str, cause: str) -> None:
+        self._events.record(Event(kind, subject, cause))
 
 
 @asynccontextmanager
 async def _in_background(name: str, start: Task) -> AsyncIterator[None]:
-    """Keep something running for the length of the block."""
+    """Keep a task running for the length of the block."""
     task = asyncio.create_task(keep_running(name, start))
     try:
         yield

@@ -13,7 +13,7 @@ from typing import Any
 from pydsr.daemon.health_data_plane import DataPlane
 from pydsr.daemon.health_events import change_event, check_warning, suspected, unhealthy_at_start
 from pydsr.daemon.health_state import HealthChange, HealthState, Key
-from pydsr.daemon.supervision import Complaints
+from pydsr.daemon.tasks import WarnOnce
 from pydsr.health.checker import Checker
 from pydsr.health.passive import suspicions
 from pydsr.health.service_health import apply_health, seconds_to_next_weight
@@ -57,7 +57,7 @@ class HealthMonitor:
         self._record = record
         self._observe = observe
         self._suspect_seconds = suspect_seconds
-        self._complaints = Complaints(_log)
+        self._warnings = WarnOnce(_log)
         self._state = HealthState()
         self._lock = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -138,7 +138,7 @@ class HealthMonitor:
                 except PydsrError as error:
                     await self._wait_after(error)
                 else:
-                    self._complaints.forget("changes")
+                    self._warnings.clear("changes")
                     await self._wait()
             watching_traffic.cancel()
 
@@ -146,12 +146,12 @@ class HealthMonitor:
         """Log once why changes cannot be made, and wait; checks go on meanwhile."""
         self._routes, self._routes_due = None, 0.0
         if isinstance(error, BusyError):
-            self._complaints.say("changes", f"{error.message}: waiting for it")
+            self._warnings.warn("changes", f"{error.message}: waiting for it")
             await asyncio.sleep(_BUSY_SECONDS)
             return
         # A balancer that was detached is no error: it may be attached again.
         if not isinstance(error, NotAttachedError):
-            self._complaints.say("changes", f"health cannot change the backends: {error.message}")
+            self._warnings.warn("changes", f"health cannot change the backends: {error.message}")
         await asyncio.sleep(_RETRY_SECONDS)
 
     async def _wait(self) -> None:
@@ -191,7 +191,7 @@ class HealthMonitor:
                 self._wake.set()
             for warning in result.warnings:
                 about = f"{endpoint} {address} {job.check.model_dump_json()}"
-                if self._complaints.is_new(about, warning):
+                if self._warnings.is_new(about, warning):
                     self._record(check_warning(key, warning))
 
     async def _make_changes(self, checker: Checker) -> None:

@@ -1,4 +1,4 @@
-"""How the daemon logs: plain lines on stderr, with priorities where the journal reads them."""
+"""Log to stderr, with priorities if that is the journal."""
 
 from __future__ import annotations
 
@@ -21,43 +21,39 @@ _DEBUG_PRIORITY = 7
 
 
 class JournalFormatter(logging.Formatter):
-    """Begins every line with its priority, as sd-daemon(3) defines it."""
+    """Starts every line with its priority, as sd-daemon(3) defines it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the lines of a record."""
+        """Return a record as lines."""
         reached = (number for level, number in _PRIORITIES if record.levelno >= level)
         mark = f"<{next(reached, _DEBUG_PRIORITY)}>"
         return "\n".join(mark + line for line in super().format(record).splitlines())
 
 
 class PlainFormatter(logging.Formatter):
-    """Begins every line as the command's messages begin."""
+    """Starts every line like the messages of commands."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the lines of a record."""
+        """Return a record as lines."""
         mark = f"pydsr: {record.levelname.lower()}: "
         return "\n".join(mark + line for line in super().format(record).splitlines())
 
 
 def goes_to_journal(environment: Mapping[str, str], descriptor: int) -> bool:
-    """Return whether a descriptor is the stream that systemd says goes to the journal.
+    """Return whether systemd has connected a descriptor to the journal.
 
-    JOURNAL_STREAM is device:inode (systemd.exec(5)): a child whose stderr was redirected has the
-    variable as well.
+    JOURNAL_STREAM is device:inode (systemd.exec(5)). A child whose stderr was redirected inherits
+    the variable, so the descriptor is compared with it.
     """
     try:
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     except OSError:
         return False
-    return environment.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def set_up_logging() -> bool:
-    """Have what happens logged on stderr; more of it where the command was told -v.
-
-    Returns:
-        Whether the journal reads it.
-    """
+    """Log to stderr at info level, or debug level with -v; return whether that is the journal."""
     root = logging.getLogger()
     root.setLevel(min(root.level, logging.INFO))
     handler = logging.StreamHandler(sys.stderr)
@@ -68,7 +64,7 @@ def set_up_logging() -> bool:
 
 
 def log_event(event: Event) -> None:
-    """Log an event, by how much it matters."""
+    """Log an event at the level of its kind, and its changes at debug level."""
     level = logging.WARNING if event.kind in TROUBLES else logging.INFO
     if event.kind is EventKind.RELOAD_FAILED:
         level = logging.ERROR

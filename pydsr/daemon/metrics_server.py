@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from pydsr.daemon.server import NoDaemonError, read_metrics
-from pydsr.daemon.supervision import Complaints
+from pydsr.daemon.client import NoDaemonError, read_metrics
+from pydsr.daemon.tasks import WarnOnce
 from pydsr.http.metrics.exposition import serve_metrics
 from pydsr.http.metrics.families import Document
 from pydsr.http.observer import Observer
@@ -32,7 +32,7 @@ async def export_metrics(directory: Path, socket: Path, listen: Listen) -> None:
         PermissionDeniedError: not privileged to read the maps, or to listen at the address.
         PydsrError: the address is taken, or the maps are of another version.
     """
-    observer, complaints = Observer(directory), Complaints(_log)
+    observer, warnings = Observer(directory), WarnOnce(_log)
 
     async def ask_daemon() -> Document | None:
         try:
@@ -40,14 +40,14 @@ async def export_metrics(directory: Path, socket: Path, listen: Listen) -> None:
         except NoDaemonError:
             return None
         except PydsrError as error:
-            complaints.say("daemon", error.message)
+            warnings.warn("daemon", error.message)
             return None
 
     with suppress(NotAttachedError):
         # An error that no scrape will ever be without ends the process at its start.
         await observer.snapshot()
     serving = asyncio.create_task(
-        serve_metrics(observer, ask_daemon, partial(complaints.say, "maps"), listen)
+        serve_metrics(observer, ask_daemon, partial(warnings.warn, "maps"), listen)
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

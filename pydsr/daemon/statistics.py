@@ -1,6 +1,6 @@
-"""What a daemon counts while it runs: events, and checks with how long they took. Pure.
+"""Count events and health checks for the metrics. Pure.
 
-The maps count packets over any restart; these begin at zero with the process, as counters may.
+Unlike the counters in the maps, these start at zero with the process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DURATION_BOUNDS = (
 
 @dataclass
 class _Durations:
-    """Checks of one kind of one service; ``buckets`` are apart, the last is above every bound."""
+    """Checks of one kind and service; ``buckets`` are not cumulative, the last has no bound."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BOUNDS) + 1))
     seconds: float = 0.0
@@ -32,7 +32,7 @@ class _Durations:
 
 
 class Statistics:
-    """Counts what it hears of."""
+    """Counters of the daemon."""
 
     def __init__(self) -> None:
         self._events = Counter({kind.value: 0 for kind in EventKind})
@@ -40,7 +40,7 @@ class Statistics:
         self._is_in_force = False
         self._in_force_since: float | None = None
 
-    def hear_event(self, event: Event) -> None:
+    def count_event(self, event: Event) -> None:
         """Count an event."""
         self._events[event.kind.value] += 1
         if event.kind in (EventKind.APPLIED, EventKind.RELOADED):
@@ -48,8 +48,8 @@ class Statistics:
         elif event.kind is EventKind.RELOAD_FAILED:
             self._is_in_force = False
 
-    def hear_check(self, kind: str, result: Result, endpoints: Iterable[Endpoint]) -> None:
-        """Count a check of a kind for the services that it matters to."""
+    def count_check(self, kind: str, result: Result, endpoints: Iterable[Endpoint]) -> None:
+        """Count a check for the services that it concerns."""
         for endpoint in endpoints:
             durations = self._checks.setdefault((endpoint, kind), _Durations())
             durations.buckets[bisect_left(DURATION_BOUNDS, result.seconds)] += 1
@@ -57,12 +57,12 @@ class Statistics:
             durations.outcomes[result.outcome.value] += 1
 
     def document(self, checked: Collection[Endpoint]) -> dict[str, Any]:
-        """Return what was counted, as JSON has it.
+        """Return the counters as JSON.
 
         Args:
-            checked: the services that have checks now; others are forgotten.
+            checked: the services that have checks now; others are dropped.
         """
-        self._checks = {key: one for key, one in self._checks.items() if key[0] in checked}
+        self._checks = {key: value for key, value in self._checks.items() if key[0] in checked}
         return {
             "events": dict(self._events),
             "in_force": self._is_in_force,
@@ -72,10 +72,10 @@ class Statistics:
                 {
                     "service": str(endpoint),
                     "check": kind,
-                    "buckets": list(one.buckets),
-                    "seconds": one.seconds,
-                    "outcomes": dict(one.outcomes),
+                    "buckets": list(durations.buckets),
+                    "seconds": durations.seconds,
+                    "outcomes": dict(durations.outcomes),
                 }
-                for (endpoint, kind), one in self._checks.items()
+                for (endpoint, kind), durations in self._checks.items()
             ],
         }

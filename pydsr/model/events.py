@@ -1,4 +1,4 @@
-"""What has happened: events, and the newest of them in memory. Pure."""
+"""Events of the daemon, and a log of the newest ones."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 KEPT_EVENTS, KEPT_BYTES = 1000, 512 * 1024
-"""How many are kept in memory, and how long they may be together as lines of JSON.
+"""Limits of the log: events, and their total length as lines of JSON.
 
-A reload alone has some kilobytes, and its objects take four times as much memory.
+The event of a reload takes some kilobytes, and four times as much memory.
 """
 
 
 class EventKind(StrEnum):
-    """What can happen."""
+    """Kinds of events."""
 
     STARTED = "started"
     APPLIED = "applied"
@@ -67,7 +67,7 @@ TROUBLES = frozenset(
         EventKind.NEWS_LOST,
     }
 )
-"""Those that somebody may want to look after."""
+"""Kinds of events that may need attention."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,12 @@ class Event:
     """Something that happened.
 
     Attributes:
-        kind: what.
-        object: to what: a backend, an interface, a file.
+        object: what it happened to: a backend, an interface or a file.
         cause: why, in words.
-        seconds: how long it took, or how long what it ends had lasted; None where that says
-            nothing.
-        details: more, by names that are keys in JSON.
-        time: when it was recorded, of the wall clock.
-        number: counted from 1 by the log it is in.
+        seconds: duration of the action, or of the state that it ends; None if there is none.
+        details: further keys of its JSON document.
+        time: wall clock time.
+        number: position in its log, from 1.
     """
 
     kind: EventKind
@@ -94,7 +92,7 @@ class Event:
     number: int = 0
 
     def document(self) -> dict[str, Any]:
-        """Return the event as JSON has it; times are ISO 8601 in UTC, durations seconds."""
+        """Return the event as a JSON document."""
         return {
             "number": self.number,
             "time": self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -106,7 +104,7 @@ class Event:
         }
 
     def line(self) -> str:
-        """Return the event as one line of JSON, without its end."""
+        """Return the event as one line of JSON, without the newline."""
         return json.dumps(self.document())
 
 
@@ -114,11 +112,11 @@ Listener = Callable[[Event], None]
 
 
 class EventLog:
-    """The newest events, and who wants to hear of new ones.
+    """Keeps the newest events, and passes new ones to listeners.
 
     Args:
-        kept: how many are remembered.
-        kept_bytes: how long those may be together, as lines of JSON.
+        kept: the maximum number of events.
+        kept_bytes: their maximum total length, as lines of JSON.
     """
 
     def __init__(self, kept: int = KEPT_EVENTS, kept_bytes: int = KEPT_BYTES) -> None:
@@ -130,17 +128,9 @@ class EventLog:
         self._recorded = 0
 
     def record(self, event: Event) -> Event:
-        """Number an event, keep it, and tell every listener; the oldest go where it is full."""
+        """Number and keep an event, dropping the oldest if full, and pass it to every listener."""
         self._recorded += 1
-        numbered = Event(
-            event.kind,
-            event.object,
-            event.cause,
-            event.seconds,
-            event.details,
-            event.time,
-            self._recorded,
-        )
+        numbered = replace(event, number=self._recorded)
         self._keep(numbered)
         for listener in tuple(self._listeners):
             listener(numbered)
@@ -158,20 +148,20 @@ class EventLog:
             self._length -= self._lengths.popleft()
 
     def past(self) -> tuple[Event, ...]:
-        """Return the events that are remembered, oldest first."""
+        """Return the kept events, oldest first."""
         return tuple(self._events)
 
     @property
     def has_listeners(self) -> bool:
-        """Whether anything is told of new events."""
+        """Whether anything is subscribed."""
         return bool(self._listeners)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Have something called with each new event; returns what ends that."""
+        """Call a function with each new event; return a function that ends this."""
         self._listeners.append(listener)
 
-        def end() -> None:
+        def unsubscribe() -> None:
             with suppress(ValueError):
                 self._listeners.remove(listener)
 
-        return end
+        return unsubscribe

@@ -1,4 +1,4 @@
-"""What the kernel says of neighbours and links, as values. Pure."""
+"""Netlink events about neighbours and links, as values."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pydsr.model.interfaces import Interface
 
 
 class Confidence(Enum):
-    """How sure the kernel is of a neighbour's MAC (its states are in linux/neighbour.h)."""
+    """How sure the kernel is of a neighbour's MAC, from its state in linux/neighbour.h."""
 
-    SURE = "reachable, permanent or without ARP"
-    UNSURE = "stale, or being asked again"
-    FAILED = "did not answer"
-    NONE = "not known yet"
+    SURE = "reachable, permanent or noarp"
+    UNSURE = "stale, delay or probe"
+    FAILED = "failed"
+    NONE = "incomplete"
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An entry of the kernel's neighbour tables.
+    """An entry of the kernel's neighbour table.
 
     Attributes:
-        device: index of the interface it is behind.
-        mac: None where there is none.
+        device: index of its interface.
+        mac: None if it is unknown.
         is_managed: the kernel keeps it resolved without traffic (NTF_EXT_MANAGED).
-        is_ours: because pydsr has asked for that.
-        is_fixed: somebody wrote it, for good (permanent, noarp).
+        is_ours: it is managed because pydsr asked for that.
+        is_fixed: somebody configured it (permanent or noarp).
     """
 
     device: int
@@ -41,7 +41,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class NeighbourGone:
-    """An entry that was deleted."""
+    """A deleted neighbour entry."""
 
     device: int
     address: IPAddress
@@ -49,7 +49,7 @@ class NeighbourGone:
 
 @dataclass(frozen=True)
 class PortLearned:
-    """A bridge has met a MAC at one of its ports."""
+    """A bridge has learned a MAC at one of its ports."""
 
     bridge: int
     port: int
@@ -58,7 +58,7 @@ class PortLearned:
 
 @dataclass(frozen=True)
 class Link:
-    """An interface; ``has_carrier`` tells whether frames can leave it."""
+    """An interface; ``has_carrier`` says whether it can send frames."""
 
     interface: Interface
     has_carrier: bool
@@ -66,9 +66,9 @@ class Link:
 
 @dataclass(frozen=True)
 class LinkGone:
-    """An interface that was deleted, or has left the network namespace."""
+    """An interface that was deleted or left the network namespace."""
 
     interface: Interface
 
 
-News = Neighbour | NeighbourGone | PortLearned | Link | LinkGone
+NetlinkEvent = Neighbour | NeighbourGone | PortLearned | Link | LinkGone

@@ -12,7 +12,7 @@ from pydsr.kernel.net.links import interface_from
 from pydsr.kernel.net.managed_neighbours import decode_neighbour
 from pydsr.kernel.net.netlink import MarshalRtnl, mac_of, netlink, rtnl
 from pydsr.model.errors import EnvironmentCannotError
-from pydsr.model.netlink_events import Link, LinkGone, NeighbourGone, News, PortLearned
+from pydsr.model.netlink_events import Link, LinkGone, NeighbourGone, NetlinkEvent, PortLearned
 
 _RECEIVE_BYTES = 1 << 18
 _BUFFER_BYTES = 4 << 20
@@ -61,7 +61,7 @@ class Monitor:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    async def read(self) -> list[News]:
+    async def read(self) -> list[NetlinkEvent]:
         """Wait for events and return them.
 
         Raises:
@@ -83,7 +83,7 @@ def all_links() -> list[Link]:
         return [_link(message) for message in ip.get_links()]
 
 
-def _decode_event(message: Any) -> News | None:
+def _decode_event(message: Any) -> NetlinkEvent | None:
     kind, family = message["header"]["type"], message["family"]
     if kind == rtnl.RTM_NEWNEIGH and family == socket.AF_BRIDGE:
         return _port_learned(message)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-import pytest
-
 from pydsr.control.balancer import Balancer
-from pydsr.daemon import resting
+from pydsr.daemon import garbage_collector
 from pydsr.lab.network import enter_namespace
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import BACKENDS, DEADLINE_SECONDS
@@ -24,7 +22,7 @@ def changing(pydsr: Pydsr) -> int:
 
 async def until_rested(pydsr: Pydsr, seconds: float) -> None:
     """Have slots brought to rest until all are, or some time has passed."""
-    resting_now = asyncio.create_task(resting.bring_to_rest(pydsr.bpffs))
+    resting_now = asyncio.create_task(garbage_collector.collect_garbage(pydsr.bpffs, 0.05))
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while changing(pydsr):
@@ -33,11 +31,8 @@ async def until_rested(pydsr: Pydsr, seconds: float) -> None:
     await asyncio.gather(resting_now, return_exceptions=True)
 
 
-def test_slots_rest_when_they_have_learnt_for_long_enough(
-    balancer: Pydsr, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slots_rest_when_they_have_learnt_for_long_enough(balancer: Pydsr) -> None:
     """And not while they still learn."""
-    monkeypatch.setattr(resting, "FIRST_SECONDS", 0.05)
     balancer.ok("services", "add", SERVICE, "--learn", "5")
     balancer.ok("backends", "set", SERVICE, *BACKENDS[:2])
     balancer.ok("backends", "add", SERVICE, BACKENDS[2])

@@ -1,4 +1,4 @@
-"""What the daemon decides and says, without a kernel: reactions, events, reloads, logs."""
+"""The daemon without a kernel: decisions about netlink events, reloads, events, logs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from pathlib import Path
 
 import pytest
 
-from pydsr.daemon.configuring import waiting_for, without
-from pydsr.daemon.hook import Hook
+from pydsr.daemon.client import NoDaemonError, read_events, read_metrics, socket_path
+from pydsr.daemon.event_server import EventServer
+from pydsr.daemon.file_apply import waiting_backends, without
+from pydsr.daemon.file_reload import ChangeDetector, Stamp, stamp_of
 from pydsr.daemon.journal import JournalFormatter, PlainFormatter, goes_to_journal
-from pydsr.daemon.reactions import (
+from pydsr.daemon.netlink_decisions import (
     LinkReaction,
     MacChange,
     MacHistory,
     NeighbourReaction,
+    merge_neighbour,
     react_to_link,
     react_to_neighbour,
-    remembered,
-    shape_of,
+    topology_of,
 )
-from pydsr.daemon.runtime import socket_path
-from pydsr.daemon.server import EventServer, NoDaemonError, read_events, read_metrics
-from pydsr.daemon.service_manager import ServiceManager
-from pydsr.daemon.supervision import keep_running
-from pydsr.daemon.watching import Settling, Stamp, stamp_of
+from pydsr.daemon.notify_hook import NotifyHook
+from pydsr.daemon.systemd import SystemdNotifier
+from pydsr.daemon.tasks import keep_running
 from pydsr.model.addresses import Endpoint, MacAddress, Tag
 from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.errors import InputError, PydsrError
@@ -78,16 +78,16 @@ def entry(confidence: Confidence, mac: MacAddress | None = OLD) -> Neighbour:
         ("is being asked", entry(SURE), entry(NONE, None), "NOTHING"),
     ],
 )
-def test_a_mac_is_followed_when_it_is_news(
+def test_a_changed_mac_is_followed(
     what: str, before: Neighbour | None, now: Neighbour, expected: str
 ) -> None:
     assert NeighbourReaction[expected] is react_to_neighbour(before, now, {OLD}), what
 
 
-def test_the_mac_from_before_it_is_asked_again_is_remembered() -> None:
+def test_the_mac_from_before_it_is_asked_again_is_merge_neighbour() -> None:
     """Failed and asked for in turn, it is silent once, and a new card is news."""
-    known = remembered(entry(SURE), entry(FAILED, None))
-    known = remembered(known, entry(NONE, None))
+    known = merge_neighbour(entry(SURE), entry(FAILED, None))
+    known = merge_neighbour(known, entry(NONE, None))
     assert entry(FAILED, OLD) == known
     assert NeighbourReaction.NOTHING is react_to_neighbour(known, entry(FAILED, None), {OLD})
     assert NeighbourReaction.FOLLOW is react_to_neighbour(known, entry(UNSURE, NEW), {OLD})
@@ -95,18 +95,18 @@ def test_the_mac_from_before_it_is_asked_again_is_remembered() -> None:
 
 def test_a_mac_that_goes_back_is_two_hosts_with_one_address() -> None:
     history = MacHistory(seconds=60)
-    assert MacChange.NEW is history.changed(ADDRESS, OLD, NEW, 100)
-    assert MacChange.DUPLICATE is history.changed(ADDRESS, NEW, OLD, 110)
-    assert MacChange.STILL_DUPLICATE is history.changed(ADDRESS, OLD, NEW, 120)
-    assert MacChange.DUPLICATE is history.changed(ADDRESS, NEW, OLD, 175)
-    assert MacChange.NEW is history.changed(ADDRESS, OLD, NEW, 500)
+    assert MacChange.NEW is history.record(ADDRESS, OLD, NEW, 100)
+    assert MacChange.DUPLICATE is history.record(ADDRESS, NEW, OLD, 110)
+    assert MacChange.STILL_DUPLICATE is history.record(ADDRESS, OLD, NEW, 120)
+    assert MacChange.DUPLICATE is history.record(ADDRESS, NEW, OLD, 175)
+    assert MacChange.NEW is history.record(ADDRESS, OLD, NEW, 500)
 
 
-def test_what_is_no_backend_any_more_is_forgotten() -> None:
+def test_former_backends_are_forgotten() -> None:
     history = MacHistory(seconds=60)
-    history.changed(ADDRESS, OLD, NEW, 100)
+    history.record(ADDRESS, OLD, NEW, 100)
     history.keep_only([])
-    assert MacChange.NEW is history.changed(ADDRESS, NEW, OLD, 110)
+    assert MacChange.NEW is history.record(ADDRESS, NEW, OLD, 110)
 
 
 ETH0 = Link(Interface(2, "eth0", OLD, 1500, is_up=True), has_carrier=True)
@@ -138,16 +138,16 @@ def test_an_interface_that_was_lost_is_back_under_its_name() -> None:
     assert LinkReaction.NOTHING is react_to_link(None, OTHER, {3}, {"eth0"})
 
 
-def test_only_what_matters_to_packets_changes_the_shape() -> None:
+def test_only_what_matters_to_packets_changes_the_topology() -> None:
     """A MAC of ours and a VLAN above us do; an interface elsewhere does not."""
-    before = shape_of([ETH0], {2})
+    before = topology_of([ETH0], {2})
     elsewhere = Link(Interface(9, "veth9", NEW, 1500, is_up=True), has_carrier=True)
-    assert before == shape_of([ETH0, elsewhere], {2})
+    assert before == topology_of([ETH0, elsewhere], {2})
     renamed = replace(ETH0, interface=replace(ETH0.interface, mac=NEW))
-    assert before != shape_of([renamed], {2})
+    assert before != topology_of([renamed], {2})
     tag = Tag(0x8100, 7)
     vlan = Interface(4, "eth0.7", OLD, 1500, is_up=True, parent=2, kind="vlan", tag=tag)
-    assert before != shape_of([ETH0, Link(vlan, has_carrier=True)], {2})
+    assert before != topology_of([ETH0, Link(vlan, has_carrier=True)], {2})
 
 
 ONE, TWO = Stamp(1, 10, 1000, 5), Stamp(1, 11, 2000, 6)
@@ -168,8 +168,8 @@ ONE, TWO = Stamp(1, 10, 1000, 5), Stamp(1, 11, 2000, 6)
 def test_a_file_is_loaded_once_it_has_settled(
     what: str, looks: list[Stamp | None], loaded: int
 ) -> None:
-    settling = Settling(ONE)
-    assert loaded == sum(settling.look(look) for look in looks), what
+    detector = ChangeDetector(ONE)
+    assert loaded == sum(detector.needs_reload(stamp) for stamp in looks), what
 
 
 def test_a_file_behind_a_link_has_the_stamp_of_what_is_there(tmp_path: Path) -> None:
@@ -270,11 +270,11 @@ def test_each_directory_of_pins_has_a_socket_of_its_own() -> None:
         socket_path(runtime, Path("/sys/fs/bpf") / ("x" * 100))
 
 
-def run_hook(command: list[str], events: int, timeout: float = 10) -> None:
+def run_hook(command: list[str], events: int, timeout: float = 10, queued: int = 1000) -> None:
     async def run() -> None:
-        hook = Hook(command, timeout)
+        hook = NotifyHook(command, timeout, queued)
         for event in numbered(events):
-            hook.tell(event)
+            hook.add(event)
         await hook.finish(10)
 
     asyncio.run(run())
@@ -292,7 +292,7 @@ def test_a_notify_command_that_hangs_is_killed_with_its_children(
 ) -> None:
     pids = tmp_path / "pids"
     run_hook(["sh", "-c", f"echo $$ >> {pids}; sleep 60 & echo $! >> {pids}; wait"], 1, 0.5)
-    assert "had not ended after 0.5 seconds" in caplog.text
+    assert "did not end within 0.5 seconds" in caplog.text
     both = pids.read_text().split()
     assert 2 == len(both)
     # The kernel takes its time to end what was killed; only the first is waited for.
@@ -310,26 +310,26 @@ def is_running(pid: str) -> bool:
 
 
 def test_a_notify_command_need_not_read_its_event() -> None:
-    complaints: list[object] = []
+    warnings: list[object] = []
 
     async def run() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, what: complaints.append(what))
-        hook = Hook(["true"])
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: warnings.append(what))
+        hook = NotifyHook(["true"])
         # More than a pipe holds, so that the rest cannot be written any more.
-        hook.tell(Event(EventKind.LINK_UP, "eth0", "x" * 1_000_000))
+        hook.add(Event(EventKind.LINK_UP, "eth0", "x" * 1_000_000))
         await hook.finish(10)
 
     asyncio.run(run())
     gc.collect()
-    assert [] == complaints
+    assert [] == warnings
 
 
 def test_a_notify_command_is_killed_when_the_daemon_ends(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
 
     async def run() -> None:
-        hook = Hook(["sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60"])
-        hook.tell(next(numbered(1)))
+        hook = NotifyHook(["sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60"])
+        hook.add(next(numbered(1)))
         task = asyncio.create_task(hook.run())
         async with asyncio.timeout(10):
             while not pid.exists():
@@ -341,19 +341,18 @@ def test_a_notify_command_is_killed_when_the_daemon_ends(tmp_path: Path) -> None
     assert not Path("/proc", pid.read_text().strip()).exists()
 
 
-def test_events_beyond_what_can_wait_are_dropped_and_counted(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+def test_events_beyond_the_queue_are_dropped_and_counted(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """The oldest go, and nothing ever waits."""
-    monkeypatch.setattr("pydsr.daemon.hook.WAITING_EVENTS", 2)
     heard = tmp_path / "heard"
-    run_hook(["tee", "-a", str(heard)], 5)
+    run_hook(["tee", "-a", str(heard)], 5, queued=2)
     objects = [json.loads(line)["object"] for line in heard.read_text().splitlines()]
     assert ["eth3", "eth4"] == objects
-    assert ["the notify command tee is too slow: 3 events were not told to it"] == caplog.messages
+    assert ["the notify command tee is too slow: 3 events were dropped"] == caplog.messages
 
 
-def test_a_notify_command_that_fails_is_complained_of_once(
+def test_a_failing_notify_command_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run_hook(["false"], 3)
@@ -364,24 +363,24 @@ def test_a_notify_command_that_fails_is_complained_of_once(
     ] == caplog.messages
 
 
-def test_the_service_manager_is_told(tmp_path: Path) -> None:
+def test_systemd_is_notified(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         path = str(tmp_path / "notify")
         manager.bind(path)
-        teller = ServiceManager({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "3000000"})
-        teller.ready("as in a file")
-        teller.reloading()
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "3000000"})
+        notifier.ready("as in a file")
+        notifier.reloading()
         heard = [manager.recv(4096).decode() for _ in range(2)]
     assert "READY=1\nSTATUS=as in a file" == heard[0]
     assert heard[1].startswith("RELOADING=1\nMONOTONIC_USEC=")
-    assert 3 == teller.watchdog_seconds
-    teller.stopping()
+    assert 3 == notifier.watchdog_seconds
+    notifier.stopping()
 
 
 def test_the_watchdog_of_another_process_is_not_fed() -> None:
     of_another = {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid() + 1)}
-    assert 0 == ServiceManager(of_another).watchdog_seconds
-    assert 0 == ServiceManager({}).watchdog_seconds
+    assert 0 == SystemdNotifier(of_another).watchdog_seconds
+    assert 0 == SystemdNotifier({}).watchdog_seconds
 
 
 def record(level: int, text: str) -> logging.LogRecord:
@@ -404,10 +403,9 @@ def test_stderr_is_the_journal_only_if_it_is_the_stream_that_was_named(tmp_path:
         assert not goes_to_journal({}, stream.fileno())
 
 
-def test_what_fails_is_started_again_and_said_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_failing_task_is_restarted_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("pydsr.daemon.supervision.FIRST_PAUSE_SECONDS", 0.001)
     started = 0
 
     async def start() -> None:
@@ -425,7 +423,7 @@ def test_what_fails_is_started_again_and_said_once(
 
 async def run_in_group(start: object) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(keep_running("listening", start))  # type: ignore[arg-type]
+        group.create_task(keep_running("listening", start, 0.001))  # type: ignore[arg-type]
 
 
 def test_backends_that_do_not_answer_are_left_out_and_waited_for() -> None:
@@ -443,12 +441,12 @@ def test_backends_that_do_not_answer_are_left_out_and_waited_for() -> None:
     )
     left = without(wanted, {ADDRESS})
     assert [(answers,), (by_hand,)] == [service.backends for service in left.services]
-    assert {one: (silent,)} == waiting_for(wanted, {ADDRESS})
+    assert {one: (silent,)} == waiting_backends(wanted, {ADDRESS})
     assert wanted == without(wanted, ())
 
 
 @pytest.mark.parametrize("answer", [b"", b'{"services": ['])
-def test_an_answer_that_is_cut_off_is_none(tmp_path: Path, answer: bytes) -> None:
+def test_a_reply_that_is_cut_off_is_none(tmp_path: Path, answer: bytes) -> None:
     """The daemon was killed while it answered."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as server:
@@ -468,13 +466,10 @@ def test_an_answer_that_is_cut_off_is_none(tmp_path: Path, answer: bytes) -> Non
         thread.join()
 
 
-def test_a_daemon_that_hangs_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_daemon_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     """It takes the connection, as the kernel does for it, and says nothing."""
-    monkeypatch.setattr("pydsr.daemon.server._ASK_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
         server.listen()
         with pytest.raises(NoDaemonError, match="does not answer"):
-            read_metrics(tmp_path / "socket")
+            read_metrics(tmp_path / "socket", timeout=0.1)

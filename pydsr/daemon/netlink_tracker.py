@@ -1,7 +1,7 @@
-"""Follows what the kernel says of backends and links, and has packets follow it.
+"""Listen to netlink, and make packets follow backends and links.
 
-One task listens and decides, in memory; another does what was decided, in threads, so that
-nothing is missed meanwhile. Where news may have been missed all the same, everything is looked up.
+One task listens and notes events in memory; another acts on them in threads, so that none is
+missed meanwhile. If events are lost all the same, everything is looked up.
 """
 
 from __future__ import annotations
@@ -12,46 +12,53 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pydsr.daemon.backend_tracking import BackendTracker
-from pydsr.daemon.link_tracking import LinkTracker
-from pydsr.daemon.supervision import Complaints
+from pydsr.daemon.backend_tracker import BackendTracker
+from pydsr.daemon.link_tracker import LinkTracker
+from pydsr.daemon.tasks import WarnOnce
 from pydsr.kernel.net.monitor import EventsLostError, Monitor
 from pydsr.model.errors import BusyError, NotAttachedError
 from pydsr.model.events import Event, EventKind
-from pydsr.model.netlink_events import Link, LinkGone, Neighbour, NeighbourGone, News, PortLearned
+from pydsr.model.netlink_events import (
+    Link,
+    LinkGone,
+    Neighbour,
+    NeighbourGone,
+    NetlinkEvent,
+    PortLearned,
+)
 
 CHECK_SECONDS = 2.0
-"""How often it is looked whether commands have brought backends or interfaces."""
+"""How often the balancer is checked for backends and interfaces that commands have added."""
 
 _RETRY_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
 
 
-class Tracker:
-    """Keeps the places of backends and the interfaces of a balancer living.
+class NetlinkTracker:
+    """Keeps the places of backends and the attached interfaces up to date.
 
     Args:
         directory: of the pins.
-        record: what is told of every event.
+        record: called with every event.
     """
 
     def __init__(self, directory: Path, record: Callable[[Event], object]) -> None:
         self._record = record
-        self._complaints = Complaints(_log)
+        self._warnings = WarnOnce(_log)
         self._wake = asyncio.Event()
         self._links = LinkTracker(directory, record, self._wake.set)
         self._backends = BackendTracker(directory, record, self._wake.set, self._links.name_of)
 
-    def look_again(self) -> None:
-        """Have everything looked up: something else has changed the state."""
-        self._backends.look_again()
+    def request_survey(self) -> None:
+        """Look up all neighbours soon, because the daemon has changed the balancer."""
+        self._backends.request_survey()
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Track until cancelled."""
         with Monitor() as monitor:
             await self._links.look_up()
-            self.look_again()
+            self.request_survey()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(monitor))
                 tasks.create_task(self._work())
@@ -59,27 +66,27 @@ class Tracker:
     async def _listen(self, monitor: Monitor) -> None:
         while True:
             try:
-                for news in await monitor.read():
-                    self._hear(news)
+                for event in await monitor.read():
+                    self._note(event)
             except EventsLostError:
-                if self._complaints.is_new("news", "lost"):
-                    cause = "more happened than could be read; everything is looked up"
+                if self._warnings.is_new("lost", "lost"):
+                    cause = "more events than could be read; everything is looked up"
                     self._record(Event(EventKind.NEWS_LOST, "neighbours and links", cause))
                 await self._links.look_up()
-                self.look_again()
+                self.request_survey()
 
-    def _hear(self, news: News) -> None:
-        match news:
+    def _note(self, event: NetlinkEvent) -> None:
+        match event:
             case Neighbour():
-                self._backends.hear(news)
+                self._backends.on_neighbour(event)
             case NeighbourGone():
-                self._backends.hear_gone(news.address)
+                self._backends.on_neighbour_gone(event.address)
             case PortLearned():
-                self._backends.hear_port(news.mac)
+                self._backends.on_port_learned(event.mac)
             case Link():
-                self._links.hear(news)
+                self._links.on_link(event)
             case LinkGone():
-                self._links.hear_gone(news)
+                self._links.on_link_gone(event)
 
     async def _work(self) -> None:
         while True:
@@ -90,21 +97,21 @@ class Tracker:
             try:
                 await self._work_once()
             except NotAttachedError:
-                self._links.forget()
-                self._backends.forget()
+                self._links.reset()
+                self._backends.reset()
             except BusyError as error:
-                self._complaints.say("busy", f"{error.message}: waiting for that")
+                self._warnings.warn("busy", f"{error.message}: waiting")
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._wake.set()
             else:
-                self._complaints.forget("busy")
+                self._warnings.clear("busy")
 
     async def _work_once(self) -> None:
-        # What is urgent comes first: a backend that packets are sent past.
-        await self._backends.follow()
-        await self._links.bring_back()
+        # First the most urgent: backends that do not get their packets.
+        await self._backends.move_backends()
+        await self._links.reattach()
         await self._backends.check()
         if await self._links.check():
-            self._backends.look_again()
+            self._backends.request_survey()
         await self._backends.survey(links_work=self._links.all_work)
-        await self._backends.follow()
+        await self._backends.move_backends()

@@ -1,6 +1,6 @@
-"""The file, applied: also where some of its backends do not answer yet.
+"""Apply the file even if some of its backends do not answer ARP or ND yet.
 
-Everything here blocks, and is called in a thread.
+Everything here blocks and is called in a thread.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydsr.config.load import load_file
 from pydsr.control.apply import apply
 from pydsr.control.attached_interfaces import attached
 from pydsr.control.balancer import Balancer
@@ -20,33 +21,29 @@ from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BackendUnresolvedError, InputError
 from pydsr.model.service import DesiredBackend
 
-Waiting = Mapping[Endpoint, tuple[DesiredBackend, ...]]
-"""Backends that are to be in services as soon as they answer."""
-
-_SHOWN_CHANGES = 20
+WaitingBackends = Mapping[Endpoint, tuple[DesiredBackend, ...]]
+"""Backends to add to each service as soon as they answer."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """What came of a configuration."""
+    """The result of applying a desired state."""
 
     impact: Impact
-    waiting: Waiting
+    waiting: WaitingBackends
 
 
 def load(file: Path) -> DesiredState:
     """Load the file.
 
     Raises:
-        InputError: it is no configuration, or cannot be read.
+        InputError: it is invalid or cannot be read.
     """
-    from pydsr.config.load import load_file
-
     return load_file(str(file))
 
 
-def apply_to_answering(directory: Path, wanted: DesiredState) -> Applied:
-    """Make the state that of a configuration, but for new backends that do not answer.
+def apply_without_silent(directory: Path, desired: DesiredState) -> Applied:
+    """Apply a desired state except for new backends that do not answer.
 
     One backend that is down must not keep all others out of service when everything starts.
 
@@ -56,41 +53,41 @@ def apply_to_answering(directory: Path, wanted: DesiredState) -> Applied:
     silent: frozenset[IPAddress] = frozenset()
     while True:
         try:
-            impact = apply(directory, without(wanted, silent))
+            impact = apply(directory, without(desired, silent))
         except BackendUnresolvedError as error:
             if error.silent <= silent:
                 raise
             silent |= error.silent
         else:
-            return Applied(impact, waiting_for(wanted, silent))
+            return Applied(impact, waiting_backends(desired, silent))
 
 
-def without(wanted: DesiredState, silent: Collection[IPAddress]) -> DesiredState:
-    """Return a configuration without the backends that would have to answer and do not."""
+def without(desired: DesiredState, silent: Collection[IPAddress]) -> DesiredState:
+    """Return a desired state without the backends that must be resolved but do not answer."""
     if not silent:
-        return wanted
+        return desired
     services = tuple(
         replace(service, backends=tuple(b for b in service.backends if not _waits(b, silent)))
-        for service in wanted.services
+        for service in desired.services
     )
-    return replace(wanted, services=services)
+    return replace(desired, services=services)
 
 
-def waiting_for(wanted: DesiredState, silent: Collection[IPAddress]) -> Waiting:
-    """Return what :func:`without` leaves out."""
-    found = {
+def waiting_backends(desired: DesiredState, silent: Collection[IPAddress]) -> WaitingBackends:
+    """Return the backends that :func:`without` leaves out."""
+    waiting = {
         service.endpoint: tuple(b for b in service.backends if _waits(b, silent))
-        for service in wanted.services
+        for service in desired.services
     }
-    return {endpoint: backends for endpoint, backends in found.items() if backends}
+    return {endpoint: backends for endpoint, backends in waiting.items() if backends}
 
 
 def _waits(backend: DesiredBackend, silent: Collection[IPAddress]) -> bool:
     return backend.mac is None and backend.address in silent
 
 
-def answering(directory: Path, waiting: Waiting) -> set[IPAddress]:
-    """Ask for backends that are waited for, without the lock; return those that answer."""
+def find_answering(directory: Path, waiting: WaitingBackends) -> set[IPAddress]:
+    """Return the waiting backends that answer by now, without taking the lock."""
     addresses = {backend.address for backends in waiting.values() for backend in backends}
     network = Network(attached(directory))
     try:
@@ -101,24 +98,22 @@ def answering(directory: Path, waiting: Waiting) -> set[IPAddress]:
 
 
 def add_answering(
-    directory: Path, waiting: Waiting, answering_now: Collection[IPAddress]
-) -> tuple[Waiting, tuple[Change, ...]]:
-    """Add backends that answer to their services, as the file has them.
-
-    A service that was removed by hand meanwhile stays so.
+    directory: Path, waiting: WaitingBackends, answering: Collection[IPAddress]
+) -> tuple[WaitingBackends, tuple[Change, ...]]:
+    """Add the backends that answer to their services, except to services removed meanwhile.
 
     Returns:
-        What is waited for still, and what was done.
+        The backends that still wait, and the changes made.
 
     Raises:
-        PydsrError: it could not be done.
+        PydsrError: as :meth:`pydsr.control.balancer.Balancer.change`.
     """
     left: dict[Endpoint, tuple[DesiredBackend, ...]] = {}
     changes: list[Change] = []
     with Balancer(directory) as balancer:
         for endpoint, backends in waiting.items():
-            ready = [one for one in backends if one.address in answering_now]
-            rest = tuple(one for one in backends if one.address not in answering_now)
+            ready = [backend for backend in backends if backend.address in answering]
+            rest = tuple(backend for backend in backends if backend.address not in answering)
             if ready:
                 try:
                     impact = balancer.change(AddMissingBackends(endpoint, ready))
@@ -128,23 +123,3 @@ def add_answering(
             if rest:
                 left[endpoint] = rest
     return left, tuple(changes)
-
-
-def described(changes: Collection[Change]) -> list[dict[str, str | int | None]]:
-    """Return the first of some changes as JSON has them."""
-    return [
-        {
-            "action": change.action,
-            "object": change.object,
-            "from": change.before,
-            "to": change.after,
-        }
-        for change in [*changes][:_SHOWN_CHANGES]
-    ]
-
-
-def in_words(changes: Collection[Change]) -> str:
-    """Return how much was changed."""
-    if not changes:
-        return "nothing to change"
-    return f"{len(changes)} change{'s' * (len(changes) > 1)}"

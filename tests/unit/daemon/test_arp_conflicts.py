@@ -1,4 +1,4 @@
-"""Who else answers for a VIP is told once, until that changes."""
+"""An ARP conflict is reported once, until it changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pydsr.daemon import claims
+from pydsr.daemon import arp_conflicts
 from pydsr.kernel.machine.findings import Finding, FindingKind
 from pydsr.model.events import Event
 
@@ -16,7 +16,7 @@ LEAK = Finding(FindingKind.ARP_LEAK, "192.0.2.80", "a backend answers", "mend it
 OTHER = Finding(FindingKind.VIP_CONTESTED, "192.0.2.81", "a stranger answers", "find it")
 
 
-def test_a_claim_that_lasts_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lasting_conflict_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that could not be made says nothing of it."""
     looks = deque([{LEAK}, {LEAK}, None, {LEAK, OTHER}, {OTHER}, {LEAK, OTHER}])
     happened: list[Event] = []
@@ -26,11 +26,10 @@ def test_a_claim_that_lasts_is_told_once(monkeypatch: pytest.MonkeyPatch) -> Non
             raise asyncio.CancelledError
         return looks.popleft()
 
-    for seconds in ("FIRST_SECONDS", "NEXT_SECONDS"):
-        monkeypatch.setattr(claims, seconds, 0)
-    monkeypatch.setattr(claims, "find_claims", find)
+    monkeypatch.setattr(arp_conflicts, "find_conflicts", find)
+    watcher = arp_conflicts.ArpConflictWatcher(Path("/nowhere"), happened.append, 0, 0)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(claims.ClaimWatcher(Path("/nowhere"), happened.append).run())
+        asyncio.run(watcher.run())
     expected = [
         ("vip-claimed", "192.0.2.80"),
         ("vip-claimed", "192.0.2.81"),

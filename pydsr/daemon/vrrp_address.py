@@ -1,6 +1,6 @@
-"""Has VIPs answered for while this machine has the address that the file names.
+"""Answer for VIPs while this host has the VRRP address (``answer-while`` in the file).
 
-VRRP moves that address from one balancer to another; VIPs follow it within milliseconds.
+VRRP moves that address from one balancer to another; the VIPs follow within milliseconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pydsr.control.vip_ownership import announce_again, follow_address
-from pydsr.daemon.supervision import Complaints
+from pydsr.daemon.tasks import WarnOnce
 from pydsr.kernel.net.monitor import ADDRESSES, EventsLostError, Monitor
 from pydsr.model.desired_state import DesiredState
 from pydsr.model.errors import BusyError, NotAttachedError
@@ -21,34 +21,34 @@ from pydsr.model.events import Event, EventKind
 
 _RETRY_SECONDS = 0.1
 
-_AGAIN_SECONDS = (1.0, 4.0)
-"""How long after a takeover, and then after each other, VIPs are announced again."""
+_ANNOUNCE_AGAIN_SECONDS = (1.0, 4.0)
+"""The pauses before VIPs are announced again after a takeover, since announcements can be lost."""
 
 _log = logging.getLogger(__name__)
 
 
-class AddressFollower:
-    """Hears of this machine's addresses, and has VIPs follow the one that matters.
+class VrrpAddressWatcher:
+    """Watches this host's addresses, and starts or stops answering for VIPs.
 
     Args:
         directory: of the pins.
-        record: what is told of every event.
+        record: called with every event.
     """
 
     def __init__(self, directory: Path, record: Callable[[Event], object]) -> None:
         self._directory = directory
         self._record = record
-        self._complaints = Complaints(_log)
-        self._wanted = DesiredState()
+        self._warnings = WarnOnce(_log)
+        self._desired = DesiredState()
         self._wake = asyncio.Event()
 
-    def follow(self, wanted: DesiredState) -> None:
-        """Go by a configuration that was applied; an address may have moved meanwhile."""
-        self._wanted = wanted
+    def adopt(self, desired: DesiredState) -> None:
+        """Adopt a desired state that was applied, and check the addresses again."""
+        self._desired = desired
         self._wake.set()
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Watch until cancelled."""
         with Monitor(ADDRESSES) as monitor:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(monitor))
@@ -56,7 +56,7 @@ class AddressFollower:
 
     async def _listen(self, monitor: Monitor) -> None:
         while True:
-            # It is looked up what the addresses are: it does not matter what was lost.
+            # Lost events do not matter: every event only triggers a check of all addresses.
             with suppress(EventsLostError):
                 await monitor.read()
             self._wake.set()
@@ -66,39 +66,39 @@ class AddressFollower:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._wanted.answer_while is not None and await self._look():
+            if self._desired.answer_while is not None and await self._check():
                 tasks.create_task(self._announce_again())
 
     async def _announce_again(self) -> None:
-        for seconds in _AGAIN_SECONDS:
+        for seconds in _ANNOUNCE_AGAIN_SECONDS:
             await asyncio.sleep(seconds)
             with suppress(NotAttachedError):
                 await asyncio.to_thread(announce_again, self._directory)
 
-    async def _look(self) -> bool:
-        """Do what the addresses ask for; return whether VIPs were taken over."""
+    async def _check(self) -> bool:
+        """Start or stop answering for VIPs; return whether they were taken over."""
         began = time.monotonic()
-        wanted = self._wanted
+        desired = self._desired
         try:
-            changed = await asyncio.to_thread(follow_address, self._directory, wanted)
+            changed = await asyncio.to_thread(follow_address, self._directory, desired)
         except NotAttachedError:
             return False
         except BusyError as error:
-            self._complaints.say("busy", f"{error.message}: waiting for that")
+            self._warnings.warn("busy", f"{error.message}: waiting")
             await asyncio.sleep(_RETRY_SECONDS)
             self._wake.set()
             return False
-        self._complaints.forget("busy")
+        self._warnings.clear("busy")
         if not changed:
             return False
-        # All of them turn the same way.
+        # All services change in the same direction.
         taken = changed[0].options.arp
         services = f"{len(changed)} service{'s' * (len(changed) > 1)}"
         kind, cause = (
-            (EventKind.VIPS_TAKEN, f"is here now: ARP/ND for {services} is answered and announced")
+            (EventKind.VIPS_TAKEN, f"is on this host: answering ARP/ND for {services}")
             if taken
-            else (EventKind.VIPS_LEFT, f"is not here: ARP/ND for {services} is not answered")
+            else (EventKind.VIPS_LEFT, f"is not on this host: no ARP/ND for {services}")
         )
         seconds = time.monotonic() - began
-        self._record(Event(kind, str(wanted.answer_while), cause, seconds))
+        self._record(Event(kind, str(desired.answer_while), cause, seconds))
         return taken

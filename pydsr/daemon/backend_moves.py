@@ -1,13 +1,14 @@
-"""What packets follow, brought up to date with what the kernel knows: places of backends.
+"""Compare where packets to backends are sent with the kernel's neighbour table, and move them.
 
-Everything here blocks, and is called in a thread. The lock is held while something is written.
+Everything here blocks and is called in a thread. Only MACs that were resolved are changed, never
+those given by hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydsr.control.attached_interfaces import attached
@@ -23,14 +24,12 @@ from pydsr.model.addresses import IPAddress, MacAddress, Place
 from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedError
 from pydsr.model.netlink_events import Confidence, Neighbour
 
-FOUND = "found in the kernel's neighbour table"
-
 _IN_USE = (StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN)
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """A backend was seen with a MAC behind a device; ``cause`` says how, in words."""
+    """A backend was seen with a MAC behind a device; ``cause`` says how."""
 
     address: IPAddress
     device: int
@@ -40,7 +39,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Move:
-    """A backend whose frames go to another place now."""
+    """A backend whose packets now go to another place."""
 
     sighting: Sighting
     before: Place
@@ -49,35 +48,37 @@ class Move:
 
 @dataclass(frozen=True)
 class Survey:
-    """The backends whose MACs are not by hand, and what the kernel knows of them.
+    """The kernel's knowledge of all backends.
 
     Attributes:
-        kept: the MACs that packets are sent to, by address.
-        neighbours: the entries of these addresses on the balancer's networks.
-        sightings: of backends that are elsewhere than packets are sent to.
+        neighbours: their neighbour entries on the balancer's networks.
+        sightings: backends that are not where packets are sent.
         unreachable: backends that no network of the balancer leads to, with the reason.
     """
 
-    kept: Mapping[IPAddress, Collection[MacAddress]] = field(default_factory=dict)
-    neighbours: Sequence[Neighbour] = ()
-    sightings: Sequence[Sighting] = ()
-    unreachable: Mapping[IPAddress, str] = field(default_factory=dict)
+    neighbours: Sequence[Neighbour]
+    sightings: Sequence[Sighting]
+    unreachable: Mapping[IPAddress, str]
 
 
-def kept_macs(directory: Path) -> dict[IPAddress, set[MacAddress]]:
-    """Return the MACs that packets to backends are sent to, but for those given by hand."""
+def read_macs(directory: Path) -> dict[IPAddress, set[MacAddress]]:
+    """Return the resolved MACs of backends, by address.
+
+    Raises:
+        NotAttachedError: there is no balancer.
+    """
     with closing(LiveState(directory)) as state:
-        found: dict[bytes, set[bytes]] = {}
+        macs: dict[bytes, set[bytes]] = {}
         for _, entry in _resolved(state):
-            found.setdefault(entry.address, set()).add(entry.mac)
+            macs.setdefault(entry.address, set()).add(entry.mac)
     return {
-        layout.unpack_address(address): {MacAddress(mac) for mac in macs}
-        for address, macs in found.items()
+        layout.unpack_address(address): {MacAddress(mac) for mac in found}
+        for address, found in macs.items()
     }
 
 
 def survey(directory: Path) -> Survey:
-    """Compare where packets are sent with what the kernel knows, and keep it knowing that.
+    """Compare all backends with the kernel's neighbour table, and keep their entries resolved.
 
     Raises:
         NotAttachedError: there is no balancer.
@@ -87,35 +88,37 @@ def survey(directory: Path) -> Survey:
         for _, entry in _resolved(state):
             places.setdefault(layout.unpack_address(entry.address), set()).add(_place(entry))
     network = Network(attached(directory))
-    everyone = managed_neighbours.find_neighbours(network.devices)
-    # Of backends there were when another daemon ended, or was killed.
+    entries = managed_neighbours.find_neighbours(network.devices)
+    # These were kept for former backends by a daemon that ended or was killed.
     managed_neighbours.delete_entries(
-        (one.address, one.device) for one in everyone if one.is_ours and one.address not in places
+        (entry.address, entry.device)
+        for entry in entries
+        if entry.is_ours and entry.address not in places
     )
-    neighbours = [one for one in everyone if one.address in places]
-    unreachable = _keep_resolved(places, neighbours, network)
+    neighbours = [entry for entry in entries if entry.address in places]
     return Survey(
-        {address: {place.mac for place in found} for address, found in places.items()},
-        neighbours,
-        list(_sightings(places, neighbours, network)),
-        unreachable,
+        unreachable=_keep_resolved(places, neighbours, network),
+        neighbours=neighbours,
+        sightings=list(_sightings(places, neighbours, network)),
     )
 
 
 def _keep_resolved(
     addresses: Collection[IPAddress], neighbours: Sequence[Neighbour], network: Network
 ) -> dict[IPAddress, str]:
-    """Have the kernel keep the entries of backends resolved; return those that cannot be."""
-    wanted = [
-        (one.address, one.device) for one in neighbours if not one.is_managed and not one.is_fixed
+    """Make the kernel keep the entries resolved; return the backends for which it cannot."""
+    unmanaged = [
+        (entry.address, entry.device)
+        for entry in neighbours
+        if not entry.is_managed and not entry.is_fixed
     ]
     unreachable = {}
-    for address in set(addresses) - {one.address for one in neighbours}:
+    for address in set(addresses) - {entry.address for entry in neighbours}:
         try:
-            wanted.append((address, network.device_of(address)))
+            unmanaged.append((address, network.device_of(address)))
         except (BackendUnresolvedError, NotAttachedError) as error:
             unreachable[address] = error.message
-    for address in managed_neighbours.keep_resolved(wanted) if wanted else ():
+    for address in managed_neighbours.keep_resolved(unmanaged) if unmanaged else ():
         version = "ipv6" if address.version == 6 else "ipv4"
         unreachable[address] = (
             f"the kernel keeps no neighbour entry for backend {address}: is the table full "
@@ -129,54 +132,55 @@ def _sightings(
     neighbours: Sequence[Neighbour],
     network: Network,
 ) -> Iterator[Sighting]:
-    """Walk the neighbours that packets are to be sent to instead of where they are sent.
+    """Yield a sighting for each backend that is not where packets are sent.
 
-    A MAC that packets are sent to already need not be sure: its bridge tells where it is.
+    A MAC in use may be unconfirmed: its bridge shows which port it is behind.
     """
     believed: dict[IPAddress, dict[Place, Sighting]] = {}
-    for one in neighbours:
-        is_kept = one.confidence is Confidence.UNSURE and any(
-            one.mac == place.mac for place in places[one.address]
+    for entry in neighbours:
+        is_in_use = entry.confidence is Confidence.UNSURE and any(
+            entry.mac == place.mac for place in places[entry.address]
         )
-        if one.mac is None or not (is_kept or one.confidence is Confidence.SURE):
+        if entry.mac is None or not (is_in_use or entry.confidence is Confidence.SURE):
             continue
-        place = network.place_at(one.device, one.mac)
+        place = network.place_at(entry.device, entry.mac)
         if place is not None:
-            sighting = Sighting(one.address, one.device, one.mac, FOUND)
-            believed.setdefault(one.address, {})[place] = sighting
-    for address, found in believed.items():
-        if any(newer_place(kept, [*found]) for kept in places[address]):
-            yield next(iter(found.values()))
+            cause = "found in the kernel's neighbour table"
+            sighting = Sighting(entry.address, entry.device, entry.mac, cause)
+            believed.setdefault(entry.address, {})[place] = sighting
+    for address, candidates in believed.items():
+        if any(newer_place(place, [*candidates]) for place in places[address]):
+            yield next(iter(candidates.values()))
 
 
-def follow(
+def move_backends(
     directory: Path, sightings: Sequence[Sighting]
 ) -> tuple[list[Move], dict[IPAddress, str]]:
     """Send packets for backends to where these were seen, each by one store.
 
-    A backend that the kernel is sure of at its old place too, on another network, stays.
+    A backend stays if the kernel has also confirmed its old place, on another network.
 
     Returns:
-        What has moved, and what was refused, with the reason.
+        The moves, and the reason for each backend whose MAC was refused.
 
     Raises:
         BusyError: another command is changing the state, and did not end.
     """
     network = Network(attached(directory))
-    seen = network.seen([one.address for one in sightings])
+    seen = network.seen([sighting.address for sighting in sightings])
     candidates: dict[bytes, tuple[Sighting, list[Place]]] = {}
     refused: dict[IPAddress, str] = {}
-    for one in sightings:
-        place = network.place_at(one.device, one.mac)
+    for sighting in sightings:
+        address, place = sighting.address, network.place_at(sighting.device, sighting.mac)
         if place is None:
             continue
         try:
-            network.refuse_own_mac(one.address, place)
+            network.refuse_own_mac(address, place)
         except InputError as error:
-            refused[one.address] = error.message
+            refused[address] = error.message
             continue
-        others = [p for p in seen.get(one.address, ()) if p.ifindex != place.ifindex]
-        candidates[layout.pack_address(one.address)] = one, [place, *others]
+        others = [other for other in seen.get(address, ()) if other.ifindex != place.ifindex]
+        candidates[layout.pack_address(address)] = sighting, [place, *others]
     if not candidates:
         return [], refused
     moves: dict[Move, None] = {}
@@ -194,8 +198,8 @@ def follow(
     return [*moves], refused
 
 
-def move_to_interface(state: LiveState, before: int, after: int) -> None:
-    """Send packets for all backends behind an interface out of another, to the same MACs."""
+def change_egress(state: LiveState, before: int, after: int) -> None:
+    """Send packets for all backends behind one interface out of another, to the same MACs."""
     for backend_id in list(state.backends.ids(*_IN_USE)):
         entry = state.backends.read(backend_id)
         if entry.ifindex == before and any(entry.mac):

@@ -1,7 +1,7 @@
-"""What systemd is told, by the protocol of sd_notify(3).
+"""Notify systemd of the daemon's state by the protocol of sd_notify(3).
 
-The manual page gives the protocol as stable and simple enough to be spoken without a library; the
-one on PyPI (sdnotify) has had no release since 2017.
+The manual page calls the protocol stable and simple enough to use without a library; sdnotify on
+PyPI has had no release since 2017.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Mapping
 _log = logging.getLogger(__name__)
 
 
-class ServiceManager:
-    """The service manager that started this process, or nobody where none did.
+class SystemdNotifier:
+    """Sends notifications to the service manager, if one started this process.
 
     Args:
         environment: with NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, as systemd sets them.
@@ -25,35 +25,35 @@ class ServiceManager:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         name = environment.get("NOTIFY_SOCKET", "")
-        # "@" stands for the zero byte that names in the abstract namespace begin with.
+        # "@" stands for the zero byte at the start of abstract socket names.
         self._address = "\0" + name[1:] if name.startswith("@") else name
         self.watchdog_seconds = _watchdog_seconds(environment)
 
     def ready(self, status: str) -> None:
-        """Say that the configuration is in force."""
-        self._tell(f"READY=1\nSTATUS={status}")
+        """Report that the file is in force."""
+        self._send(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
-        """Say that a reload has begun; its end is :meth:`ready`."""
-        self._tell(
+        """Report that a reload has begun; :meth:`ready` ends it."""
+        self._send(
             f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS=reloading the file"
         )
 
     def stopping(self) -> None:
-        """Say that the end has begun."""
-        self._tell("STOPPING=1\nSTATUS=stopping")
+        """Report that the daemon is stopping."""
+        self._send("STOPPING=1\nSTATUS=stopping")
 
     def status(self, text: str) -> None:
         """Set the line that ``systemctl status`` shows."""
-        self._tell(f"STATUS={text}")
+        self._send(f"STATUS={text}")
 
     async def feed_watchdog(self) -> None:
-        """Tell again and again that the event loop runs; never returns."""
+        """Report again and again that the event loop runs; never returns."""
         while True:
-            self._tell("WATCHDOG=1")
+            self._send("WATCHDOG=1")
             await asyncio.sleep(self.watchdog_seconds / 2)
 
-    def _tell(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         if not self._address:
             return
         try:
@@ -61,11 +61,11 @@ class ServiceManager:
                 sender.setblocking(False)
                 sender.sendto(text.encode(), self._address)
         except OSError as error:
-            _log.debug("the service manager cannot be told %r: %s", text, error.strerror)
+            _log.debug("cannot send %r to the service manager: %s", text, error.strerror)
 
 
 def _watchdog_seconds(environment: Mapping[str, str]) -> float:
-    """Return how long the service manager waits for a sign of life; 0 where it does not."""
+    """Return the watchdog's timeout; 0 without a watchdog for this process."""
     if environment.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0
     text = environment.get("WATCHDOG_USEC", "")

@@ -1,14 +1,12 @@
-"""The daemon notices who else answers for a VIP: what a check of one backend cannot see."""
+"""The daemon notices other hosts that answer ARP for a VIP, which health checks cannot see."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-import pytest
-
-from pydsr.daemon import claims
-from pydsr.daemon.claims import ClaimWatcher
+from pydsr.daemon import arp_conflicts
+from pydsr.daemon.arp_conflicts import ArpConflictWatcher
 from pydsr.lab.network import enter_namespace
 from pydsr.model.events import Event
 from tests.support.netns.command import Pydsr
@@ -23,7 +21,9 @@ def events_until(pydsr: Pydsr, *steps: Callable[[], object]) -> list[Event]:
     happened: list[Event] = []
 
     async def run() -> None:
-        watching = asyncio.create_task(ClaimWatcher(pydsr.bpffs, happened.append).run())
+        watching = asyncio.create_task(
+            ArpConflictWatcher(pydsr.bpffs, happened.append, 0.05, 0.05).run()
+        )
         async with asyncio.timeout(DEADLINE_SECONDS):
             for number, step in enumerate(steps, 1):
                 step()
@@ -37,12 +37,8 @@ def events_until(pydsr: Pydsr, *steps: Callable[[], object]) -> list[Event]:
     return happened
 
 
-def test_a_backend_that_leaks_arp_is_named_until_it_does_no_more(
-    balancer: Pydsr, peer: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the command that mends it, and how long it lasted."""
-    monkeypatch.setattr(claims, "FIRST_SECONDS", 0.05)
-    monkeypatch.setattr(claims, "NEXT_SECONDS", 0.05)
+def test_a_backend_that_leaks_arp_is_reported_until_it_stops(balancer: Pydsr, peer: Host) -> None:
+    """With the command that fixes it, and how long it lasted."""
     balancer.ok("backends", "set", SERVICE, BACKEND)
     address = (f"{VIP}/32", "dev", "lo")
     peer.run("sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=1")
@@ -62,4 +58,4 @@ def test_a_backend_that_leaks_arp_is_named_until_it_does_no_more(
 
 def test_nobody_is_asked_where_nothing_is_attached(pydsr: Pydsr) -> None:
     with enter_namespace(pydsr.host.name):
-        assert claims.find_claims(pydsr.bpffs) is None
+        assert arp_conflicts.find_conflicts(pydsr.bpffs) is None

@@ -1,4 +1,4 @@
-"""Where the daemon of a directory of pins is found: its socket, and the lock that says it runs."""
+"""Ensure that only one daemon runs for a balancer, and prepare its runtime directory."""
 
 from __future__ import annotations
 
@@ -13,53 +13,34 @@ from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.lock import not_permitted
 from pydsr.model.errors import BusyError, InputError, NotAttachedError, PermissionDeniedError
 
-_LONGEST_SOCKET = 107
-"""sun_path of unix(7) has 108 bytes, one for the end."""
-
-
-def socket_path(runtime: Path, bpffs_directory: Path) -> Path:
-    """Return the socket of the daemon of a directory of pins, each its own.
-
-    Raises:
-        InputError: the names are too long for one.
-    """
-    name = "-".join(bpffs_directory.parts[1:]) or "root"
-    path = runtime / f"{name}.sock"
-    if len(os.fsencode(path)) > _LONGEST_SOCKET:
-        raise InputError(f"{path} is too long for a socket", "choose a shorter --runtime-directory")
-    return path
-
 
 class Instance:
-    """The right to be the one daemon of a directory of pins.
+    """The lock that makes this process the only daemon of a directory of pins.
 
-    It is a lock on the directory of links within, which holds nobody else up: commands lock the
-    directory itself. The kernel gives it back when the process dies, however that is.
+    The lock is on the ``links`` directory inside, so it never blocks commands, which lock the
+    directory itself. The kernel releases it when the process dies.
 
     Args:
-        directory: of the pins, which is made if need be.
-
-    Raises:
-        BusyError: another daemon has it.
-        PermissionDeniedError: not privileged.
+        directory: of the pins.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._made = not directory.exists()
+        self._created = False
         self._lock: Descriptor | None = None
-        self.hold()
 
-    def hold(self) -> None:
-        """Take the right, and again where the directory was purged and made anew.
+    def acquire(self) -> None:
+        """Take the lock, again if the directory was purged since, and create that if missing.
 
         Raises:
-            BusyError: another daemon has it.
+            BusyError: another daemon runs.
             PermissionDeniedError: not privileged.
         """
         links = self._directory / "links"
         if self._lock is not None and _is_same(self._lock, links):
             return
+        if self._lock is None:
+            self._created = not self._directory.exists()
         bpffs.prepare_directory(self._directory)
         try:
             lock = Descriptor(os.open(links, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -77,8 +58,8 @@ class Instance:
         self._lock = lock
 
     def close(self) -> None:
-        """Give the right back, and leave no empty directory behind that was not there before."""
-        if self._made and not self._has_state():
+        """Release the lock, and remove the directory if this created it and it is still empty."""
+        if self._created and not self._has_state():
             with suppress(BusyError, NotAttachedError):
                 remove_unused_directory(self._directory)
         self._release()
@@ -94,28 +75,28 @@ class Instance:
 
 def _is_same(lock: Descriptor, path: Path) -> bool:
     try:
-        found = path.stat()
+        present = path.stat()
     except FileNotFoundError:
         return False
-    held = os.fstat(lock.number)
-    return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+    locked_directory = os.fstat(lock.number)
+    return (locked_directory.st_dev, locked_directory.st_ino) == (present.st_dev, present.st_ino)
 
 
 def prepare_runtime(directory: Path) -> None:
-    """Make the directory of sockets, for root alone, where there is none.
+    """Create the directory of sockets, accessible to root alone, if it is missing.
 
     Raises:
         PermissionDeniedError: not privileged.
-        InputError: it cannot be.
+        InputError: it cannot be created.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except PermissionError:
         raise PermissionDeniedError(
-            f"creating {directory} is not permitted", "run as root (sudo)"
+            f"no permission to create {directory}", "run as root (sudo)"
         ) from None
     except OSError as error:
         raise InputError(
-            f"{directory} cannot be made: {error.strerror}",
-            "name another place with --runtime-directory",
+            f"cannot create {directory}: {error.strerror}",
+            "choose another place with --runtime-directory",
         ) from None

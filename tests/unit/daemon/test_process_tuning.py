@@ -1,4 +1,4 @@
-"""The daemon's threads take memory from one arena of malloc, and what is free goes back."""
+"""The daemon's threads share one arena of malloc, and free memory is returned."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ COUNT = """
 import ctypes, re, sys, threading
 from pathlib import Path
 
-from pydsr.daemon.memory import share_one_arena
+from pydsr.daemon.process_tuning import use_one_arena
 
 if sys.argv[1] == "shared":
-    share_one_arena()
+    use_one_arena()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 together = threading.Barrier(4)
@@ -25,10 +25,10 @@ def take():
     together.wait()
 
 threads = [threading.Thread(target=take) for _ in range(4)]
-for one in threads:
-    one.start()
-for one in threads:
-    one.join()
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
 ends = [[int(n, 16) for n in line.split()[0].split("-")] for line in Path("/proc/self/maps").open()]
 # The heap of an arena begins where a multiple of 64 MiB does (HEAP_MAX_SIZE of glibc's arena.c).
 print(sum(start % (64 << 20) == 0 for start, _ in ends))
@@ -38,7 +38,7 @@ GIVE_BACK = """
 import ctypes
 from pathlib import Path
 
-from pydsr.daemon.memory import give_back_once
+from pydsr.daemon.process_tuning import trim_memory
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -53,7 +53,7 @@ for number, block in enumerate(blocks):
     if number % 50 != 49:
         libc.free(block)
 before = anonymous()
-give_back_once()
+trim_memory()
 print(before - anonymous())
 """
 
@@ -71,6 +71,6 @@ def test_threads_have_no_arenas_of_their_own(how: str, arenas: bool) -> None:
     assert arenas == (run(COUNT, how) > 0)
 
 
-def test_what_is_free_between_what_is_in_use_goes_back() -> None:
+def test_free_memory_between_blocks_in_use_is_returned() -> None:
     """Of 40,000 KiB, a fiftieth is in use."""
     assert run(GIVE_BACK) > 20_000

@@ -1,0 +1,108 @@
+"""Ask the daemon of a balancer over its unix socket.
+
+Commands use this module, so it imports nothing slow: no asyncio and no BPF.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydsr.model.errors import InputError, PermissionDeniedError, PydsrError
+
+FOLLOW = b"follow\n"
+PAST = b"past\n"
+HEALTH = b"health\n"
+METRICS = b"metrics\n"
+"""Requests: a client sends one line."""
+
+_TIMEOUT_SECONDS = 5.0
+_SOCKET_PATH_MAX = 107
+"""Bytes of sun_path without the final zero (unix(7))."""
+
+
+class NoDaemonError(PydsrError):
+    """No daemon answers."""
+
+
+def socket_path(runtime: Path, bpffs_directory: Path) -> Path:
+    """Return the socket of the daemon that runs for a directory of pins.
+
+    Raises:
+        InputError: the path is too long for a socket.
+    """
+    name = "-".join(bpffs_directory.parts[1:]) or "root"
+    path = runtime / f"{name}.sock"
+    if len(os.fsencode(path)) > _SOCKET_PATH_MAX:
+        raise InputError(f"{path} is too long for a socket", "choose a shorter --runtime-directory")
+    return path
+
+
+def read_events(path: Path, follow: bool) -> Iterator[str]:
+    """Yield the events of a running daemon as lines of JSON.
+
+    Args:
+        path: of its socket.
+        follow: continue with new events until the daemon ends.
+
+    Raises:
+        NoDaemonError: no daemon runs.
+        PermissionDeniedError: not privileged.
+    """
+    return _request(path, FOLLOW if follow else PAST)
+
+
+def read_health(path: Path) -> dict[str, Any]:
+    """Return the daemon's document of backend health (``pydsr health --json``).
+
+    Raises:
+        NoDaemonError: no daemon runs, or it does not answer in time.
+        PermissionDeniedError: not privileged.
+    """
+    return _document(path, HEALTH)
+
+
+def read_metrics(path: Path, timeout: float = _TIMEOUT_SECONDS) -> dict[str, Any]:
+    """Return the daemon's document for the metrics exporter; ``timeout`` is in seconds.
+
+    Raises:
+        NoDaemonError: no daemon runs, or it does not answer in time.
+        PermissionDeniedError: not privileged.
+    """
+    return _document(path, METRICS, timeout)
+
+
+def _document(path: Path, request: bytes, timeout: float = _TIMEOUT_SECONDS) -> dict[str, Any]:
+    try:
+        # A reply cut off by the end of the daemon is not valid JSON.
+        document: dict[str, Any] = json.loads(next(_request(path, request, timeout), ""))
+    except (OSError, ValueError):
+        raise NoDaemonError(
+            f"the pydsr daemon at {path} does not answer", "its log may say why"
+        ) from None
+    return document
+
+
+def _request(path: Path, request: bytes, timeout: float | None = None) -> Iterator[str]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        try:
+            connection.connect(str(path))
+        except PermissionError:
+            raise PermissionDeniedError(
+                f"no permission to ask the daemon at {path}", "run as root (sudo)"
+            ) from None
+        except OSError:
+            raise NoDaemonError(
+                f"no pydsr daemon answers at {path}",
+                "start one with pydsr run FILE, or name another with --bpffs or "
+                "--runtime-directory",
+            ) from None
+        connection.sendall(request)
+        with connection.makefile(encoding="utf-8") as lines:
+            for line in lines:
+                yield line.rstrip("\n")

@@ -1,0 +1,241 @@
+"""Watch the file and reload it when it changes; add its backends that answer late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydsr.daemon import file_apply
+from pydsr.daemon.file_apply import Applied, WaitingBackends
+from pydsr.daemon.health_monitor import HealthMonitor
+from pydsr.daemon.instance import Instance
+from pydsr.daemon.tasks import WarnOnce
+from pydsr.model.desired_state import DesiredState
+from pydsr.model.errors import BusyError, PydsrError
+from pydsr.model.events import Event, EventKind
+from pydsr.views.json.documents import change_document
+
+POLL_SECONDS = 0.5
+"""How often the file is examined. That costs a microsecond, and unlike inotify it also works
+behind a chain of symbolic links (as Kubernetes mounts files) and over NFS."""
+
+_WAITING_SECONDS = 5.0
+"""How often backends that do not answer are asked again."""
+
+_SHOWN_CHANGES = 20
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Identifies the content of a file without reading it."""
+
+    device: int
+    inode: int
+    modified: int
+    size: int
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """Return the stamp of a file; None if it is missing or cannot be examined."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Stamp(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+class ChangeDetector:
+    """Decides from successive stamps when to reload a file. Pure.
+
+    A change counts once two stamps in a row are the same, so that a file is not read while an
+    editor writes it, and only if the file exists: some editors remove it for a moment.
+
+    Args:
+        loaded: the stamp of the loaded file.
+    """
+
+    def __init__(self, loaded: Stamp | None) -> None:
+        self._loaded = loaded
+        self._last = loaded
+
+    def needs_reload(self, now: Stamp | None) -> bool:
+        """Return whether to reload the file; its present stamp then counts as loaded."""
+        is_stable = now == self._last
+        self._last = now
+        if now is None or not is_stable or now == self._loaded:
+            return False
+        self._loaded = now
+        return True
+
+
+class FileReloader:
+    """Applies the file at the start, when it changes, and on request.
+
+    Args:
+        directory: of the pins.
+        file: to apply.
+        instance: acquired before each apply, as a purge ends it.
+        health: adapts weights and states to the results of checks.
+        record: called with every event.
+        stop: set when the daemon is to end.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        file: Path,
+        instance: Instance,
+        health: HealthMonitor,
+        record: Callable[[Event], object],
+        stop: asyncio.Event,
+    ) -> None:
+        self._directory = directory
+        self._file = file
+        self._instance = instance
+        self._health = health
+        self._record = record
+        self._stop = stop
+        self._warnings = WarnOnce(_log)
+        self._stamp: Stamp | None = None
+        self._requested = asyncio.Event()
+        self._cause = ""
+        self._waiting: WaitingBackends = {}
+
+    @property
+    def waiting_count(self) -> int:
+        """The number of backends that are not added because they do not answer."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def status(self) -> str:
+        """The state of the file in words, for ``systemctl status``."""
+        waiting = self.waiting_count
+        return f"as in {self._file}" + (
+            f", but {waiting} backends do not answer" if waiting else ""
+        )
+
+    async def load(self) -> DesiredState:
+        """Load the file without applying it.
+
+        Raises:
+            InputError: it is invalid or cannot be read.
+        """
+        self._stamp = stamp_of(self._file)
+        return await asyncio.to_thread(file_apply.load, self._file)
+
+    async def start(self, desired: DesiredState) -> bool:
+        """Apply the file for the first time; return False if the daemon was stopped before.
+
+        Raises:
+            PydsrError: it cannot be applied.
+        """
+        began = time.monotonic()
+        applied = await self._apply(desired)
+        if applied is not None:
+            self._report(EventKind.APPLIED, "start", applied, began)
+        return applied is not None
+
+    async def _apply(self, desired: DesiredState) -> Applied | None:
+        """Apply a desired state, after any command that holds the lock; None if stopped."""
+        while not self._stop.is_set():
+            await asyncio.to_thread(self._instance.acquire)
+            try:
+                async with self._health.reloading(desired) as by_health:
+                    return await asyncio.to_thread(
+                        file_apply.apply_without_silent, self._directory, by_health
+                    )
+            except BusyError as error:
+                self._warnings.warn("busy", f"{error.message}: waiting")
+        return None
+
+    # -- reloads
+
+    def request(self, cause: str) -> None:
+        """Reload the file as soon as possible."""
+        self._cause = cause
+        self._requested.set()
+
+    async def watch(self) -> None:
+        """Request a reload whenever the file changes; never returns."""
+        detector = ChangeDetector(self._stamp)
+        while True:
+            if detector.needs_reload(stamp_of(self._file)):
+                self.request(f"{self._file} has changed")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def wait(self) -> None:
+        """Wait until a reload is requested."""
+        await self._requested.wait()
+        self._requested.clear()
+
+    async def reload(self) -> DesiredState | None:
+        """Reload the file; return the desired state, or None if that fails and changes nothing."""
+        began, cause = time.monotonic(), self._cause
+        try:
+            desired = await asyncio.to_thread(file_apply.load, self._file)
+            applied = await self._apply(desired)
+        except (PydsrError, OSError) as error:
+            message = f"{cause}; nothing was changed: {_in_words(error)}"
+            seconds = time.monotonic() - began
+            self._record(Event(EventKind.RELOAD_FAILED, str(self._file), message, seconds))
+            return None
+        if applied is None:
+            return None
+        self._report(EventKind.RELOADED, cause, applied, began)
+        return desired
+
+    def _report(self, kind: EventKind, cause: str, applied: Applied, began: float) -> None:
+        impact = applied.impact
+        for note in impact.notes:
+            self._warnings.warn(note, note)
+        count = len(impact.changes)
+        details = {
+            "changes": [change_document(change) for change in impact.changes[:_SHOWN_CHANGES]],
+            "changed": count,
+            "slots_moved": impact.slots_moved,
+        }
+        changes = f"{count} change{'s' * (count > 1)}" if count else "nothing to change"
+        seconds = time.monotonic() - began
+        self._record(Event(kind, str(self._file), f"{cause}: {changes}", seconds, details))
+        self._waiting = applied.waiting
+        for endpoint, backends in applied.waiting.items():
+            for backend in backends:
+                message = "does not answer ARP/ND; it is added when it does"
+                subject = f"{endpoint} {backend.address}"
+                self._record(Event(EventKind.BACKEND_WAITING, subject, message))
+
+    # -- backends that answer late
+
+    async def add_waiting(self, added: Callable[[], None]) -> None:
+        """Add backends once they answer; never returns.
+
+        Args:
+            added: called after some were added.
+        """
+        while True:
+            await asyncio.sleep(_WAITING_SECONDS)
+            waiting = self._waiting
+            if not waiting:
+                continue
+            answering = await asyncio.to_thread(file_apply.find_answering, self._directory, waiting)
+            # The file may have been reloaded meanwhile.
+            if not answering or self._waiting is not waiting:
+                continue
+            self._waiting, changes = await asyncio.to_thread(
+                file_apply.add_answering, self._directory, waiting, answering
+            )
+            for change in changes:
+                self._record(Event(EventKind.BACKEND_ADDED, change.object, "answers ARP/ND now"))
+            added()
+
+
+def _in_words(error: PydsrError | OSError) -> str:
+    if isinstance(error, OSError):
+        return str(error)
+    return f"{error.message}\n{error.hint}" if error.hint else error.message
