@@ -22,13 +22,13 @@ from pathlib import Path
 from statistics import median
 
 import aiohttp
-from pydsr.http.snapshot_reader import FRESH_SECONDS
 from rich.console import Console
 from rich.table import Table
 
 from bench.control import file_of
 from bench.report import machine
 from pydsr.daemon.client import PAST, socket_path
+from pydsr.http.snapshot_reader import FRESH_SECONDS
 from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.lab.network import enter_namespace
 from tests.support.netns.namespaces import eventually, made_directory, made_wire

@@ -13,7 +13,7 @@ from pydsr.daemon.client import NoDaemonError, read_metrics
 from pydsr.daemon.tasks import WarnOnce
 from pydsr.http.metrics.exposition import serve_metrics
 from pydsr.http.metrics.families import Document
-from pydsr.http.observer import Observer
+from pydsr.http.snapshot_reader import SnapshotReader
 from pydsr.model.errors import NotAttachedError, PydsrError
 from pydsr.model.listen import Listen
 
@@ -32,7 +32,7 @@ async def export_metrics(directory: Path, socket: Path, listen: Listen) -> None:
         PermissionDeniedError: not privileged to read the maps, or to listen at the address.
         PydsrError: the address is taken, or the maps are of another version.
     """
-    observer, warnings = Observer(directory), WarnOnce(_log)
+    reader, warnings = SnapshotReader(directory), WarnOnce(_log)
 
     async def ask_daemon() -> Document | None:
         try:
@@ -45,9 +45,9 @@ async def export_metrics(directory: Path, socket: Path, listen: Listen) -> None:
 
     with suppress(NotAttachedError):
         # An error that no scrape will ever be without ends the process at its start.
-        await observer.snapshot()
+        await reader.snapshot()
     serving = asyncio.create_task(
-        serve_metrics(observer, ask_daemon, partial(warnings.warn, "maps"), listen)
+        serve_metrics(reader, ask_daemon, partial(warnings.warn, "maps"), listen)
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from docs.browser import browsing, is_installed
-from pydsr.http.page.page import MOST_STREAMS
+from pydsr.http.page.status_page import STREAMS_MAX
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import enter_namespace
 from tests.support.lab.daemon_lab import CHECK, PORT, Kept, Servers, closed, keeping
@@ -222,7 +222,7 @@ def test_watchers_are_limited_and_let_others_in_when_they_go(lab: Lab, kept: Kep
         return answer.status
 
     with ExitStack() as streams:
-        assert {200} == {watch(streams) for _ in range(MOST_STREAMS)}
+        assert {200} == {watch(streams) for _ in range(STREAMS_MAX)}
         assert 503 == watch(streams)
         assert 200 == ask(lab, "/api/state")[0]
 

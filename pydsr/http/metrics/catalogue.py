@@ -1,8 +1,8 @@
-"""Every metric there is: its name, its kind, what it says, and by what it is told apart.
+"""The catalogue of metrics: name, type, help text and labels of each.
 
-Names and units are those of the Prometheus conventions
-(https://prometheus.io/docs/practices/naming/). Labels have few values: nothing that a client of a
-service sends becomes one.
+Names and units follow the conventions of Prometheus
+(https://prometheus.io/docs/practices/naming/). Labels have few values; nothing that a client of a
+service sends becomes a label.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The types of the exposition format that are used."""
+    """The types of metrics in use."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -24,9 +24,9 @@ class Metric:
     """A metric.
 
     Attributes:
-        name: as queries have it; of a histogram, without ``_bucket``, ``_sum`` and ``_count``.
-        text: what it says.
-        labels: names, in the order in which values are given.
+        name: as in queries; of a histogram, without ``_bucket``, ``_sum`` and ``_count``.
+        text: the help text.
+        labels: names, in the order of the values.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Metric:
 
 
 METRICS: list[Metric] = []
-"""All of them, in the order in which they are exposed."""
+"""All metrics, in the order of exposition."""
 
 
 def _metric(name: str, kind: Kind, text: str, *labels: str) -> Metric:
@@ -51,41 +51,41 @@ def _metric(name: str, kind: Kind, text: str, *labels: str) -> Metric:
 _counter, _gauge = Kind.COUNTER, Kind.GAUGE
 _backend = ("service", "backend")
 
-# What there is
+# The balancer
 
 BUILD_INFO = _metric("build_info", _gauge, "Always 1; the version of pydsr.", "version")
-UP = _metric("up", _gauge, "Whether there is a balancer whose maps can be read.")
+UP = _metric("up", _gauge, "Whether a balancer exists and its maps can be read.")
 LAYOUT_VERSION = _metric(
     "layout_version", _gauge, "Version of the layout of the maps that this pydsr reads."
 )
 INTERFACE_MODE = _metric(
     "interface_mode",
     _gauge,
-    "Whether an attached interface runs the program in this mode: in the driver (native), or at "
-    "a fraction of its speed behind it (generic).",
+    "Whether an attached interface runs the program in this mode: native (in the driver) or "
+    "generic (after the driver, at a fraction of the speed).",
     "interface",
     "mode",
 )
 
-# What the program does
+# The program
 
 PACKETS = _metric(
     "packets_total",
     _counter,
-    "Packets that left the program, by the reason (pydsr stats --explain) and what became of them.",
+    "Packets by verdict and reason (pydsr stats --explain lists the reasons).",
     "reason",
     "verdict",
 )
 PROGRAM_SECONDS = _metric(
     "program_seconds_total",
     _counter,
-    "CPU time of the program, while the kernel times programs.",
+    "CPU time of the program, counted while the kernel times programs.",
     "interfaces",
 )
 PROGRAM_RUNS = _metric(
     "program_runs_total",
     _counter,
-    "Runs of the program, one for each packet, while the kernel times programs.",
+    "Runs of the program, one per packet, counted while the kernel times programs.",
     "interfaces",
 )
 PROGRAM_TIMED = _metric(
@@ -95,22 +95,27 @@ PROGRAM_TIMED = _metric(
 # Services
 
 SERVICE_INFO = _metric(
-    "service_info", _gauge, "Always 1; what a service is.", "service", "name", "affinity"
+    "service_info",
+    _gauge,
+    "Always 1; the name and affinity of a service.",
+    "service",
+    "name",
+    "affinity",
 )
 SERVICE_SLOTS = _metric("service_slots", _gauge, "Slots of a service's table.", "service")
 SERVICE_SLOTS_CHANGING = _metric(
     "service_slots_changing",
     _gauge,
-    "Slots that are not at rest: after a change, flows are looked up there.",
+    "Slots that are not at rest: after a change, the program looks up flow records for them.",
     "service",
 )
 SERVICE_RECORDS = _metric(
-    "service_flow_records", _gauge, "Flows recorded in slots that are not at rest.", "service"
+    "service_flow_records", _gauge, "Flow records, kept for slots that are not at rest.", "service"
 )
 SERVICE_PENDING = _metric(
     "service_pending_flows",
     _gauge,
-    "Flows of which no more than the SYN has come, in slots that are not at rest.",
+    "Half-open flows, of which only the SYN was seen, in slots that are not at rest.",
     "service",
 )
 
@@ -120,33 +125,33 @@ BACKEND_PACKETS = _metric(
     "backend_packets_total", _counter, "Packets sent to a backend.", *_backend
 )
 BACKEND_BYTES = _metric(
-    "backend_bytes_total", _counter, "Bytes of the whole frames sent to a backend.", *_backend
+    "backend_bytes_total", _counter, "Bytes sent to a backend, counted as whole frames.", *_backend
 )
 BACKEND_NEW_FLOWS = _metric(
     "backend_new_flows_total",
     _counter,
-    "Flows opened to a backend, by TCP SYN or SCTP INIT; UDP tells none.",
+    "New flows sent to a backend: TCP SYNs or SCTP INITs. UDP has none.",
     *_backend,
 )
 BACKEND_WEIGHT = _metric(
-    "backend_weight", _gauge, "Weight that a backend has now, after what health makes of it.",
+    "backend_weight", _gauge, "Weight of a backend in force, which health checks may have lowered.",
     *_backend,
 )  # fmt: skip
 BACKEND_CONFIGURED_WEIGHT = _metric(
     "backend_configured_weight",
     _gauge,
-    "Weight of a checked backend in the daemon's file.",
+    "Weight of a checked backend in the file.",
     *_backend,
 )
 BACKEND_SLOTS_RATIO = _metric(
-    "backend_slots_ratio", _gauge, "Part of its service's slots that a backend owns, 0 to 1.",
+    "backend_slots_ratio", _gauge, "Share of its service's slots that a backend owns, 0 to 1.",
     *_backend,
 )  # fmt: skip
 BACKEND_STATE = _metric(
     "backend_state",
     _gauge,
-    "Whether a backend is in this state: takes new flows (up), keeps its old ones (drain), or has "
-    "none (down).",
+    "Whether a backend is in this state: up (gets new flows), drain (keeps its old flows) or down "
+    "(gets no packets).",
     *_backend,
     "state",
 )
@@ -162,13 +167,13 @@ BACKEND_HEALTHY = _metric(
 BACKEND_HELD = _metric(
     "backend_held",
     _gauge,
-    "Whether an unhealthy backend is in service because too few would be left.",
+    "Whether an unhealthy backend stays in service because too few would be left.",
     *_backend,
 )
 BACKEND_FAILING_CHECK = _metric(
     "backend_failing_check",
     _gauge,
-    "Always 1; a check that fails on a backend, by the last that came of it (pydsr health).",
+    "Always 1; a check that fails on a backend, by its last outcome (pydsr health says more).",
     *_backend,
     "check",
     "outcome",
@@ -176,17 +181,17 @@ BACKEND_FAILING_CHECK = _metric(
 CERTIFICATE_EXPIRY = _metric(
     "backend_certificate_expiry_timestamp_seconds",
     _gauge,
-    "When the first of the certificates ends that checks have met at a backend.",
+    "When the first certificate expires that checks have seen on a backend.",
     *_backend,
 )
 CHECKS = _metric(
-    "checks_total", _counter, "Health checks made, by what came of them.", "service", "check",
+    "checks_total", _counter, "Health checks by outcome.", "service", "check",
     "outcome",
 )  # fmt: skip
 CHECK_DURATION = _metric(
     "check_duration_seconds",
     Kind.HISTOGRAM,
-    "How long health checks took, whatever came of them.",
+    "Duration of health checks, whatever their outcome.",
     "service",
     "check",
 )
@@ -194,19 +199,19 @@ CHECK_DURATION = _metric(
 # The daemon
 
 DAEMON_UP = _metric("daemon_up", _gauge, "Whether a daemon runs for this balancer.")
-EVENTS = _metric("events_total", _counter, "What has happened (pydsr events), by kind.", "event")
+EVENTS = _metric("events_total", _counter, "Events (pydsr events) by kind.", "event")
 RELOAD_SUCCESSFUL = _metric(
     "configuration_last_reload_successful",
     _gauge,
-    "Whether the file is in force as it was read last.",
+    "Whether the last reload of the file succeeded.",
 )
 RELOAD_TIME = _metric(
     "configuration_last_reload_success_timestamp_seconds",
     _gauge,
-    "When the file was last put into force.",
+    "When the file was last applied.",
 )
 WAITING_BACKENDS = _metric(
     "waiting_backends",
     _gauge,
-    "Backends of the file that are in no service yet, as they do not answer ARP or ND.",
+    "Backends of the file that are not in service yet because they do not answer ARP or ND.",
 )

@@ -1,6 +1,6 @@
 """The Grafana dashboard, generated from the catalogue so that metric names always match.
 
-To regenerate it::
+Regenerate it with::
 
     python -m pydsr.http.metrics.dashboard > packaging/grafana/pydsr.json
 """
@@ -54,7 +54,7 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "CPU per packet",
                 f"max({_PER_PACKET})",
                 "s",
-                "Nothing unless the kernel times programs: sysctl kernel.bpf_stats_enabled=1.",
+                "Empty unless the kernel times programs: sysctl kernel.bpf_stats_enabled=1.",
             ),
         ),
     ),
@@ -73,7 +73,7 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 f"8 * {_by('service', _rate(of.BACKEND_BYTES))}",
                 "{{service}}",
                 "bps",
-                "From clients; replies do not pass the balancer.",
+                "From clients; replies bypass the balancer.",
             ),
             plot(
                 "New flows by service",
@@ -89,7 +89,7 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "pps",
             ),
             Panel(
-                "Share of packets, and of slots",
+                "Share of packets and of slots",
                 "timeseries",
                 (
                     (_SHARE, "packets: {{backend}} of {{service}}"),
@@ -99,7 +99,7 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ),
                 ),
                 "percentunit",
-                "Far apart for long: few clients send most of the traffic.",
+                "If they differ for long, few clients send most of the traffic.",
             ),
             plot(
                 "Weight",
@@ -110,14 +110,14 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         ),
     ),
     (
-        "What becomes of packets",
+        "Verdicts",
         (
             plot(
                 "Dropped",
                 f"{_by('reason', _rate(of.PACKETS, _DROPPED))} > 0",
                 "{{reason}}",
                 "pps",
-                "pydsr stats --explain says what each reason means.",
+                "pydsr stats --explain describes each reason.",
             ),
             plot(
                 "Sent, answered and passed",
@@ -150,13 +150,13 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             plot("Checks by outcome", _by("outcome", _rate(of.CHECKS)), "{{outcome}}", "ops"),
             table(
-                "Certificates end in",
+                "Certificates expire in",
                 f"sort({of.CERTIFICATE_EXPIRY}{{{_CHOSEN}}} - time())",
                 of.CERTIFICATE_EXPIRY.text,
                 "s",
             ),
             plot(
-                "Unhealthy, but in service",
+                "Unhealthy but in service",
                 f"{of.BACKEND_HELD}{{{_CHOSEN}}} == 1",
                 "{{backend}} of {{service}}",
                 text=of.BACKEND_HELD.text,
@@ -179,7 +179,7 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "timeseries",
                 (
                     (f"{of.SERVICE_RECORDS}{{{_CHOSEN}}}", "{{service}}"),
-                    (f"{of.SERVICE_PENDING}{{{_CHOSEN}}}", "{{service}}, only a SYN"),
+                    (f"{of.SERVICE_PENDING}{{{_CHOSEN}}}", "{{service}}, half-open"),
                 ),
                 text=of.SERVICE_RECORDS.text,
                 width=8,
@@ -217,7 +217,7 @@ _ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
 
 
 def dashboard() -> Json:
-    """Return the dashboard, as Grafana imports it."""
+    """Return the dashboard as Grafana imports it."""
     source = {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
     return {
         "uid": "pydsr",
@@ -242,7 +242,7 @@ def dashboard() -> Json:
 
 
 def text() -> str:
-    """Return the dashboard as it is in ``packaging/grafana``."""
+    """Return the dashboard as a file of ``packaging/grafana``."""
     return json.dumps(dashboard(), indent=2) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What was read, as families of metrics. Pure."""
+"""Build families of metrics from a snapshot and the daemon's document. Pure."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pydsr.model.rates import backend_counters
 from pydsr.model.reasons import Reason
 from pydsr.model.service import BackendState
 from pydsr.model.snapshot import Snapshot
+from pydsr.views.json.documents import slot_share
 
 Document = Mapping[str, Any]
 
@@ -26,12 +27,12 @@ _MODES = ("native", "generic")
 
 @dataclass(frozen=True)
 class View:
-    """Everything that metrics are made of.
+    """The source of all metrics at one moment.
 
     Attributes:
-        snapshot: of the maps; None where they cannot be read.
-        daemon: what the daemon says of itself and of health, as JSON has it; None where none runs.
-        reasons: why packets leave the program.
+        snapshot: of the maps; None if they cannot be read.
+        daemon: the daemon's document; None if no daemon runs.
+        reasons: all reasons for a verdict.
         layout_version: of the maps that this pydsr reads.
     """
 
@@ -42,7 +43,7 @@ class View:
 
 
 def families(view: View) -> Iterator[Family]:
-    """Yield every metric that has a value, in the order of the catalogue."""
+    """Yield every metric that has samples, in the order of the catalogue."""
     samples: defaultdict[Metric, list[Sample]] = defaultdict(list)
     parts = [_of_pydsr(view)]
     if view.snapshot is not None:
@@ -60,13 +61,13 @@ def families(view: View) -> Iterator[Family]:
     if view.daemon is not None:
         samples[catalogue.CHECK_DURATION] += _durations(view.daemon)
     for metric in METRICS:
-        if found := samples.get(metric):
-            # A counter's family has the name without its suffix (OpenMetrics 1.0).
+        if samples_of_metric := samples.get(metric):
+            # A counter's family is named without the suffix (OpenMetrics 1.0).
             name = metric.name.removesuffix("_total")
             family = Family(
                 name if metric.kind is Kind.COUNTER else metric.name, metric.text, metric.kind
             )
-            family.samples = found
+            family.samples = samples_of_metric
             yield family
 
 
@@ -89,7 +90,7 @@ def _of_program(snapshot: Snapshot, reasons: Iterable[Reason]) -> _Rows:
         yield catalogue.PACKETS, (reason.name, reason.verdict), packets
     yield catalogue.PROGRAM_TIMED, (), snapshot.programs_timed
     for program in snapshot.programs:
-        # Not by the program's id: an upgrade is a reset of the counter, not another series.
+        # Not labelled by program ID: an upgrade resets the counter, and starts no new series.
         on = (",".join(program.interfaces),)
         yield catalogue.PROGRAM_SECONDS, on, program.seconds_total
         yield catalogue.PROGRAM_RUNS, on, program.runs_total
@@ -117,8 +118,7 @@ def _of_backends(snapshot: Snapshot) -> _Rows:
             if counters.new_flows is not None:
                 yield catalogue.BACKEND_NEW_FLOWS, name, counters.new_flows
             yield catalogue.BACKEND_WEIGHT, name, backend.weight
-            share = backend.slots / service.table_size if service.table_size else 0.0
-            yield catalogue.BACKEND_SLOTS_RATIO, name, share
+            yield catalogue.BACKEND_SLOTS_RATIO, name, slot_share(service, backend)
             yield catalogue.BACKEND_RESOLVED, name, backend.mac is not None
             for state in BackendState:
                 yield catalogue.BACKEND_STATE, (*name, state.value), backend.state is state
@@ -134,26 +134,27 @@ def _of_health(daemon: Document) -> _Rows:
                 yield catalogue.BACKEND_HEALTHY, name, backend["healthy"]
             if backend["certificate_ends"] is not None:
                 yield catalogue.CERTIFICATE_EXPIRY, name, backend["certificate_ends"]
-            # Two checks of a kind may fail alike, where a series is there once.
-            for failure in {(one["check"], one["outcome"]) for one in backend["failures"]}:
+            # Two checks of one type may fail alike, but each series may occur only once.
+            failures = {(check["check"], check["outcome"]) for check in backend["failures"]}
+            for failure in failures:
                 yield catalogue.BACKEND_FAILING_CHECK, (*name, *failure), 1
 
 
 def _of_checks(daemon: Document) -> _Rows:
-    for one in daemon["checks"]:
-        for outcome, number in one["outcomes"].items():
-            yield catalogue.CHECKS, (one["service"], one["check"], outcome), number
+    for checks in daemon["checks"]:
+        for outcome, number in checks["outcomes"].items():
+            yield catalogue.CHECKS, (checks["service"], checks["check"], outcome), number
 
 
 def _durations(daemon: Document) -> Iterator[Sample]:
     name = catalogue.CHECK_DURATION.name
     bounds = [*map(str, daemon["bounds"]), "+Inf"]
-    for one in daemon["checks"]:
-        labels = {"service": one["service"], "check": one["check"]}
-        totals = list(accumulate(one["buckets"]))
+    for checks in daemon["checks"]:
+        labels = {"service": checks["service"], "check": checks["check"]}
+        totals = list(accumulate(checks["buckets"]))
         for bound, total in zip(bounds, totals, strict=True):
             yield Sample(f"{name}_bucket", labels | {"le": bound}, float(total))
-        yield Sample(f"{name}_sum", labels, one["seconds"])
+        yield Sample(f"{name}_sum", labels, checks["seconds"])
         yield Sample(f"{name}_count", labels, float(totals[-1]))
 
 

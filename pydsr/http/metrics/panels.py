@@ -1,6 +1,6 @@
-"""Panels of a Grafana dashboard: what each asks, how it is shown, and where. Pure.
+"""Build the panels of a Grafana dashboard as JSON. Pure.
 
-The forms are those that Grafana itself exports
+The JSON has the form that Grafana itself exports
 (https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/).
 """
 
@@ -21,12 +21,12 @@ SOURCE = {"type": "prometheus", "uid": "${source}"}
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel: what it asks, and how that is shown.
+    """A panel of the dashboard.
 
     Attributes:
-        queries: expressions with the legend of each.
+        queries: pairs of an expression and its legend.
         unit: as Grafana names units.
-        more: what else the panel's JSON has.
+        more: further keys of the panel's JSON.
     """
 
     title: str
@@ -47,13 +47,13 @@ def plot(
 
 
 def number(title: str, expression: str, unit: str = "short", text: str = "") -> Panel:
-    """Return a small panel with the present value."""
+    """Return a small panel that shows the present value."""
     options = {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value"}
     return Panel(title, "stat", ((expression, ""),), unit, text, 3, 4, {"options": options})
 
 
 def table(title: str, expression: str, text: str, unit: str = "short") -> Panel:
-    """Return a panel of the labels there are; with a unit, of the values as well."""
+    """Return a panel that lists labels, and values if a unit is given."""
     hidden = dict.fromkeys(("Time", "__name__", "job", "Value"), True)
     if unit != "short":
         del hidden["Value"]
@@ -62,7 +62,7 @@ def table(title: str, expression: str, text: str, unit: str = "short") -> Panel:
 
 
 def states(title: str, expression: str, legend: str, words: dict[int, tuple[str, str]]) -> Panel:
-    """Return a panel of states over time; ``words`` has the word and the colour of each value."""
+    """Return a panel of states over time, with the word and colour of each value."""
     mapped = {
         str(value): {"text": word, "color": color, "index": value}
         for value, (word, color) in words.items()
@@ -75,7 +75,7 @@ Rows = Iterable[tuple[str, tuple[Panel, ...]]]
 
 
 def laid_out(rows: Rows) -> Iterator[Json]:
-    """Yield rows with their panels as JSON, from left to right and from top to bottom."""
+    """Yield rows and their panels as JSON, placed from left to right and top to bottom."""
     numbers, top = count(1), 0
     for title, panels in rows:
         grid = {"x": 0, "y": top, "w": _WIDTH, "h": 1}
@@ -109,7 +109,7 @@ def _panel(panel: Panel, number: int, grid: Json) -> Json:
 
 
 def variable(name: str, label: str, query: str) -> Json:
-    """Return a choice that users have above the panels."""
+    """Return a variable that users choose above the panels."""
     return {
         "name": name,
         "label": label,

@@ -1,6 +1,6 @@
-"""The rates of the last minutes, for plots. Pure.
+"""Keep the rates of the last minutes for plots. Pure.
 
-A column for each moment rather than a list for each backend: two thousand backends take a megabyte.
+They are stored as one array for each moment, so that two thousand backends take a megabyte.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydsr.model.rates import Rates
 from pydsr.views.json.documents import Document
 
 HISTORY_SECONDS = 300.0
-"""How far back plots go."""
+"""The time that plots show."""
 
 _Names = tuple[tuple[str, ...], ...]
 """Each service, followed by its backends."""
@@ -32,19 +32,19 @@ class History:
         self._moments: deque[tuple[float, _Names, array[float]]] = deque()
 
     def record(self, rates: Rates) -> None:
-        """Append rates, and forget those that are too old."""
+        """Append rates and drop old ones."""
         now = rates.snapshot.time
         names: _Names = tuple(
-            (str(one.service.endpoint), *(str(each.backend.address) for each in one.backends))
-            for one in rates.services
+            (str(rated.service.endpoint), *(str(each.backend.address) for each in rated.backends))
+            for rated in rates.services
         )
         if self._moments and self._moments[-1][1] == names:
-            # Moments share them, since backends seldom change.
+            # Moments share the same tuple, as backends seldom change.
             names = self._moments[-1][1]
         values = array("f")
-        for one in rates.services:
-            values.append(one.rate.packets)
-            values.extend(each.rate.packets for each in one.backends)
+        for rated in rates.services:
+            values.append(rated.rate.packets)
+            values.extend(each.rate.packets for each in rated.backends)
         self._moments.append((now, names, values))
         while self._moments[0][0] < now - self._seconds:
             self._moments.popleft()
@@ -52,8 +52,8 @@ class History:
     def services(self) -> Document:
         """Return ``{"times", "services": {SERVICE: [packets per second]}}``.
 
-        There is one number for each time, of the balancer's monotonic clock; null where the
-        service was not there.
+        Times are of the balancer's monotonic clock. Each has one number for each service; null if
+        the service did not exist.
         """
         present = [group[0] for group in self._moments[-1][1]] if self._moments else []
         columns = [
@@ -71,7 +71,7 @@ class History:
     def backends(self, endpoint: Endpoint) -> Document:
         """Return ``{"times", "service", "backends": {ADDRESS: [packets per second]}}``.
 
-        Of a service that is not there, there are no backends.
+        An unknown service has no backends.
         """
         service = str(endpoint)
         columns = [_column(service, names, values) for _, names, values in self._moments]
@@ -90,11 +90,11 @@ class History:
 
 
 def _first_of_each(names: _Names, values: Sequence[float]) -> list[float]:
-    found, position = [], 0
+    firsts, position = [], 0
     for group in names:
-        found.append(values[position])
+        firsts.append(values[position])
         position += len(group)
-    return found
+    return firsts
 
 
 def _column(service: str, names: _Names, values: Sequence[float]) -> dict[str, float]:

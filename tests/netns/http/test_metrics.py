@@ -107,7 +107,7 @@ def test_an_exporter_says_why_it_cannot_listen(lb: Host, pydsr: Pydsr) -> None:
         done = pydsr("exporter")
     assert (ExitStatus.FAILED, True, True) == (
         done.status,
-        f"something else listens at {ADDRESS}" in done.stderr,
+        f"another process listens at {ADDRESS}" in done.stderr,
         "ss -ltnp" in done.stderr,
     )
 
@@ -165,7 +165,7 @@ services:
             assert eventually(lambda: "has ended with status 1; trying again" in daemon.log)
             assert {BACKENDS[0]} == daemon.pydsr.addresses(SERVICE)
         until(lb, "pydsr_daemon_up", 1)
-        assert 1 == daemon.log.count(f"something else listens at {ADDRESS}")
+        assert 1 == daemon.log.count(f"another process listens at {ADDRESS}")
         os.kill(exporter_of(process), signal.SIGKILL)
         assert eventually(lambda: scrape(lb) is None)
         found = until(lb, "pydsr_daemon_up", 1)

@@ -186,9 +186,9 @@ def test_checks_are_counted_by_outcome_and_by_how_long_they_took() -> None:
     """For each service that a check matters to; a bucket holds those below it as well."""
     statistics = Statistics()
     for seconds in (0.0005, 0.0006, 0.2, 60.0):
-        statistics.hear_check("tcp", Result(Outcome.PASSED, seconds=seconds), {WEB, DNS})
-    statistics.hear_check("tcp", Result(Outcome.TIMED_OUT, seconds=1.0), {WEB})
-    statistics.hear_check("icmp", PASSED, {WEB})
+        statistics.count_check("tcp", Result(Outcome.PASSED, seconds=seconds), {WEB, DNS})
+    statistics.count_check("tcp", Result(Outcome.TIMED_OUT, seconds=1.0), {WEB})
+    statistics.count_check("icmp", PASSED, {WEB})
     found = scrape(daemon=daemon_document(statistics=statistics))
     labels = {**SERVICE, "check": "tcp"}
     name = "pydsr_check_duration_seconds"
@@ -213,7 +213,7 @@ def test_checks_are_counted_by_outcome_and_by_how_long_they_took() -> None:
 def test_a_service_that_is_checked_no_more_is_forgotten() -> None:
     """So that what a daemon remembers does not grow with its age."""
     statistics = Statistics()
-    statistics.hear_check("tcp", PASSED, {WEB, DNS})
+    statistics.count_check("tcp", PASSED, {WEB, DNS})
     assert [str(WEB)] == [one["service"] for one in statistics.document({WEB})["checks"]]
     assert [] == statistics.document({DNS})["checks"]
 
@@ -222,8 +222,8 @@ def test_events_are_counted_from_zero_on() -> None:
     """Every kind has its series before it happens, as ``increase`` needs it."""
     statistics = Statistics()
     before = scrape(daemon=daemon_document(statistics=statistics)).series("pydsr_events_total")
-    statistics.hear_event(event(EventKind.LINK_LOST))
-    statistics.hear_event(event(EventKind.LINK_LOST))
+    statistics.count_event(event(EventKind.LINK_LOST))
+    statistics.count_event(event(EventKind.LINK_LOST))
     after = scrape(daemon=daemon_document(statistics=statistics))
     assert ({0}, len(EventKind)) == (set(before.values()), len(before))
     assert 2 == after.value("pydsr_events_total", event="link-lost")
@@ -246,7 +246,7 @@ def test_a_reload_that_fails_is_seen_until_one_succeeds(
     """The time stays that of the last success."""
     statistics = Statistics()
     for second, kind in enumerate(happened, 100):
-        statistics.hear_event(event(kind, second))
+        statistics.count_event(event(kind, second))
     found = scrape(daemon=daemon_document(statistics=statistics))
     name = "pydsr_configuration_last_reload"
     assert (successful, when) == (
@@ -266,7 +266,7 @@ def test_any_name_of_a_service_arrives_as_it_is(name: str) -> None:
 def test_no_series_is_there_twice_and_none_is_not_in_the_catalogue() -> None:
     """With the labels that the catalogue says, and in its order."""
     statistics = Statistics()
-    statistics.hear_check("tcp", PASSED, {WEB})
+    statistics.count_check("tcp", PASSED, {WEB})
     daemon = daemon_document(backend_document(), statistics=statistics)
     found = list(families(View(SNAPSHOT, daemon, all_reasons(), 3)))
     series = [(one.name, *sorted(one.labels.items())) for each in found for one in each.samples]

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pydsr.http.page.attention import needing_attention
 from pydsr.http.page.documents import (
     About,
+    attention,
     events_document,
     health_by_backend,
     problem_document,
@@ -20,7 +20,7 @@ from pydsr.http.page.documents import (
     structure_document,
 )
 from pydsr.http.page.history import History
-from pydsr.http.page.protection import is_own_name
+from pydsr.http.server import is_own_name
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.errors import NotAttachedError
 from pydsr.model.events import Event, EventKind, EventLog
@@ -158,7 +158,7 @@ def test_of_an_event_only_what_is_known_to_be_harmless_is_shown() -> None:
 def said(*services: Service, health: Any = None, mode: str = "native") -> list[tuple[str, str]]:
     """Return level and message of what is found."""
     of_backends = health_by_backend(health or {}, CLOCK)
-    found = needing_attention((("eth0", mode),), services, of_backends)
+    found = attention((("eth0", mode),), services, of_backends)
     return [(one["level"], one["message"]) for one in found]
 
 
@@ -168,9 +168,7 @@ def test_a_balancer_that_is_well_needs_no_attention() -> None:
 
 def test_a_failed_check_is_told_with_its_reason_and_since_when() -> None:
     health = health_by_backend(held(False, FAILURE), CLOCK)
-    (found,) = needing_attention(
-        (("eth0", "native"),), (service(backend(1), backend(2, DOWN)),), health
-    )
+    (found,) = attention((("eth0", "native"),), (service(backend(1), backend(2, DOWN)),), health)
     assert {
         "level": "trouble",
         "service": str(WEB),
@@ -185,21 +183,21 @@ def test_a_failed_check_is_told_with_its_reason_and_since_when() -> None:
     ("services", "health", "expected"),
     [
         ([service(backend(1, DOWN))], None, "no backend takes new flows"),
-        ([service()], None, "it has no backends"),
+        ([service()], None, "the service has no backends"),
         (
             [service(backend(1, mac=False))],
             None,
-            "it has no MAC address: what is for it is dropped",
+            "its MAC address is unknown, so its packets are dropped",
         ),
         (
             [service(backend(1), backend(2))],
             held(False, FAILURE, is_held=True),
-            "nothing listens; it stays in service, as too few would be left",
+            "nothing listens; it stays in service because too few would be left",
         ),
         (
             [service(backend(1), backend(2, DOWN))],
             held(False),
-            "it was out already when checks began",
+            "it was out of service when checks began",
         ),
     ],
 )
@@ -209,8 +207,8 @@ def test_what_is_wrong_is_said(services: list[Service], health: Any, expected: s
 
 def test_the_worst_comes_first() -> None:
     assert ["trouble", "warning"] == [level for level, _ in said(service(), mode="generic")]
-    (found,) = needing_attention((), (), {})
-    assert "no interface is attached: no packet is balanced" == found["message"]
+    (found,) = attention((), (), {})
+    assert "no interface is attached, so no packet is balanced" == found["message"]
 
 
 # -- history

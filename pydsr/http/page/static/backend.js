@@ -1,21 +1,21 @@
-// A backend of a service: a row of its table, and on a phone a card.
+// A backend of a service: a row of its table, or a card on a phone.
 
 import { drawn, element, setText } from "./elements.js";
 import { count, lasting, percent } from "./figures.js";
 import { Plot } from "./plots.js";
 
-/** What is told of a backend, by the class of its cells. */
+/** Headings by the class of the cells. */
 export const COLUMNS = {
   backend: "backend", state: "state", health: "health", weight: "weight", share: "share (by weight)",
   packets: "pkt/s", bits: "bit/s", flows: "new/s", past: "5 min",
 };
 export const NAMES = Object.keys(COLUMNS);
 
-/** Return whether something is wrong with a backend. */
+/** Return whether a backend needs attention. */
 export const isTroubled = (backend) =>
   backend.health?.healthy === false || (backend.state === "up" && !backend.mac);
 
-/** Return a mark with a word: its colour says nothing that the word does not. */
+/** Return a coloured label; the colour adds nothing to the words. */
 export function chip(kind, words) {
   return element("span", { class: `chip ${kind}` }, words);
 }
@@ -25,7 +25,7 @@ function stateChip(backend) {
   return chip({ up: "good", drain: "warn", down: "bad" }[backend.state], backend.state);
 }
 
-/** One backend of an open service. */
+/** A backend of an open service. */
 export class Row {
   constructor(backend, series) {
     this.backend = backend;
@@ -60,14 +60,14 @@ export class Row {
     this.cells.share.append(this.bar, this.share);
   }
 
-  /** Say what is wrong with it, in a row of its own. */
+  /** Return a row with its failing checks, or null. */
   why() {
     const failures = this.backend.health?.failures ?? [];
     if (!failures.length) return null;
-    const said = failures.map((one) => element("li", {},
-      element("b", {}, one.check), " ", element("bdi", {}, one.message)));
+    const items = failures.map(({ check, message }) => element("li", {},
+      element("b", {}, check), " ", element("bdi", {}, message)));
     return element("tr", { role: "row", class: "why" },
-      element("td", { role: "cell", colspan: `${NAMES.length}` }, element("ul", {}, ...said)));
+      element("td", { role: "cell", colspan: `${NAMES.length}` }, element("ul", {}, ...items)));
   }
 
   apply(rate, largest, time, clock) {

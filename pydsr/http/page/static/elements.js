@@ -1,5 +1,5 @@
-// Elements of the page. Text is only ever set as text: names and what the network says are
-// nobody's markup.
+// Elements of the page. Text is only ever set as text, so that names and messages from the network
+// are never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -19,19 +19,19 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Return a new element of a drawing. */
+/** Return a new SVG element. */
 export function drawn(tag, attributes = {}) {
   const made = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   return made;
 }
 
-/** Set the text of an element, if it is another. */
+/** Set the text of an element if it differs. */
 export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
-/** Return what words about a command consist of: what stands between backticks is code. */
+/** Return text as nodes, with code elements for the parts between backticks. */
 export function withCode(words) {
   return words.split("`").map((part, place) =>
     place % 2 ? element("code", {}, part) : document.createTextNode(part));

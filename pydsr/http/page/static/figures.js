@@ -1,4 +1,4 @@
-// Numbers and times as people read them; counts look as in `pydsr top`.
+// Numbers and times for people; counts look as in `pydsr top`.
 
 export const UNKNOWN = "–";
 
@@ -43,12 +43,12 @@ export function duration(seconds) {
     ? `${seconds.toFixed(1)} s` : `${Math.max(0, Math.round(seconds))} s`;
 }
 
-/** Return for how long something has been, by the clock of the balancer. */
+/** Return the time since a moment, by the clock of the balancer. */
 export function lasting(since, clock) {
   return since ? duration(Math.max(0, Math.round((Date.parse(clock) - Date.parse(since)) / 1000))) : "";
 }
 
-/** Return a time of day, with the day where that is another one. */
+/** Return a time of day, with the date unless that is today. */
 export function moment(time) {
   const date = new Date(time);
   const clock = date.toLocaleTimeString("en-GB");

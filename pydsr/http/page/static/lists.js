@@ -1,13 +1,13 @@
-// What needs attention, what became of packets, and what has happened.
+// The lists: what needs attention, verdicts, and events.
 
 import { byId, element, setText, withCode } from "./elements.js";
 import { count, duration, lasting, moment } from "./figures.js";
 
 const SHOWN_FINDINGS = 12;
 const KEPT_EVENTS = 200;
-const KINDS = [["drop", "dropped"], ["tx", "sent on or answered"], ["pass", "passed to this machine"]];
+const KINDS = [["drop", "dropped"], ["tx", "forwarded or answered"], ["pass", "passed to the host"]];
 
-/** What is wrong, and what helps. */
+/** Problems and hints. */
 export class Attention {
   describe(findings) {
     const items = findings.slice(0, SHOWN_FINDINGS).map((finding) => this.item(finding));
@@ -16,11 +16,11 @@ export class Attention {
     }
     byId("attention").replaceChildren(...items);
     byId("attention").parentElement.classList.toggle("calm", !findings.length);
-    setText(byId("attention-count"), findings.length ? `${findings.length}` : "nothing is wrong");
+    setText(byId("attention-count"), findings.length ? `${findings.length}` : "no problems");
   }
 
   item({ level, service, backend, since, message, hint }) {
-    const about = [service, backend].filter(Boolean).map((one) => element("bdi", {}, one));
+    const about = [service, backend].filter(Boolean).map((name) => element("bdi", {}, name));
     const lasts = element("time", since ? { datetime: since } : {});
     return element("li", { class: level },
       ...(about.length ? [element("p", {}, element("span", { class: "about" }, ...about), " ", lasts)] : []),
@@ -35,7 +35,7 @@ export class Attention {
   }
 }
 
-/** The reasons that packets left with: those that ever happened. */
+/** The reasons that have counted packets. */
 export class Reasons {
   describe(reasons) {
     this.reasons = reasons;
@@ -43,8 +43,8 @@ export class Reasons {
   }
 
   apply(verdicts) {
-    const happened = this.reasons.filter((one) => verdicts[one.reason]?.total);
-    const shown = happened.map((one) => one.reason).join();
+    const happened = this.reasons.filter(({ reason }) => verdicts[reason]?.total);
+    const shown = happened.map(({ reason }) => reason).join();
     if (shown !== this.shown || !this.cells) this.fill(happened);
     this.shown = shown;
     for (const [reason, { row, rate, total }] of this.cells) {
@@ -58,12 +58,12 @@ export class Reasons {
   fill(happened) {
     this.cells = new Map();
     const bodies = KINDS.map(([verdict, words]) => {
-      const rows = happened.filter((one) => one.verdict === verdict).map((one) => this.row(one));
+      const rows = happened.filter((reason) => reason.verdict === verdict).map((reason) => this.row(reason));
       const heading = element("th", { colspan: "3", scope: "rowgroup" }, words);
       if (!rows.length) rows.push(element("tr", {}, element("td", { colspan: "3", class: "muted" }, "none")));
       return element("tbody", { class: verdict }, element("tr", { class: "kind" }, heading), ...rows);
     });
-    const headings = ["reason", "per second", "in all"].map((words, place) =>
+    const headings = ["reason", "per second", "total"].map((words, place) =>
       element("th", { scope: "col", class: place ? "number" : "" }, words));
     byId("reasons").replaceChildren(element("table", {},
       element("thead", {}, element("tr", {}, ...headings)), ...bodies));
@@ -79,13 +79,13 @@ export class Reasons {
   }
 }
 
-/** Events, the newest first. */
+/** Events, newest first. */
 export class Events {
   constructor() {
     this.last = 0;
   }
 
-  /** Forget all: another daemon counts its own. */
+  /** Remove all events, because the daemon was restarted. */
   clear() {
     this.last = 0;
     byId("events").replaceChildren();

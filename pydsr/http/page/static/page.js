@@ -1,4 +1,4 @@
-// The page: what the daemon says goes to where it is shown.
+// The page: pass each message of the daemon to the parts that show it.
 
 import { byId, element, setText, withCode } from "./elements.js";
 import { count, moment } from "./figures.js";
@@ -17,10 +17,10 @@ let balancer = null, drops = [], clock = null, backends = [];
 
 function describe(state, isFirst) {
   if (balancer && balancer.version !== state.balancer.version) {
-    location.reload(); // Another pydsr brings another page.
+    location.reload(); // Another version of pydsr has another page.
     return;
   }
-  // Another daemon counts its events anew.
+  // A restarted daemon numbers its events from 1 again.
   if (balancer?.started !== state.balancer.started) events.clear();
   balancer = state.balancer;
   setText(byId("host"), balancer.host);
@@ -35,9 +35,9 @@ function describe(state, isFirst) {
       element("p", {}, state.problem.message),
       element("p", { class: "hint" }, "→ ", ...withCode(state.problem.hint)))));
   }
-  drops = state.reasons.filter((one) => one.verdict === "drop").map((one) => one.reason);
-  backends = state.services.flatMap((one) => one.backends);
-  const troubles = state.attention.filter((one) => one.level === "trouble").length + (state.problem ? 1 : 0);
+  drops = state.reasons.filter(({ verdict }) => verdict === "drop").map(({ reason }) => reason);
+  backends = state.services.flatMap((service) => service.backends);
+  const troubles = state.attention.filter(({ level }) => level === "trouble").length + (state.problem ? 1 : 0);
   document.title = `${troubles ? `(${troubles}) ` : ""}${balancer.host} · pydsr`;
   attention.describe(state.attention);
   reasons.describe(state.reasons);
@@ -71,7 +71,7 @@ function apply(rates) {
   const dropped = drops.reduce((sum, reason) => sum + rates.verdicts[reason].packets, 0);
   setText(byId("total-dropped"), count(dropped));
   byId("dropped-tile").classList.toggle("warn", dropped > 0);
-  const up = backends.filter((one) => one.state === "up").length;
+  const up = backends.filter(({ state }) => state === "up").length;
   setText(byId("total-backends"), `${up} of ${backends.length}`);
   byId("backends-tile").classList.toggle("warn", up < backends.length);
   total.append(rates.time, rates.total.packets);
@@ -82,14 +82,14 @@ function apply(rates) {
   setText(byId("connection"), `live, ${moment(clock)}`);
 }
 
-function connected(isHeard) {
-  byId("stale").hidden = isHeard;
-  document.body.classList.toggle("is-stale", !isHeard);
-  byId("connection").className = isHeard ? "connection live" : "connection lost";
-  if (isHeard) return;
+function setConnected(isConnected) {
+  byId("stale").hidden = isConnected;
+  document.body.classList.toggle("is-stale", !isConnected);
+  byId("connection").className = isConnected ? "connection live" : "connection lost";
+  if (isConnected) return;
   setText(byId("connection"), "not connected");
-  const since = clock ? `What is shown is of ${moment(clock)}: the` : "The";
-  setText(byId("stale"), `${since} daemon does not answer. It is asked again every two seconds; traffic goes on without it.`);
+  const since = clock ? `The data is from ${moment(clock)}: the` : "The";
+  setText(byId("stale"), `${since} daemon does not answer. The page retries every two seconds; traffic does not need the daemon.`);
 }
 
-new Stream({ state: describe, rates: apply, events: (some) => events.add(some) }, connected);
+new Stream({ state: describe, rates: apply, events: (added) => events.add(added) }, setConnected);

@@ -1,19 +1,19 @@
-// Rates over time, and their drawings.
+// Rates over time, and their plots.
 
 import { drawn } from "./elements.js";
 
 const WINDOW_SECONDS = 300;
 const WIDTH = 300, HEIGHT = 100;
-// What was not looked at for so long is a gap, and no straight line.
+// A longer pause between points is a gap, not a straight line.
 const GAP_SECONDS = 75;
 
-/** The rates of one thing, oldest first; times are seconds of the balancer's monotonic clock. */
+/** Points of time and rate, oldest first; times are seconds of the balancer's monotonic clock. */
 export class Series {
   constructor() {
     this.points = [];
   }
 
-  /** Put what the balancer remembers in front of what was heard since. */
+  /** Merge the history that the balancer kept with the points received since. */
   recall(times, values) {
     const past = times.map((time, place) => [time, values[place]]).filter(([, value]) => value !== null);
     if (!past.length) return;
@@ -25,7 +25,7 @@ export class Series {
 
   append(time, value) {
     const last = this.points.at(-1);
-    // The machine was started anew, and its clock as well.
+    // The host was rebooted, which resets its monotonic clock.
     if (last && last[0] > time) this.points = [];
     if (!last || last[0] < time) this.points.push([time, value]);
     while (this.points.length && this.points[0][0] < time - WINDOW_SECONDS - GAP_SECONDS) {
@@ -38,7 +38,7 @@ export class Series {
   }
 }
 
-/** A line with the area below it, in an svg element whose size its style gives. */
+/** A line with the area below it, in an SVG element sized by its style. */
 export class Plot {
   constructor(svg) {
     svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
@@ -49,7 +49,7 @@ export class Plot {
     this.svg = svg;
   }
 
-  /** Draw the window that ends now, from nothing to the largest rate. */
+  /** Draw the window that ends now, scaled from zero to the largest rate. */
   draw(series, now, top = series.top) {
     let line = "", area = "", stretch = [];
     const finish = () => {

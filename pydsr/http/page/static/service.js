@@ -1,11 +1,11 @@
-// A service, with its backends, which are only in the page while it is open.
+// A service with its backends, whose rows exist only while it is open.
 
 import { COLUMNS, NAMES, Row, chip, isTroubled } from "./backend.js";
 import { drawn, element, setText } from "./elements.js";
 import { bitRate, count, counted, duration } from "./figures.js";
 import { Plot, Series } from "./plots.js";
 
-/** One service: a line, and below it its backends while it is open. */
+/** A service: a summary line, and a table of its backends while it is open. */
 export class Group {
   constructor(endpoint) {
     this.endpoint = endpoint;
@@ -39,7 +39,7 @@ export class Group {
     this.element.addEventListener("toggle", () => this.turn());
   }
 
-  /** Take what seldom changes. */
+  /** Show everything but the rates. */
   describe(service) {
     const text = JSON.stringify(service);
     if (text === this.text) return;
@@ -66,7 +66,7 @@ export class Group {
     if (this.element.open) this.fill();
   }
 
-  /** Have the rows in the page while it is open, and only then. */
+  /** Add the rows when it is opened, and remove them when it is closed. */
   turn() {
     if (this.element.open) {
       this.fill();
@@ -89,7 +89,7 @@ export class Group {
     return this.backendSeries.get(address);
   }
 
-  /** Ask for the past of its backends. */
+  /** Fetch the history of its backends. */
   async recall() {
     let past;
     try {
@@ -97,7 +97,7 @@ export class Group {
       if (!answer.ok) return;
       past = await answer.json();
     } catch {
-      return; // The daemon is away; the stream says so.
+      return; // The daemon does not answer; the stream reports it.
     }
     for (const [address, values] of Object.entries(past.backends)) {
       if (this.element.open) this.seriesOf(address).recall(past.times, values);
@@ -112,7 +112,7 @@ export class Group {
     setText(this.bits, bitRate(rate?.bits));
     setText(this.flows, count(rate?.new_flows));
     const changing = rate?.slots_changing
-      ? `${count(rate.slots_changing)} slots changing, ${counted(rate.records, "flow")} recorded`
+      ? `${count(rate.slots_changing)} slots changing, ${counted(rate.records, "flow record")}`
         + (rate.learning ? `, learning for ${duration(rate.learning)}` : "") : "";
     setText(this.changing, changing);
     if (rate) this.series.append(time, rate.packets);
@@ -127,7 +127,7 @@ export class Group {
     this.rows.forEach((row, place) => row.apply(rates[place], largest, time, clock));
   }
 
-  /** Know whether it is on the screen: rows elsewhere are not drawn again and again. */
+  /** Note whether it is on the screen; otherwise its rows are not redrawn. */
   enter(isInView) {
     this.isInView = isInView;
     if (isInView && this.latest) this.apply(...this.latest);

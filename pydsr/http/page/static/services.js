@@ -6,11 +6,11 @@ import { Group } from "./service.js";
 const OPEN_BACKENDS = 40;
 const ORDERS = {
   given: () => 0,
-  trouble: (one, other) => other.troubled - one.troubled,
-  packets: (one, other) => other.packetRate - one.packetRate,
+  trouble: (left, right) => right.troubled - left.troubled,
+  packets: (left, right) => right.packetRate - left.packetRate,
 };
 
-/** All services, filtered and in order. */
+/** All services, filtered and sorted. */
 export class Services {
   constructor() {
     this.groups = new Map();
@@ -41,14 +41,14 @@ export class Services {
     });
   }
 
-  /** Take what seldom changes; groups that stay are the same elements, open or closed as they were. */
+  /** Show the services; those that remain keep their elements, open or closed. */
   describe(services) {
     const isFirst = !this.groups.size;
     const before = this.groups;
     this.groups = new Map(services.map(({ service }) =>
       [service, before.get(service) ?? this.made(service)]));
     for (const service of services) this.groups.get(service.service).describe(service);
-    const backends = services.reduce((sum, one) => sum + one.backends.length, 0);
+    const backends = services.reduce((sum, { backends }) => sum + backends.length, 0);
     if (isFirst && backends <= OPEN_BACKENDS) {
       for (const group of this.groups.values()) group.element.open = true;
     }
@@ -63,7 +63,7 @@ export class Services {
     return group;
   }
 
-  /** Ask for the past of all services. */
+  /** Fetch the history of all services. */
   async recall() {
     try {
       const answer = await fetch("/api/history");
@@ -78,7 +78,7 @@ export class Services {
       }
       return past;
     } catch {
-      return null; // The daemon is away; the stream says so.
+      return null; // The daemon does not answer; the stream reports it.
     }
   }
 
@@ -89,7 +89,7 @@ export class Services {
     if (this.order.value === "packets" && !this.list.contains(document.activeElement)) this.arrange();
   }
 
-  /** Show those that the filter leaves, in the order that is chosen. */
+  /** Show the services that pass the filter, in the chosen order. */
   arrange() {
     const words = this.filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const groups = [...this.groups.values()];
@@ -98,16 +98,16 @@ export class Services {
       group.element.hidden = !words.every((word) => group.searched.includes(word));
     }
     const wanted = groups.map((group) => group.element);
-    // What stands where it should is not moved: it would lose the focus.
+    // Elements in the right place are not moved, as that would take the focus away.
     const present = [...this.list.children];
-    if (wanted.length !== present.length || wanted.some((one, place) => one !== present[place])) {
+    if (wanted.length !== present.length || wanted.some((group, place) => group !== present[place])) {
       this.list.replaceChildren(...wanted);
     }
     const shown = groups.filter((group) => !group.element.hidden);
     const nothing = byId("nothing");
     nothing.hidden = shown.length > 0;
-    setText(nothing, groups.length ? "No service has that."
-      : "There are no services: the file names them, or `pydsr services add` adds one.");
+    setText(nothing, groups.length ? "No service matches the filter."
+      : "There are no services. Name them in the file, or use pydsr services add.");
     setText(this.toggle, shown.every((group) => group.element.open) ? "Close all" : "Open all");
     this.toggle.hidden = !groups.length;
   }

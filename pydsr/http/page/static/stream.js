@@ -1,16 +1,16 @@
-// The connection to the daemon: it is made again whenever it is lost.
+// The connection to the daemon, renewed whenever it is lost.
 
 const RETRY_MILLISECONDS = 2000;
-// The daemon says at least every five seconds that it is there.
+// The daemon sends a message at least every five seconds.
 const SILENCE_MILLISECONDS = 15000;
 const HIDDEN_MILLISECONDS = 30000;
 
-/** Hears the daemon, and says when it does not. */
+/** Receives messages from the daemon, and reports when the connection is lost. */
 export class Stream {
   /**
-   * @param {Object<string, function(any, boolean)>} handlers by the kind of message; they are told
-   *   whether it is the first of its kind since the connection was made
-   * @param {function(boolean)} onChange told whether the daemon is heard
+   * @param {Object<string, function(any, boolean)>} handlers by kind of message; the second argument
+   *   is true for the first of its kind on a connection
+   * @param {function(boolean)} onChange called with whether the page is connected
    */
   constructor(handlers, onChange) {
     this.handlers = handlers;
@@ -38,7 +38,7 @@ export class Stream {
     this.expectMore();
   }
 
-  /** Take the connection for lost where nothing more is heard. */
+  /** Treat the connection as lost if no further message arrives. */
   expectMore() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.lose(), SILENCE_MILLISECONDS);
@@ -52,7 +52,7 @@ export class Stream {
     this.timer = setTimeout(() => this.open(), RETRY_MILLISECONDS);
   }
 
-  /** Let the daemon rest while nobody can see the page. */
+  /** Disconnect while nobody can see the page. */
   follow(isHidden) {
     clearTimeout(this.hiding);
     if (isHidden) {

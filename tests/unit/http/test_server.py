@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydsr.http.listening import names_this_machine
+from pydsr.http.server import is_loopback_name
 from pydsr.model.errors import InputError
 from pydsr.model.listen import Listen
 
@@ -51,9 +51,9 @@ def test_an_address_with_a_port_is_parsed_and_written_alike(text: str, is_local:
         "*:9477",
     ],
 )
-def test_what_is_no_address_with_a_port_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     """The message quotes it, and the hint says how to write one."""
-    with pytest.raises(InputError, match=r"is no address|must be a number") as raised:
+    with pytest.raises(InputError, match=r"is not a valid address|must be a number") as raised:
         Listen.parse(text)
     assert (True, True) == (repr(text) in raised.value.message, "write it as" in raised.value.hint)
 
@@ -75,6 +75,6 @@ def test_what_is_no_address_with_a_port_is_refused(text: str) -> None:
         ("127.0.0.1:9477:9477", False),
     ],
 )
-def test_a_host_header_names_this_machine_or_not(host: str, expected: bool) -> None:
+def test_a_host_header_is_loopback_name_or_not(host: str, expected: bool) -> None:
     """Only loopback addresses and localhost do, with any port."""
-    assert expected == names_this_machine(host)
+    assert expected == is_loopback_name(host)

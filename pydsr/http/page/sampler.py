@@ -1,4 +1,4 @@
-"""Looks at the balancer for the page: often while somebody watches, seldom while nobody does."""
+"""Sample the balancer for the page: often while somebody watches, otherwise seldom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from pydsr.http.observer import Observer
 from pydsr.http.page.documents import (
     About,
     Health,
@@ -23,6 +22,7 @@ from pydsr.http.page.documents import (
     structure_document,
 )
 from pydsr.http.page.history import History
+from pydsr.http.snapshot_reader import SnapshotReader
 from pydsr.model.errors import PydsrError
 from pydsr.model.rates import Rates, rates_between
 from pydsr.model.reasons import all_reasons
@@ -30,23 +30,23 @@ from pydsr.model.snapshot import Snapshot
 from pydsr.views.json.documents import Document
 
 WATCHED_SECONDS, UNWATCHED_SECONDS = 2.0, 10.0
-"""How often it is looked; a page that is opened has plots of what nobody watched."""
+"""Pauses between samples. Unwatched samples give a newly opened page its plots."""
 
 WATCHED_SHARE, UNWATCHED_SHARE = 0.02, 0.01
-"""How much of a processor that may take: where a look takes long, there are fewer."""
+"""Maximum share of a CPU; if a sample takes long, there are fewer."""
 
 _LEAST_SECONDS, _LONGEST_SECONDS = 0.5, 60.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was seen at one moment.
+    """The documents of one moment.
 
     Attributes:
         number: counted from 1.
-        structure_number: that of the sample with which the structure came to be as it is.
-        structure: what seldom changes.
-        rates: what changes all the time; empty where the balancer cannot be read.
+        structure_number: number of the first sample with this structure.
+        structure: the keys that seldom change.
+        rates: empty if the balancer cannot be read.
     """
 
     number: int
@@ -56,52 +56,52 @@ class Sample:
 
     @cached_property
     def state_json(self) -> str:
-        """All of it."""
+        """Structure and rates as JSON."""
         return to_json({**self.structure, "rates": self.rates})
 
     @cached_property
     def rates_json(self) -> str:
-        """The rates alone."""
+        """The rates as JSON."""
         return to_json(self.rates)
 
 
 def to_json(document: object) -> str:
-    """Return a document in one short line."""
+    """Return a document as compact JSON."""
     return json.dumps(document, separators=(",", ":"))
 
 
 class Sampler:
-    """Keeps the latest sample, and the history of rates.
+    """Takes samples, and keeps the latest and the history of rates.
 
     Attributes:
         history: of the rates.
         sample: the latest; its number is 0 before the first.
-        changed: is set at the next sample, or when something has happened; another follows it.
+        changed: set at the next sample or event, and then replaced.
 
     Args:
         about: the balancer.
-        observer: reads its maps.
-        health: what is held of the health of backends, as ``pydsr health --json`` has it.
+        reader: of its maps.
+        health: returns the document of ``pydsr health --json``.
     """
 
     def __init__(
-        self, about: About, observer: Observer, health: Callable[[], Mapping[str, Any]]
+        self, about: About, reader: SnapshotReader, health: Callable[[], Mapping[str, Any]]
     ) -> None:
         self.history = History()
         self.sample = Sample(0, 0, {}, {})
         self.changed = asyncio.Event()
         self._about = about
-        self._observer = observer
+        self._reader = reader
         self._health = health
         self._began = 0.0
         self._watchers = 0
         self._wake = asyncio.Event()
         self._before: Snapshot | None = None
-        self._seen: object = None
+        self._source: object = None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Have it looked often for the length of the block, beginning at once."""
+        """Sample often for the length of the block, starting at once."""
         self._watchers += 1
         self._wake.set()
         try:
@@ -110,7 +110,7 @@ class Sampler:
             self._watchers -= 1
 
     async def recent(self) -> Sample:
-        """Return a sample as those who watch have it: where nobody does, wait for another."""
+        """Return a sample as recent as watchers get; if nobody watches, wait for a new one."""
         number = self.sample.number
         if not number or time.monotonic() - self._began > WATCHED_SECONDS:
             with self.watched():
@@ -118,8 +118,8 @@ class Sampler:
                     await self.changed.wait()
         return self.sample
 
-    def tell(self) -> None:
-        """Say that something has happened; if somebody watches, it is looked at once as well."""
+    def wake(self) -> None:
+        """Wake watchers after an event; if there are any, also take a sample."""
         self._wake_watchers()
         if self._watchers:
             self._wake.set()
@@ -129,11 +129,11 @@ class Sampler:
         self.changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Take samples until cancelled."""
         while True:
-            # Of the processor, not of the clock: on a busy machine a look waits, and costs no more.
+            # CPU time, as a sample that waits on a busy host costs no more.
             began, before = time.monotonic(), time.process_time()
-            self.sample = await self._look()
+            self.sample = await self._take()
             self._began = began
             self._wake_watchers()
             await self._rest(began, time.process_time() - before)
@@ -145,15 +145,15 @@ class Sampler:
         with suppress(TimeoutError):
             async with asyncio.timeout(began + min(seconds, _LONGEST_SECONDS) - time.monotonic()):
                 await self._wake.wait()
-        # However much happens, it is not looked all the time.
+        # Limit the rate of samples, however many events wake it.
         await asyncio.sleep(began + max(_LEAST_SECONDS, 10 * took) - time.monotonic())
         self._wake.clear()
 
-    async def _look(self) -> Sample:
+    async def _take(self) -> Sample:
         clock = datetime.now(UTC)
         health = health_by_backend(self._health(), clock)
         try:
-            snapshot = await self._observer.snapshot()
+            snapshot = await self._reader.snapshot()
         except PydsrError as error:
             self._before = None
             problem = problem_document(self._about, error, all_reasons())
@@ -162,9 +162,9 @@ class Sampler:
         rates = await asyncio.to_thread(rates_between, before, snapshot)
         if before is not None:
             self.history.record(rates)
-        return await asyncio.to_thread(self._sample_of, rates, health, clock)
+        return await asyncio.to_thread(self._build, rates, health, clock)
 
-    def _sample_of(self, rates: Rates, health: Health, clock: datetime) -> Sample:
+    def _build(self, rates: Rates, health: Health, clock: datetime) -> Sample:
         snapshot = rates.snapshot
         names = dict(socket.if_nameindex())
         return self._next_sample(
@@ -174,12 +174,12 @@ class Sampler:
         )
 
     def _next_sample(
-        self, seen: object, structure: Callable[[], Document], rates: Document
+        self, source: object, structure: Callable[[], Document], rates: Document
     ) -> Sample:
-        """Return the next sample; its structure is made anew only where something differs."""
+        """Return the next sample; the structure is rebuilt only if its source has changed."""
         latest = self.sample
         number = latest.number + 1
-        if seen == self._seen:
+        if source == self._source:
             return Sample(number, latest.structure_number, latest.structure, rates)
-        self._seen = seen
+        self._source = source
         return Sample(number, number, structure(), rates)

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from pydsr.control.balancer import Balancer
-from pydsr.http import listening
-from pydsr.http.listening import AddressTakenError, new_application, serve
-from pydsr.http.observer import Observer
+from pydsr.http import server
+from pydsr.http.server import AddressTakenError, new_application, serve
+from pydsr.http.snapshot_reader import SnapshotReader
 from pydsr.lab.network import enter_namespace
 from pydsr.model.errors import (
     EnvironmentCannotError,
@@ -138,7 +138,7 @@ def test_a_connection_without_a_whole_request_is_closed(
     lb: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that says nothing, and one that never ends its headers."""
-    monkeypatch.setattr(listening, "IDLE_SECONDS", 1)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 1)
 
     async def run() -> tuple[bytes, bytes]:
         async with served():
@@ -152,7 +152,7 @@ def test_more_connections_than_there_may_be_are_closed_at_once(
     lb: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those there are stay served, and there is room again when they go."""
-    monkeypatch.setattr(listening, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(server, "CONNECTIONS_MAX", 2)
     last = REQUEST + b"Connection: close\r\n\r\n"
 
     async def run() -> tuple[bytes, bytes, bytes]:
@@ -178,9 +178,9 @@ def test_more_connections_than_there_may_be_are_closed_at_once(
 @pytest.mark.parametrize(
     ("listen", "kind", "words"),
     [
-        ("127.0.0.1:9477", AddressTakenError, "something else listens at 127.0.0.1:9477"),
-        ("192.0.2.9:9477", EnvironmentCannotError, "192.0.2.9 is no address of this machine"),
-        ("[::1]:9477", AddressTakenError, r"something else listens at \[::1\]:9477"),
+        ("127.0.0.1:9477", AddressTakenError, "another process listens at 127.0.0.1:9477"),
+        ("192.0.2.9:9477", EnvironmentCannotError, "this host does not have the address 192.0.2.9"),
+        ("[::1]:9477", AddressTakenError, r"another process listens at \[::1\]:9477"),
     ],
 )
 def test_where_it_cannot_listen_it_says_why(
@@ -215,11 +215,11 @@ def test_a_port_of_the_privileged_is_named_when_it_is_refused(
 
 def test_a_balancer_is_observed_as_it_comes_goes_and_comes_again(pydsr: Pydsr) -> None:
     """Purged and attached anew, it is the new state that is read; nothing is left open."""
-    observer = Observer(pydsr.bpffs, fresh_seconds=0)
+    reader = SnapshotReader(pydsr.bpffs, fresh_seconds=0)
 
     def services() -> list[str] | None:
         try:
-            snapshot = in_namespace(pydsr.host, observer.snapshot)
+            snapshot = in_namespace(pydsr.host, reader.snapshot)
         except NotAttachedError:
             return None
         return [str(service.endpoint) for service in snapshot.services]
@@ -253,17 +253,17 @@ def test_those_who_ask_at_once_share_one_reading(
         return snapshot(self)
 
     monkeypatch.setattr(Balancer, "snapshot", counted)
-    observer = Observer(quick.bpffs, fresh_seconds=0.2)
+    reader = SnapshotReader(quick.bpffs, fresh_seconds=0.2)
 
     async def run() -> tuple[int, int]:
-        asking = [asyncio.ensure_future(observer.snapshot()) for _ in range(5)]
+        asking = [asyncio.ensure_future(reader.snapshot()) for _ in range(5)]
         await asyncio.sleep(0)
         asking[0].cancel()
         await asyncio.gather(*asking[1:])
-        await observer.snapshot()
+        await reader.snapshot()
         at_once = len(read)
         await asyncio.sleep(0.21)
-        await observer.snapshot()
+        await reader.snapshot()
         return at_once, len(read)
 
     assert (1, 2) == in_namespace(quick.host, run)
@@ -275,17 +275,17 @@ def test_programs_have_their_cost_when_the_kernel_times_them(
     """Runs are counted from the sysctl on, and the figures stay when it is off again."""
     _, peer = lasting
     quick.ok("services", "add", "10.66.0.80:80")
-    observer = Observer(quick.bpffs, fresh_seconds=0)
+    reader = SnapshotReader(quick.bpffs, fresh_seconds=0)
     switch = Path("/proc/sys/kernel/bpf_stats_enabled")
-    before = in_namespace(quick.host, observer.snapshot)
+    before = in_namespace(quick.host, reader.snapshot)
     was = switch.read_text()
     switch.write_text("1")
     try:
         assert peer.pings("10.66.0.80")
-        timed = in_namespace(quick.host, observer.snapshot)
+        timed = in_namespace(quick.host, reader.snapshot)
     finally:
         switch.write_text(was)
-    after = in_namespace(quick.host, observer.snapshot)
+    after = in_namespace(quick.host, reader.snapshot)
     (first,), (program,), (last,) = before.programs, timed.programs, after.programs
     assert (("eth0",), True) == (program.interfaces, timed.programs_timed)
     assert program.runs_total > first.runs_total

@@ -1,8 +1,8 @@
-"""The status page and its data, over HTTP; everything is read only.
+"""Serve the status page and its data over HTTP, all read-only.
 
-``GET /api/stream`` sends, as server-sent events: ``state`` (all of ``/api/state`` but the events),
-at first and when anything but rates is another; ``rates`` (its key of that name) again and again;
-``events`` (its key of that name), those of the past and then new ones; and ``alive``.
+``GET /api/stream`` sends server-sent events: ``state`` (all of ``/api/state`` but its events) first
+and whenever anything but the rates changes; ``rates`` (that key) regularly; ``events`` (that key),
+first past and then new ones; and ``alive``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from typing import Any
 from aiohttp import web
 
 from pydsr import __version__
-from pydsr.http.listening import IDLE_SECONDS, new_application, serve
-from pydsr.http.observer import Observer
 from pydsr.http.page.documents import About, events_document
-from pydsr.http.page.protection import harden
-from pydsr.http.page.sampling import Sampler, to_json
+from pydsr.http.page.sampler import Sampler, to_json
+from pydsr.http.server import IDLE_SECONDS, new_application, protect_page, serve
+from pydsr.http.snapshot_reader import SnapshotReader
 from pydsr.model.addresses import Endpoint
 from pydsr.model.errors import InputError
 from pydsr.model.events import Event, EventLog
 from pydsr.model.listen import Listen
 
-MOST_STREAMS = 16
-"""How many pages may be watched at once; each of them has a connection all the time."""
+STREAMS_MAX = 16
+"""Pages that may be open at once; each keeps a connection."""
 
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {
@@ -41,20 +40,20 @@ _TYPES = {
 _SHOWN_EVENTS = 200
 _BUSY_RETRY_SECONDS = 5
 _ALIVE_SECONDS = 5.0
-"""How often a page hears something: it takes the connection for lost otherwise."""
+"""The longest silence on a stream; the page expects a message at least every 15 seconds."""
 
 _PAUSE_SECONDS = 0.1
 _ALIVE = "event: alive\ndata: {}\n\n"
 
 
 class StatusPage:
-    """Serves the page of one balancer to whoever may connect.
+    """Serves the page of one balancer.
 
     Args:
         directory: of the pins.
-        listen: where.
+        listen: where to serve it.
         log: the daemon's events.
-        health: what it holds of the health of backends, as ``pydsr health --json`` has it.
+        health: returns the document of ``pydsr health --json``.
     """
 
     def __init__(
@@ -67,20 +66,20 @@ class StatusPage:
         self._listen = listen
         self._log = log
         about = About(socket.gethostname(), __version__, datetime.now(UTC))
-        # Rates take two readings: it is never content with one that somebody else has had.
-        self._sampler = Sampler(about, Observer(directory, fresh_seconds=0.0), health)
+        # Rates need two different snapshots, so none is shared.
+        self._sampler = Sampler(about, SnapshotReader(directory, fresh_seconds=0.0), health)
         self._files = dict(_read_files())
         self._streams = 0
-        log.subscribe(lambda _: self._sampler.tell())
+        log.subscribe(lambda _: self._sampler.wake())
 
     async def run(self) -> None:
         """Serve until cancelled.
 
         Raises:
-            ExceptionGroup: of a PydsrError, where it is not possible to listen there.
+            ExceptionGroup: of a PydsrError, if it is not possible to listen there.
         """
         app = new_application()
-        harden(app, self._listen)
+        protect_page(app, self._listen)
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{name}", self._file)
         app.router.add_get("/api/state", self._state)
@@ -107,18 +106,18 @@ class StatusPage:
         )
 
     async def _history(self, request: web.Request) -> web.Response:
-        """Answer with the past of all services, or of the backends of the one that is named."""
+        """Return the history of all services, or of the backends of one."""
         service = request.query.get("service")
         if service is None:
             return web.json_response(self._sampler.history.services(), dumps=to_json)
         try:
             endpoint = Endpoint.parse(service)
         except InputError:
-            raise web.HTTPBadRequest(text="That is no service.\n") from None
+            raise web.HTTPBadRequest(text="Not a valid service.\n") from None
         return web.json_response(self._sampler.history.backends(endpoint), dumps=to_json)
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """Send the state, its rates again and again, and events, until the client goes."""
+        """Send state, rates and events until the client disconnects."""
         with self._admitted(), self._sampler.watched():
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
             await response.prepare(request)
@@ -128,9 +127,9 @@ class StatusPage:
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
-        if self._streams >= MOST_STREAMS:
+        if self._streams >= STREAMS_MAX:
             raise web.HTTPServiceUnavailable(
-                text="There are as many watchers as there may be.\n",
+                text="Too many pages are open.\n",
                 headers={"Retry-After": str(_BUSY_RETRY_SECONDS)},
             )
         self._streams += 1
@@ -140,9 +139,9 @@ class StatusPage:
             self._streams -= 1
 
     async def _send_changes(self, response: web.StreamResponse) -> None:
-        """Send what is newer than what was sent, whenever there is something.
+        """Send whatever is newer than the last message.
 
-        A client that is slow is sent less often, and nothing waits for it.
+        A slow client gets fewer messages, and delays nothing else.
         """
         await self._sampler.recent()
         sent, structure_sent, event_sent = 0, 0, 0
@@ -163,7 +162,7 @@ class StatusPage:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ALIVE_SECONDS):
                     await changed.wait()
-            # However much happens, it is told together.
+            # Collect what happens in short succession into one message.
             await asyncio.sleep(_PAUSE_SECONDS)
 
     def _events_after(self, number: int) -> list[Event]:
@@ -171,16 +170,16 @@ class StatusPage:
 
 
 def _message(kind: str, document: str) -> str:
-    """Return one message of a stream (HTML Living Standard, 9.2): JSON has no line ends."""
+    """Return a message of a stream (HTML Living Standard, 9.2); JSON contains no newlines."""
     return f"event: {kind}\ndata: {document}\n\n"
 
 
 def _read_files() -> Iterator[tuple[str, Callable[[], web.Response]]]:
-    """Yield what makes the answer with each file of the page, by its name."""
+    """Yield a function that makes the response for each file of the page, by name."""
     for path in sorted(_STATIC.iterdir()):
         if kind := _TYPES.get(path.suffix):
-            yield path.name, _answering(path.read_bytes(), kind)
+            yield path.name, _responder(path.read_bytes(), kind)
 
 
-def _answering(body: bytes, kind: str) -> Callable[[], web.Response]:
+def _responder(body: bytes, kind: str) -> Callable[[], web.Response]:
     return lambda: web.Response(body=body, content_type=kind, charset="utf-8")
