@@ -35,6 +35,11 @@ class Balancer:
     remarks: tuple[Remark, ...] = ()
 
     @property
+    def attached_interfaces(self) -> list[Interface]:
+        """The interfaces of this namespace that it is attached to."""
+        return [one for one in self.interfaces if one.index in self.attached]
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether it is attached in another network namespace only."""
         return bool(self.links) and not self.attached

@@ -59,7 +59,7 @@ def examine(directory: Path, names: Sequence[str], read_health: ReadHealth) -> R
 
 
 def _default_interfaces(balancer: Balancer) -> list[Interface]:
-    attached = [one for one in balancer.interfaces if one.index in balancer.attached]
+    attached = balancer.attached_interfaces
     return attached or ([] if balancer.is_elsewhere else candidates(balancer.interfaces))
 
 

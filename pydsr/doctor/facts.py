@@ -172,7 +172,7 @@ def examine_vips(
         services: its services.
         local: addresses of this machine with their ``ip address del`` arguments.
     """
-    attached = [one for one in balancer.interfaces if one.index in balancer.attached]
+    attached = balancer.attached_interfaces
     return NetworkFacts(
         vips=tuple(_examine_vips(services, balancer, local)) if attached else (),
         names=_backends_by_mac(services),

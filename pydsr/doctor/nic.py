@@ -29,9 +29,9 @@ def judge_nics(nics: Sequence[ExaminedNic], machine: Machine) -> list[Remark]:
     remarks: list[Remark] = []
     for facts in nics:
         remarks += judge_nic(facts, machine)
-    attached = [one for one in nics if one.is_attached]
-    native = [one.name for one in attached if one.interface.xdp_mode == "native"]
-    generic = [one.name for one in attached if one.interface.xdp_mode != "native"]
+    attached = [nic for nic in nics if nic.is_attached]
+    native = [nic.name for nic in attached if nic.interface.xdp_mode == "native"]
+    generic = [nic.name for nic in attached if nic.interface.xdp_mode != "native"]
     if native and generic:
         remarks.append(mixed_modes(native, generic))
     if len(attached) > 1:
@@ -113,8 +113,8 @@ def _expectation(facts: NicFacts, machine: Machine) -> str:
 def _tags(facts: ExaminedNic) -> Iterator[Remark]:
     if not facts.reads_vlans:
         return
-    stripping = [one for one in (facts, *facts.parts) if one.rx_vlan.on]
-    yield from (stripped_tags(one.interface) for one in stripping)
+    stripping = [nic for nic in (facts, *facts.parts) if nic.rx_vlan.on]
+    yield from (stripped_tags(nic.interface) for nic in stripping)
     if not stripping:
         yield Note(facts.name, "VLAN tags reach the program")
 

@@ -28,7 +28,6 @@ class Answer:
         target: the ``ADDR:PORT`` it was sent to.
         began, ended: monotonic seconds, comparable between processes of one machine.
         backend: the backend that answered; empty if the request failed.
-        bytes: length of the reply's body.
         error: why it failed; empty if it did not.
     """
 
@@ -46,13 +45,7 @@ class Answer:
 
 
 def request(target: str, path: str, timeout: float) -> Answer:
-    """Send one request on a new connection.
-
-    Args:
-        target: ``ADDR:PORT``, an IPv6 address in brackets.
-        path: what to get.
-        timeout: seconds for each step of the connection.
-    """
+    """Get a path of ``ADDR:PORT`` on a new connection; each step may take ``timeout`` seconds."""
     began = monotonic()
     connection = HTTPConnection(target, timeout=timeout)
     try:

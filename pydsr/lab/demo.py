@@ -54,11 +54,7 @@ class _Client:
             self.process.stdin.close()
 
     def answers(self) -> list[Answer]:
-        """Wait for its end, and return its answers.
-
-        Raises:
-            PydsrError: it failed.
-        """
+        """Wait for its end, and return its answers."""
         try:
             status = self.process.wait(timeout=_DEADLINE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -85,22 +81,14 @@ class Demo:
 
     @staticmethod
     def check_size(backends: int) -> None:
-        """Refuse a lab that is too small, before it is built.
-
-        Raises:
-            InputError: it has a single backend, which could not be removed.
-        """
+        """Refuse a lab with a single backend, before it is built."""
         if backends < 2:
             raise InputError(
                 "the demo removes a backend, so it needs at least two", "use --backends 2"
             )
 
     def run(self) -> Conclusion:
-        """Run all steps and return which expectations were met.
-
-        Raises:
-            PydsrError: a step failed.
-        """
+        """Run all steps and return which expectations were met."""
         conclusion = Conclusion((*self._send_requests(), *self._remove_backend()))
         self._report(conclusion)
         return conclusion
@@ -185,11 +173,7 @@ class Demo:
             return _Client(self._lab.popen(name, command, stdin=stdin, stdout=output), answers)
 
     def _let_run(self, clients: list[_Client]) -> None:
-        """Let clients send requests for a while.
-
-        Raises:
-            PydsrError: one of them ended by itself.
-        """
+        """Let clients send requests for a while; none of them may end by itself."""
         deadline = time.monotonic() + _PHASE_SECONDS
         for client in clients:
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,8 @@ class Traffic:
     sent_bytes: int = 0
 
     def __sub__(self, earlier: Traffic) -> Traffic:
-        return Traffic(
-            self.received_packets - earlier.received_packets,
-            self.received_bytes - earlier.received_bytes,
-            self.sent_packets - earlier.sent_packets,
-            self.sent_bytes - earlier.sent_bytes,
-        )
+        pairs = zip(astuple(self), astuple(earlier), strict=True)
+        return Traffic(*(later - before for later, before in pairs))
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class RequestStats:
     Attributes:
         seconds: from the first request to the last reply.
         answered: replies by backend, with a zero for a backend that sent none.
-        bytes: length of the bodies that clients received.
+        bytes: length of all reply bodies.
         errors: how often requests failed, by cause.
     """
 
@@ -81,11 +77,7 @@ class ReturnPath:
 
 @dataclass(frozen=True)
 class Removal:
-    """Requests before and after the removal of a backend.
-
-    Attributes:
-        cut_off: the number of requests in flight at the removal that failed.
-    """
+    """Requests before and after a backend's removal, and how many in flight were cut off."""
 
     backend: str
     before: RequestStats

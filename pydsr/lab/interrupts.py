@@ -39,9 +39,6 @@ def interruptible() -> Iterator[None]:
 
     Later signals are ignored, so that an impatient user does not stop the clean-up, which takes a
     bounded time. Signals that the process ignores stay ignored.
-
-    Raises:
-        KeyboardInterrupt: a signal came.
     """
     previous = {number: signal.getsignal(number) for number in _SIGNALS}
     heeded = [number for number, handler in previous.items() if handler is not signal.SIG_IGN]
@@ -57,11 +54,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Defer signals until the end of the block.
-
-    Raises:
-        KeyboardInterrupt: at the end of the outermost such block, if a signal came.
-    """
+    """Defer signals until the end of the outermost such block."""
     _gate.depth += 1
     try:
         yield

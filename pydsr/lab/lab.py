@@ -12,9 +12,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self, cast
 
 from pydsr.kernel.bpf.python_process import PYTHON, environment
@@ -84,12 +83,7 @@ class Lab:
         self.build()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.down()
 
     @property
@@ -98,12 +92,7 @@ class Lab:
         return bpffs_of(self.name)
 
     def up(self) -> None:
-        """Build the hosts, and start the servers and the balancer; after a failure nothing is left.
-
-        Raises:
-            InputError: there is a lab of that name.
-            PydsrError: a part could not be started.
-        """
+        """Build the hosts, start the servers and the balancer; after a failure nothing is left."""
         with self._removed_on_failure():
             self.build()
             self.serve()
@@ -114,18 +103,13 @@ class Lab:
 
         Raises:
             InputError: there is a lab of that name.
-            PydsrError: a host could not be built.
         """
         with self._removed_on_failure():
             self._claim()
             network.build(self.topology, self._xdp_delivery)
 
     def serve(self) -> None:
-        """Start an HTTP server on every backend, and wait until all of them listen.
-
-        Raises:
-            PydsrError: a server does not listen; the hint is the last line it printed.
-        """
+        """Start an HTTP server on every backend, and wait until all of them listen."""
         deadline = time.monotonic() + _SERVERS_DEADLINE_SECONDS
         servers = {}
         for host in self.topology.hosts_of(Role.BACKEND):
@@ -147,11 +131,7 @@ class Lab:
                     )
 
     def balance(self) -> None:
-        """Attach pydsr on the balancer, and add the backends to its services.
-
-        Raises:
-            PydsrError: a command failed.
-        """
+        """Attach pydsr on the balancer, and add the backends to its services."""
         self.pydsr("attach", network.INTERFACE)
         for service in SERVICES:
             backends = self.topology.hosts_of(Role.BACKEND)
@@ -178,12 +158,7 @@ class Lab:
         stdout: Stream = subprocess.DEVNULL,
         stderr: Stream = subprocess.DEVNULL,
     ) -> subprocess.Popen[str]:
-        """Start a command on a host; :meth:`down` ends it.
-
-        Raises:
-            InputError: the lab has no such host.
-            PydsrError: the command could not be started.
-        """
+        """Start a command on a host; :meth:`down` ends it."""
         namespace = self.topology.namespace(host)
         with (
             network.kernel_errors(f"run {command[0]} on {host}"),
@@ -205,16 +180,10 @@ class Lab:
     def run(
         self, host: str, command: Sequence[str], *, timeout: float = 60.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on a host to its end, and return its output and exit status.
-
-        Args:
-            host: its name, such as ``client1``.
-            command: the program and its arguments.
-            timeout: seconds after which it is killed.
+        """Run a command on a host such as ``client1``; return its output and exit status.
 
         Raises:
-            InputError: the lab has no such host.
-            PydsrError: the command could not be started or took too long.
+            PydsrError: it took longer than ``timeout`` seconds, and was killed.
         """
         child = self.popen(host, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
@@ -230,11 +199,7 @@ class Lab:
         return subprocess.CompletedProcess(list(command), child.returncode, output, errors)
 
     def pydsr(self, *arguments: str) -> str:
-        """Run a pydsr command on the balancer, with the lab's pins, and return its output.
-
-        Raises:
-            PydsrError: it failed; the hint has its error output.
-        """
+        """Run a pydsr command on the balancer, with the lab's pins, and return its output."""
         done = self.run(Role.BALANCER, [*PYTHON, "pydsr", "--bpffs", str(self.bpffs), *arguments])
         if done.returncode != 0:
             raise PydsrError(
@@ -245,11 +210,10 @@ class Lab:
 
     @contextmanager
     def _removed_on_failure(self) -> Iterator[None]:
-        try:
+        with ExitStack() as stack:
+            stack.callback(self.down)
             yield
-        except BaseException:
-            self.down()
-            raise
+            stack.pop_all()
 
     def _claim(self) -> None:
         """Create the directory of records, which claims the name."""
@@ -279,7 +243,6 @@ def remove(name: str) -> bool:
         Whether there was such a lab.
 
     Raises:
-        InputError: no lab can have that name.
         PydsrError: a part could not be removed; everything else was.
     """
     check_name(name)

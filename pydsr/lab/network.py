@@ -69,10 +69,6 @@ def kernel_errors(action: str) -> Iterator[None]:
 
     Args:
         action: what the block does, worded to follow "cannot".
-
-    Raises:
-        PermissionDeniedError: the process lacks a privilege.
-        EnvironmentCannotError: the kernel cannot do it.
     """
     try:
         yield
@@ -92,9 +88,6 @@ def build(topology: Topology, xdp_delivery: bool = True) -> None:
     Args:
         topology: what to build.
         xdp_delivery: whether frames that the balancer's program sends reach the switch.
-
-    Raises:
-        PydsrError: a namespace or link could not be created.
     """
     _build_switch(topology)
     for host in topology.hosts:
@@ -114,11 +107,7 @@ def namespaces(lab: str) -> list[str]:
 
 
 def remove_namespaces(lab: str) -> None:
-    """Remove the namespaces of a lab, and its links with them.
-
-    Raises:
-        PydsrError: one could not be removed; the others were.
-    """
+    """Remove the namespaces of a lab and their links; all that can be, even if one fails."""
     failure: PydsrError | None = None
     for namespace in namespaces(lab):
         try:

@@ -35,13 +35,10 @@ class ProcessRecords:
             record.unlink(missing_ok=True)
 
     def end_all(self, grace_seconds: float = _GRACE_SECONDS) -> int:
-        """End all recorded processes and delete their records.
+        """End all recorded processes, delete their records, and return how many were running.
 
         Args:
             grace_seconds: from SIGTERM to SIGKILL.
-
-        Returns:
-            How many were running.
         """
         records = sorted(self.directory.glob("*@*"))
         with ExitStack() as stack:
@@ -60,11 +57,7 @@ class ProcessRecords:
 
 
 def start_time(pid: int) -> str:
-    """Return the start time of a process, in clock ticks since boot (proc_pid_stat(5), field 22).
-
-    Raises:
-        ProcessLookupError: there is no such process.
-    """
+    """Return when a process started, in clock ticks since boot (proc_pid_stat(5), field 22)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except FileNotFoundError:

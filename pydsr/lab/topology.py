@@ -85,9 +85,6 @@ class Topology:
         name: 1 to 20 of ``a-z0-9-``; it is part of the namespaces' names.
         backends, clients: the number of hosts, 1 to 200.
         balancers: the number of balancers, 1 to 9: ``lb``, ``lb2`` and so on.
-
-    Raises:
-        InputError: the name or a count cannot be used.
     """
 
     name: str
@@ -128,11 +125,7 @@ class Topology:
         return namespace_of(self.name, "switch")
 
     def namespace(self, host: str) -> str:
-        """Return the namespace of a host.
-
-        Raises:
-            InputError: the lab has no such host.
-        """
+        """Return the namespace of a host."""
         if all(host != known.name for known in self.hosts):
             raise InputError(
                 f"the lab {self.name!r} has no host {host!r}", "hosts are lb, client1…, backend1…"
@@ -141,11 +134,7 @@ class Topology:
 
 
 def check_name(name: str) -> None:
-    """Refuse an invalid name of a lab.
-
-    Raises:
-        InputError: the name is not 1 to 20 of ``a-z0-9-``.
-    """
+    """Refuse a name that is not 1 to 20 of ``a-z0-9-``."""
     if not re.fullmatch(r"[a-z0-9-]{1,20}", name):
         raise InputError(
             f"{name!r} cannot be a lab's name", "use 1 to 20 of the characters a-z, 0-9 and -"

@@ -51,11 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> Answer:
-    """Run the command that the options name.
-
-    Raises:
-        PydsrError: it failed.
-    """
+    """Run the command that the options name."""
     as_json = options.json
     if options.verb == "undo":
         return commands.undo(

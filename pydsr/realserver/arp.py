@@ -18,7 +18,6 @@ class Rule:
     """The values that a sysctl may have on a backend.
 
     Attributes:
-        name: the setting's name.
         wanted: the value that setup sets.
         accepted: all values that are right.
         why: what happens with another value.

@@ -42,12 +42,7 @@ HELP = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command prints, and its exit status.
-
-    Attributes:
-        output: data, for stdout.
-        messages: for people, for stderr.
-    """
+    """What a command prints to stdout (``output``) and stderr, and its exit status."""
 
     output: str = ""
     messages: tuple[str, ...] = ()
@@ -57,17 +52,7 @@ class Answer:
 def setup(
     spec: BackendSpec, plan_only: bool = False, as_json: bool = False, directory: Path = DIRECTORY
 ) -> Answer:
-    """Set this host up, and check it.
-
-    Args:
-        spec: what the host should be.
-        plan_only: change nothing.
-        as_json: answer in JSON.
-        directory: of the record of changes.
-
-    Raises:
-        PydsrError: it failed; the host is as it was.
-    """
+    """Set this host up, and check it. If it fails, the host is as it was."""
     file = RecordFile(directory)
     if plan_only:
         return _change_answer(plan_setup(spec, read_facts(), file.load()), plan_only, as_json)
@@ -90,18 +75,7 @@ def undo(
     as_json: bool = False,
     directory: Path = DIRECTORY,
 ) -> Answer:
-    """Undo what setup has changed.
-
-    Args:
-        vips: the VIPs that the host should lose.
-        every: all VIPs that were set up instead.
-        plan_only: change nothing.
-        as_json: answer in JSON.
-        directory: of the record of changes.
-
-    Raises:
-        PydsrError: it failed; it can be tried again.
-    """
+    """Undo what setup has changed for some VIPs or all. If it fails, it can be tried again."""
     leaving = tuple(dict.fromkeys(parse_vip(vip) for vip in vips))
     if bool(leaving) == every:
         raise InputError("undo takes VIPs, or --all", "`ip address show` lists addresses")
@@ -114,11 +88,7 @@ def undo(
 
 
 def check_host(spec: BackendSpec, as_json: bool = False) -> Answer:
-    """Report the faults of this host.
-
-    Raises:
-        PydsrError: they cannot be read, or the spec does not fit this host.
-    """
+    """Report the faults of this host."""
     facts = read_facts()
     refuse_wrong_interfaces(spec, facts)
     faults = check(spec, facts)
@@ -139,17 +109,7 @@ def check_host(spec: BackendSpec, as_json: bool = False) -> Answer:
 def make_files(
     spec: BackendSpec, flavour: str, as_json: bool = False, directory: Path | None = None
 ) -> Answer:
-    """Print or write files that keep a backend set up across reboots.
-
-    Args:
-        spec: what the backend should be.
-        flavour: of the files.
-        as_json: answer in JSON.
-        directory: where to write them, as if it were the root directory.
-
-    Raises:
-        InputError: there is no such flavour, or the files cannot be written.
-    """
+    """Print files that keep a backend set up across reboots, or write them below a directory."""
     made = files(spec, flavour)
     if directory is not None:
         return Answer(messages=tuple(str(_write(file, directory)) for file in made))

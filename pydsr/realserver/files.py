@@ -32,15 +32,7 @@ class File:
 
 
 def files(spec: BackendSpec, flavour: str) -> list[File]:
-    """Return the files for a backend.
-
-    Args:
-        spec: what the backend should be.
-        flavour: one of ``FLAVOURS``.
-
-    Raises:
-        InputError: there is no such flavour.
-    """
+    """Return the files of a flavour for a backend."""
     if flavour not in FLAVOURS:
         raise InputError(f"there is no script for {flavour!r}", f"choose of {', '.join(FLAVOURS)}")
     return FLAVOURS[flavour](spec)

@@ -36,12 +36,7 @@ def environment() -> dict[str, str]:
 
 
 def run_ip(arguments: Iterable[str]) -> str:
-    """Run ``ip`` and return what it prints.
-
-    Raises:
-        PermissionDeniedError: not privileged.
-        EnvironmentCannotError: it fails, or is not installed.
-    """
+    """Run ``ip`` and return what it prints."""
     done = run_program("ip", *arguments)
     if done is None:
         raise EnvironmentCannotError("the command `ip` is missing", "install iproute2")
@@ -71,11 +66,7 @@ def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def read_facts() -> Facts:
-    """Return the backend's network.
-
-    Raises:
-        EnvironmentCannotError: it cannot be read.
-    """
+    """Return what is known of the backend's network."""
     interfaces = {
         link["ifname"]: _interface(link)
         # An interface that vanishes meanwhile leaves an empty object.
@@ -88,11 +79,7 @@ def read_facts() -> Facts:
 
 
 def execute(steps: Iterable[Step]) -> None:
-    """Do the steps in their order.
-
-    Raises:
-        PermissionDeniedError, EnvironmentCannotError: one fails; those before it are done.
-    """
+    """Do the steps in their order; if one raises an error, those before it are done."""
     for step in steps:
         if isinstance(step, SetSysctl):
             _write_setting(step.setting, step.value)

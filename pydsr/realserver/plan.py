@@ -49,7 +49,7 @@ def plan_setup(spec: BackendSpec, facts: Facts, record: Record) -> Plan:
     """Return the plan that makes a host accept packets for VIPs.
 
     Args:
-        spec: what it should be.
+        spec: what the host should be.
         facts: its network.
         record: what earlier setups have changed, even if they were killed half-way.
 
@@ -125,11 +125,7 @@ def plan_undo(vips: Iterable[Address], facts: Facts, record: Record) -> Plan:
 
 
 def refuse_wrong_interfaces(spec: BackendSpec, facts: Facts) -> None:
-    """Refuse a spec whose interfaces are missing or cannot have VIPs.
-
-    Raises:
-        InputError: with the interface.
-    """
+    """Refuse a spec whose interfaces are missing or cannot have VIPs."""
     for interface in spec.interfaces:
         if interface not in facts.interfaces:
             raise InputError(f"there is no interface {interface!r}", "`ip link` lists them")

@@ -101,12 +101,7 @@ class RecordFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other commands from changing this host in the block.
-
-        Raises:
-            BusyError: another command is changing it.
-            PermissionDeniedError: not privileged, or others can write the records.
-        """
+        """Keep other commands from changing this host in the block."""
         self._create_directory()
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -121,12 +116,7 @@ class RecordFile:
             os.close(descriptor)
 
     def load(self) -> Record:
-        """Return the record; an empty one where nothing was set up since the host was booted.
-
-        Raises:
-            PermissionDeniedError: not privileged.
-            EnvironmentCannotError: the file is not a record.
-        """
+        """Return the record; an empty one where nothing was set up since the host was booted."""
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -145,11 +135,7 @@ class RecordFile:
             ) from None
 
     def save(self, record: Record) -> None:
-        """Replace the record; an empty one deletes the file.
-
-        Raises:
-            EnvironmentCannotError: it cannot be written.
-        """
+        """Replace the record; an empty one deletes the file."""
         try:
             if record == Record():
                 self._path.unlink(missing_ok=True)

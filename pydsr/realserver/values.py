@@ -50,11 +50,7 @@ def parse_vip(text: str) -> Address:
 
 
 def parse_interface(text: str) -> str:
-    """Return the name of an interface.
-
-    Raises:
-        InputError: it cannot be one.
-    """
+    """Return a valid name of an interface, which may not exist."""
     if not re.fullmatch(rf"[A-Za-z0-9_.-]{{1,{_MAX_NAME}}}", text) or re.fullmatch(
         r"\.{1,2}|-.*|all|default", text
     ):
@@ -84,11 +80,7 @@ class BackendSpec:
     def parse(
         cls, vips: Iterable[str], device: str = LOOPBACK, interfaces: Iterable[str] = ()
     ) -> BackendSpec:
-        """Return the spec of a command line, without duplicates.
-
-        Raises:
-            InputError: an argument is invalid.
-        """
+        """Return the spec of a command line, without duplicates."""
         return cls(
             tuple(dict.fromkeys(parse_vip(vip) for vip in vips)),
             parse_interface(device),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydsr.kernel.machine.drivers import Version, version_of
 from pydsr.kernel.net.ethtool import (
@@ -18,7 +17,7 @@ from pydsr.kernel.net.ethtool import (
     xdp_features,
 )
 from pydsr.kernel.net.links import interface_from
-from pydsr.kernel.net.netlink import netlink
+from pydsr.kernel.net.netlink import NetlinkMessage, netlink
 from pydsr.model.interfaces import Interface
 
 _BOND_MODES = (
@@ -105,7 +104,9 @@ def read_nics(wanted: Iterable[Interface]) -> list[NicFacts]:
     ]
 
 
-def _read(messages: dict[int, Any], interfaces: dict[int, Interface], index: int) -> NicFacts:
+def _read(
+    messages: dict[int, NetlinkMessage], interfaces: dict[int, Interface], index: int
+) -> NicFacts:
     message, interface = messages[index], interfaces[index]
     others = interfaces.values()
     driver, bus = driver_and_bus(interface.name)
@@ -136,7 +137,7 @@ def _read(messages: dict[int, Any], interfaces: dict[int, Interface], index: int
         )
 
 
-def _bond(message: Any) -> Bond | None:
+def _bond(message: NetlinkMessage) -> Bond | None:
     if message.get(("linkinfo", "kind")) != "bond":
         return None
     mode = message.get(("linkinfo", "data", "bond_mode"))

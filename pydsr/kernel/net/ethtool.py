@@ -105,33 +105,29 @@ class Settings:
 
     def offloads(self, *names: str) -> tuple[Offload, ...]:
         """Return features by the names that the kernel and ``ethtool -k`` use."""
-        found = self._get("get_features")
-        if found is None:
-            return tuple(Offload() for _ in names)
+        features = self._get("get_features")
         return tuple(
-            Offload(bool(found.is_active(name)), not found.is_available(name))
-            if name in found
+            Offload(bool(features.is_active(name)), not features.is_available(name))
+            if features is not None and name in features
             else Offload()
             for name in names
         )
 
     def queues(self) -> Amount | None:
         """Return the number of receive queues."""
-        found = self._get("get_channels")
-        if found is None:
-            return None
-        for word in ("combined", "rx"):
-            maximum = int(getattr(found, f"max_{word}"))
+        channels = self._get("get_channels")
+        for word in ("combined", "rx") if channels is not None else ():
+            maximum = int(getattr(channels, f"max_{word}"))
             if maximum:
-                return Amount(int(getattr(found, f"{word}_count")), maximum, word)
+                return Amount(int(getattr(channels, f"{word}_count")), maximum, word)
         return None
 
     def ring(self) -> Amount | None:
         """Return the number of frames that each receive queue holds."""
-        found = self._get("get_rings")
-        if found is None or not found.rx_max:
+        rings = self._get("get_rings")
+        if rings is None or not rings.rx_max:
             return None
-        return Amount(int(found.rx), int(found.rx_max), "rx")
+        return Amount(int(rings.rx), int(rings.rx_max), "rx")
 
     def _get(self, what: str) -> Any | None:
         try:
@@ -171,7 +167,7 @@ def interrupts(bus: str) -> dict[int, frozenset[int]]:
     Args:
         bus: its PCI address; on any other bus interrupts are not known.
     """
-    found = {}
+    handling = {}
     for path in (_PCI / bus / "msi_irqs").glob("*") if bus else ():
         number = int(path.name)
         with suppress(OSError, ValueError):
@@ -181,8 +177,8 @@ def interrupts(bus: str) -> dict[int, frozenset[int]]:
             )
             # An interrupt moves to newly allowed CPUs only when it fires next.
             if cpus := effective & allowed or allowed:
-                found[number] = cpus
-    return found
+                handling[number] = cpus
+    return handling
 
 
 def parse_cpus(text: str) -> frozenset[int]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
 
-from pydsr.kernel.net.netlink import netlink
+from pydsr.kernel.net.netlink import NetlinkMessage, netlink
 from pydsr.model.addresses import VLAN_8021Q, IPAddress, MacAddress, Tag
 from pydsr.model.errors import EnvironmentCannotError, InputError
 from pydsr.model.interfaces import Interface
@@ -16,7 +15,7 @@ _IFF_UP = 1
 _XDP_MODES = {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offloaded"}
 
 
-def interface_from(message: Any) -> Interface:
+def interface_from(message: NetlinkMessage) -> Interface:
     """Return the interface in a decoded RTM_NEWLINK message."""
     xdp = message.get("xdp")
     attached = xdp.get_attr("IFLA_XDP_ATTACHED") if xdp else None
@@ -35,7 +34,7 @@ def interface_from(message: Any) -> Interface:
     )
 
 
-def _parent(message: Any) -> int:
+def _parent(message: NetlinkMessage) -> int:
     # IFLA_LINK of a veth is its peer, which is not below it. An index that belongs to another
     # network namespace names another interface in this one.
     in_other_namespace = message.get("link_netnsid") is not None
@@ -44,7 +43,7 @@ def _parent(message: Any) -> int:
     return message.get("link") or 0
 
 
-def _tag(message: Any) -> Tag | None:
+def _tag(message: NetlinkMessage) -> Tag | None:
     if message.get(("linkinfo", "kind")) != "vlan":
         return None
     protocol = message.get(("linkinfo", "data", "vlan_protocol"))
@@ -82,7 +81,7 @@ def find_interface(name: str) -> Interface:
     )
 
 
-def _kind_in_words(message: Any) -> str:
+def _kind_in_words(message: NetlinkMessage) -> str:
     kind = message.get(("linkinfo", "kind"))
     return f" but a {kind} device" if kind else ""
 

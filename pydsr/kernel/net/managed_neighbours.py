@@ -6,9 +6,8 @@ import errno
 import socket
 from collections.abc import Collection, Iterable
 from ipaddress import ip_address
-from typing import Any
 
-from pydsr.kernel.net.netlink import NetlinkError, family_of, mac_of, ndmsg, netlink
+from pydsr.kernel.net.netlink import NetlinkError, NetlinkMessage, family_of, mac_of, ndmsg, netlink
 from pydsr.model.addresses import IPAddress
 from pydsr.model.netlink_events import Confidence, Neighbour
 
@@ -21,7 +20,7 @@ _SURE = ndmsg.NUD_REACHABLE | _FIXED
 _UNSURE = ndmsg.NUD_STALE | ndmsg.NUD_DELAY | ndmsg.NUD_PROBE
 
 
-def decode_neighbour(message: Any) -> Neighbour | None:
+def decode_neighbour(message: NetlinkMessage) -> Neighbour | None:
     """Return the neighbour in a decoded message; None where it has no IP address."""
     if message["family"] not in (socket.AF_INET, socket.AF_INET6) or not message.get("dst"):
         return None

@@ -6,11 +6,11 @@ import asyncio
 import errno
 import socket
 from ipaddress import ip_address
-from typing import Any, Self
+from typing import Self
 
 from pydsr.kernel.net.links import interface_from
 from pydsr.kernel.net.managed_neighbours import decode_neighbour
-from pydsr.kernel.net.netlink import MarshalRtnl, mac_of, netlink, rtnl
+from pydsr.kernel.net.netlink import MarshalRtnl, NetlinkMessage, mac_of, netlink, rtnl
 from pydsr.model.errors import EnvironmentCannotError
 from pydsr.model.netlink_events import Link, LinkGone, NeighbourGone, NetlinkEvent, PortLearned
 
@@ -83,7 +83,7 @@ def all_links() -> list[Link]:
         return [_link(message) for message in ip.get_links()]
 
 
-def _decode_event(message: Any) -> NetlinkEvent | None:
+def _decode_event(message: NetlinkMessage) -> NetlinkEvent | None:
     kind, family = message["header"]["type"], message["family"]
     if kind == rtnl.RTM_NEWNEIGH and family == socket.AF_BRIDGE:
         return _port_learned(message)
@@ -99,10 +99,10 @@ def _decode_event(message: Any) -> NetlinkEvent | None:
     return None
 
 
-def _port_learned(message: Any) -> PortLearned | None:
+def _port_learned(message: NetlinkMessage) -> PortLearned | None:
     mac, bridge = mac_of(message), message.get("master")
     return PortLearned(bridge, message["ifindex"], mac) if mac and bridge else None
 
 
-def _link(message: Any) -> Link:
+def _link(message: NetlinkMessage) -> Link:
     return Link(interface_from(message), bool(message["flags"] & _IFF_LOWER_UP))

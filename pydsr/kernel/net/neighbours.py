@@ -11,12 +11,12 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any
 
 from pydsr.kernel.net.links import all_interfaces
 from pydsr.kernel.net.netlink import (
     IPRoute,
     NetlinkError,
+    NetlinkMessage,
     family_of,
     mac_of,
     ndmsg,
@@ -39,7 +39,7 @@ _NTF_USE = 1
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 """The kernel reports ages of neighbours in clock ticks (struct nda_cacheinfo)."""
 
-_Entries = Mapping[tuple[int, str], Any]
+_Entries = Mapping[tuple[int, str], NetlinkMessage]
 """Neighbour entries by index of the device and address."""
 
 
@@ -193,7 +193,7 @@ def _entries(ip: IPRoute, addresses: Iterable[IPAddress]) -> _Entries:
     }
 
 
-def _confirmed_mac(entry: Any | None) -> MacAddress | None:
+def _confirmed_mac(entry: NetlinkMessage | None) -> MacAddress | None:
     return mac_of(entry) if entry is not None and entry["state"] & _CONFIRMED else None
 
 
@@ -201,15 +201,13 @@ def _place(mac: MacAddress, segment: Segment) -> Place:
     return Place(mac, segment.ifindex, segment.tags)
 
 
-def _request_resolution(ip: IPRoute, address: IPAddress, device: int, entry: Any | None) -> None:
+def _request_resolution(
+    ip: IPRoute, address: IPAddress, device: int, entry: NetlinkMessage | None
+) -> None:
     """Have the kernel resolve an address that is not confirmed, without traffic of ours."""
     if entry is not None and entry["state"] & _CONFIRMED:
         return
-    request: dict[str, Any] = {
-        "dst": str(address),
-        "ifindex": device,
-        "family": family_of(address),
-    }
+    request = {"dst": str(address), "ifindex": device, "family": family_of(address)}
     if entry is not None and entry["state"] & _STALE:
         # The kernel would first probe the old MAC, which may belong to a card since replaced.
         ip.neigh("del", **request)

@@ -57,6 +57,7 @@ __all__ = [
     "IoctlEthtool",
     "MarshalRtnl",
     "NetlinkError",
+    "NetlinkMessage",
     "error_text",
     "family_of",
     "genlmsg",
@@ -66,6 +67,9 @@ __all__ = [
     "rt_type",
     "rtnl",
 ]
+
+NetlinkMessage = Any
+"""A decoded message; pyroute2 has no types."""
 
 
 @contextmanager
@@ -102,7 +106,7 @@ def family_of(address: IPAddress) -> int:
     return socket.AF_INET6 if address.version == 6 else socket.AF_INET
 
 
-def mac_of(message: Any) -> MacAddress | None:
+def mac_of(message: NetlinkMessage) -> MacAddress | None:
     """Return the MAC in a neighbour message; None where it has none.
 
     The link-layer address of a tunnel's neighbour is an IP address.

@@ -70,7 +70,7 @@ def test_what_a_driver_cannot_send_out_is_counted(arms: Arms, bpffs: Path) -> No
     pydsr.ok("attach", "eth0")
     done = pydsr("attach", "eth1", "--mode", "generic")
     assert done.status == ExitStatus.DONE
-    assert "what comes in by eth0" in done.stderr
+    assert "packets that come in by eth0" in done.stderr
     assert "sent out by eth1" in done.stderr
     pydsr.ok("backends", "set", SERVICE, BEHIND_ETH1[0])
     assert arms.client.asks_for_page(VIP, "-m", "1") is None
