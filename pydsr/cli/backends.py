@@ -1,4 +1,4 @@
-"""``pydsr backends``."""
+"""``pydsr backends``: the backends of a service."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _WAIT_POLL_SECONDS = 0.5
 def backends() -> None:
     """Set, add, remove and list the backends of a service.
 
-    A backend is ADDR[=WEIGHT][@MAC]: its address on a network of the balancer, its weight
-    (1 where none is said), and its MAC where it is not to be found by ARP/ND. Only the MAC
-    matters to packets, so a backend named by its IPv4 address may serve an IPv6 VIP.
+    BACKEND is ADDR[=WEIGHT][@MAC[%VLAN]]: an address on a network of the balancer, a weight
+    (default 1), and a MAC if ARP/ND cannot resolve it. The balancer rewrites the MAC only, so a
+    backend with an IPv4 address can serve an IPv6 VIP.
     """
 
 
 def _of(kind: click.ParamType[Any], name: str) -> Callable[[Callable[..., None]], Any]:
-    """Give a command a service, some of its backends, and ``--plan``."""
+    """Add arguments for a service and its backends, ``--plan`` and ``--json`` to a command."""
 
     def decorate(command: Callable[..., None]) -> Any:
         command = plan_option(click.pass_obj(command))
@@ -66,7 +66,9 @@ def set_(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Replace the whole set of backends at once; creates the service if need be.
+    """Replace all backends of a service in one step.
+
+    It creates the service if there is none.
 
     \b
     Examples:
@@ -86,7 +88,7 @@ def add(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Add backends, or change the weight of those there are.
+    """Add backends, or change the weights of existing ones.
 
     \b
     Examples:
@@ -105,9 +107,9 @@ def remove(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Remove backends; the flows they still have go to others, and break.
+    """Remove backends, which breaks the flows they still have.
 
-    Drain them first to break none: pydsr backends drain --wait.
+    To break no flow, drain them first: pydsr backends drain --wait.
 
     \b
     Examples:
@@ -120,7 +122,9 @@ def remove(
 def _show_remaining(left: RemainingFlows) -> None:
     click.echo(f"{left.recorded} recorded flows left", nl=False, err=True)
     if left.learning_seconds:
-        click.echo(f"; silent ones may show up for {left.learning_seconds:.0f} s more", err=True)
+        click.echo(
+            f"; silent ones may reappear for another {left.learning_seconds:.0f} s", err=True
+        )
     else:
         click.echo(err=True)
 
@@ -128,7 +132,7 @@ def _show_remaining(left: RemainingFlows) -> None:
 def _wait_until_empty(
     directory: Path, endpoint: Endpoint, addresses: tuple[IPAddress, ...], timeout: float | None
 ) -> None:
-    """Wait until drained backends have no flow left, and say what is."""
+    """Wait until drained backends have no flows left, and print how many are."""
     from pydsr.control.balancer import Balancer
 
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -140,17 +144,22 @@ def _wait_until_empty(
                 shown = left.recorded
             if deadline is not None and time.monotonic() > deadline:
                 raise PydsrError(
-                    f"after {timeout:g} s there are flows left, or may be",
-                    "the backends stay drained: wait again, or remove them and break those flows",
+                    f"the backends still have flows, or may have some, after {timeout:g} s",
+                    "they stay drained: wait again, or remove them and break these flows",
                 )
             time.sleep(_WAIT_POLL_SECONDS)
         balancer.collect_garbage()
-    click.echo("nothing is left: removing them breaks nothing", err=True)
+    click.echo("no flows left: the backends can be removed without breaking any", err=True)
 
 
 @backends.command()
-@click.option("--wait", is_flag=True, help="Return when no flow is left on them.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="With --wait: give up (exit 1).")
+@click.option("--wait", is_flag=True, help="Wait until the backends have no flows left.")
+@click.option(
+    "--timeout",
+    type=float,
+    metavar="SECONDS",
+    help="With --wait: give up after this time, with exit status 1.",
+)
 @_of(BACKEND_ADDRESS, "addresses")
 def drain(
     directory: Path,
@@ -161,11 +170,11 @@ def drain(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Give backends no new flows; those they have stay until they end.
+    """Give backends no new flows; their existing flows stay.
 
-    Weight 0 does the same. A flow that has been silent since before the drain is unknown until
-    it sends again or the service's learning time is over, so --wait takes at least that long
-    (see `pydsr services add --learn`).
+    Weight 0 does the same. A flow that has sent nothing since the drain is not known to be there
+    until the service's learning time has passed, so --wait takes at least that long (see `pydsr
+    services add --learn`).
 
     \b
     Examples:
@@ -189,7 +198,7 @@ def undrain(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Give backends new flows again, after a drain or after they were down.
+    """Give backends new flows again, after drain or down.
 
     \b
     Examples:
@@ -207,7 +216,9 @@ def down(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Mark backends dead: all their flows go to others at once, until `undrain`.
+    """Take backends out at once; their flows go to others.
+
+    They stay down until `pydsr backends undrain`.
 
     \b
     Examples:
@@ -221,7 +232,7 @@ def down(
 @json_option
 @click.pass_obj
 def list_(directory: Path, endpoint: Endpoint | None, as_json: bool) -> None:
-    """List backends, of one service or of all.
+    """List the backends of one service, or of all services.
 
     \b
     Examples:
@@ -234,10 +245,10 @@ def list_(directory: Path, endpoint: Endpoint | None, as_json: bool) -> None:
     from pydsr.views.text import tables
 
     with Balancer(directory) as balancer:
-        found = balancer.services() if endpoint is None else (balancer.service(endpoint),)
+        listed = balancer.services() if endpoint is None else (balancer.service(endpoint),)
     names = interface_names()
     show(
         as_json,
-        lambda: documents.backends_document(found, names),
-        lambda: tables.backends_table(found, names),
+        lambda: documents.backends_document(listed, names),
+        lambda: tables.backends_table(listed, names),
     )

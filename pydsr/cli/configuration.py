@@ -24,8 +24,8 @@ def _apply(
     from pydsr.config.load import load_file
     from pydsr.control.apply import apply as apply_configuration
 
-    # What a file is made into lives as long as the command: looking for cycles in it again and
-    # again would take a sixth of the time that a large one takes.
+    # The objects made from the file live as long as the command: garbage collection would scan
+    # them again and again, and take a sixth of the time for a large file.
     gc.disable()
     wanted, notes = _by_health(load_file(file), directory, runtime)
     impact = apply_configuration(directory, wanted, plan_only, max_moved)
@@ -35,7 +35,7 @@ def _apply(
 def _by_health(
     wanted: DesiredState, directory: Path, runtime: Path
 ) -> tuple[DesiredState, tuple[str, ...]]:
-    """Return what a file comes to by the health that the daemon knows of, and what to note."""
+    """Apply the daemon's health to a desired state; return it, and notes to print."""
     checked = [service for service in wanted.services if service.health is not None]
     if not checked:
         return wanted, ()
@@ -47,7 +47,7 @@ def _by_health(
     except NoDaemonError:
         first, more = checked[0].endpoint, len(checked) - 1
         of = f"{first} and {more} more services" if more else f"{first}"
-        note = f"nobody checks the health of {of}: pydsr run does; backends are as in the file"
+        note = f"nobody checks the health of {of}: start pydsr run; backends are as in the file"
         return wanted, (note,)
     return apply_health(wanted, health_from_document(document)), ()
 
@@ -58,10 +58,11 @@ def _by_health(
 @json_option
 @click.pass_obj
 def diff(directory: Path, file: str, runtime: Path, as_json: bool) -> None:
-    """Show what applying a file would change: exit status 5 if anything, 0 if nothing.
+    """Show what applying a file would change.
 
-    FILE may be - for stdin. Interfaces that are attached but not in the file are named; they make
-    no difference, since apply leaves them. Nor does what the daemon's health checks have taken out.
+    Exits with status 5 if anything would change, and 0 if not. FILE may be - for stdin. Attached
+    interfaces that the file does not name are listed as notes; apply leaves them attached. Weights
+    that the daemon's health checks have changed are no difference.
 
     \b
     Examples:
@@ -94,16 +95,16 @@ def apply(
     plan_only: bool,
     as_json: bool,
 ) -> None:
-    """Make the state that of a file: the file is all there is to be.
+    """Make the balancer match a file.
 
-    Services that it does not name are removed, interfaces that it names are attached; others stay
-    attached. Everything is checked first, and a file that is wrong changes nothing. Each service
-    changes in one step, and no flow of a backend that stays is broken, but for those of a service
-    whose affinity or netmask changes. Health checks are made by `pydsr run` only; where it runs,
-    what it has taken out stays out.
+    Services that the file does not name are removed. Interfaces that it names are attached; others
+    stay attached. The file is checked first, and an error in it changes nothing. Each service
+    changes in one step. Flows of backends that stay are not broken, except where the affinity or
+    netmask of a service changes. Only `pydsr run` does health checks; while it runs, backends that
+    it has taken out stay out.
 
-    FILE may be - for stdin. docs/example.yaml shows all that can be in one; `pydsr schema` tells
-    editors; `pydsr export` writes one to begin with.
+    FILE may be - for stdin. docs/example.yaml shows every key, `pydsr schema` helps editors, and
+    `pydsr export` writes a file to start from.
 
     \b
     Examples:
@@ -112,7 +113,7 @@ def apply(
       pydsr apply balancer.yaml --max-moved 10
     """
     if max_moved is not None and not 0 <= max_moved <= 100:
-        raise InputError(f"{max_moved:g} is no share of slots", "use 0 to 100 percent")
+        raise InputError(f"--max-moved {max_moved:g} is out of range", "use 0 to 100 percent")
     impact = _apply(directory, file, runtime, plan_only, max_moved)
     show_impact(impact, plan_only, as_json)
 
@@ -120,10 +121,10 @@ def apply(
 @click.command()
 @click.pass_obj
 def export(directory: Path) -> None:
-    """Print the whole state as a file that applies to the same.
+    """Print the live state as a configuration file.
 
-    Addresses that ARP/ND finds are written without their MACs. The file has the key of the flow
-    hash (seed): who knows it can choose the backend of a flow.
+    MACs that ARP/ND resolves are left out. Keep the file private: whoever knows its seed, the key
+    of the flow hash, can choose the backend of a flow.
 
     \b
     Examples:
@@ -142,20 +143,22 @@ def export(directory: Path) -> None:
     type=DOCUMENT,
     default="config",
     show_default=True,
-    help="What it is of: config is the file, any other what --json prints of it.",
+    help="config for the file, or the name of a document that --json prints.",
 )
 def schema(name: str) -> None:
-    """Print a JSON Schema: of the file, for editors, or of what --json prints, for scripts.
+    """Print a JSON Schema of the file, or of a JSON document.
+
+    Editors use the schema of the file, scripts those of what --json prints.
 
     \b
     Documents: status, services, backends, vips, acl, stats, reasons, explain, frame, packet, plan,
-    health, event. Keys may be added to them; those that are there stay.
+    health, event. New keys may be added to them; existing ones stay.
 
     \b
     Examples:
       pydsr schema > pydsr.schema.json
       pydsr schema --of stats
-    Then begin the file with the line
+    Then start the file with the line
       # yaml-language-server: $schema=pydsr.schema.json
     """
     import json

@@ -1,4 +1,4 @@
-"""``pydsr services``."""
+"""``pydsr services``: services and their options."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def services() -> None:
     """Add, remove and list services.
 
     A service is a virtual IP with a port and protocol, such as 198.51.100.10:80 (tcp),
-    198.51.100.10:53/udp, [2001:db8::10]:443 or 198.51.100.10:5060/sctp. With * for the port it
-    takes every port that the VIP has no other service for.
+    198.51.100.10:53/udp, [2001:db8::10]:443 or 198.51.100.10:5060/sctp. The port * stands for every
+    port for which the VIP has no other service.
     """
 
 
 def _option(option: Option) -> Callable[[FC], FC]:
-    """Return the command-line option of an option of services."""
+    """Return a service option as a command-line option."""
     details: dict[str, Any] = {"default": option.default, "help": option.describe()}
     if option.type is bool:
         details |= {"is_flag": True, "flag_value": not option.default}
@@ -113,9 +113,9 @@ def list_(directory: Path, as_json: bool) -> None:
     from pydsr.views.text import tables
 
     with Balancer(directory) as balancer:
-        found = balancer.services()
+        listed = balancer.services()
     show(
         as_json,
-        lambda: documents.services_document(found),
-        lambda: tables.services_table(found),
+        lambda: documents.services_document(listed),
+        lambda: tables.services_table(listed),
     )

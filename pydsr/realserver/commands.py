@@ -20,11 +20,9 @@ from pydsr.realserver.record import DIRECTORY, RecordFile
 from pydsr.realserver.values import Address, BackendSpec, parse_vip
 
 HELP = {
-    "realserver": "Set up, check and undo what a backend needs for Direct Server Return, on the "
-    "backend itself.",
-    "setup": "Make this host accept packets for virtual IPs without announcing them.",
-    "check": "Report what keeps this host from being a backend of virtual IPs, why it matters, "
-    "and the commands that mend it.",
+    "realserver": "Set up and check a backend, on the backend itself.",
+    "setup": "Make this host accept packets for VIPs, unannounced.",
+    "check": "Report what keeps this host from being a backend, and fixes.",
     "undo": "Undo what setup has changed, and nothing else.",
     "VIP": "A virtual IP, without a prefix length.",
     "--device": "The device for the VIPs: lo, or a dummy, which setup creates if it is missing.",

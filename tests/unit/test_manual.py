@@ -64,6 +64,17 @@ def test_a_command_s_page_has_its_commands_options_and_examples(context: click.C
         assert all(literal(line) in page for line in examples)
 
 
+@pytest.mark.parametrize(
+    "context",
+    [ROOT, *(each for each in subcommands(ROOT) if isinstance(each.command, click.Group))],
+    ids=lambda context: context.info_name,
+)
+def test_the_list_of_commands_cuts_no_description(context: click.Context) -> None:
+    commands = context.command.get_help(context).partition("Commands:")[2]
+    assert commands
+    assert "..." not in commands
+
+
 def test_the_page_of_the_file_has_every_key() -> None:
     schema = json_schema()
     for shape in (schema, *schema["$defs"].values()):
