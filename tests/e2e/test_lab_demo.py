@@ -30,7 +30,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """A lab's name that no other test uses; what is left of the lab is removed."""
+    """A unique name for a lab, which is removed afterwards."""
     name = f"e-{os.getpid()}-{next(_numbers)}"
     yield name
     remove(name)
@@ -44,7 +44,7 @@ def pydsr_lab(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def in_shell(command: str) -> str:
-    """Run a command as it was printed, with this test's pydsr in place of the installed one."""
+    """Run a printed command, with this checkout's pydsr instead of the installed one."""
     ours = re.sub(r"\bpydsr (?=--bpffs|lab|realserver)", f"{sys.executable} -m pydsr ", command)
     done = subprocess.run(
         ["bash", "-c", ours], capture_output=True, text=True, timeout=60, check=False
@@ -54,7 +54,7 @@ def in_shell(command: str) -> str:
 
 
 def assert_nothing_left(name: str) -> None:
-    """Expectation that a lab is gone as if it never was."""
+    """Check that nothing of a lab is left."""
     assert network.namespaces(name) == []
     assert not records_of(name).exists()
     assert not bpffs_of(name).exists()
@@ -114,7 +114,7 @@ def test_the_demo_notices_what_does_not_hold(name: str) -> None:
 
 
 def read_until(process: subprocess.Popen[bytes], text: str) -> None:
-    """Read a process's output until it has said something."""
+    """Read a process's output until it has printed a text."""
     assert process.stdout is not None
     deadline = time.monotonic() + _DEADLINE_SECONDS
     seen = b""

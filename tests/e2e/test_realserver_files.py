@@ -49,32 +49,32 @@ class System:
     backend: Backend
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the one file as an isolated Python of the distribution does."""
+        """Run the standalone file with an isolated Python of the distribution."""
         return self.root.attempt("/usr/bin/python3", "-I", _PYZ, *arguments)
 
     def get_files(self, flavour: str, vips: Sequence[str] = VIPS) -> None:
-        """Have the files of a flavour, as this machine's pydsr writes them."""
+        """Install the files of a flavour, as this machine's pydsr writes them."""
         arguments = ("setup", *vips, "--interface", "eth0", "--script", flavour)
         done = self.backend.pydsr("realserver", *arguments, "--output", str(self.root.path("/")))
         assert 0 == done.status, done
 
     def set_sysctls(self) -> None:
-        """Set sysctls of the network as the system does when it starts."""
+        """Apply sysctl.d as the system does when it boots."""
         # Others belong to this machine as well.
         self.root.run("/lib/systemd/systemd-sysctl", "--prefix=/net")
 
     def settings(self) -> dict[str, str]:
-        """Return the sysctls that matter."""
+        """Return the relevant sysctls."""
         return {name: self.root.run("sysctl", "-n", name).strip() for name in SETTINGS}
 
     def has_addresses(self) -> bool:
-        """Return whether the loopback has the VIPs, and nothing but its own beside them."""
+        """Return whether the loopback has the VIPs and its own addresses only."""
         words = self.root.run("ip", "-oneline", "address", "show", "dev", "lo").split()
         found = {after for word, after in pairwise(words) if "inet" in word}
         return found == {"127.0.0.1/8", "::1/128", *ADDRESSES}
 
     def assert_set_up(self) -> None:
-        """Check that it is a backend, by its own eyes and on the wire."""
+        """Check that it is a backend, by its own check and on the wire."""
         assert SETTINGS == self.settings()
         assert self.has_addresses()
         assert 0 == self.command("check", *VIPS, "--interface", "eth0").returncode
@@ -82,7 +82,7 @@ class System:
 
     @contextmanager
     def running(self, *command: str) -> Iterator[None]:
-        """Have a program run in it for the length of the block, with a /sys that is not for it."""
+        """Run a program in it during the block, with a read-only /sys."""
         # By a /sys that cannot be written they know that no udev will tell of interfaces.
         self.root.run("mount", "-o", "remount,ro", "/sys")
         self.root.run("sh", "-c", f"{' '.join(command)} >/run/log 2>&1 & echo $! >/run/pid")
@@ -92,13 +92,13 @@ class System:
             self.root.attempt("sh", "-c", "kill $(cat /run/pid)")
 
     def log(self) -> str:
-        """Return what the program has said."""
+        """Return the program's output."""
         return self.root.run("cat", "/run/log")
 
 
 @pytest.fixture
 def system(clean_system: Path, tmp_path: Path) -> Iterator[System]:
-    """A clean system with the one file, on the wire; nothing is set up."""
+    """A clean system with the standalone file and a network; nothing is set up."""
     with made_backend(tmp_path) as backend:
         network = Path("/run/netns", backend.host.name)
         with made_root(clean_system, network) as root:
@@ -142,7 +142,7 @@ def test_netplan_makes_files_for_networkd_of_its_own(system: System) -> None:
 
 
 def networkd_sets_up(system: System) -> None:
-    """Have systemd-networkd read its files; a line that it does not understand is in its log."""
+    """Let systemd-networkd read its files; it logs a line that it does not understand."""
     system.set_sysctls()
     system.root.run("sh", "-ec", _PREPARE_NETWORKD)
     with system.running("/lib/systemd/systemd-networkd"):
@@ -158,7 +158,7 @@ chown -R systemd-network /run/systemd/netif
 
 
 def test_nmcli_tells_networkmanager_which_keeps_it(system: System) -> None:
-    """At first a VIP of one version of IP, then both, and those again."""
+    """First a VIP of one IP version, then both, then both again."""
     unmanaged = "[keyfile]\nunmanaged-devices=interface-name:eth0\n"
     system.root.path("/etc/NetworkManager/conf.d/eth0.conf").write_text(unmanaged)
     system.root.run("sh", "-ec", "mkdir -p /run/dbus; dbus-daemon --system --fork")
@@ -175,7 +175,7 @@ def test_nmcli_tells_networkmanager_which_keeps_it(system: System) -> None:
 
 
 def test_ansible_brings_the_files_and_finds_nothing_to_change_then(tmp_path: Path) -> None:
-    """Ansible is this machine's, which sees other directories where the files belong."""
+    """Ansible is this machine's, with other directories mounted where the files belong."""
     with made_backend(tmp_path / "records") as backend:
         backend.host.run("sysctl", "-w", "net.ipv4.conf.eth0.rp_filter=1")
         arguments = ("setup", *VIPS, "--interface", "eth0")

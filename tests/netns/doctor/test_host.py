@@ -1,4 +1,4 @@
-"""What the doctor finds of a host, by real lacks: of privileges, files, system calls, a kernel."""
+"""The doctor's findings on a host that really lacks privileges, files, system calls or a kernel."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from tests.support.netns.doctor_report import Examined, examine
 from tests.support.netns.namespaces import Host
 
 OLD_KERNEL = ("setarch", "--uname-2.6")
-"""What has a command told that the kernel is some 2.6."""
+"""The prefix that shows a command a kernel release of 2.6."""
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _BPF_NUMBERS = {"x86_64": 321, "aarch64": 280}
 _LOAD_NUMBER, _JUMP_UNLESS_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _ALLOW, _ENOSYS = 0x7FFF0000, 0x00050026
-"""Of linux/prctl.h, seccomp.h and bpf_common.h."""
+"""Numbers of linux/prctl.h, seccomp.h and bpf_common.h."""
 
 
 def examined_with(lb: Host, bpffs: Path, *wrapper: str) -> Examined:
-    """Have everything looked at by a command that a command runs."""
+    """Run the doctor behind a prefix."""
     return examine(Pydsr(lb, bpffs, wrapper), "eth0")
 
 
 def over(path: Path, other: Path) -> tuple[str, ...]:
-    """Return the command that runs one for which a file or folder has the content of another."""
+    """Return the prefix that mounts a file or folder over another."""
     script = f'mount --bind {other} {path}; exec "$@"'
     return ("unshare", "--mount", "sh", "-ec", script, "sh")
 
@@ -46,7 +46,7 @@ def over(path: Path, other: Path) -> tuple[str, ...]:
 def test_without_privileges_it_says_what_it_sees(
     lb: Host, bpffs: Path, wrapper: tuple[str, ...]
 ) -> None:
-    """Of interfaces that is nearly everything."""
+    """Nearly everything about interfaces can be read."""
     found = examined_with(lb, bpffs, *wrapper)
     assert ExitStatus.CANNOT == found.status
     finding = found.first("capability-missing")
@@ -151,7 +151,7 @@ def test_a_compiler_of_programs_that_is_off(bpffs: Path, tmp_path: Path) -> None
 
 
 def test_a_kernel_without_bpf(lb: Host, bpffs: Path) -> None:
-    """As in a container whose filter of system calls has none."""
+    """As in a container whose seccomp filter refuses bpf()."""
     with tempfile.TemporaryFile("w+") as output:
         arguments = ("doctor", "eth0", "--json")
         pid = Pydsr(lb, bpffs).fork(*arguments, output=output.fileno(), prepare=refuse_bpf)
@@ -163,7 +163,7 @@ def test_a_kernel_without_bpf(lb: Host, bpffs: Path) -> None:
 
 
 def refuse_bpf() -> None:
-    """Have the calling process's calls of bpf() fail with ENOSYS from now on."""
+    """Make bpf() fail with ENOSYS in the calling process."""
     number = _BPF_NUMBERS[platform.machine()]
     instructions = b"".join(
         struct.pack("=HBBI", *one)

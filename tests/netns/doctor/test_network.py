@@ -1,4 +1,4 @@
-"""Everything the doctor finds of VIPs and backends, brought about and mended as it says."""
+"""Every finding on VIPs and backends, caused for real and mended as the doctor says."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Served:
     peer: Host
 
     def examine(self) -> Examined:
-        """Have everything looked at."""
+        """Run the doctor."""
         return examine(self.pydsr)
 
     @contextmanager
     def mended(self, host: Host, kind: str) -> Iterator[None]:
-        """Find one kind, look at it in the block, then do on a host what it says mends it."""
+        """Expect one finding, inspect it in the block, then run its remedy on a host."""
         found = self.examine()
         assert [kind] == found.ids, found
         assert ExitStatus.NOT_AS_DESIRED == found.status
@@ -55,7 +55,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    """A balancer that serves well; what a test does to it is over at its end."""
+    """A healthy balancer; every test undoes what it does to it."""
     with made_wire() as (lb, peer), made_directory() as bpffs:
         pydsr = Pydsr(lb, bpffs)
         pydsr.ok("attach", "eth0")
@@ -69,7 +69,7 @@ def served() -> Iterator[Served]:
 
 
 def test_a_healthy_balancer_gives_no_finding(served: Served) -> None:
-    """And what was looked at is said."""
+    """The report lists what was examined."""
     done = served.pydsr("doctor")
     assert ExitStatus.DONE == done.status
     assert "no problems found" in done.stdout
@@ -122,7 +122,7 @@ def test_a_stranger_that_has_the_vip(served: Served) -> None:
 def test_another_host_may_have_a_vip_that_this_balancer_does_not_answer_for(
     served: Served,
 ) -> None:
-    """As where VIPs are routed, or a balancer is the spare one."""
+    """As with routed VIPs, or a standby balancer."""
     with stranger(served, "10.66.0.81") as (_, mac):
         served.pydsr.ok("services", "add", "10.66.0.81:80", "--no-arp")
         found = served.examine()
@@ -133,7 +133,7 @@ def test_another_host_may_have_a_vip_that_this_balancer_does_not_answer_for(
 
 @contextmanager
 def stranger(served: Served, vip: str = VIP) -> Iterator[tuple[Host, str]]:
-    """Have another host with an address on the balancer's wire; yields it and its MAC."""
+    """Put another host with an address on the balancer's wire; yield it and its MAC."""
     with made_host() as host:
         served.peer.run("ip", "link", "add", "other", "link", "eth0", "type", "macvlan")
         served.peer.run("ip", "link", "set", "other", "netns", host.name)
@@ -149,7 +149,7 @@ def test_a_service_without_backends(served: Served) -> None:
 
 
 def test_a_backend_without_the_vip(served: Served) -> None:
-    """Of UDP as well, where nobody knows what to ask a server: the VIP is pinged."""
+    """For UDP, too, where the check pings the VIP."""
     served.peer.run("ip", "address", "delete", f"{VIP}/32", "dev", "lo")
     with served.mended(served.peer, "backend-vip-missing"):
         subjects = {finding["subject"] for finding in served.examine().findings}
@@ -173,7 +173,7 @@ NFT = {
         f"out ip saddr {VIP} ip saddr set {BACKEND}",
     ),
 }
-"""A chain and a rule of nftables on a backend by which it misbehaves."""
+"""An nftables chain and rule that make a backend misbehave."""
 
 
 @pytest.mark.parametrize("kind", NFT)

@@ -1,4 +1,4 @@
-"""What the doctor finds of interfaces, before and after attach: by real devices that have it."""
+"""The doctor's findings on real interfaces, before and after attach."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support.netns.namespaces import Host, connect, made_directory, made_w
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[tuple[Pydsr, Host]]:
-    """The command on a host, and the host at the other end of its wire; nothing is attached."""
+    """The command on a host with a peer; nothing is attached."""
     with made_wire() as (lb, peer), made_directory() as bpffs:
         yield Pydsr(lb, bpffs), peer
 
 
 @pytest.fixture
 def pydsr(hosts: tuple[Pydsr, Host]) -> Iterator[Pydsr]:
-    """The command; its host has eth0 alone again after the test."""
+    """The command; afterwards its host has only eth0 again."""
     pydsr, _ = hosts
     yield pydsr
     if pydsr.bpffs.exists():
@@ -37,7 +37,7 @@ def peer(hosts: tuple[Pydsr, Host]) -> Host:
 
 
 def test_an_interface_that_nothing_stands_against(pydsr: Pydsr) -> None:
-    """By name, and where none is named: it is the one that could be attached."""
+    """By name, and without a name as the only candidate."""
     for arguments in (("eth0",), ()):
         done = pydsr("doctor", *arguments)
         assert ExitStatus.DONE == done.status
@@ -66,7 +66,7 @@ def test_an_interface_that_is_none(pydsr: Pydsr, name: str) -> None:
 
 
 def make(host: Host, *options: str) -> None:
-    """Make the interface ``odd``, or skip where the kernel lacks its kind."""
+    """Create the interface ``odd``, or skip where the kernel lacks its kind."""
     added = host.attempt("ip", "link", "add", "name", "odd", *options)
     if "Unknown device type" in added.stderr:
         pytest.skip(f"this kernel has none of {options}")

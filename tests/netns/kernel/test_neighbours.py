@@ -1,4 +1,4 @@
-"""How backends are found: their MACs, by ARP, by neighbour discovery and by hand."""
+"""Resolving backends: by ARP, by neighbour discovery and by hand."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROUTED = "192.0.2.7"
 
 @pytest.fixture
 def lb(quick: Pydsr) -> Host:
-    """The balancer's host, which the tests of this file share."""
+    """The balancer's host, shared by the tests of this file."""
     return quick.host
 
 
 @pytest.fixture
 def peer(lasting: tuple[Pydsr, Host]) -> Host:
-    """The host at the other end of the wire, which the tests of this file share."""
+    """The host at the other end of the wire, shared by the tests of this file."""
     return lasting[1]
 
 
@@ -39,7 +39,7 @@ def macs(pydsr: Pydsr, endpoint: str) -> dict[str, str]:
 def test_a_backend_never_met_is_resolved(
     quick: Pydsr, lb: Host, peer: Host, endpoint: str, backend: str
 ) -> None:
-    """The kernel is made to ask for it, whether or not it knew it before."""
+    """The kernel has to ask for it, whether or not it has an entry."""
     lb.run("ip", "neigh", "flush", "dev", "eth0")
     assert lb.neighbour_mac(backend) is None
     quick.ok("backends", "set", endpoint, backend)
@@ -60,7 +60,7 @@ def test_a_backend_never_met_is_resolved(
 
 
 def test_a_stale_entry_is_checked_before_it_is_used(quick: Pydsr, lb: Host, peer: Host) -> None:
-    """A MAC that the kernel remembers from long ago is asked for again."""
+    """The kernel asks again for a stale entry."""
     stale = ("lladdr", "02:00:00:00:00:99", "nud", "stale", "dev", "eth0")
     lb.run("ip", "neigh", "replace", BACKEND4, *stale)
     quick.ok("backends", "set", SERVICE4, BACKEND4)
@@ -68,7 +68,7 @@ def test_a_stale_entry_is_checked_before_it_is_used(quick: Pydsr, lb: Host, peer
 
 
 def test_a_permanent_entry_is_believed(quick: Pydsr, lb: Host) -> None:
-    """What the administrator wrote into the neighbour table needs no answer."""
+    """A permanent entry of the administrator needs no answer."""
     permanent = ("lladdr", "02:00:00:00:00:99", "nud", "permanent", "dev", "eth0")
     lb.run("ip", "neigh", "replace", "10.66.0.99", *permanent)
     quick.ok("backends", "set", SERVICE4, "10.66.0.99")
@@ -76,7 +76,7 @@ def test_a_permanent_entry_is_believed(quick: Pydsr, lb: Host) -> None:
 
 
 def test_backends_that_do_not_answer_are_named(quick: Pydsr) -> None:
-    """Within seconds the silent ones, and only they, are refused; nothing is changed."""
+    """Within seconds, the error names the silent ones only; nothing is changed."""
     quick.ok("backends", "set", SERVICE4, BACKEND4)
     state = quick.state()
     silent = ("10.66.0.98", "fd66::99")
@@ -91,7 +91,7 @@ def test_backends_that_do_not_answer_are_named(quick: Pydsr) -> None:
 
 
 def test_a_backend_behind_a_router_is_refused(quick: Pydsr, lb: Host) -> None:
-    """Changing MACs reaches no other network; the message says which router, and what to do."""
+    """Rewriting MACs reaches no other network; the error names the router, and what to do."""
     lb.run("ip", "route", "add", "192.0.2.0/24", "via", "10.66.0.2")
     done = quick("backends", "set", SERVICE4, ROUTED)
     assert done.status == ExitStatus.FAILED
@@ -114,7 +114,7 @@ def test_a_backend_behind_a_router_is_refused(quick: Pydsr, lb: Host) -> None:
 def test_what_can_be_no_backend_is_refused(
     quick: Pydsr, prepare: tuple[str, ...], backend: str, words: str
 ) -> None:
-    """No route, this machine itself: each is said, and nothing is changed."""
+    """No route, or this machine itself: the error says which, and nothing is changed."""
     if prepare:
         quick.host.run("ip", *prepare)
     done = quick("backends", "set", SERVICE4, backend)
@@ -127,7 +127,7 @@ def test_what_can_be_no_backend_is_refused(
 def test_a_backend_behind_an_interface_without_the_balancer_is_refused(
     quick: Pydsr, lb: Host, peer: Host
 ) -> None:
-    """The advice is to attach there, and it works."""
+    """The hint is to attach there, and that works."""
     connect(lb, peer, "eth1", [("10.67.0.1/24", "10.67.0.2/24")])
     done = quick("backends", "set", SERVICE4, "10.67.0.2")
     assert done.status == ExitStatus.FAILED
@@ -139,7 +139,7 @@ def test_a_backend_behind_an_interface_without_the_balancer_is_refused(
 
 
 def test_without_an_interface_no_backend_can_be_found(quick: Pydsr) -> None:
-    """After detach the services are there, but backends cannot be added."""
+    """After detach the services remain, but backends cannot be added."""
     quick.ok("backends", "set", SERVICE4, BACKEND4)
     quick.ok("detach", "eth0")
     state = quick.state()
@@ -150,7 +150,7 @@ def test_without_an_interface_no_backend_can_be_found(quick: Pydsr) -> None:
 
 
 def test_a_mac_given_by_hand_is_taken_as_it_is(quick: Pydsr, lb: Host, peer: Host) -> None:
-    """Nobody is asked for it, so the address may also be one that answers nothing."""
+    """Nobody is asked, so the address need not answer."""
     with peer.listen() as ears:
         quick.ok("backends", "set", SERVICE4, "10.66.0.77@02-00-00-00-00-AA")
         assert lb.pings("10.66.0.2")
@@ -161,20 +161,20 @@ def test_a_mac_given_by_hand_is_taken_as_it_is(quick: Pydsr, lb: Host, peer: Hos
 
 
 def test_a_mac_by_hand_serves_a_backend_without_a_route(quick: Pydsr) -> None:
-    """As the advice for a routed backend says."""
+    """As the hint for a routed backend says."""
     quick.ok("backends", "set", SERVICE4, f"{ROUTED}@02:00:00:00:00:aa")
     assert macs(quick, SERVICE4) == {ROUTED: "02:00:00:00:00:aa"}
 
 
 def test_a_mac_by_hand_can_be_given_up(quick: Pydsr, peer: Host) -> None:
-    """Naming the backend without one has it resolved again."""
+    """Naming the backend without a MAC resolves it again."""
     quick.ok("backends", "set", SERVICE4, f"{BACKEND4}@02:00:00:00:00:aa")
     quick.ok("backends", "set", SERVICE4, BACKEND4)
     assert macs(quick, SERVICE4) == {BACKEND4: peer.mac()}
 
 
 def test_a_change_keeps_the_macs_of_other_backends(quick: Pydsr, peer: Host) -> None:
-    """Backends that a command does not name keep what they have, by hand or resolved."""
+    """Backends that a command does not name keep their MAC, by hand or resolved."""
     quick.ok("backends", "set", SERVICE4, BACKEND4, "10.66.0.77@02:00:00:00:00:aa")
     quick.ok("backends", "add", SERVICE4, "10.66.0.12")
     assert macs(quick, SERVICE4) == {
@@ -185,7 +185,7 @@ def test_a_change_keeps_the_macs_of_other_backends(quick: Pydsr, peer: Host) -> 
 
 
 def test_the_next_change_learns_a_new_mac(quick: Pydsr, lb: Host, peer: Host) -> None:
-    """A backend whose network card was replaced is followed, and the plan says so."""
+    """The new MAC of a backend is found, and the plan shows it."""
     quick.ok("backends", "set", SERVICE4, BACKEND4)
     old = peer.mac()
     peer.run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:bb")
@@ -220,7 +220,7 @@ def test_a_backend_may_be_named_by_the_other_ip_version(
 
 
 def test_a_backend_may_be_in_several_services(quick: Pydsr, peer: Host) -> None:
-    """Each service has it with a weight of its own."""
+    """It has its own weight in each service."""
     quick.ok("backends", "set", SERVICE4, f"{BACKEND4}=2", "10.66.0.12=1")
     quick.ok("backends", "set", "10.66.0.80:443", f"{BACKEND4}=5")
     quick.ok("backends", "remove", SERVICE4, BACKEND4)

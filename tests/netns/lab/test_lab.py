@@ -27,12 +27,12 @@ _numbers = itertools.count()
 
 
 def new_name() -> str:
-    """Return a lab's name that no other test uses."""
+    """Return a unique name for a lab."""
     return f"t-{os.getpid()}-{next(_numbers)}"
 
 
 def assert_nothing_left(name: str) -> None:
-    """Check that a lab is gone as if it never was."""
+    """Check that nothing of a lab is left."""
     assert network.namespaces(name) == []
     assert not records_of(name).exists()
     assert not bpffs_of(name).exists()

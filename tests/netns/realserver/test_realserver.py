@@ -1,4 +1,4 @@
-"""``pydsr realserver`` on a real backend: what the wire sees, what comes in, what stays."""
+"""``pydsr realserver`` on a real backend: announcements, accepted packets, and what remains."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from tests.support.netns.realserver_host import CLIENT, VIP4, VIP6, VIPS, Backen
 both = pytest.mark.parametrize("vip", VIPS, ids=["IPv4", "IPv6"])
 
 STEPS = {"_write_setting", "run_ip", "save"}
-"""The functions of ``pydsr/realserver/`` that a kill is placed before."""
+"""The functions of ``pydsr/realserver/`` before which a kill is placed."""
 
 SYSCTLS = ["net.ipv4.conf.all.arp_ignore", "net.ipv4.conf.all.arp_announce"]
 
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
-    """A host that is to be a backend, with nothing done to it yet."""
+    """A host that is not set up yet."""
     with made_backend(tmp_path / "records") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """A host that is to be a backend, shared by tests that must change nothing."""
+    """A host that is not set up, shared by tests that change nothing."""
     with made_backend(tmp_path_factory.mktemp("untouched") / "records") as made:
         yield made
 
@@ -248,7 +248,7 @@ MISSES = {
         "eth1: rp_filter is 1, but 2 is needed",
     ),
 }
-"""Names of misses -> what causes them for real, and how the finding begins."""
+"""What causes each miss, and the text that check prints."""
 
 
 @pytest.mark.parametrize(("causes", "finding"), MISSES.values(), ids=MISSES.keys())

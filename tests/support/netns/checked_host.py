@@ -1,4 +1,4 @@
-"""A backend's host to be checked: its servers, and one check of it."""
+"""A backend's host with servers, and single checks of it."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ http {{
 
 
 def made_check(kind: str, **settings: Any) -> Check:
-    """Return a check as a file would have it, of a second's timeout."""
+    """Return a check as a file declares it, with a timeout of one second."""
     settings = {key.replace("_", "-"): value for key, value in settings.items()}
     return _CHECKS.validate_python({"type": kind, "timeout": 0.5, **settings})
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A balancer's host and a backend's, with the VIP of one IP version."""
+    """A balancer's host and a backend's, with a VIP of one IP version."""
 
     lb: Host
     backend: Host
@@ -83,13 +83,13 @@ class Checked:
         return BACKEND[self.version]
 
     def add_vip(self) -> None:
-        """Have the VIP on the backend's loopback, as it must be."""
+        """Add the VIP to the backend's loopback."""
         length = "/32" if self.version == 4 else "/128"
         nodad = ["nodad"] if self.version == 6 else []
         self.backend.run("ip", "address", "add", self.vip + length, "dev", "lo", *nodad)
 
     def remove_vip(self) -> None:
-        """Take it away."""
+        """Delete the VIP from the backend."""
         length = "/32" if self.version == 4 else "/128"
         self.backend.run("ip", "address", "delete", self.vip + length, "dev", "lo")
 
@@ -104,13 +104,13 @@ class Checked:
         return Job(check, CheckTarget(vip, port_of(check, Endpoint(vip, port)), route))
 
     def result(self, kind: str, of_port: int = 80, /, **settings: Any) -> Result:
-        """Make one check of a service at a port, and return what came of it."""
+        """Check a service at a port once, and return the result."""
         return self.results(self.job(made_check(kind, **settings), of_port))[0]
 
     def results(
         self, *jobs: Job, beside: Callable[[], Awaitable[None]] | None = None
     ) -> list[Result]:
-        """Make checks at once, and do something beside."""
+        """Run checks concurrently, and something else beside them."""
 
         async def run() -> list[Result]:
             async with Steering() as steering:
@@ -128,7 +128,7 @@ class Checked:
 
     @contextmanager
     def nginx(self, directory: Path, tls: str = "") -> Iterator[int]:
-        """Have nginx at port 80, and where there are lines for TLS at 443; yield its pid."""
+        """Run nginx on port 80, and with lines for TLS on 443; yield its pid."""
         needs("nginx", "curl")
         (directory / "nginx.conf").write_text(_NGINX.format(directory=directory, tls=tls))
         command = ["nginx", "-p", str(directory), "-c", str(directory / "nginx.conf")]
@@ -138,7 +138,7 @@ class Checked:
 
     @contextmanager
     def dnsmasq(self) -> Iterator[int]:
-        """Have dnsmasq know ``www.test`` and ``text.test``; yield its pid."""
+        """Run dnsmasq with the names ``www.test`` and ``text.test``; yield its pid."""
         needs("dnsmasq", "dig")
         command = [
             *("dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--pid-file="),
@@ -152,7 +152,7 @@ class Checked:
 
     @contextmanager
     def taking(self, answer: Callable[[socket.socket], None], port: int = 80) -> Iterator[None]:
-        """Have a TCP server at every address that does something with each connection."""
+        """Run a TCP server on every address, with a handler for each connection."""
         family = socket.AF_INET6 if self.version == 6 else socket.AF_INET
         with enter_namespace(self.backend.name):
             server = socket.create_server(("", port), family=family)
@@ -171,7 +171,7 @@ class Checked:
 
     @contextmanager
     def echoing(self, address: str, port: int = 5353) -> Iterator[None]:
-        """Have a UDP server at an address, which sends back what it gets."""
+        """Run a UDP server that echoes on an address."""
         family = socket.AF_INET6 if self.version == 6 else socket.AF_INET
         with enter_namespace(self.backend.name):
             server = socket.socket(family, socket.SOCK_DGRAM)

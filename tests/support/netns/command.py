@@ -1,4 +1,4 @@
-"""The command as a user runs it in a namespace."""
+"""The pydsr command as a user runs it, in a namespace."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ mount --bind /mnt "$2"
 shift 2
 exec "$@"
 """
-"""Has everybody reach the checkout below a folder that only its owner may enter."""
+"""Shows the checkout to users who may not enter the folder that it is in."""
 
 
 def _reaching_checkout() -> tuple[str, ...]:
-    """Return what has a command see the checkout, in mounts of its own; mostly nothing."""
+    """Return the prefix that shows the checkout to a command in its own mounts; mostly empty."""
     closed = [one for one in CHECKOUT.parents if not one.stat().st_mode & 0o001]
     if not closed:
         return ()
@@ -45,15 +45,15 @@ AS_NOBODY = (
     *_reaching_checkout(),
     *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
 )
-"""What has a command run without any privilege."""
+"""The prefix that runs a command without privileges."""
 
 AS_ROOT_WITHOUT_CAPABILITIES = ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
-"""What has a command run as root in a container that may do nothing."""
+"""The prefix that runs a command as root in a container without capabilities."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ended."""
+    """The outcome of a command."""
 
     status: int
     stdout: str
@@ -78,11 +78,11 @@ class Pydsr:
     forked: bool = True
 
     def command(self, *arguments: str) -> list[str]:
-        """Return the whole command line, without entering the namespace."""
+        """Return the command line, without the prefix that enters the namespace."""
         return [*self.wrapper, *PYTHON, "pydsr", "--bpffs", str(self.bpffs), *arguments]
 
     def __call__(self, *arguments: str) -> Done:
-        """Run to the end; a traceback is never an answer."""
+        """Run the command to its end; it must not print a traceback."""
         by_fork = self.forked and not self.wrapper
         done = self._forked(*arguments) if by_fork else self._started(*arguments)
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
@@ -104,7 +104,7 @@ class Pydsr:
         return Done(os.waitstatus_to_exitcode(status), *texts)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start it, and do not wait."""
+        """Start it without waiting."""
         return subprocess.Popen(
             [*self.host.prefix, *self.command(*arguments)],
             stdin=subprocess.DEVNULL,
@@ -121,7 +121,7 @@ class Pydsr:
         errors: int | None = None,
         prepare: Callable[[], None] | None = None,
     ) -> int:
-        """Start it in a fork of this process; return the process id.
+        """Start it in a fork of this process; return the pid.
 
         Args:
             arguments: the command line.
@@ -147,7 +147,7 @@ class Pydsr:
             os._exit(status)
 
     def shell(self, script: str) -> str:
-        """Run a script of the shell, in the wrapper; every command of it must succeed."""
+        """Run a shell script in the wrapper; all its commands must succeed."""
         done = subprocess.run(
             [*self.host.prefix, *self.wrapper, "sh", "-e", "-c", script],
             stdin=subprocess.DEVNULL,
@@ -161,13 +161,13 @@ class Pydsr:
         return done.stdout
 
     def ok(self, *arguments: str) -> str:
-        """Run what must succeed, and return its output."""
+        """Run a command that must succeed, and return its output."""
         done = self(*arguments)
         assert done.status == ExitStatus.DONE, (arguments, done.stdout, done.stderr)
         return done.stdout
 
     def json(self, *arguments: str) -> Any:
-        """Run what must succeed, and return the document it prints."""
+        """Run a command that must succeed, and return the JSON it prints."""
         return json.loads(self.ok(*arguments, "--json"))
 
     def state(self) -> tuple[Any, Any]:
@@ -185,7 +185,7 @@ class Pydsr:
 
 
 def _exit_status() -> Any:
-    """Run the command in this process, and return what it would exit with."""
+    """Run the command in this process, and return its exit status."""
     try:
         main()
     except SystemExit as end:

@@ -16,7 +16,7 @@ from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import eventually
 
 START_SECONDS = 30.0
-"""How long a daemon may take to apply its file: it compiles the program."""
+"""Deadline for a daemon to apply its file, which includes compiling the program."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +33,28 @@ class Daemon:
 
     @property
     def file(self) -> Path:
-        """Its configuration."""
+        """The file that it applies."""
         return self.folder / "balancer.yaml"
 
     @property
     def log(self) -> str:
-        """What it has logged."""
+        """Its log."""
         path = self.folder / "log"
         return path.read_text() if path.exists() else ""
 
     @property
     def runtime(self) -> tuple[str, str]:
-        """The option that names the directory of its socket."""
+        """The option with the directory of its socket."""
         return "--runtime-directory", str(self.folder)
 
     def write(self, text: str) -> None:
-        """Replace the file as editors do: by another one of its name."""
+        """Replace the file as editors do, by renaming another one."""
         new = self.folder / "new"
         new.write_text(text)
         new.rename(self.file)
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """Start it, and do not wait."""
+        """Start it without waiting."""
         with (self.folder / "log").open("a") as log:
             return subprocess.Popen(
                 [
@@ -69,7 +69,7 @@ class Daemon:
 
     @contextmanager
     def running(self, *options: str) -> Iterator[subprocess.Popen[str]]:
-        """Have it running, its file applied, for the length of the block."""
+        """Run it in the block, with its file applied."""
         number = len(self.log)
         process = self.start(*options)
         try:
@@ -85,7 +85,7 @@ class Daemon:
             assert "Traceback" not in self.log, self.log
 
     def ends(self) -> int:
-        """Start it where it has to end by itself; return its exit status."""
+        """Start it, wait for its end, and return its exit status."""
         process = self.start()
         try:
             return process.wait(START_SECONDS)
@@ -94,18 +94,18 @@ class Daemon:
             process.wait()
 
     def stop(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
-        """End it; return its exit status."""
+        """Stop it, and return its exit status."""
         process.send_signal(number)
         return process.wait(20)
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
-        """Return what it says has happened."""
+        """Return its events."""
         done = self.pydsr("events", "--json", *self.runtime)
         found = [json.loads(line) for line in done.stdout.splitlines()]
         return [event for event in found if kind in ("", event["event"])]
 
     def until(self, kind: str, count: int = 1) -> list[dict[str, Any]]:
-        """Wait for events of a kind, and return those there are."""
+        """Wait for events of a kind, and return them."""
         found = eventually(lambda: (now := self.events(kind))[count - 1 :] and now)
         assert len(found) >= count, (kind, self.log)
         return found

@@ -1,4 +1,4 @@
-"""What ``pydsr doctor`` says, as its JSON has it."""
+"""The JSON report of ``pydsr doctor``."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ class Examined:
 
     @classmethod
     def of(cls, done: Done) -> Examined:
-        """Return what a command has printed."""
+        """Parse the output of the command."""
         document = json.loads(done.stdout)
         return cls(done.status, tuple(document["findings"]), tuple(document["checks"]))
 
     @property
     def ids(self) -> list[str]:
-        """The kinds of its findings, each once."""
+        """The kinds of its findings, without duplicates."""
         return sorted({finding["id"] for finding in self.findings})
 
     def first(self, kind: str) -> dict[str, Any]:
-        """Return the first finding of a kind; there must be one."""
+        """Return the first finding of a kind, which must exist."""
         return next(finding for finding in self.findings if finding["id"] == kind)
 
     def unseen(self) -> str:
-        """Return what was not looked at, and why."""
+        """Return what was not examined, and why."""
         return "; ".join(check["text"] for check in self.checks if not check["looked"])
 
 
 def examine(pydsr: Pydsr, *interfaces: str) -> Examined:
-    """Have everything looked at."""
+    """Run the doctor."""
     return Examined.of(pydsr("doctor", *interfaces, "--json"))
 
 
 def command_in(remedy: str) -> list[str]:
-    """Return the command of a remedy, without what is said about it."""
+    """Return the command in a remedy, without the words around it."""
     command = re.sub(r"^(on the backend|at its other end|then here): ", "", remedy)
     return re.split(r"[;,]", command, maxsplit=1)[0].split()

@@ -1,4 +1,4 @@
-"""kill -9 at a chosen step of a command that runs in a fork."""
+"""Kills a command, which runs in a fork, before a chosen step."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ends(
     nth: int,
     within: str = "/pydsr/kernel/",
 ) -> bool:
-    """Run a command with a kill in it; return whether it ended before that, with success."""
+    """Run a command with a kill in it; return whether it succeeded before the kill."""
     kill = killed_before(functions, nth, within)
     _, status = os.waitpid(pydsr.fork(*command, prepare=kill), 0)
     if os.WIFSIGNALED(status):

@@ -1,4 +1,4 @@
-"""Network namespaces of the tests' own: made, connected, listened to and removed."""
+"""Network namespaces for tests: creating, connecting, capturing on and removing them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.lab.network import enter_namespace
 
 DEADLINE_SECONDS = 10.0
-"""How long anything that must happen may take."""
+"""Deadline for anything that must happen."""
 
 BACKENDS = ("10.66.0.11", "10.66.0.12", "10.66.0.13", "fd66::11", "fd66::12")
-"""The backends' addresses, all on the balancer's peer."""
+"""The addresses of the backends, all of which are on the balancer's peer."""
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_AUXDATA = 263, 8
@@ -49,12 +49,12 @@ _T = TypeVar("_T")
 
 
 def new_name() -> str:
-    """Return a name for a namespace or a directory of pins that nothing else has."""
+    """Return a unique name for a namespace or a directory of pins."""
     return f"pydsr-test-{os.getpid()}-{next(_numbers)}"
 
 
 def eventually(ask: Callable[[], _T], seconds: float = DEADLINE_SECONDS) -> _T:
-    """Return the first true answer; at the deadline, the last one."""
+    """Poll until the answer is true, or the deadline has passed; return the last answer."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
@@ -63,22 +63,22 @@ def eventually(ask: Callable[[], _T], seconds: float = DEADLINE_SECONDS) -> _T:
 
 @dataclass(frozen=True)
 class Host:
-    """A network namespace; ``name`` is that of ``ip netns``."""
+    """A network namespace, with its name in ``ip netns``."""
 
     name: str
 
     @property
     def prefix(self) -> list[str]:
-        """What has a command run there; mounts stay, so that the bpffs is seen."""
+        """The prefix that runs a command there, with this process's mounts and so the bpffs."""
         return ["nsenter", f"--net={self.namespace}"]
 
     @property
     def namespace(self) -> Path:
-        """The file that is its network namespace."""
+        """The file of its network namespace."""
         return Path("/run/netns", self.name)
 
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, whatever that is."""
+        """Run a command, which may fail."""
         return subprocess.run(
             [*self.prefix, *command], capture_output=True, text=True, timeout=60, check=False
         )
@@ -91,7 +91,7 @@ class Host:
 
     @contextmanager
     def running(self, *command: str) -> Iterator[subprocess.Popen[str]]:
-        """Have a command running for the length of the block."""
+        """Run a command during the block."""
         process = subprocess.Popen(
             [*self.prefix, *command],
             stdin=subprocess.DEVNULL,
@@ -106,7 +106,7 @@ class Host:
                 process.kill()
 
     def link(self, interface: str) -> dict[str, Any]:
-        """Return what ``ip link`` knows of an interface."""
+        """Return an interface as ``ip link`` shows it."""
         (found,) = json.loads(
             self.run("ip", "-json", "-details", "-stats", "link", "show", interface)
         )
@@ -122,7 +122,7 @@ class Host:
         return int(program) if program else None
 
     def pings(self, address: str, *options: str) -> bool:
-        """Return whether an address answers one echo request."""
+        """Return whether an address answers an echo request."""
         return self.attempt("ping", "-c1", "-W2", *options, address).returncode == 0
 
     def neighbours(self) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ class Host:
         return None
 
     def put_program(self, interface: str, name: str) -> int:
-        """Attach a program that passes everything, not through pydsr; return its id."""
+        """Attach a program that passes everything, without pydsr; return its id."""
         with (
             libbpf.program_load(
                 name, libbpf.RETURN_XDP_PASS, libbpf.PROG_FLAG_XDP_HAS_FRAGS, "GPL"
@@ -150,12 +150,12 @@ class Host:
             return int(libbpf.program_info(program).id)
 
     def listen(self, interface: str = "eth0") -> Ears:
-        """Return what hears every frame that an interface receives from now on."""
+        """Start capturing the frames that an interface receives."""
         with enter_namespace(self.name):
             return Ears(interface)
 
     def send(self, frame: bytes, interface: str = "eth0") -> None:
-        """Send a frame as it is."""
+        """Send a frame unchanged."""
         with (
             enter_namespace(self.name),
             socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw,
@@ -164,13 +164,13 @@ class Host:
             raw.send(frame)
 
     def asks_for_page(self, address: str, *options: str) -> str | None:
-        """Return what a web server answers, or None."""
+        """Return the body that a web server answers with, or None."""
         done = self.attempt("curl", "-s", "-m", "3", *options, f"http://{address}/")
         return done.stdout.strip() if done.returncode == 0 else None
 
     @contextmanager
     def serving(self, name: str) -> Iterator[None]:
-        """Have a web server at port 80 of every address, which answers a name."""
+        """Run a web server on port 80 of every address, which answers with a name."""
         process = subprocess.Popen(
             [*self.prefix, *PYTHON, "pydsr.lab.server", "--name", name],
             stdin=subprocess.DEVNULL,
@@ -188,7 +188,7 @@ class Host:
 
     @contextmanager
     def flooding(self, address: str) -> Iterator[Flood]:
-        """Have an address pinged a thousand times a second for the length of the block."""
+        """Ping an address a thousand times a second during the block."""
         process = subprocess.Popen(
             [*self.prefix, "ping", "-n", "-i", "0.001", address],
             stdin=subprocess.DEVNULL,
@@ -211,18 +211,18 @@ _SEQUENCE = re.compile(r"icmp_seq=([0-9]+) ttl")
 
 @dataclass
 class Flood:
-    """Echo requests of a flood that has ended, by number."""
+    """The echo requests of a finished flood, by number."""
 
     answered: set[int] = field(default_factory=set)
 
     @property
     def lost(self) -> set[int]:
-        """Those without an answer, but for what was under way at the end."""
+        """Those without an answer, except those in flight at the end."""
         return set(range(1, max(self.answered, default=1) + 1)) - self.answered
 
 
 class Ears:
-    """Frames that come in by an interface, VLAN tags included, from the moment this is made."""
+    """Captures the frames that an interface receives, with their VLAN tags."""
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
@@ -254,7 +254,7 @@ class Ears:
 
 
 def _outer_tag(ancillary: Sequence[tuple[int, int, bytes]]) -> bytes:
-    """Return the VLAN tag that the kernel has taken off a frame, if it had one."""
+    """Return the VLAN tag that the kernel has stripped from a frame, if any."""
     for level, kind, data in ancillary:
         if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA):
             status, *_, control, protocol = _AUXDATA.unpack(data)
@@ -265,7 +265,7 @@ def _outer_tag(ancillary: Sequence[tuple[int, int, bytes]]) -> bytes:
 
 @contextmanager
 def made_host() -> Iterator[Host]:
-    """Make a namespace, its loopback up and IPv6 addresses usable at once."""
+    """Create a namespace with loopback up and IPv6 addresses usable at once."""
     host = Host(new_name())
     netns.create(host.name)
     try:
@@ -303,7 +303,7 @@ def connect(one: Host, other: Host, interface: str, addresses: Sequence[tuple[st
 
 @contextmanager
 def made_wire() -> Iterator[tuple[Host, Host]]:
-    """Make the balancer's host and its peer, connected by ``eth0``."""
+    """Create the balancer's host and its peer, connected by ``eth0``."""
     if os.geteuid() != 0:
         pytest.skip("namespaces and XDP take root")
     with made_host() as lb, made_host() as peer:
@@ -317,7 +317,7 @@ def made_wire() -> Iterator[tuple[Host, Host]]:
 
 @contextmanager
 def made_directory() -> Iterator[Path]:
-    """Name a directory for pins that is not there yet; remove what is left of it."""
+    """Name a new directory for pins, and remove it afterwards."""
     directory = Path("/sys/fs/bpf") / new_name()
     try:
         yield directory

@@ -41,7 +41,7 @@ _DUMPS = (
 
 
 def version(address: str) -> int:
-    """Return the version of an address."""
+    """Return the IP version of an address."""
     return 6 if ":" in address else 4
 
 
@@ -61,15 +61,15 @@ class Backend:
 
     @property
     def pydsr(self) -> Pydsr:
-        """The command on it; no pins are needed."""
+        """The pydsr command on the backend, which needs no pins."""
         return Pydsr(self.host, Path("/nonexistent"))
 
     def does(self, verb: str, *arguments: str) -> Done:
-        """Run ``pydsr realserver``, whatever comes of it."""
+        """Run ``pydsr realserver``, which may fail."""
         return self.pydsr("realserver", *self.arguments(verb, *arguments))
 
     def arguments(self, verb: str, *arguments: str) -> list[str]:
-        """Return the arguments of a verb that is to use this backend's records."""
+        """Return the arguments of a verb, with this backend's record directory."""
         records = [] if verb == "check" else ["--record-directory", str(self.records)]
         return [verb, *arguments, *records]
 
@@ -80,13 +80,13 @@ class Backend:
         return done
 
     def snapshot(self) -> dict[str, list[str]]:
-        """Return all that is set on the host: links, addresses, routes, rules, sysctls."""
+        """Return the whole state of the network: links, addresses, routes, rules, sysctls."""
         found = {dump: [self.host.run(*dump.split())] for dump in _DUMPS}
         with enter_namespace(self.host.name):
             return found | {"sysctls": list(_sysctls())}
 
     def claims(self, vip: str) -> bool:
-        """Ask the wire for a VIP, then for the host's own address; return who answers both."""
+        """Query a VIP and the host's own address; return whether the host answers for the VIP."""
         own = OWN[version(vip)]
         with self.client.listen() as ears:
             for request in (*self._questions(vip), *self._questions(own)):
@@ -95,7 +95,7 @@ class Backend:
         return any(_answers(vip)(frame) for frame in heard)
 
     def steer(self, vip: str, interface: str = "eth0") -> None:
-        """Have the client send packets for a VIP here, as a balancer would."""
+        """Make the client send packets for a VIP here, as a balancer does."""
         mac = self.host.mac(interface)
         to_mac = ("lladdr", mac, "dev", interface, "nud", "permanent")
         self.client.run("ip", "neigh", "replace", vip, *to_mac)
@@ -115,7 +115,7 @@ class Backend:
 
 
 def _sysctls() -> Iterator[str]:
-    """Read all that are there, in the namespace of the calling thread."""
+    """Read all sysctls of the calling thread's network namespace."""
     for path in sorted(Path("/proc/sys/net").rglob("*")):
         # Some are directories, some only to be written, and some have no value yet.
         with suppress(OSError):
@@ -123,7 +123,7 @@ def _sysctls() -> Iterator[str]:
 
 
 def _answers(address: str) -> Callable[[bytes], bool]:
-    """Return what tells whether a frame says where an address is."""
+    """Return a predicate for frames that announce an address."""
 
     def does(raw: bytes) -> bool:
         frame = Ether(raw)
@@ -136,7 +136,7 @@ def _answers(address: str) -> Callable[[bytes], bool]:
 
 @contextmanager
 def made_backend(records: Path) -> Iterator[Backend]:
-    """Make a backend's host and a client, connected by ``eth0``."""
+    """Create a backend's host and a client, connected by ``eth0``."""
     with made_host() as client, made_host() as host:
         pairs = [
             (f"{CLIENT[number]}/{length}", f"{OWN[number]}/{length}")

@@ -1,4 +1,4 @@
-"""Interactive shells at the other end of a pseudo-terminal."""
+"""Interactive shells on a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHELLS = {
         "pydsr completion fish | source",
     ),
 }
-"""By name: how a shell is started, and how it learns to complete pydsr."""
+"""How to start each shell, and to load the completion of pydsr in it."""
 
 _TAB, _LINE_START, _ENTER = "\t", "\x01", "\r"
 # In two parts, so that only what is printed has it whole, and not the line that is typed.
@@ -41,20 +41,20 @@ _MARK, _ECHO = "COMPLETED:", "echo 'COMPLE''TED:' "
 
 @dataclass
 class Shell:
-    """A shell that is running; ``terminal`` is the descriptor of our end."""
+    """A running shell; ``terminal`` is the descriptor of our end."""
 
     terminal: int
     seen: str = ""
 
     def complete(self, line: str) -> str:
-        """Return what a line is once Tab was pressed behind it: its words as the shell has them."""
+        """Return the words of a line after pressing Tab at its end."""
         before = self.seen.count(_MARK)
         self.type(line + _TAB + _LINE_START + _ECHO + _ENTER)
         found = self._wait(rf"(?s)(?:.*?{_MARK}){{{before + 1}}} (.*?)\r?\n")
         return found.strip()
 
     def type(self, text: str) -> None:
-        """Press keys."""
+        """Type keys."""
         os.write(self.terminal, text.encode())
 
     def _wait(self, pattern: str) -> str:
@@ -69,7 +69,7 @@ class Shell:
 
 @contextmanager
 def shell(name: str, pydsr: Pydsr, home: Path, wrapper: Sequence[str] = ()) -> Iterator[Shell]:
-    """Have a shell that knows of the completion, on the host of a balancer."""
+    """Run a shell with the completion loaded, on a balancer's host."""
     command, prepare = SHELLS[name]
     ours, theirs = pty.openpty()
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

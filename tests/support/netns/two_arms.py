@@ -19,7 +19,7 @@ BACKENDS = ("10.67.0.11", "10.67.0.12")
 
 @dataclass(frozen=True)
 class Arms:
-    """The hosts; those of the backends share one, as their MAC."""
+    """The hosts; all backends are on one, and share its MAC."""
 
     lb: Host
     client: Host
@@ -28,7 +28,7 @@ class Arms:
 
 @contextmanager
 def made_arms() -> Iterator[Arms]:
-    """Make and connect them; a web server named ``backend`` answers at the VIP."""
+    """Create and connect the hosts; a web server named ``backend`` answers at the VIP."""
     with ExitStack() as stack:
         arms = Arms(*(stack.enter_context(made_host()) for _ in range(3)))
         connect(arms.lb, arms.client, "eth0", [("10.66.0.1/24", "10.66.0.2/24")])
@@ -42,7 +42,7 @@ def made_arms() -> Iterator[Arms]:
 
 
 def have_vip(backend: Host) -> None:
-    """Give a backend the VIP as the documentation says."""
+    """Set a backend up as the documentation says."""
     backend.run("sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=1")
     backend.run("sysctl", "-qw", "net.ipv4.conf.all.arp_announce=2")
     backend.run("ip", "address", "add", f"{VIP}/32", "dev", "lo")

@@ -1,4 +1,4 @@
-"""What the doctor says of hosts, and that every kind of finding is documented."""
+"""The doctor's findings on hosts; every kind of finding is documented."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TROUBLE = Problem("it is not here", "apt install it")
 
 
 def kinds(facts: HostFacts) -> list[FindingKind]:
-    """Return what is found at a host."""
+    """Return the kinds of findings on a host."""
     return [remark.kind for remark in judge_host(facts) if isinstance(remark, Finding)]
 
 

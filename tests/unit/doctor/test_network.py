@@ -1,4 +1,4 @@
-"""What the doctor says of VIPs and backends, and how it is shown."""
+"""The doctor's findings on VIPs and backends, and how they are shown."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def claimed(*macs: MacAddress, **changes: Any) -> NetworkFacts:
 
 
 def findings(facts: NetworkFacts) -> list[Finding]:
-    """Return what is found."""
+    """Return the findings."""
     return only_findings(judge_network(facts))
 
 
 def texts(facts: NetworkFacts) -> list[str]:
-    """Return what is noted."""
+    """Return the texts of the notes."""
     return [one.text for one in judge_network(facts) if isinstance(one, Note)]
 
 
@@ -152,7 +152,7 @@ REPORT = Report(
 
 
 def shown(report: Report) -> str:
-    """Return a report as a terminal shows it."""
+    """Return a report as printed on a terminal."""
     console = Console(width=100, color_system=None)
     with console.capture() as capture:
         console.print(doctor_report(report))

@@ -58,17 +58,17 @@ def with_mtu(facts: ExaminedNic, mtu: int) -> ExaminedNic:
 
 
 def attached(facts: ExaminedNic, mode: str = "native") -> ExaminedNic:
-    """Return facts of an interface that the balancer is on."""
+    """Return facts of an attached interface."""
     return replace(facts, interface=replace(facts.interface, xdp_mode=mode), is_attached=True)
 
 
 def findings(facts: ExaminedNic, machine: Machine = NEW) -> list[Finding]:
-    """Return what is found at an interface."""
+    """Return the findings on an interface."""
     return only_findings(judge_nic(facts, machine))
 
 
 def kinds(facts: ExaminedNic, machine: Machine = NEW) -> list[FindingKind]:
-    """Return the kinds of what is found."""
+    """Return the kinds of the findings."""
     return [finding.kind for finding in findings(facts, machine)]
 
 

@@ -1,4 +1,4 @@
-"""Interfaces out of the messages of netlink, byte for byte as the kernel writes them."""
+"""Decoding interfaces from netlink messages, byte for byte as the kernel writes them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ MAC = MacAddress(OCTETS)
 
 
 def attribute(number: int, value: bytes) -> bytes:
-    """Return an attribute of netlink: length, number, value, and padding to four bytes."""
+    """Return a netlink attribute: length, number, value, and padding to four bytes."""
     length = 4 + len(value)
     return struct.pack("=HH", length, number) + value + bytes(-length % 4)
 
 
 def number(value: int) -> bytes:
-    """Return a number as most attributes have it."""
+    """Return a number in the byte order of most attributes."""
     return struct.pack("=I", value)
 
 
 def interface(*attributes: bytes) -> Interface:
-    """Return what is made of an RTM_NEWLINK of interface 7, which is up."""
+    """Return the interface decoded from an RTM_NEWLINK of interface 7, which is up."""
     usual = (
         attribute(IFNAME, b"if7\0"),
         attribute(MTU, number(1500)),
@@ -46,7 +46,7 @@ def interface(*attributes: bytes) -> Interface:
 
 
 def link_info(kind: bytes, data: bytes = b"") -> bytes:
-    """Return the attribute that tells the kind of a device."""
+    """Return the attribute with the kind of a device."""
     inner = attribute(INFO_KIND, kind + b"\0")
     return attribute(LINKINFO, inner + (attribute(INFO_DATA, data) if data else b""))
 
@@ -57,7 +57,7 @@ def test_a_network_card_has_no_kind_and_stands_on_nothing() -> None:
 
 @pytest.mark.parametrize("protocol", [VLAN_8021Q, VLAN_8021AD])
 def test_a_vlan_device_tells_its_tag(protocol: int) -> None:
-    """The protocol is the one number that is in network order."""
+    """The protocol alone is in network byte order."""
     data = (
         attribute(VLAN_PROTOCOL, struct.pack("!H", protocol))
         + attribute(VLAN_ID, struct.pack("=H", 200))
@@ -73,7 +73,7 @@ def test_a_port_tells_its_master() -> None:
 
 
 def test_what_is_below_in_another_namespace_is_not_named() -> None:
-    """Its index is that of something else here."""
+    """Its index means another interface here."""
     elsewhere = attribute(LINK_NETNSID, number(0))
     assert interface(attribute(LINK, number(3)), link_info(b"macvlan")).parent == 3
     assert interface(attribute(LINK, number(3)), elsewhere, link_info(b"macvlan")).parent == 0

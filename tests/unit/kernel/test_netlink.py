@@ -18,7 +18,7 @@ def run(script: str) -> str:
 
 
 def test_commands_import_little_of_pyroute2() -> None:
-    """Its ``__init__`` takes half as long as all else that a command imports."""
+    """Its ``__init__`` takes half as long as everything else that a command imports."""
     loaded = run(
         "import sys, pydsr.kernel.net.links, pydsr.kernel.net.neighbours\n"
         "sys.stdout.write(' '.join(name for name in sys.modules if name.startswith('pyroute2')))"

@@ -21,7 +21,7 @@ from pydsr.model.errors import InputError
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[str]]:
-    """A process of somebody."""
+    """A process that the lab has not started."""
     with subprocess.Popen(["sleep", "600"], text=True) as process:
         yield process
         process.kill()

@@ -1,4 +1,4 @@
-"""What check finds on a backend. ``tests/netns/realserver`` causes each of it for real."""
+"""Faults of a backend. ``tests/netns/realserver`` causes each of them for real."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BOTH = BackendSpec.parse(["10.0.0.80", "fd00::80"])
 
 
 def subjects(findings: list[Fault]) -> list[tuple[str, str]]:
-    """Return of each what it is about and its first command."""
+    """Return the subject and first command of each fault."""
     return [(finding.subject, finding.commands[0]) for finding in findings]
 
 

@@ -1,4 +1,4 @@
-"""The two ways to the command, ``pydsr realserver`` and the one file, are the same."""
+"""``pydsr realserver`` and the standalone file have the same commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OLDEST_PYTHON = (3, 9)
 
 
 def lone_verbs() -> dict[str, argparse.ArgumentParser]:
-    """Return the verbs of the one file."""
+    """Return the verbs of the standalone file."""
     (verbs,) = (
         action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
@@ -43,7 +43,7 @@ def lone_options(verb: argparse.ArgumentParser) -> dict[str, tuple[object, ...]]
 
 
 def full_options(verb: click.Command) -> dict[str, tuple[object, ...]]:
-    """Return the same of a verb of ``pydsr realserver``."""
+    """Return the options of a verb of ``pydsr realserver``, likewise."""
     return {
         option.opts[-1]: (
             option.help,
@@ -85,7 +85,7 @@ def test_the_same_sources_make_the_same_bytes() -> None:
 
 
 def test_the_one_file_runs_alone(tmp_path: Path) -> None:
-    """In an isolated Python of the distribution, without any package of pydsr in its sight."""
+    """In an isolated Python of the distribution, which cannot import pydsr."""
     file = tmp_path / "realserver.pyz"
     file.write_bytes(archive())
     command = ["/usr/bin/python3", "-I", str(file), "setup", "10.0.0.80", "--script", "networkd"]

@@ -1,4 +1,4 @@
-"""The files of `pydsr realserver --script`, read as their formats say."""
+"""The files of `pydsr realserver --script`, parsed by their formats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def made(spec: BackendSpec, flavour: str) -> dict[str, File]:
 
 
 def code(file: File) -> list[str]:
-    """Return the lines that are no comments."""
+    """Return the lines that are not comments."""
     return [line for line in file.text.splitlines() if line and not line.startswith("#")]
 
 

@@ -1,4 +1,4 @@
-"""What setup and undo plan on a backend, whatever is found there and whenever they are killed."""
+"""The plans of setup and undo, on any host and after any kill."""
 
 from __future__ import annotations
 
