@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pydsr.model.checks import Pace
+from pydsr.model.checks import BaseCheck
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class CheckHealth:
         return self.contrary > 0
 
 
-def apply_result(health: CheckHealth, passed: bool, pace: Pace, now: float) -> CheckHealth:
+def apply_result(health: CheckHealth, passed: bool, check: BaseCheck, now: float) -> CheckHealth:
     """Return the health after one more result, at ``now`` seconds of the caller's clock."""
     if passed == health.is_healthy:
         return replace(health, contrary=0) if health.contrary else health
     contrary = health.contrary + 1
-    if contrary < (pace.rise if passed else pace.fall):
+    if contrary < (check.rise if passed else check.fall):
         return replace(health, contrary=contrary)
     return CheckHealth(passed, since=now)
 
 
 def next_start(
-    started: float, ended: float, health: CheckHealth, pace: Pace, fraction: float
+    started: float, ended: float, health: CheckHealth, check: BaseCheck, fraction: float
 ) -> float:
     """Return when the next check starts: never before the last one has ended.
 
@@ -51,14 +51,14 @@ def next_start(
         started: when the last check started.
         ended: when it ended.
         health: the health after it.
-        pace: the check's intervals.
+        check: has the intervals.
         fraction: a random number from 0 to 1; this share of the jitter is taken off.
     """
-    interval = pace.fast if health.is_in_doubt else pace.interval
-    return max(ended, started + interval * (1 - pace.jitter * fraction))
+    interval = check.fast_interval if health.is_in_doubt else check.interval
+    return max(ended, started + interval * (1 - check.jitter * fraction))
 
 
-def first_start(begun: float, number: int, pace: Pace) -> float:
+def first_start(begun: float, number: int, check: BaseCheck) -> float:
     """Return when a new check starts for the first time, so that starts spread evenly.
 
     Multiples of the golden ratio (Knuth, The Art of Computer Programming, vol. 3, 6.4) put each
@@ -67,9 +67,9 @@ def first_start(begun: float, number: int, pace: Pace) -> float:
     Args:
         begun: when the check was added.
         number: how many checks were added before it.
-        pace: its interval is the one to spread over.
+        check: its interval is the one to spread over.
     """
-    return begun + pace.interval * (number * 0.6180339887498949 % 1)
+    return begun + check.interval * (number * 0.6180339887498949 % 1)
 
 
 def enough_are_healthy(checks: Iterable[CheckHealth], needed: int | None) -> bool:

@@ -81,7 +81,7 @@ class Scheduler:
             if job not in self._running:
                 running = _Running(job, CheckHealth(is_healthy, since=now))
                 self._running[job] = running
-                due = first_start(now, self._added, job.check.pace)
+                due = first_start(now, self._added, job.check)
                 self._added += 1
                 running.task = self._group.create_task(self._repeat(running, due))
 
@@ -101,7 +101,7 @@ class Scheduler:
 
     async def _repeat(self, running: _Running, due: float) -> None:
         loop, polled = asyncio.get_running_loop(), poller()
-        pace = running.job.check.pace
+        check = running.job.check
         while True:
             await polled.sleep_until(due)
             started = loop.time()
@@ -111,9 +111,9 @@ class Scheduler:
             ended = loop.time()
             before = health = running.health
             if result.outcome.is_conclusive:
-                health = apply_result(before, result.passed, pace, ended)
+                health = apply_result(before, result.passed, check, ended)
             running.health = health
-            due = next_start(started, ended, health, pace, random.random())  # noqa: S311
+            due = next_start(started, ended, health, check, random.random())  # noqa: S311
             self._report(running.job, result, health.is_healthy != before.is_healthy)
 
 

@@ -6,7 +6,6 @@ The file's JSON Schema comes with it: docstrings are its descriptions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -52,7 +51,7 @@ class BaseCheck(Shape, populate_by_name=True):
     """Seconds without an answer until a check fails; at most the interval."""
 
     jitter: Annotated[float, BeforeValidator(number_of), Field(ge=0, le=0.9)] = 0.1
-    """The share of an interval by which it may be shorter, at random."""
+    """The share of an interval by which it may be shorter, at random. It is never longer."""
 
     rise: Times = 2
     """How many passes in a row make a backend healthy."""
@@ -72,10 +71,9 @@ class BaseCheck(Shape, populate_by_name=True):
         return self
 
     @property
-    def pace(self) -> Pace:
-        """When it runs, and how many results count."""
-        fast = max(self.interval / 2, self.timeout) if self.fast is None else self.fast
-        return Pace(self.interval, fast, self.jitter, self.timeout, self.rise, self.fall)
+    def fast_interval(self) -> float:
+        """Seconds to the next check after a result that contradicts the backend's health."""
+        return max(self.interval / 2, self.timeout) if self.fast is None else self.fast
 
     @property
     def connects_to_vip(self) -> bool:
@@ -262,33 +260,6 @@ Check = Annotated[
     Field(discriminator="type"),
 ]
 """A check; ``type`` says of which kind."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often a check runs, and how many results change a backend's health.
-
-    Attributes:
-        interval: seconds from the start of one check to the start of the next.
-        fast: the same after a result that contradicts the health.
-        jitter: the share of an interval by which it may be shorter, 0 to 1. It is never longer, so
-            that :attr:`detection_seconds` is a bound.
-        timeout: seconds until a check without an answer fails.
-        rise: how many passes in a row make a backend healthy.
-        fall: how many failures in a row make it unhealthy.
-    """
-
-    interval: float = 2.0
-    fast: float = 1.0
-    jitter: float = 0.1
-    timeout: float = 1.0
-    rise: int = 2
-    fall: int = 3
-
-    @property
-    def detection_seconds(self) -> float:
-        """The longest time from a backend's death until it is unhealthy."""
-        return self.interval + (self.fall - 1) * max(self.fast, self.timeout) + self.timeout
 
 
 def port_of(check: Check, endpoint: Endpoint) -> int:

@@ -15,11 +15,12 @@ from pydsr.health.check_health import (
     first_start,
     next_start,
 )
-from pydsr.model.checks import Pace
+from pydsr.model.checks import TcpCheck
 
 PASS, FAIL = True, False
-PACES = st.builds(
-    Pace,
+CHECKS = st.builds(
+    TcpCheck,
+    type=st.just("tcp"),
     interval=st.floats(1, 60),
     fast=st.floats(0.5, 1),
     jitter=st.floats(0, 0.9),
@@ -29,11 +30,11 @@ PACES = st.builds(
 )
 
 
-def after(results: Sequence[bool], start: bool, pace: Pace) -> CheckHealth:
+def after(results: Sequence[bool], start: bool, check: TcpCheck) -> CheckHealth:
     """Return the health after results, one a second."""
     health = CheckHealth(start)
     for second, passed in enumerate(results, 1):
-        health = apply_result(health, passed, pace, float(second))
+        health = apply_result(health, passed, check, float(second))
     return health
 
 
@@ -51,53 +52,60 @@ def after(results: Sequence[bool], start: bool, pace: Pace) -> CheckHealth:
     ],
 )
 def test_only_results_in_a_row_count(start: bool, results: list[bool], expected: bool) -> None:
-    assert expected == after(results, start, Pace(rise=2, fall=3)).is_healthy
+    assert expected == after(results, start, TcpCheck(type="tcp", rise=2, fall=3)).is_healthy
 
 
-@given(PACES, st.booleans(), st.lists(st.booleans(), max_size=30))
+@given(CHECKS, st.booleans(), st.lists(st.booleans(), max_size=30))
 def test_health_follows_the_latest_long_enough_run(
-    pace: Pace, start: bool, results: list[bool]
+    check: TcpCheck, start: bool, results: list[bool]
 ) -> None:
     expected, run, since = start, 0, 0.0
     previous: bool | None = None
     for second, passed in enumerate(results, 1):
         run = run + 1 if passed == previous else 1
         previous = passed
-        if passed != expected and run >= (pace.rise if passed else pace.fall):
+        if passed != expected and run >= (check.rise if passed else check.fall):
             expected, since = passed, float(second)
-    health = after(results, start, pace)
+    health = after(results, start, check)
     assert (expected, since) == (health.is_healthy, health.since)
     assert health.is_in_doubt == (bool(results) and results[-1] != health.is_healthy)
 
 
-@given(PACES, st.floats(0, 1e6), st.lists(st.floats(0, 1), min_size=10, max_size=10))
-def test_a_dead_backend_is_down_in_time(pace: Pace, began: float, fractions: list[float]) -> None:
+@given(CHECKS, st.floats(0, 1e6), st.lists(st.floats(0, 1), min_size=10, max_size=10))
+def test_a_dead_backend_is_down_in_time(
+    check: TcpCheck, began: float, fractions: list[float]
+) -> None:
     """It dies just after a check has passed, and each check then takes its whole timeout."""
-    health, now = CheckHealth(True), next_start(began, began, CheckHealth(True), pace, fractions[0])
+    health, now = (
+        CheckHealth(True),
+        next_start(began, began, CheckHealth(True), check, fractions[0]),
+    )
     for fraction in fractions[1:]:
-        ended = now + pace.timeout
-        health = apply_result(health, FAIL, pace, ended)
+        ended = now + check.timeout
+        health = apply_result(health, FAIL, check, ended)
         if not health.is_healthy:
             break
-        now = next_start(now, ended, health, pace, fraction)
+        now = next_start(now, ended, health, check, fraction)
     assert not health.is_healthy
-    assert health.since - began <= pace.detection_seconds + 1e-6
-    assert pace.detection_seconds <= pace.fall * pace.interval + pace.timeout
+    slowest = max(check.fast_interval, check.timeout)
+    bound = check.interval + (check.fall - 1) * slowest + check.timeout
+    assert health.since - began <= bound + 1e-6
+    assert bound <= check.fall * check.interval + check.timeout
 
 
-@given(PACES, st.booleans(), st.integers(0, 3), st.floats(0, 1), st.floats(0, 2))
+@given(CHECKS, st.booleans(), st.integers(0, 3), st.floats(0, 1), st.floats(0, 2))
 def test_the_next_check_is_jittered_down_only(
-    pace: Pace, is_healthy: bool, contrary: int, fraction: float, took: float
+    check: TcpCheck, is_healthy: bool, contrary: int, fraction: float, took: float
 ) -> None:
-    started = next_start(0, took, CheckHealth(is_healthy, contrary), pace, fraction)
-    interval = pace.fast if contrary else pace.interval
-    assert max(took, interval * (1 - pace.jitter)) - 1e-9 <= started <= max(took, interval)
+    started = next_start(0, took, CheckHealth(is_healthy, contrary), check, fraction)
+    interval = check.fast_interval if contrary else check.interval
+    assert max(took, interval * (1 - check.jitter)) - 1e-9 <= started <= max(took, interval)
 
 
 @pytest.mark.parametrize("number", [1, 2, 10, 1000])
 def test_first_checks_are_spread_over_an_interval(number: int) -> None:
-    pace = Pace(interval=10)
-    starts = sorted(first_start(100, place, pace) for place in range(number))
+    check = TcpCheck(type="tcp", interval=10)
+    starts = sorted(first_start(100, place, check) for place in range(number))
     assert 100 <= starts[0] <= starts[-1] < 110
     for second in range(100, 110):
         in_second = sum(second <= start < second + 1 for start in starts)

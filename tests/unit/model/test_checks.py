@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from pydsr.model.checks import Check, HttpCheck, HttpsCheck, Pace, UdpCheck
+from pydsr.model.checks import Check, HttpCheck, HttpsCheck, UdpCheck
 
 CHECKS: TypeAdapter[Check] = TypeAdapter(Check)
 
@@ -27,7 +27,8 @@ LEAST: dict[str, dict[str, Any]] = {
 def test_little_has_to_be_said(kind: str) -> None:
     check = CHECKS.validate_python({"type": kind, **LEAST[kind]})
     assert kind == check.type
-    assert Pace(interval=2, fast=1, jitter=0.1, timeout=1, rise=2, fall=3) == check.pace
+    times = check.interval, check.fast_interval, check.jitter, check.timeout
+    assert ((2, 1, 0.1, 1), (2, 3)) == (times, (check.rise, check.fall))
     assert check == CHECKS.validate_python(check.model_dump(by_alias=True))
     assert 1 == len({check, CHECKS.validate_python({"type": kind, **LEAST[kind]})})
 
@@ -80,7 +81,7 @@ def test_what_is_wrong_is_said_of_its_key(
 
 def test_fast_checks_leave_room_for_the_timeout() -> None:
     check = CHECKS.validate_python({"type": "tcp", "interval": 4, "timeout": 3})
-    assert 3 == check.pace.fast
+    assert 3 == check.fast_interval
 
 
 def test_statuses_are_numbers_and_classes() -> None:
