@@ -66,7 +66,7 @@ def _reason(change: HealthChange) -> str:
         return "still fails its checks, and enough others are healthy again"
     if change.after.is_kept:
         return "still fails its checks, but too few others are left"
-    if report.admission is not None or report.percent is not None:
+    if report.state is not None or report.percent is not None:
         return "requested by its agent" + (f": {report.description}" if report.description else "")
     if change.after.state is BackendState.UP:
         return "takes over, as no other backend is healthy"

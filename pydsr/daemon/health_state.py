@@ -152,7 +152,7 @@ class HealthState:
         health = self._health[endpoint][address]
         before, after = health.report, result.report.after(health.report)
         self._health[endpoint][address] = replace(health, report=after)
-        return has_changed or (before.admission, before.percent) != (after.admission, after.percent)
+        return has_changed or (before.state, before.percent) != (after.state, after.percent)
 
     def decide(
         self,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydsr.model.addresses import Endpoint, IPAddress, parse_address
-from pydsr.model.agent_report import Admission, AgentReport
+from pydsr.model.agent_report import AgentReport
 from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.health_policy import NO_MINIMUM, HealthPolicy, Minimum
 from pydsr.model.service import BackendState, DesiredBackend
@@ -76,16 +76,19 @@ def decide(
     current = {
         address: health.get(address, BackendHealth.of(item)) for address, item in wanted.items()
     }
-    by_agent = {address: _state_by_agent(backend.report) for address, backend in current.items()}
     healthy, kept = choose_in_service(
-        {address: backend for address, backend in current.items() if by_agent[address] is None},
+        {
+            address: backend
+            for address, backend in current.items()
+            if backend.report.out_state is None
+        },
         policy.minimum,
         has_sorry=policy.sorry is not None,
     )
     decided = {}
     for address, item in wanted.items():
         backend = current[address]
-        state, weight = by_agent[address] or policy.on_failure, item.weight
+        state, weight = backend.report.out_state or policy.on_failure, item.weight
         if address in healthy | kept:
             state, weight = BackendState.UP, backend.report.weight(item.weight)
         if address in healthy:
@@ -124,15 +127,6 @@ def choose_in_service(
     ]
     latest_first = sorted(failed, key=lambda ip: (-health[ip].since, ip.version, ip.packed))
     return healthy, frozenset(latest_first[:missing])
-
-
-def _state_by_agent(report: AgentReport) -> BackendState | None:
-    """Return the state that an agent asks for, whatever its backend's health; None for no state."""
-    if report.admission is Admission.MAINTENANCE:
-        return BackendState.DOWN
-    if report.admission is Admission.DRAIN or report.percent == 0:
-        return BackendState.DRAIN
-    return None
 
 
 def slow_start_weight(

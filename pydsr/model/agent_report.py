@@ -8,23 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pydsr.model.errors import InputError
-from pydsr.model.service import MAX_WEIGHT
+from pydsr.model.service import MAX_WEIGHT, BackendState
 
 MAX_PERCENT = 10_000
 """The largest percentage of its weight that an agent can ask for."""
 
 _HEALTH = {"up": True, "down": False, "failed": False, "stopped": False, "fail": False}
-
-
-class Admission(StrEnum):
-    """The state that an agent asks for, whatever the health."""
-
-    READY = "ready"
-    DRAIN = "drain"
-    MAINTENANCE = "maint"
+_STATES = {"ready": BackendState.UP, "drain": BackendState.DRAIN, "maint": BackendState.DOWN}
 
 
 @dataclass(frozen=True)
@@ -33,13 +25,13 @@ class AgentReport:
 
     Attributes:
         is_up: whether the server is healthy.
-        admission: whether it takes flows at all.
+        state: that it asks for, whatever the health.
         percent: of its configured weight; 0 drains.
         description: for people.
     """
 
     is_up: bool | None = None
-    admission: Admission | None = None
+    state: BackendState | None = None
     percent: int | None = None
     description: str = ""
 
@@ -47,10 +39,17 @@ class AgentReport:
         """Return this report, completed by what an earlier one said."""
         return AgentReport(
             earlier.is_up if self.is_up is None else self.is_up,
-            earlier.admission if self.admission is None else self.admission,
+            earlier.state if self.state is None else self.state,
             earlier.percent if self.percent is None else self.percent,
             self.description,
         )
+
+    @property
+    def out_state(self) -> BackendState | None:
+        """The state that keeps the backend from new flows, whatever its health; None for none."""
+        if self.state in (BackendState.DRAIN, BackendState.DOWN):
+            return self.state
+        return BackendState.DRAIN if self.percent == 0 else None
 
     def weight(self, configured: int) -> int:
         """Return the weight that the agent asks for; 0 only for 0 %, never by rounding."""
@@ -71,18 +70,18 @@ def parse_agent(text: str) -> AgentReport:
     line = (text.splitlines() or [""])[0]
     words, _, description = line.partition("#")
     is_up: bool | None = None
-    admission: Admission | None = None
+    state: BackendState | None = None
     percent: int | None = None
     for word in re.split(r"[ \t,]+", words.strip().lower()):
         if word in _HEALTH:
             is_up = _HEALTH[word]
-        elif word in set(Admission):
-            admission = Admission(word)
+        elif word in _STATES:
+            state = _STATES[word]
         elif re.fullmatch(r"[0-9]{1,5}%", word):
             percent = min(int(word[:-1]), MAX_PERCENT)
-    if is_up is None and admission is None and percent is None:
+    if is_up is None and state is None and percent is None:
         raise InputError(
             f"{line[:60]!r} is not an agent's report",
             "an agent sends a line of: up, down, ready, drain, maint, 50%",
         )
-    return AgentReport(is_up, admission, percent, description.strip())
+    return AgentReport(is_up, state, percent, description.strip())

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pydsr.model.agent_report import Admission, AgentReport, parse_agent
+from pydsr.model.agent_report import AgentReport, parse_agent
 from pydsr.model.errors import InputError
+from pydsr.model.service import BackendState
 
 
 @pytest.mark.parametrize(
@@ -20,9 +21,9 @@ from pydsr.model.errors import InputError
         ("stopped", AgentReport(is_up=False)),
         ("50%\n", AgentReport(percent=50)),
         ("0%", AgentReport(percent=0)),
-        ("drain", AgentReport(admission=Admission.DRAIN)),
-        ("maint", AgentReport(admission=Admission.MAINTENANCE)),
-        ("up,ready, 75% maxconn:30\n", AgentReport(True, Admission.READY, 75)),
+        ("drain", AgentReport(state=BackendState.DRAIN)),
+        ("maint", AgentReport(state=BackendState.DOWN)),
+        ("up,ready, 75% maxconn:30\n", AgentReport(True, BackendState.UP, 75)),
         ("up\ndown\n", AgentReport(is_up=True)),
     ],
 )
@@ -47,7 +48,7 @@ def test_no_text_is_worse_than_refused(text: str) -> None:
 
 def test_what_is_not_spoken_of_stays() -> None:
     held = parse_agent("up drain 30%").after(AgentReport())
-    assert AgentReport(False, Admission.DRAIN, 30, "oh") == parse_agent("down #oh").after(held)
+    assert AgentReport(False, BackendState.DRAIN, 30, "oh") == parse_agent("down #oh").after(held)
 
 
 @given(st.integers(0, 65535), st.integers(0, 10_000))
