@@ -179,21 +179,17 @@ def apply_health(desired: DesiredState, health: Mapping[Endpoint, ServiceHealth]
     A backend that is out in the file stays out. If the file has changed a backend's weight since
     health was decided, the file's weight holds.
     """
-    return replace(
-        desired,
-        services=tuple(
-            replace(
-                service,
-                backends=tuple(
-                    _with_health(item, service.health, health[service.endpoint].get(item.address))
-                    for item in service.backends
-                ),
-            )
-            if service.health is not None and service.endpoint in health
-            else service
-            for service in desired.services
-        ),
+    services = (_apply(service, health.get(service.endpoint)) for service in desired.services)
+    return replace(desired, services=tuple(services))
+
+
+def _apply(service: DesiredService, health: ServiceHealth | None) -> DesiredService:
+    if service.health is None or health is None:
+        return service
+    backends = (
+        _with_health(item, service.health, health.get(item.address)) for item in service.backends
     )
+    return replace(service, backends=tuple(backends))
 
 
 def _with_health(
