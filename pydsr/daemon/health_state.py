@@ -185,10 +185,6 @@ class HealthState:
         health = self._health.get(endpoint, {}).get(address)
         return health is None or health.is_healthy is not False
 
-    def failing_since(self, key: Key) -> float | None:
-        """Return when the first of the failures in a row was; None if all checks pass."""
-        return self._results[key].failing_since if key in self._results else None
-
     def cause(self, key: Key) -> tuple[Result | None, float | None]:
         """Return the failure that made a backend unhealthy, and when the first in its row was."""
         results = self._results.get(key, _Results())

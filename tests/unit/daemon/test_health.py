@@ -100,7 +100,7 @@ def test_a_failure_takes_out_and_its_end_brings_back() -> None:
     state.apply([change])
     assert [] == state.decide(WEB, failing, 7.0)
     assert add(state, 8.0, PASSED)
-    assert None is state.failing_since((WEB, B))
+    assert [] == failures(state)
     (change,) = state.decide(WEB, passing, 9.0)
     event = event_of(state, change, 9.0)
     assert (EventKind.BACKEND_HEALTHY, 3.0) == (event.kind, event.seconds)
@@ -123,7 +123,7 @@ def test_a_change_that_was_not_made_is_decided_again() -> None:
 def test_a_result_that_changes_nothing_needs_no_decision() -> None:
     state = initial(service())
     assert not add(state, 5.0, CLOSED, change=False)
-    assert state.failing_since((WEB, B)) == 5.0
+    assert (CLOSED, 5.0) == state.cause((WEB, B))
 
 
 def test_as_many_checks_pass_as_are_needed() -> None:
