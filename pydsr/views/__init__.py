@@ -1,1 +1,1 @@
-"""What users see: rich renderables and JSON, as pure functions of the model."""
+"""Views of the model for people and scripts: text, JSON and the live view. Pure."""
