@@ -1,4 +1,4 @@
-"""kill -9 of the daemon while it applies, reloads and follows health: nothing stays behind."""
+"""kill -9 of the daemon while it applies, reloads and checks: nothing is left behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lab() -> Iterator[Lab]:
 
 
 def files() -> list[str]:
-    """Return what a file says by turns: other weights, another service, other consequences."""
+    """Return a file that differs each time: in weights, a service and health options."""
     talkers = f'  - endpoint: "{TALKERS}"\n    backends: [10.77.0.11, 10.77.0.13]\n'
     weighted = ("10.77.0.11=2", "10.77.0.12", "10.77.0.13=3")
     return [
@@ -52,15 +52,15 @@ def files() -> list[str]:
 
 
 def made_by(kept: Kept) -> tuple[set[str], set[str], set[str]]:
-    """Return what a daemon has made: pins, neighbours kept resolved, rules and routes."""
+    """Return what a daemon created: pins, managed neighbours, rules and routes."""
     pins = {str(path.relative_to(kept.lab.bpffs)) for path in kept.lab.bpffs.rglob("*")}
     return pins, kept.managed(), set(kept.steering())
 
 
-def test_killed_again_and_again_it_leaves_nothing_and_traffic_goes_on(
+def test_repeated_kills_leave_nothing_behind_and_do_not_stop_traffic(
     lab: Lab, tmp_path: Path
 ) -> None:
-    """During starts, reloads and changes of health, beside connections that never notice."""
+    """During starts, reloads and changes of health; connections are not disturbed."""
     generator = random.Random(SEED)
     servers = Servers(lab)
     servers.start("backend1", "backend2", "backend3")

@@ -70,7 +70,7 @@ def stats(lab: Lab) -> dict[str, Any]:
     return dict(json.loads(lab.pydsr("stats", "--json")))
 
 
-def test_counters_are_those_of_the_maps(lab: Lab, kept: Kept) -> None:
+def test_counters_are_the_same_as_in_the_maps(lab: Lab, kept: Kept) -> None:
     """Packets, bytes and new flows of each backend, and packets by reason."""
     assert kept.process is not None
     name = "pydsr_backend_new_flows_total"
@@ -88,7 +88,7 @@ def test_counters_are_those_of_the_maps(lab: Lab, kept: Kept) -> None:
     assert (forwarded or 0) + (current or 0) > 0
 
 
-def test_health_is_told_with_its_cause(lab: Lab, kept: Kept) -> None:
+def test_health_has_its_cause(lab: Lab, kept: Kept) -> None:
     """The backend without a server is down, and the series says that its port is closed."""
     assert kept.process is not None
     found = scrape(lab)
@@ -113,21 +113,21 @@ def test_health_is_told_with_its_cause(lab: Lab, kept: Kept) -> None:
     )
 
 
-def test_prometheus_finds_nothing_wrong_with_it(lab: Lab, kept: Kept) -> None:
-    """Its tool reads the page, and has no remark on names, units or types."""
+def test_promtool_has_no_remarks(lab: Lab, kept: Kept) -> None:
+    """It reads the page, and accepts names, units and types."""
     assert kept.process is not None
     assert "" == promtool("check", "metrics", page=page(lab, URL))
 
 
-def test_every_metric_of_the_catalogue_is_there(lab: Lab, kept: Kept) -> None:
-    """But for the end of certificates, which no check of this lab meets."""
+def test_every_metric_of_the_catalogue_is_served(lab: Lab, kept: Kept) -> None:
+    """Except the expiry of certificates, as no check of this lab sees one."""
     assert kept.process is not None
     found = scrape(lab)
     families = {name.removesuffix("_bucket") for name in found.names}
     assert {CERTIFICATE_EXPIRY} == {one for one in METRICS if one.name not in families}
 
 
-def test_it_comes_in_the_format_that_is_asked_for(lab: Lab, kept: Kept) -> None:
+def test_both_formats_are_served(lab: Lab, kept: Kept) -> None:
     """OpenMetrics, compressed, has the same series as plain text."""
     assert kept.process is not None
     accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
@@ -137,8 +137,8 @@ def test_it_comes_in_the_format_that_is_asked_for(lab: Lab, kept: Kept) -> None:
     assert scrape(lab).names == names
 
 
-def test_a_file_that_is_wrong_is_seen_until_it_is_right(lab: Lab, kept: Kept) -> None:
-    """And when it was last in force stays the same meanwhile."""
+def test_a_failed_reload_is_shown_until_one_succeeds(lab: Lab, kept: Kept) -> None:
+    """Meanwhile the time of the last success stays the same."""
     successful = "pydsr_configuration_last_reload_successful"
     time = "pydsr_configuration_last_reload_success_timestamp_seconds"
     before = scrape(lab)
@@ -150,8 +150,8 @@ def test_a_file_that_is_wrong_is_seen_until_it_is_right(lab: Lab, kept: Kept) ->
     assert (True, True) == (was == meanwhile, meanwhile < now)
 
 
-def test_an_exporter_beside_it_tells_the_same_and_goes_on_without_it(lab: Lab, kept: Kept) -> None:
-    """What a killed daemon cannot tell any more is left out; the counters go on."""
+def test_a_separate_exporter_serves_the_same_and_outlives_the_daemon(lab: Lab, kept: Kept) -> None:
+    """The series of a killed daemon are left out; the counters continue."""
     other = "127.0.0.1:9478"
     url = f"http://{other}/metrics"
     command = [*PYTHON, "pydsr", "--bpffs", str(lab.bpffs), "exporter", "--listen", other]

@@ -1,4 +1,4 @@
-"""The status page of a real daemon: what it answers, and what Chromium makes of it."""
+"""The status page of a real daemon, over HTTP and in Chromium."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def browser(lab: Lab) -> Iterator[Browser]:
 
 @contextmanager
 def connected(lab: Lab) -> Iterator[http.client.HTTPConnection]:
-    """Have a connection to the page's server."""
+    """Connect to the page's server."""
     with enter_namespace(lab.topology.namespace("lb")):
         connection = http.client.HTTPConnection("127.0.0.1", WEB_PORT, timeout=10)
         connection.connect()
@@ -169,14 +169,14 @@ def test_nothing_can_be_changed(lab: Lab, kept: Kept) -> None:
         ({"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Mode": "cors"}, 200),
     ],
 )
-def test_only_its_own_page_is_answered(
+def test_only_the_page_itself_gets_answers(
     lab: Lab, kept: Kept, headers: dict[str, str], expected: int
 ) -> None:
     del kept
     assert expected == ask(lab, "/api/state", **headers)[0]
 
 
-def test_the_state_is_that_of_the_commands(lab: Lab, kept: Kept) -> None:
+def test_the_state_is_the_same_as_in_commands(lab: Lab, kept: Kept) -> None:
     del kept
 
     def differing() -> list[Any]:
@@ -189,28 +189,28 @@ def test_the_state_is_that_of_the_commands(lab: Lab, kept: Kept) -> None:
                 del backend["health"], backend["weight_share"]
         return [] if found == listed else [found, listed]
 
-    # The agent is only just found to say that its backend is down.
+    # The agent may have only just reported that its backend is down.
     eventually(lambda: not differing())
     assert [] == differing()
     whole = state(lab)
     assert ([{"name": "eth0", "mode": "native"}], None) == (whole["interfaces"], whole["problem"])
 
 
-def test_no_secret_is_told(lab: Lab, kept: Kept, seed: str) -> None:
-    """What is wrong with a file may quote them."""
+def test_no_secret_is_shown(lab: Lab, kept: Kept, seed: str) -> None:
+    """Errors in a file may quote them."""
     kept.write(f'seed: "{seed} and more"\n{FILE}')
     try:
         assert eventually(lambda: kept.events("reload-failed"))
         assert seed in json.dumps(kept.events("reload-failed"))
-        told = "".join(ask(lab, path)[2] for path in PATHS)
-        assert "reload-failed" in told
-        assert (False, False) == (seed in told, NOTIFIED in told)
+        shown = "".join(ask(lab, path)[2] for path in PATHS)
+        assert "reload-failed" in shown
+        assert (False, False) == (seed in shown, NOTIFIED in shown)
     finally:
         kept.write(FILE)
         assert eventually(lambda: kept.events("reloaded"))
 
 
-def test_watchers_are_limited_and_let_others_in_when_they_go(lab: Lab, kept: Kept) -> None:
+def test_open_pages_are_limited(lab: Lab, kept: Kept) -> None:
     del kept
 
     def watch(streams: ExitStack) -> int:
@@ -237,15 +237,15 @@ def test_watchers_are_limited_and_let_others_in_when_they_go(lab: Lab, kept: Kep
 
 
 class Watched:
-    """A page in the browser, with all that it asked for and complained of."""
+    """A page in the browser, with its requests and errors."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda message: self.complaints.append(message.text))
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text))
         page.goto(URL)
 
     def service(self, text: str) -> Any:
@@ -259,20 +259,20 @@ class Watched:
 
 @contextmanager
 def watching(browser: Browser, **options: Any) -> Iterator[Watched]:
-    """Have the page open; at the end it has complained of nothing, and asked nobody else."""
+    """Open the page; at the end it must have no errors and no requests to other hosts."""
     context = browser.new_context(**options)
     try:
         watched = Watched(context.new_page())
         yield watched
-        assert [] == watched.complaints
-        assert [] == [url for url in watched.asked if not url.startswith(URL)]
+        assert [] == watched.errors
+        assert [] == [url for url in watched.requests if not url.startswith(URL)]
         assert None is watched.page.evaluate("window.injected ?? null")
     finally:
         context.close()
 
 
 def test_the_page_shows_services_and_their_rates(lab: Lab, kept: Kept, browser: Browser) -> None:
-    """A name that is markup is a name."""
+    """A name with markup is shown as text."""
     del kept
     with watching(browser) as watched:
         expect(watched.service(SERVICE)).to_contain_text(MARKUP, timeout=_MS)
@@ -287,7 +287,7 @@ def test_the_page_shows_services_and_their_rates(lab: Lab, kept: Kept, browser: 
         assert 0 == watched.page.locator("main img").count()
 
 
-def test_what_the_network_says_is_no_markup(kept: Kept, browser: Browser) -> None:
+def test_messages_from_the_network_are_shown_as_text(kept: Kept, browser: Browser) -> None:
     del kept
     with watching(browser) as watched:
         expect(watched.page.locator("#attention")).to_contain_text(MARKUP, timeout=_MS)
@@ -295,7 +295,7 @@ def test_what_the_network_says_is_no_markup(kept: Kept, browser: Browser) -> Non
         assert 0 == watched.page.locator("main img").count()
 
 
-def test_a_stopped_server_shows_with_its_reason_and_goes_when_it_is_back(
+def test_a_stopped_server_needs_attention_until_it_is_back(
     lab: Lab, servers: Servers, kept: Kept, browser: Browser
 ) -> None:
     del kept
@@ -313,7 +313,7 @@ def test_a_stopped_server_shows_with_its_reason_and_goes_when_it_is_back(
             expect(newest).to_contain_text("backend-unhealthy")
         expect(row.locator("td.state")).to_have_text("up", timeout=_MS)
         expect(finding).to_have_count(0)
-        assert 1 == watched.asked.count(URL)
+        assert 1 == watched.requests.count(URL)
 
 
 def test_the_page_outlives_the_daemon(kept: Kept, browser: Browser) -> None:
@@ -328,16 +328,14 @@ def test_the_page_outlives_the_daemon(kept: Kept, browser: Browser) -> None:
         kept.start()
         expect(stale).to_be_hidden(timeout=_MS)
         expect(watched.page.locator("#connection")).to_contain_text("live")
-        assert 1 == watched.asked.count(URL)
+        assert 1 == watched.requests.count(URL)
         expect(events.locator("li").filter(has_text="started")).to_have_count(1)
-        # That the daemon was away is all there was to complain of.
-        watched.complaints[:] = [one for one in watched.complaints if "net::ERR_" not in one]
+        # Only the connection errors are expected.
+        watched.errors[:] = [one for one in watched.errors if "net::ERR_" not in one]
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-def test_a_narrow_screen_takes_the_whole_width_of_the_page(
-    kept: Kept, browser: Browser, width: int
-) -> None:
+def test_the_page_fits_a_narrow_screen(kept: Kept, browser: Browser, width: int) -> None:
     del kept
     with watching(browser, viewport={"width": width, "height": 800}, has_touch=True) as watched:
         expect(watched.backend("10.77.0.11")).to_be_visible(timeout=_MS)
@@ -361,7 +359,7 @@ def test_the_keyboard_filters_and_opens(kept: Kept, browser: Browser) -> None:
 
 
 @pytest.mark.usefixtures("kept")
-def test_a_balancer_that_is_taken_off_is_a_problem(lab: Lab, browser: Browser) -> None:
+def test_a_purged_balancer_is_a_problem(lab: Lab, browser: Browser) -> None:
     with watching(browser) as watched:
         problem = watched.page.locator("#problem")
         expect(watched.backend("10.77.0.11")).to_be_visible(timeout=_MS)

@@ -1,4 +1,4 @@
-"""What commands print with --json is what its schema says, and has no key that it does not."""
+"""The JSON output of every command matches its schema, without unknown keys."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def peer(hosts: tuple[Host, Host]) -> Host:
 
 @pytest.fixture(scope="module")
 def daemon(hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A balancer with all kinds of services, whose daemon finds a backend that fails."""
+    """A balancer with all kinds of services, whose daemon checks a failing backend."""
     folder = tmp_path_factory.mktemp("daemon")
     with made_directory() as bpffs:
         made = Daemon(Pydsr(hosts[0], bpffs), folder)
@@ -60,7 +60,7 @@ def daemon(hosts: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def closed(schema: Any) -> Any:
-    """Return a schema that takes no other keys than those it names."""
+    """Return the schema without permission for unknown keys."""
     if isinstance(schema, list):
         return [closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -70,7 +70,7 @@ def closed(schema: Any) -> Any:
 
 
 def prints(pydsr: Pydsr, name: str, *arguments: str) -> Any:
-    """Return what a command prints, which has to be as its schema says."""
+    """Return the output of a command, which must match its schema."""
     done = pydsr(*arguments, "--json")
     assert done.status in (ExitStatus.DONE, ExitStatus.NOT_AS_DESIRED), done.stderr
     document = json.loads(done.stdout)
@@ -120,12 +120,12 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_document_is_as_its_schema_says(daemon: Daemon, name: str) -> None:
+def test_a_document_matches_its_schema(daemon: Daemon, name: str) -> None:
     for arguments in COMMANDS[name]:
         assert prints(daemon.pydsr, name, *arguments) is not None
 
 
-def test_differences_health_and_events_are_as_their_schemas_say(daemon: Daemon) -> None:
+def test_plans_health_and_events_match_their_schemas(daemon: Daemon) -> None:
     path = str(daemon.file)
     prints(daemon.pydsr, "plan", "diff", path, *daemon.runtime)
     prints(daemon.pydsr, "plan", "apply", path, "--plan", *daemon.runtime)
@@ -137,7 +137,7 @@ def test_differences_health_and_events_are_as_their_schemas_say(daemon: Daemon) 
         Draft202012Validator(schema).validate(event)
 
 
-def test_each_line_of_a_capture_is_as_the_schema_says(daemon: Daemon, tmp_path: Path) -> None:
+def test_each_line_of_a_capture_matches_the_schema(daemon: Daemon, tmp_path: Path) -> None:
     path = str(tmp_path / "one")
     wrpcap(path, [Ether(bytes(60)), Ether(bytes(14))])
     schema = closed(document_schema("frame"))
@@ -147,7 +147,7 @@ def test_each_line_of_a_capture_is_as_the_schema_says(daemon: Daemon, tmp_path: 
         Draft202012Validator(schema).validate(json.loads(line))
 
 
-def test_each_tapped_packet_is_as_the_schema_says(daemon: Daemon, peer: Host) -> None:
+def test_each_captured_packet_matches_the_schema(daemon: Daemon, peer: Host) -> None:
     with daemon.pydsr.start("tap", "--count", "2", "--json") as tap:
 
         def ended() -> bool:
@@ -162,7 +162,7 @@ def test_each_tapped_packet_is_as_the_schema_says(daemon: Daemon, peer: Host) ->
         Draft202012Validator(closed(document_schema("packet"))).validate(packet)
 
 
-def test_every_kind_of_document_is_tried() -> None:
+def test_every_kind_of_document_is_tested() -> None:
     assert {*COMMANDS, "health", "event", "packet"} == set(KINDS)
 
 
@@ -171,14 +171,14 @@ def test_the_schema_of_each_document_is_printed(daemon: Daemon) -> None:
         assert document_schema(name) == json.loads(daemon.pydsr.ok("schema", "--of", name))
 
 
-def test_an_unknown_document_is_refused_with_those_there_are(daemon: Daemon) -> None:
+def test_an_unknown_document_is_refused_with_a_list(daemon: Daemon) -> None:
     done = daemon.pydsr("schema", "--of", "nothing")
     assert ExitStatus.BAD_INPUT == done.status
     assert "name one of config, status" in done.stderr
 
 
-def test_tidying_is_planned_without_being_done(daemon: Daemon) -> None:
-    """A weight that changed leaves slots that change; they rest once nothing has to be learnt."""
+def test_garbage_collection_can_be_planned(daemon: Daemon) -> None:
+    """A new backend leaves slots that are not at rest until they have learnt their flows."""
     pydsr, endpoint = daemon.pydsr, "10.66.0.84:80"
     pydsr.ok("services", "add", endpoint, "--learn", "1")
     pydsr.ok("backends", "add", endpoint, f"{BACKENDS[0]}@02:00:00:00:00:11")

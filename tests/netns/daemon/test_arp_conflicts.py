@@ -17,7 +17,7 @@ BACKEND = "10.66.0.11"
 
 
 def events_until(pydsr: Pydsr, *steps: Callable[[], object]) -> list[Event]:
-    """Take one step after the other while the watcher runs, each with one event to follow it."""
+    """Run the watcher, take the steps in turn, and wait for one event after each."""
     happened: list[Event] = []
 
     async def run() -> None:
@@ -56,6 +56,6 @@ def test_a_backend_that_leaks_arp_is_reported_until_it_stops(balancer: Pydsr, pe
     assert released.seconds > 0
 
 
-def test_nobody_is_asked_where_nothing_is_attached(pydsr: Pydsr) -> None:
+def test_nothing_is_asked_if_nothing_is_attached(pydsr: Pydsr) -> None:
     with enter_namespace(pydsr.host.name):
         assert arp_conflicts.find_conflicts(pydsr.bpffs) is None

@@ -28,7 +28,7 @@ def placed(pydsr: Pydsr) -> tuple[Any, Any]:
 def test_a_backend_that_moves_to_another_port_is_followed(
     pydsr: Pydsr, lb: Host, peer: Host, tmp_path: Path
 ) -> None:
-    """As a virtual machine does, with its MAC, when it goes to another host."""
+    """As a virtual machine does, with its MAC, when it migrates to another host."""
     connect(lb, peer, "eth1", [])
     peer.run("ip", "link", "set", "eth1", "down")
     lb.run("ip", "link", "add", "br0", "type", "bridge")

@@ -1,4 +1,4 @@
-"""``pydsr run``: the file applied and reloaded, ends of every kind, beside commands."""
+"""``pydsr run``: apply and reload the file, stop in every way, work beside commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ services:
 
 @pytest.fixture
 def daemon(pydsr: Pydsr, tmp_path: Path) -> Daemon:
-    """A daemon that was not started yet, with a file of two backends."""
+    """A daemon that is not started, with a file of two backends."""
     made = Daemon(pydsr, tmp_path)
     made.write(file_of(A, B))
     return made
@@ -48,18 +48,18 @@ def daemon(pydsr: Pydsr, tmp_path: Path) -> Daemon:
 
 @pytest.fixture
 def started(daemon: Daemon) -> Daemon:
-    """A daemon whose balancer is there already, which saves compiling."""
+    """A daemon whose balancer exists already, which saves compiling."""
     daemon.pydsr.ok("apply", str(daemon.file))
     return daemon
 
 
 def test_it_applies_its_file_and_leaves_the_data_plane_running(daemon: Daemon, peer: Host) -> None:
-    """SIGTERM ends it with status 0, and packets go on."""
+    """SIGTERM ends it with status 0, and packets still flow."""
     with daemon.running() as process:
         assert {A, B} == daemon.pydsr.addresses(SERVICE)
         assert 0 == daemon.pydsr("diff", str(daemon.file)).status
         assert peer.pings(VIP)
-        # It has had its program compiled, and not kept the compiler.
+        # Another process compiled the program, so no compiler is in memory.
         assert "libLLVM" not in Path(f"/proc/{process.pid}/maps").read_text()
         assert 0 == daemon.stop(process)
     assert {"eth0": "native"} == daemon.pydsr.modes()
@@ -68,7 +68,7 @@ def test_it_applies_its_file_and_leaves_the_data_plane_running(daemon: Daemon, p
     assert (ExitStatus.FAILED, "no pydsr daemon answers" in done.stderr) == (done.status, True)
 
 
-def test_it_detaches_when_it_ends_if_it_was_told_to(started: Daemon, peer: Host) -> None:
+def test_it_detaches_at_the_end_with_detach_on_exit(started: Daemon, peer: Host) -> None:
     """On SIGINT as on SIGTERM."""
     with started.running("--detach-on-exit") as process:
         assert peer.pings(VIP)
@@ -78,7 +78,7 @@ def test_it_detaches_when_it_ends_if_it_was_told_to(started: Daemon, peer: Host)
 
 
 def test_a_changed_file_and_sighup_reload(started: Daemon) -> None:
-    """What a command changed stays until then, and diff shows it."""
+    """Changes by commands last until then, and diff shows them."""
     with started.running() as process:
         started.write(file_of(A, B, C))
         (event,) = started.until("reloaded")
@@ -96,7 +96,7 @@ def test_a_changed_file_and_sighup_reload(started: Daemon) -> None:
 
 
 def test_an_invalid_file_at_the_start_changes_nothing(daemon: Daemon) -> None:
-    """Status 3, and where in the file it is wrong."""
+    """The status is 3, and the message has the line."""
     daemon.write("interfaces: [eth0]\nservices:\n  - endpoint: nonsense\n    backends: []\n")
     assert ExitStatus.BAD_INPUT == daemon.ends()
     assert f"{daemon.file}:3: services[0].endpoint" in daemon.log
@@ -105,7 +105,7 @@ def test_an_invalid_file_at_the_start_changes_nothing(daemon: Daemon) -> None:
 
 
 def test_a_file_that_cannot_be_applied_leaves_nothing_behind(daemon: Daemon) -> None:
-    """An interface that is not there: neither pins nor a lock."""
+    """Neither pins nor a lock, if an interface does not exist."""
     daemon.write(file_of(A).replace("eth0", "eth7"))
     assert ExitStatus.BAD_INPUT == daemon.ends()
     assert "there is no interface 'eth7'" in daemon.log
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_applied_leaves_nothing_behind(daemon: Daemon) -> 
 
 
 def test_an_invalid_file_at_a_reload_changes_nothing(started: Daemon, peer: Host) -> None:
-    """It is logged with its line, and the next right one is loaded."""
+    """The error is logged with its line, and the next valid file is loaded."""
     with started.running():
         before = started.pydsr.state()
         started.write(file_of(A, "nonsense"))
@@ -140,7 +140,7 @@ def test_one_daemon_is_enough(started: Daemon) -> None:
 
 
 def test_commands_work_beside_it_and_it_waits_for_them(started: Daemon) -> None:
-    """While a command holds the lock a reload waits, and is done after it."""
+    """A reload waits while a command holds the lock."""
     with started.running() as process:
         started.pydsr.ok("backends", "drain", SERVICE, A)
         with locked(started.pydsr.bpffs):
@@ -185,7 +185,7 @@ def assert_pings(peer: Host, seconds: float, where: str) -> None:
         assert peer.pings(VIP), where
 
 
-def test_a_backend_that_does_not_answer_keeps_no_other_out(started: Daemon, peer: Host) -> None:
+def test_a_silent_backend_does_not_keep_others_out(started: Daemon, peer: Host) -> None:
     """It is added when it answers."""
     late = "10.66.0.50"
     started.write(file_of(A, late))
@@ -199,7 +199,7 @@ def test_a_backend_that_does_not_answer_keeps_no_other_out(started: Daemon, peer
 
 
 def test_events_are_followed_and_notified(started: Daemon) -> None:
-    """Each is a line of JSON for who follows, and on the stdin of the command."""
+    """Followers and the notify command get each as a line of JSON."""
     heard = started.folder / "heard"
     with started.running("--notify", f"tee -a {heard}") as process:
         follower = started.pydsr.start("events", "--follow", "--json", *started.runtime)
@@ -215,8 +215,8 @@ def test_events_are_followed_and_notified(started: Daemon) -> None:
         assert "stopping" in heard.read_text().splitlines()[-1]
 
 
-def test_the_service_manager_is_told_how_it_goes(started: Daemon) -> None:
-    """Ready, alive, reloading, ready again, stopping: in that order."""
+def test_systemd_is_notified_of_every_state(started: Daemon) -> None:
+    """Ready, watchdog, reloading, ready again and stopping, in that order."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         path = str(started.folder / "notify")
         manager.bind(path)
@@ -243,7 +243,7 @@ def hear(manager: socket.socket, wanted: str) -> str:
 
 
 def test_it_works_with_the_capabilities_of_its_unit(daemon: Daemon) -> None:
-    """From nothing: attaching, compiling and announcing."""
+    """They suffice to compile, attach and announce."""
     (line,) = [
         line for line in UNIT.read_text().splitlines() if line.startswith("CapabilityBoundingSet=")
     ]
@@ -270,14 +270,14 @@ def test_memory_and_descriptors_stay_flat_over_many_reloads(started: Daemon) -> 
                 before = usage(process.pid)
         assert before is not None
         descriptors, kibibytes = before
-        # Threads that ask the kernel just then have some for a moment.
+        # Threads that query the kernel open some for a moment.
         assert eventually(lambda: usage(process.pid)[0] <= descriptors)
-        # What is free goes back every ten seconds.
+        # Free memory is returned every ten seconds.
         assert eventually(lambda: usage(process.pid)[1] < kibibytes + 4096, 15)
 
 
 def reload(daemon: Daemon, process: subprocess.Popen[str]) -> None:
-    """Have the file loaded, and wait for that."""
+    """Reload the file and wait for the end of that."""
     count = daemon.log.count("reloaded:")
     process.send_signal(signal.SIGHUP)
     assert eventually(lambda: daemon.log.count("reloaded:") > count)

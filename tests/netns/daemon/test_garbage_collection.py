@@ -1,4 +1,4 @@
-"""The daemon brings slots to rest, so that a change is over some time after it was made."""
+"""The daemon brings slots to rest some time after a change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def changing(pydsr: Pydsr) -> int:
 
 
 async def until_rested(pydsr: Pydsr, seconds: float) -> None:
-    """Have slots brought to rest until all are, or some time has passed."""
+    """Collect garbage until all slots rest or some time has passed."""
     resting_now = asyncio.create_task(garbage_collector.collect_garbage(pydsr.bpffs, 0.05))
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -32,7 +32,7 @@ async def until_rested(pydsr: Pydsr, seconds: float) -> None:
 
 
 def test_slots_rest_when_they_have_learnt_for_long_enough(balancer: Pydsr) -> None:
-    """And not while they still learn."""
+    """And not while they are still learning."""
     balancer.ok("services", "add", SERVICE, "--learn", "5")
     balancer.ok("backends", "set", SERVICE, *BACKENDS[:2])
     balancer.ok("backends", "add", SERVICE, BACKENDS[2])

@@ -1,4 +1,4 @@
-"""``pydsr run`` and the network: MACs that change, and interfaces that go and come back."""
+"""``pydsr run`` and the network: MACs that change, interfaces that vanish and return."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ADDRESSES = [("10.66.0.1/24", "10.66.0.2/24"), ("fd66::1/64", "fd66::2/64")]
 
 @pytest.fixture
 def daemon(pydsr: Pydsr, tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon that runs and knows of its backends."""
+    """A running daemon that knows its backends."""
     made = Daemon(pydsr, tmp_path)
     made.write(FILE)
     with made.running():
@@ -65,7 +65,7 @@ def explained_mac(pydsr: Pydsr) -> str:
 def test_a_changed_mac_is_followed_under_traffic(
     daemon: Daemon, peer: Host, backend: str, balancer: str
 ) -> None:
-    """Within a second of the backend's first words, and it is an event with its cause."""
+    """Within a second of the backend's first frame, with an event that has the cause."""
     old = peer.mac()
     peer.run("ip", "link", "set", "eth0", "address", OTHER_MAC)
     with peer.running("ping", "-n", "-i", "0.2", "-I", backend, balancer):
@@ -81,7 +81,7 @@ def test_a_changed_mac_is_followed_under_traffic(
 
 
 def test_a_mac_by_hand_is_left_alone(daemon: Daemon, lb: Host, peer: Host) -> None:
-    """Whatever its neighbour entry says; nor is it asked for."""
+    """Whatever its neighbour entry says; the kernel does not ask for it either."""
     entry = ("lladdr", OTHER_MAC, "nud", "reachable", "dev", "eth0")
     lb.run("ip", "neigh", "replace", BY_HAND, *entry)
     lb.run("ip", "neigh", "replace", B, *entry)
@@ -92,7 +92,7 @@ def test_a_mac_by_hand_is_left_alone(daemon: Daemon, lb: Host, peer: Host) -> No
 
 
 def test_the_balancers_own_mac_is_refused(daemon: Daemon, lb: Host) -> None:
-    """It would send packets to itself; it says so once."""
+    """The balancer would send packets to itself. There is one event."""
     before = macs(daemon.pydsr)
     for state in ("reachable", "permanent"):
         lb.run("ip", "neigh", "replace", A, "lladdr", lb.mac(), "nud", state, "dev", "eth0")
@@ -107,7 +107,7 @@ def assert_goes_to(daemon: Daemon, mac: str) -> None:
 
 
 def test_two_hosts_with_one_address_are_told_apart(daemon: Daemon, lb: Host) -> None:
-    """Back and forth is said once, and not at every turn."""
+    """MACs that alternate cause one event."""
     for _ in range(3):
         for mac in (OTHER_MAC, "02:00:00:00:00:cc"):
             entry = ("lladdr", mac, "nud", "reachable", "dev", "eth0")
@@ -118,8 +118,8 @@ def test_two_hosts_with_one_address_are_told_apart(daemon: Daemon, lb: Host) -> 
     assert "two hosts" in event["cause"]
 
 
-def test_a_backend_that_falls_silent_is_named(daemon: Daemon, lb: Host, peer: Host) -> None:
-    """Packets still go where it was, and its return is told with how long it was away."""
+def test_a_backend_that_stops_answering_is_reported(daemon: Daemon, lb: Host, peer: Host) -> None:
+    """Packets still go to its MAC, and its return is reported with the duration."""
     peer.run("ip", "address", "delete", f"{B}/24", "dev", "eth0")
     lb.run("ip", "neigh", "replace", B, "nud", "failed", "dev", "eth0")
     (silent,) = daemon.until("backend-silent")
@@ -132,8 +132,8 @@ def test_a_backend_that_falls_silent_is_named(daemon: Daemon, lb: Host, peer: Ho
     assert again["duration"] > 0
 
 
-def test_entries_are_kept_for_those_that_are_backends(daemon: Daemon, lb: Host) -> None:
-    """After a flush, for one that a command adds, and no more for one that it removes."""
+def test_neighbour_entries_are_kept_for_backends_only(daemon: Daemon, lb: Host) -> None:
+    """After a flush, for a backend that a command adds, and not for one that it removes."""
     lb.run("ip", "neigh", "flush", "dev", "eth0")
     assert eventually(lambda: {A, B, A6} == managed(lb))
     daemon.pydsr.ok("backends", "remove", SERVICE, B)
@@ -141,10 +141,10 @@ def test_entries_are_kept_for_those_that_are_backends(daemon: Daemon, lb: Host) 
     assert eventually(lambda: {A, BACKENDS[2], A6} == managed(lb))
 
 
-def test_what_a_killed_daemon_kept_goes_with_the_next_and_with_detach(
+def test_entries_of_a_killed_daemon_are_removed_by_the_next_and_by_detach(
     pydsr: Pydsr, tmp_path: Path
 ) -> None:
-    """But for entries that others have the kernel keep."""
+    """Except managed entries of others."""
     lb, theirs = pydsr.host, "10.66.0.99"
     made = Daemon(pydsr, tmp_path)
     made.write(FILE)
@@ -159,8 +159,8 @@ def test_what_a_killed_daemon_kept_goes_with_the_next_and_with_detach(
     assert {theirs} == managed(lb)
 
 
-def test_a_link_that_was_down_is_up_again(daemon: Daemon, lb: Host, peer: Host) -> None:
-    """By either end; backends are kept resolved as before."""
+def test_a_link_that_goes_down_and_up_is_reported(daemon: Daemon, lb: Host, peer: Host) -> None:
+    """At either end; backends are kept resolved as before."""
     peer.run("ip", "link", "set", "eth0", "down")
     (event,) = daemon.until("link-down")
     assert ("eth0", "no carrier") == (event["object"], event["cause"])
@@ -174,8 +174,8 @@ def test_a_link_that_was_down_is_up_again(daemon: Daemon, lb: Host, peer: Host) 
     assert eventually(lambda: {A, B, A6} <= managed(lb))
 
 
-def test_a_link_that_was_deleted_is_attached_again(daemon: Daemon, lb: Host, peer: Host) -> None:
-    """In the mode it had; packets go out of it, also to backends whose MACs are by hand."""
+def test_a_deleted_link_is_attached_again(daemon: Daemon, lb: Host, peer: Host) -> None:
+    """In its former mode; packets leave by it, even to backends with MACs by hand."""
     lb.run("ip", "link", "delete", "eth0")
     daemon.until("link-lost")
     connect(lb, peer, "eth0", ADDRESSES)
@@ -197,8 +197,8 @@ def test_a_link_that_was_deleted_is_attached_again(daemon: Daemon, lb: Host, pee
     assert 0 == daemon.pydsr("diff", str(daemon.file)).status
 
 
-def test_what_a_command_detached_stays_detached(daemon: Daemon, lb: Host, peer: Host) -> None:
-    """Whatever happens to the link afterwards; a reload attaches it."""
+def test_a_detached_interface_stays_detached(daemon: Daemon, lb: Host, peer: Host) -> None:
+    """Whatever happens to the link; a reload attaches it."""
     daemon.pydsr.ok("detach", "eth0")
     lb.run("ip", "link", "delete", "eth0")
     daemon.write(FILE + "rules: {deny: [203.0.113.0/24]}\n")
@@ -219,7 +219,7 @@ def test_what_a_command_detached_stays_detached(daemon: Daemon, lb: Host, peer: 
 def test_the_program_learns_a_new_mac_of_its_interface(
     daemon: Daemon, lb: Host, peer: Host
 ) -> None:
-    """Whoever asks for the VIP gets it, and packets sent to it are taken, without any command."""
+    """It answers ARP with that, and accepts packets for it, without any command."""
     new = "02:00:00:00:00:aa"
     lb.run("ip", "link", "set", "eth0", "address", new)
 
@@ -231,10 +231,10 @@ def test_the_program_learns_a_new_mac_of_its_interface(
     assert ["started", "applied"] == [event["event"] for event in daemon.events()]
 
 
-def test_news_that_were_lost_are_made_up_for(
+def test_lost_netlink_events_are_made_up_for(
     pydsr: Pydsr, lb: Host, tmp_path: Path, peer: Host
 ) -> None:
-    """More happens than there is room for while the daemon cannot read: it looks all up then."""
+    """The daemon is stopped while the socket overflows; then it looks everything up."""
     daemon = Daemon(pydsr, tmp_path)
     daemon.write(FILE)
     with daemon.running() as process:
@@ -252,7 +252,7 @@ def test_news_that_were_lost_are_made_up_for(
 
 
 def test_a_purge_ends_its_work_and_a_reload_begins_anew(daemon: Daemon, lb: Host) -> None:
-    """Without a balancer it waits; it is still the only daemon of these pins then."""
+    """Without a balancer it waits, and is still the only daemon of these pins."""
     daemon.pydsr.ok("detach", "--all", "--purge")
     assert eventually(lambda: not daemon.pydsr.bpffs.exists())
     daemon.write(FILE + "rules: {deny: [203.0.113.0/24]}\n")

@@ -1,4 +1,4 @@
-"""``pydsr exporter``, and ``pydsr run --metrics``, where things are not as they should be."""
+"""``pydsr exporter`` and ``pydsr run --metrics`` when something is wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SERVICE = "10.66.0.80:80/tcp"
 
 
 def scrape(host: Host, path: str = "/metrics") -> Scrape | None:
-    """Return what is served; None where nothing is."""
+    """Return the metrics; None if none are served."""
     done = host.attempt("curl", "--silent", "--fail", f"http://{ADDRESS}{path}")
     return Scrape.of(done.stdout) if done.returncode == 0 else None
 
@@ -39,7 +39,7 @@ def until(host: Host, name: str, value: float) -> Scrape:
 
 @contextmanager
 def exporting(pydsr: Pydsr, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Have an exporter for the length of the block; it never shows a traceback."""
+    """Run an exporter for the length of the block; it must print no traceback."""
     process = pydsr.start("exporter", "--runtime-directory", str(tmp_path))
     with process:
         try:
@@ -53,17 +53,17 @@ def exporting(pydsr: Pydsr, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def taken(host: Host) -> Iterator[None]:
-    """Have another server at the address."""
+    """Run another server at the address."""
     with enter_namespace(host.name):
         server = socket.create_server(("127.0.0.1", 9477))
     with server:
         yield
 
 
-def test_an_exporter_follows_a_balancer_that_goes_and_comes_again(
+def test_an_exporter_follows_a_balancer_that_is_purged_and_attached_again(
     pydsr: Pydsr, tmp_path: Path
 ) -> None:
-    """Without one it says so; a new one in its place is read, with counters that begin anew."""
+    """It reports that there is none; counters of the new one start at zero."""
     with exporting(pydsr, tmp_path) as process:
         found = until(pydsr.host, "pydsr_up", 0)
         assert (0, set()) == (
@@ -85,8 +85,8 @@ def test_an_exporter_follows_a_balancer_that_goes_and_comes_again(
         assert process.poll() is None
 
 
-def test_slots_that_change_are_seen(quick: Pydsr, tmp_path: Path) -> None:
-    """After a backend has come, some slots are not at rest."""
+def test_slots_not_at_rest_are_counted(quick: Pydsr, tmp_path: Path) -> None:
+    """Some slots are not at rest after a backend was added."""
     quick.ok("backends", "set", SERVICE, BACKENDS[0])
     with exporting(quick, tmp_path):
         assert 0 == until(quick.host, "pydsr_up", 1).value(
@@ -113,13 +113,13 @@ def test_an_exporter_says_why_it_cannot_listen(lb: Host, pydsr: Pydsr) -> None:
 
 
 def test_an_exporter_that_may_not_read_the_maps_ends_at_once(quick: Pydsr) -> None:
-    """Instead of serving nothing for ever."""
+    """Instead of serving nothing forever."""
     done = replace(quick, wrapper=AS_NOBODY)("exporter")
     assert (ExitStatus.CANNOT, True) == (done.status, "not permitted" in done.stderr)
 
 
 @pytest.mark.parametrize("address", ["9477", "localhost:9477", "127.0.0.1:0", "::1:9477"])
-def test_an_address_that_is_none_is_refused(pydsr: Pydsr, tmp_path: Path, address: str) -> None:
+def test_an_invalid_address_is_refused(pydsr: Pydsr, tmp_path: Path, address: str) -> None:
     """By both commands, before anything is done."""
     file = tmp_path / "balancer.yaml"
     for arguments in (("exporter", "--listen", address), ("run", str(file), "--metrics", address)):
@@ -128,7 +128,7 @@ def test_an_address_that_is_none_is_refused(pydsr: Pydsr, tmp_path: Path, addres
 
 
 def test_a_killed_exporter_leaves_its_address_to_the_next(pydsr: Pydsr, tmp_path: Path) -> None:
-    """Though connections to it were open."""
+    """Even if connections to it were open."""
     with (
         exporting(pydsr, tmp_path) as process,
         enter_namespace(pydsr.host.name),
@@ -147,10 +147,10 @@ def exporter_of(daemon: subprocess.Popen[str]) -> int:
     return int(child)
 
 
-def test_a_daemon_balances_though_its_metrics_cannot_be_served(
+def test_a_daemon_runs_even_if_its_metrics_cannot_be_served(
     lb: Host, pydsr: Pydsr, tmp_path: Path
 ) -> None:
-    """It says so once, serves them when the address is free, and again when that was killed."""
+    """It logs that once, serves them once the address is free, and restarts a killed exporter."""
     daemon = Daemon(pydsr, tmp_path)
     daemon.write(f"""\
 interfaces: [eth0]
@@ -175,7 +175,7 @@ services:
 
 
 def test_an_exporter_ends_with_its_daemon_however_that_ends(quick: Pydsr, tmp_path: Path) -> None:
-    """So that the next daemon's finds the address free."""
+    """So that the address is free for the next one."""
     daemon = Daemon(quick, tmp_path)
     daemon.write("services: []\n")
     with daemon.running("--metrics", ADDRESS) as process:

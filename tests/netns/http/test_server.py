@@ -1,4 +1,4 @@
-"""Servers among clients of every kind, and what they observe of a balancer that comes and goes."""
+"""The HTTP server with clients of every kind, and snapshots of a balancer that comes and goes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def is_listening(listen: Listen) -> bool:
 
 
 async def answer_to(sent: bytes) -> bytes:
-    """Return everything that comes back until the server closes; nothing where it resets."""
+    """Return the reply until the server closes the connection; empty after a reset."""
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(str(HERE.address), HERE.port)
         try:
@@ -110,10 +110,10 @@ async def answer_to(sent: bytes) -> bytes:
         (b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"405"),
     ],
 )
-def test_a_request_gets_the_answer_it_deserves(
+def test_a_request_gets_the_right_answer(
     lb: Host, sent: bytes, status: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """None of it is a traceback in the log, however odd it is."""
+    """However odd it is, it causes no traceback in the log."""
 
     async def run() -> bytes:
         async with served():
@@ -124,8 +124,8 @@ def test_a_request_gets_the_answer_it_deserves(
     assert (status, False) == (answer.split(b" ")[1][:3], "Traceback" in caplog.text)
 
 
-def test_an_answer_does_not_tell_the_software(lb: Host) -> None:
-    """Whoever looks for servers of a version that has a hole finds none here."""
+def test_an_answer_does_not_name_the_software(lb: Host) -> None:
+    """Scanners for vulnerable versions learn nothing."""
 
     async def run() -> bytes:
         async with served():
@@ -137,7 +137,7 @@ def test_an_answer_does_not_tell_the_software(lb: Host) -> None:
 def test_a_connection_without_a_whole_request_is_closed(
     lb: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that says nothing, and one that never ends its headers."""
+    """Without a word, or without an end of the headers."""
     monkeypatch.setattr(server, "IDLE_SECONDS", 1)
 
     async def run() -> tuple[bytes, bytes]:
@@ -148,10 +148,10 @@ def test_a_connection_without_a_whole_request_is_closed(
     assert (b"", b"") == in_namespace(lb, run)
 
 
-def test_more_connections_than_there_may_be_are_closed_at_once(
+def test_connections_above_the_limit_are_closed_at_once(
     lb: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those there are stay served, and there is room again when they go."""
+    """The others stay served, and new ones are accepted when these end."""
     monkeypatch.setattr(server, "CONNECTIONS_MAX", 2)
     last = REQUEST + b"Connection: close\r\n\r\n"
 
@@ -183,7 +183,7 @@ def test_more_connections_than_there_may_be_are_closed_at_once(
         ("[::1]:9477", AddressTakenError, r"another process listens at \[::1\]:9477"),
     ],
 )
-def test_where_it_cannot_listen_it_says_why(
+def test_a_server_that_cannot_listen_says_why(
     lb: Host, listen: str, kind: type[PydsrError], words: str
 ) -> None:
     """And leaves nothing open."""
@@ -200,10 +200,8 @@ def test_where_it_cannot_listen_it_says_why(
     assert before - 2 == open_files()
 
 
-def test_a_port_of_the_privileged_is_named_when_it_is_refused(
-    lb: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel's refusal, as any user but root gets it."""
+def test_a_refused_privileged_port_is_named(lb: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the kernel's refusal for an ordinary user."""
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -213,8 +211,8 @@ def test_a_port_of_the_privileged_is_named_when_it_is_refused(
         in_namespace(lb, lambda: serve(application(), Listen.parse("127.0.0.1:80")))
 
 
-def test_a_balancer_is_observed_as_it_comes_goes_and_comes_again(pydsr: Pydsr) -> None:
-    """Purged and attached anew, it is the new state that is read; nothing is left open."""
+def test_snapshots_follow_a_balancer_that_is_purged_and_attached_again(pydsr: Pydsr) -> None:
+    """The new state is read, and nothing is left open."""
     reader = SnapshotReader(pydsr.bpffs, fresh_seconds=0)
 
     def services() -> list[str] | None:
@@ -241,10 +239,10 @@ def test_a_balancer_is_observed_as_it_comes_goes_and_comes_again(pydsr: Pydsr) -
     assert closed == open_files()
 
 
-def test_those_who_ask_at_once_share_one_reading(
+def test_concurrent_clients_share_one_snapshot(
     quick: Pydsr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever goes away meanwhile takes nobody's with it; a later one gets a new one."""
+    """A client that disconnects does not cancel it; a later client gets a new one."""
     read: list[Path] = []
     snapshot = Balancer.snapshot
 
@@ -269,7 +267,7 @@ def test_those_who_ask_at_once_share_one_reading(
     assert (1, 2) == in_namespace(quick.host, run)
 
 
-def test_programs_have_their_cost_when_the_kernel_times_them(
+def test_programs_have_run_times_while_the_kernel_times_them(
     quick: Pydsr, lasting: tuple[Pydsr, Host]
 ) -> None:
     """Runs are counted from the sysctl on, and the figures stay when it is off again."""

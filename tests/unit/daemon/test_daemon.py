@@ -84,8 +84,8 @@ def test_a_changed_mac_is_followed(
     assert NeighbourReaction[expected] is react_to_neighbour(before, now, {OLD}), what
 
 
-def test_the_mac_from_before_it_is_asked_again_is_merge_neighbour() -> None:
-    """Failed and asked for in turn, it is silent once, and a new card is news."""
+def test_the_last_mac_survives_while_the_kernel_asks_again() -> None:
+    """An entry that fails again and again is silent once, and a new NIC is followed."""
     known = merge_neighbour(entry(SURE), entry(FAILED, None))
     known = merge_neighbour(known, entry(NONE, None))
     assert entry(FAILED, OLD) == known
@@ -93,7 +93,7 @@ def test_the_mac_from_before_it_is_asked_again_is_merge_neighbour() -> None:
     assert NeighbourReaction.FOLLOW is react_to_neighbour(known, entry(UNSURE, NEW), {OLD})
 
 
-def test_a_mac_that_goes_back_is_two_hosts_with_one_address() -> None:
+def test_a_mac_that_changes_back_means_two_hosts_with_one_address() -> None:
     history = MacHistory(seconds=60)
     assert MacChange.NEW is history.record(ADDRESS, OLD, NEW, 100)
     assert MacChange.DUPLICATE is history.record(ADDRESS, NEW, OLD, 110)
@@ -133,13 +133,13 @@ def test_a_link_that_carries_nothing_is_down(
     assert LinkReaction[expected] is react_to_link(before, now, {2}, ()), what
 
 
-def test_an_interface_that_was_lost_is_back_under_its_name() -> None:
+def test_a_lost_interface_is_recognised_by_its_name() -> None:
     assert LinkReaction.BACK is react_to_link(None, OTHER, (), {"eth0"})
     assert LinkReaction.NOTHING is react_to_link(None, OTHER, {3}, {"eth0"})
 
 
 def test_only_what_matters_to_packets_changes_the_topology() -> None:
-    """A MAC of ours and a VLAN above us do; an interface elsewhere does not."""
+    """The interface's MAC and a VLAN on it do; an unrelated interface does not."""
     before = topology_of([ETH0], {2})
     elsewhere = Link(Interface(9, "veth9", NEW, 1500, is_up=True), has_carrier=True)
     assert before == topology_of([ETH0, elsewhere], {2})
@@ -165,15 +165,15 @@ ONE, TWO = Stamp(1, 10, 1000, 5), Stamp(1, 11, 2000, 6)
         ("gone for good", [None, None, None], 0),
     ],
 )
-def test_a_file_is_loaded_once_it_has_settled(
+def test_a_file_is_loaded_once_it_is_stable(
     what: str, looks: list[Stamp | None], loaded: int
 ) -> None:
     detector = ChangeDetector(ONE)
     assert loaded == sum(detector.needs_reload(stamp) for stamp in looks), what
 
 
-def test_a_file_behind_a_link_has_the_stamp_of_what_is_there(tmp_path: Path) -> None:
-    """As a ConfigMap of Kubernetes is replaced: by another link."""
+def test_a_file_behind_a_link_has_the_stamp_of_its_target(tmp_path: Path) -> None:
+    """Kubernetes replaces a ConfigMap by changing such a link."""
     for name in ("one", "two"):
         (tmp_path / name).write_text(name)
     link = tmp_path / "link"
@@ -192,15 +192,15 @@ def numbered(count: int) -> Iterator[Event]:
 
 def test_the_newest_events_are_kept_and_numbered() -> None:
     log = EventLog(kept=3)
-    heard: list[Event] = []
-    end = log.subscribe(heard.append)
+    received: list[Event] = []
+    unsubscribe = log.subscribe(received.append)
     for event in numbered(5):
         log.record(event)
-    end()
-    end()
+    unsubscribe()
+    unsubscribe()
     log.record(next(numbered(1)))
     assert [4, 5, 6] == [event.number for event in log.past()]
-    assert [1, 2, 3, 4, 5] == [event.number for event in heard]
+    assert [1, 2, 3, 4, 5] == [event.number for event in received]
 
 
 def test_long_events_leave_room_for_fewer() -> None:
@@ -231,8 +231,8 @@ def test_an_event_is_one_line_of_json() -> None:
     assert event_line(document).endswith("mac-changed  10.66.0.11: a -> b, why; so (250.0 ms)")
 
 
-def test_events_are_served_to_their_owner_alone(tmp_path: Path) -> None:
-    """Those of the past, then those that come; up to the last when the daemon ends."""
+def test_events_are_served_to_the_owner_alone(tmp_path: Path) -> None:
+    """Past events, then new ones up to the last when the daemon ends."""
     path = tmp_path / "events.sock"
     path.write_text("left by a daemon that was killed")
     log = EventLog()
@@ -344,7 +344,7 @@ def test_a_notify_command_is_killed_when_the_daemon_ends(tmp_path: Path) -> None
 def test_events_beyond_the_queue_are_dropped_and_counted(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """The oldest go, and nothing ever waits."""
+    """The oldest are dropped, and nothing waits."""
     heard = tmp_path / "heard"
     run_hook(["tee", "-a", str(heard)], 5, queued=2)
     objects = [json.loads(line)["object"] for line in heard.read_text().splitlines()]
@@ -394,7 +394,7 @@ def test_every_line_in_the_journal_has_its_priority() -> None:
     assert "pydsr: info: x" == PlainFormatter().format(record(logging.INFO, "x"))
 
 
-def test_stderr_is_the_journal_only_if_it_is_the_stream_that_was_named(tmp_path: Path) -> None:
+def test_stderr_is_the_journal_only_if_it_is_the_named_stream(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as stream:
         found = os.fstat(stream.fileno())
         named = {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
@@ -427,7 +427,7 @@ async def run_in_group(start: object) -> None:
 
 
 def test_backends_that_do_not_answer_are_left_out_and_waited_for() -> None:
-    """But for one whose MAC is given: nobody has to answer for that."""
+    """Except one whose MAC is given, which need not answer."""
     other = ip_address("10.66.0.12")
     silent = DesiredBackend(ADDRESS, 1, BackendState.UP)
     by_hand = DesiredBackend(ADDRESS, 1, BackendState.UP, OLD)
@@ -467,7 +467,7 @@ def test_a_reply_that_is_cut_off_is_none(tmp_path: Path, answer: bytes) -> None:
 
 
 def test_a_daemon_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
-    """It takes the connection, as the kernel does for it, and says nothing."""
+    """The kernel accepts the connection, but the daemon does not reply."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
         server.listen()

@@ -182,7 +182,7 @@ ANNOTATED = re.compile(r"\{\{ \$labels\.(\w+) \}\}")
 
 
 def expected(alert: str, firing: Series) -> dict[str, Any]:
-    """Return the alert as it is to fire, with the labels of the first series."""
+    """Return the expected alert, with the labels of the first series."""
     rule, first = ALERTS[alert], next(iter(firing))
     labels = dict(LABELS.findall(first))
     return {
@@ -195,7 +195,7 @@ def expected(alert: str, firing: Series) -> dict[str, Any]:
 
 
 def moment(alert: str) -> str:
-    """Return when an alert has to have fired: after its time, and what rates take to be there."""
+    """Return when an alert must have fired: after its duration and that of the rates."""
     number, unit = re.fullmatch(r"(\d+)([mh])", ALERTS[alert]["for"]).groups()  # type: ignore[union-attr]
     return f"{int(number) * (60 if unit == 'h' else 1) + 12}m"
 
@@ -213,8 +213,8 @@ def rule_tests() -> Iterator[dict[str, Any]]:
             }
 
 
-def test_every_alert_fires_when_it_should_and_not_else(tmp_path: Path) -> None:
-    """By Prometheus's own evaluation, with the labels and the words that people get."""
+def test_every_alert_fires_exactly_when_it_should(tmp_path: Path) -> None:
+    """As evaluated by Prometheus, with its labels and texts."""
     needs("promtool")
     assert ALERTS.keys() == CASES.keys()
     document = {
@@ -232,15 +232,15 @@ def test_every_alert_waits() -> None:
     assert set() == {name for name, rule in ALERTS.items() if "for" not in rule}
 
 
-def test_an_alert_says_what_it_means_and_what_to_do() -> None:
-    """In three annotations, and with a severity that can be routed by."""
+def test_an_alert_explains_itself() -> None:
+    """In three annotations, and with a severity for routing."""
     for name, rule in ALERTS.items():
         assert {"summary", "description", "action"} == rule["annotations"].keys(), name
         assert rule["labels"]["severity"] in ("critical", "warning", "info"), name
 
 
 def expressions() -> dict[str, str]:
-    """Return what is asked, by where."""
+    """Return all expressions by file."""
     asked = {name: rule["expr"] for name, rule in ALERTS.items()}
     for panel in dashboard.dashboard()["panels"]:
         for target in panel.get("targets", ()):
@@ -249,8 +249,8 @@ def expressions() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("where", expressions())
-def test_what_is_asked_for_is_there(where: str) -> None:
-    """The metrics by their names, and those values of labels that are spelt out."""
+def test_expressions_use_existing_metrics(where: str) -> None:
+    """And existing values of labels."""
     asked = expressions()[where]
     values = {
         "reason": {reason.name for reason in all_reasons()},
@@ -276,13 +276,13 @@ def test_every_expression_of_the_dashboard_parses(tmp_path: Path) -> None:
     assert f"SUCCESS: {len(rules)} rules found" in promtool("check", "rules", str(file))
 
 
-def test_the_dashboard_is_the_one_that_is_made() -> None:
-    """``python -m pydsr.http.metrics.dashboard > packaging/grafana/pydsr.json`` writes it anew."""
+def test_the_dashboard_is_up_to_date() -> None:
+    """``python -m pydsr.http.metrics.dashboard > packaging/grafana/pydsr.json`` updates it."""
     assert dashboard.text() == DASHBOARD.read_text()
 
 
-def test_panels_have_a_place_of_their_own() -> None:
-    """Each has another number, and no two overlap."""
+def test_panels_do_not_overlap() -> None:
+    """And each has its own number."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
     places = [
         (x, y)

@@ -1,4 +1,4 @@
-"""Metrics made of what was read, and what the daemon counts."""
+"""Metrics from snapshots and from the daemon's counters."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def backend_document(**found: Any) -> dict[str, Any]:
 
 
 def daemon_document(*backends: dict[str, Any], statistics: Statistics | None = None) -> Any:
-    """Return what a daemon says, after it went through its socket."""
+    """Return a daemon's document, after it went through the socket."""
     document = {
         "pid": 1,
         "health": {"services": [{"service": str(WEB), "backends": list(backends)}]},
@@ -139,13 +139,13 @@ def scrape(snapshot: Snapshot | None = SNAPSHOT, daemon: Any = None) -> Scrape:
         ("waiting_backends", {}, None),
     ],
 )
-def test_what_the_maps_hold_is_told(name: str, labels: dict[str, str], value: float | None) -> None:
-    """Where no daemon runs, nothing is said of what only it knows."""
+def test_the_maps_become_metrics(name: str, labels: dict[str, str], value: float | None) -> None:
+    """Without a daemon, metrics that only it knows are left out."""
     assert value == scrape().value(f"pydsr_{name}", **labels)
 
 
-def test_where_there_is_no_balancer_that_is_what_is_told() -> None:
-    """With zero, and without any series of services."""
+def test_pydsr_up_is_zero_without_a_balancer() -> None:
+    """And there are no series of services."""
     found = scrape(snapshot=None)
     assert (0, {"pydsr_up", "pydsr_daemon_up", "pydsr_build_info", "pydsr_layout_version"}) == (
         found.value("pydsr_up"),
@@ -153,8 +153,8 @@ def test_where_there_is_no_balancer_that_is_what_is_told() -> None:
     )
 
 
-def test_health_is_told_as_the_daemon_holds_it() -> None:
-    """Failures of two checks of a kind that end alike are one series; the sorry one has none."""
+def test_health_becomes_metrics() -> None:
+    """Equal failures of two checks of one type are one series; a sorry backend has none."""
     failure = {"check": "tcp", "outcome": "port-closed", "message": "no", "hint": ""}
     other = failure | {"check": "http", "outcome": "timed-out"}
     found = scrape(
@@ -182,8 +182,8 @@ def test_health_is_told_as_the_daemon_holds_it() -> None:
     )
 
 
-def test_checks_are_counted_by_outcome_and_by_how_long_they_took() -> None:
-    """For each service that a check matters to; a bucket holds those below it as well."""
+def test_checks_are_counted_by_outcome_and_duration() -> None:
+    """For each service that a check concerns, in cumulative buckets."""
     statistics = Statistics()
     for seconds in (0.0005, 0.0006, 0.2, 60.0):
         statistics.count_check("tcp", Result(Outcome.PASSED, seconds=seconds), {WEB, DNS})
@@ -210,16 +210,16 @@ def test_checks_are_counted_by_outcome_and_by_how_long_they_took() -> None:
     )
 
 
-def test_a_service_that_is_checked_no_more_is_forgotten() -> None:
-    """So that what a daemon remembers does not grow with its age."""
+def test_a_service_without_checks_is_dropped() -> None:
+    """So that the daemon does not grow with its age."""
     statistics = Statistics()
     statistics.count_check("tcp", PASSED, {WEB, DNS})
     assert [str(WEB)] == [one["service"] for one in statistics.document({WEB})["checks"]]
     assert [] == statistics.document({DNS})["checks"]
 
 
-def test_events_are_counted_from_zero_on() -> None:
-    """Every kind has its series before it happens, as ``increase`` needs it."""
+def test_events_are_counted_from_zero() -> None:
+    """Every kind has a series from the start, as ``increase`` needs it."""
     statistics = Statistics()
     before = scrape(daemon=daemon_document(statistics=statistics)).series("pydsr_events_total")
     statistics.count_event(event(EventKind.LINK_LOST))
@@ -240,10 +240,10 @@ def test_events_are_counted_from_zero_on() -> None:
         ((EventKind.APPLIED, EventKind.MAC_CHANGED), 1, 100),
     ],
 )
-def test_a_reload_that_fails_is_seen_until_one_succeeds(
+def test_a_failed_reload_is_shown_until_one_succeeds(
     happened: tuple[EventKind, ...], successful: int, when: int | None
 ) -> None:
-    """The time stays that of the last success."""
+    """Meanwhile the time of the last success stays."""
     statistics = Statistics()
     for second, kind in enumerate(happened, 100):
         statistics.count_event(event(kind, second))
@@ -256,15 +256,15 @@ def test_a_reload_that_fails_is_seen_until_one_succeeds(
 
 
 @pytest.mark.parametrize("name", ['a "quoted" one', "back\\slash", "Straße 東京", "{a=b},c"])
-def test_any_name_of_a_service_arrives_as_it_is(name: str) -> None:
-    """Whatever it holds that means something in the format."""
+def test_any_name_of_a_service_is_escaped(name: str) -> None:
+    """Even with characters that are special in the format."""
     service = replace(SNAPSHOT.services[0], options=ServiceOptions(name=name))
     found = scrape(replace(SNAPSHOT, services=(service,)))
     assert 1 == found.value("pydsr_service_info", **SERVICE, name=name, affinity="flow")
 
 
-def test_no_series_is_there_twice_and_none_is_not_in_the_catalogue() -> None:
-    """With the labels that the catalogue says, and in its order."""
+def test_series_are_unique_and_in_the_catalogue() -> None:
+    """With the labels of the catalogue, and in its order."""
     statistics = Statistics()
     statistics.count_check("tcp", PASSED, {WEB})
     daemon = daemon_document(backend_document(), statistics=statistics)

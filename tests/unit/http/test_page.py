@@ -1,4 +1,4 @@
-"""What the status page is told: documents, what needs attention, history, and who may ask."""
+"""The documents of the status page, its history, and the Host headers it accepts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def service(*backends: Backend, endpoint: Endpoint = WEB) -> Service:
 
 
 def snapshot(time: float, packets: int, *services: Service) -> Snapshot:
-    """Return counters of which every backend has the same."""
+    """Return a snapshot in which all backends have the same counters."""
     counters = {
         each.id: Counters(packets, 100 * packets, packets)
         for one in services
@@ -66,7 +66,7 @@ def snapshot(time: float, packets: int, *services: Service) -> Snapshot:
 
 
 def held(healthy: bool | None, *failures: dict[str, str], is_held: bool = False) -> dict[str, Any]:
-    """Return what `pydsr health --json` says of the second backend, which lasts half a minute."""
+    """Return the document of `pydsr health --json` for the second backend, since 30 seconds."""
     one = {
         "address": "198.51.100.22",
         "healthy": healthy,
@@ -107,7 +107,7 @@ def test_the_structure_has_every_backend_with_its_health() -> None:
     } == second["health"]
 
 
-def test_a_balancer_that_cannot_be_read_is_a_problem_in_the_same_shape() -> None:
+def test_a_problem_document_has_the_same_keys() -> None:
     whole = structure_document(ABOUT, snapshot(0.0, 0), {}, {}, all_reasons())
     broken = problem_document(ABOUT, NotAttachedError("not attached", "attach"), all_reasons())
     assert whole.keys() == broken.keys()
@@ -139,7 +139,7 @@ def test_rates_are_named_by_service_and_backend() -> None:
     assert {"forwarded": {"packets": 12.5, "total": 25}} == document["verdicts"]
 
 
-def test_of_an_event_only_what_is_known_to_be_harmless_is_shown() -> None:
+def test_only_harmless_details_of_an_event_are_shown() -> None:
     log = EventLog()
     log.record(Event(EventKind.RELOAD_FAILED, "/etc/b.yaml", "line 1: the seed 'x1' is not …"))
     log.record(Event(EventKind.MAC_CHANGED, "x", "y", 0.25, {"from": "a", "to": "b", "token": "t"}))
@@ -156,17 +156,17 @@ def test_of_an_event_only_what_is_known_to_be_harmless_is_shown() -> None:
 
 
 def said(*services: Service, health: Any = None, mode: str = "native") -> list[tuple[str, str]]:
-    """Return level and message of what is found."""
+    """Return level and message of each item."""
     of_backends = health_by_backend(health or {}, CLOCK)
     found = attention((("eth0", mode),), services, of_backends)
     return [(one["level"], one["message"]) for one in found]
 
 
-def test_a_balancer_that_is_well_needs_no_attention() -> None:
+def test_a_healthy_balancer_needs_no_attention() -> None:
     assert [] == said(service(backend(1), backend(2, DRAIN)), health=held(True))
 
 
-def test_a_failed_check_is_told_with_its_reason_and_since_when() -> None:
+def test_a_failing_check_has_its_message_and_time() -> None:
     health = health_by_backend(held(False, FAILURE), CLOCK)
     (found,) = attention((("eth0", "native"),), (service(backend(1), backend(2, DOWN)),), health)
     assert {
@@ -201,7 +201,7 @@ def test_a_failed_check_is_told_with_its_reason_and_since_when() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(services: list[Service], health: Any, expected: str) -> None:
+def test_every_problem_needs_attention(services: list[Service], health: Any, expected: str) -> None:
     assert [("trouble", expected)] == said(*services, health=health)
 
 
@@ -214,7 +214,7 @@ def test_the_worst_comes_first() -> None:
 # -- history
 
 
-def test_history_knows_the_last_minutes_of_what_is_there_now() -> None:
+def test_history_has_the_last_minutes_of_present_services() -> None:
     history = History(seconds=10)
     both, one = service(backend(1), backend(2)), service(backend(1))
     before = snapshot(0.0, 0, both)
@@ -235,7 +235,7 @@ def test_history_knows_the_last_minutes_of_what_is_there_now() -> None:
     } == history.services()
 
 
-def test_an_empty_history_has_nothing_to_tell() -> None:
+def test_an_empty_history_has_no_times() -> None:
     assert {"times": [], "services": {}} == History().services()
     assert {"times": [], "service": str(WEB), "backends": {}} == History().backends(WEB)
 
@@ -255,5 +255,5 @@ def test_an_empty_history_has_nothing_to_tell() -> None:
         ("", False),
     ],
 )
-def test_the_page_is_asked_by_address_or_by_the_machines_name(host: str, expected: bool) -> None:
+def test_the_page_accepts_addresses_and_the_hosts_name(host: str, expected: bool) -> None:
     assert expected == is_own_name(host, "lb1")

@@ -27,13 +27,13 @@ Colour = tuple[float, ...]
 
 
 def colours(scheme: str) -> dict[str, Colour]:
-    """Return red, green, blue and, where there is one, alpha of each colour, 0 to 1."""
+    """Return red, green, blue and an optional alpha of each colour, 0 to 1."""
     found = re.findall(r"--([a-z-]+): #([0-9a-f]+);", _SCHEMES[scheme])
     return {name: tuple(byte / 255 for byte in bytes.fromhex(digits)) for name, digits in found}
 
 
 def over(colour: Colour, ground: Colour) -> Colour:
-    """Return what a colour with an alpha looks like on a ground."""
+    """Return a colour with an alpha, blended with its background."""
     parts, alpha = colour[:3], colour[3]
     return tuple(
         alpha * one + (1 - alpha) * other for one, other in zip(parts, ground, strict=True)
@@ -47,13 +47,13 @@ def luminance(colour: Colour) -> float:
 
 
 def contrast(one: Colour, other: Colour) -> float:
-    """Return how much one colour stands out from another, from 1 to 21."""
+    """Return the contrast of two colours, from 1 to 21."""
     darker, lighter = sorted((luminance(one), luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
 
 
 @pytest.mark.parametrize("scheme", _SCHEMES)
-def test_every_text_stands_out_from_its_ground(scheme: str) -> None:
+def test_every_text_has_enough_contrast(scheme: str) -> None:
     by_name = colours(scheme)
     grounds = {name: by_name[name] for name in _GROUNDS}
     pairs = [(text, name) for text in ("text", "muted", "good", "warn", "bad") for name in _GROUNDS]

@@ -1,4 +1,4 @@
-"""Where servers listen, and whom they answer."""
+"""The addresses at which servers listen, and the Host headers that they accept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pydsr.model.listen import Listen
     ],
 )
 def test_an_address_with_a_port_is_parsed_and_written_alike(text: str, is_local: bool) -> None:
-    """And it is known whether others than this machine can connect."""
+    """And it says whether other hosts can connect."""
     listen = Listen.parse(text)
     assert (text, is_local) == (str(listen), listen.is_local)
 
@@ -52,7 +52,7 @@ def test_an_address_with_a_port_is_parsed_and_written_alike(text: str, is_local:
     ],
 )
 def test_an_invalid_address_is_refused(text: str) -> None:
-    """The message quotes it, and the hint says how to write one."""
+    """The message quotes it, and the hint has an example."""
     with pytest.raises(InputError, match=r"is not a valid address|must be a number") as raised:
         Listen.parse(text)
     assert (True, True) == (repr(text) in raised.value.message, "write it as" in raised.value.hint)
@@ -75,6 +75,6 @@ def test_an_invalid_address_is_refused(text: str) -> None:
         ("127.0.0.1:9477:9477", False),
     ],
 )
-def test_a_host_header_is_loopback_name_or_not(host: str, expected: bool) -> None:
+def test_a_host_header_names_a_loopback_address_or_not(host: str, expected: bool) -> None:
     """Only loopback addresses and localhost do, with any port."""
     assert expected == is_loopback_name(host)
