@@ -19,11 +19,16 @@ from pydsr.config.problems import problems_of
 from pydsr.config.schema import FileShape, InterfaceShape, RulesShape, ServiceShape, VipShape
 from pydsr.config.yaml_source import Path, Problem, YamlSource, read
 from pydsr.model.addresses import Endpoint, IPAddress, parse_address
-from pydsr.model.change import check_options
 from pydsr.model.desired_state import DesiredInterface, DesiredService, DesiredState
 from pydsr.model.errors import InputError
 from pydsr.model.health_policy import HealthPolicy
-from pydsr.model.options import DEFAULT_LEARN_SECONDS, OPTIONS, ServiceOptions, option_errors
+from pydsr.model.options import (
+    DEFAULT_LEARN_SECONDS,
+    OPTIONS,
+    ServiceOptions,
+    check_options,
+    option_errors,
+)
 from pydsr.model.service import BackendState, Unserved
 from pydsr.model.source_rules import Action, IPNetwork, Rules, parse_networks
 

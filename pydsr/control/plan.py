@@ -26,13 +26,12 @@ from pydsr.kernel.net import links
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import (
     Change,
-    check_options,
     removal_changes,
 )
 from pydsr.model.desired_state import DesiredService
 from pydsr.model.errors import InputError
 from pydsr.model.features import NO_FEATURES, Feature
-from pydsr.model.options import ServiceOptions
+from pydsr.model.options import ServiceOptions, check_options
 from pydsr.model.service import Service, Unserved
 from pydsr.model.source_rules import Rules, rule_changes
 

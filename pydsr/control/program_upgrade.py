@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 
 from pydsr.control.attached_interfaces import Surroundings, attached, living_links, look_around
 from pydsr.kernel.bpf import libbpf
@@ -15,6 +17,7 @@ from pydsr.kernel.bpf.tap import forget_killed
 from pydsr.kernel.net import links
 from pydsr.model.errors import InputError
 from pydsr.model.features import (
+    NO_FEATURES,
     Feature,
     Features,
     FeatureUse,
@@ -43,7 +46,7 @@ def needs_of(state: LiveState, here: Collection[int]) -> Needs:
     """Return the features that the live state needs on some interfaces, given by index."""
     everything = links.all_interfaces()
     return find_needs(
-        state.services.all(),
+        reduce(or_, (service.features for service in state.services.all()), NO_FEATURES),
         has_rules=bool(state.source_rules.read()),
         ways_in=len(find_own_macs(everything, here)),
         has_vlans=has_vlans(everything, here),

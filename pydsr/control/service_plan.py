@@ -12,10 +12,11 @@ from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.addresses import IPAddress, Place
-from pydsr.model.change import Change, backend_changes, moves_flows, option_changes
+from pydsr.model.change import Change, backend_changes, option_changes
 from pydsr.model.desired_state import DesiredService, add_change
 from pydsr.model.errors import InputError
-from pydsr.model.features import Feature, features_of
+from pydsr.model.features import Feature
+from pydsr.model.options import moves_flows
 from pydsr.model.service import PlacedBackend, Service
 
 
@@ -63,7 +64,7 @@ class ServicePlan:
     @property
     def features(self) -> Feature:
         """The features it needs of the program."""
-        used = features_of(self.service)
+        used = self.service.features
         return used | Feature.VLAN if any(b.place.tags for b in self.backends) else used
 
 

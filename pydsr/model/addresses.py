@@ -16,7 +16,6 @@ from pydsr.model.errors import InputError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-
 EVERY_PORT = 0
 """The port of a service for all ports of its VIP that have no service of their own."""
 
@@ -28,11 +27,13 @@ VLAN_8021AD = 0x88A8
 MAX_VLAN = 4094
 MAX_TAGS = 2
 
+_PORT = re.compile("[0-9]{1,5}")
+_VLAN = re.compile("[0-9]{1,4}")
 _MAC = re.compile("[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
 
 
 class Protocol(StrEnum):
-    """A transport protocol that can be balanced."""
+    """A transport protocol that services can have."""
 
     TCP = "tcp"
     UDP = "udp"
@@ -40,19 +41,19 @@ class Protocol(StrEnum):
 
     @property
     def tells_new_flows(self) -> bool:
-        """Whether a packet says that it opens a flow: a SYN, an INIT."""
+        """Whether packets mark new flows: TCP by SYN, SCTP by INIT."""
         return self is not Protocol.UDP
 
 
 def parse_address(text: str) -> IPAddress:
-    """Parse an IP address, refusing those that no host can have.
+    """Parse an IP address that a host can have.
 
     Raises:
-        InputError: not an address, or unspecified, loopback, multicast or broadcast,
-            or an IPv4-mapped IPv6 address.
+        InputError: the text is no address, or one that is unspecified, loopback, multicast,
+            broadcast or IPv4-mapped.
     """
     try:
-        # In C, which counts in files of many thousands; what it refuses is read at leisure.
+        # inet_pton is in C and fast, which counts in files with thousands of addresses.
         address: IPAddress = ipaddress.IPv4Address(socket.inet_pton(socket.AF_INET, text))
     except (OSError, ValueError):
         try:
@@ -63,18 +64,18 @@ def parse_address(text: str) -> IPAddress:
             ) from None
     if isinstance(address, ipaddress.IPv6Address):
         if address.scope_id is not None:
-            raise InputError(f"{text!r} carries a zone", "name the address without %zone")
+            raise InputError(f"{text!r} has a zone", "write the address without %zone")
         if address.ipv4_mapped is not None:
             raise InputError(f"{text!r} is an IPv4-mapped address", f"write {address.ipv4_mapped}")
-    kind = _not_a_hosts(address)
+    kind = _special_kind(address)
     if kind:
         raise InputError(f"{text!r} is {kind}", "a host's own unicast address is needed")
     return address
 
 
-def _not_a_hosts(address: IPAddress) -> str:
-    """Return what an address is that no host can have; empty for one that a host can."""
-    # By the number, which is several times faster than by the properties of ipaddress.
+def _special_kind(address: IPAddress) -> str:
+    """Return the kind of an address that no host can have, or an empty text."""
+    # Comparing numbers is several times faster than the properties of ipaddress.
     number = int(address)
     if address.version == 4:
         loopback, multicast = number >> 24 == 127, number >> 28 == 0xE
@@ -92,7 +93,7 @@ def _not_a_hosts(address: IPAddress) -> str:
 @total_ordering
 @dataclass(frozen=True)
 class Endpoint:
-    """A virtual IP, port and protocol: what a service listens on."""
+    """The virtual IP, port and protocol of a service."""
 
     address: IPAddress
     port: int
@@ -103,7 +104,7 @@ class Endpoint:
         """Parse ``ADDR:PORT[/tcp|/udp|/sctp]``, ``[V6]:PORT…``; PORT ``*`` is every port.
 
         Raises:
-            InputError: the text is no endpoint; the message says which part is wrong.
+            InputError: the text is no endpoint; the message names the part that is wrong.
         """
         form = "write it as 198.51.100.10:80, 198.51.100.10:53/udp or [2001:db8::10]:80"
         place, _, protocol_text = text.partition("/")
@@ -120,11 +121,11 @@ class Endpoint:
             protocol = Protocol(protocol_text) if "/" in text else Protocol.TCP
         except ValueError:
             raise InputError(
-                f"{text!r}: {protocol_text!r} is no protocol pydsr balances", "use tcp, udp or sctp"
+                f"{text!r}: unknown protocol {protocol_text!r}", "use tcp, udp or sctp"
             ) from None
         if port_text == "*":
             return cls(parse_address(host), EVERY_PORT, protocol)
-        if not re.fullmatch(r"[0-9]{1,5}", port_text) or not 1 <= int(port_text) <= 65535:
+        if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= 65535:
             raise InputError(
                 f"{text!r}: the port must be a number from 1 to 65535, or * for every port", form
             )
@@ -139,7 +140,7 @@ class Endpoint:
 
     @property
     def order(self) -> tuple[int, int, int, str]:
-        """What endpoints are sorted by; as the key of many, faster than to compare those."""
+        """The key to sort by; sorting many endpoints by it is faster than comparing them."""
         return (self.address.version, int(self.address), self.port, self.protocol)
 
 
@@ -154,7 +155,7 @@ class MacAddress:
         """Parse ``aa:bb:cc:dd:ee:ff`` (or with dashes).
 
         Raises:
-            InputError: malformed, zero, or multicast: no backend can have it.
+            InputError: the text is malformed, or the address zero or multicast.
         """
         if not _MAC.fullmatch(text):
             raise InputError(f"{text!r} is not a MAC address", "write it as 02:00:00:00:00:01")
@@ -177,7 +178,7 @@ class MacAddress:
 
 @dataclass(frozen=True, order=True)
 class Tag:
-    """A VLAN tag: the EtherType that announces it, and the VLAN."""
+    """A VLAN tag: its EtherType and the VLAN."""
 
     protocol: int
     vlan: int
@@ -187,27 +188,27 @@ def parse_tags(text: str) -> tuple[Tag, ...]:
     """Parse ``200``, or ``100.200`` with the outer VLAN (of a provider, 802.1ad) first.
 
     Raises:
-        InputError: no VLANs, or more than a frame carries.
+        InputError: the text names no VLAN, or more than two.
     """
     numbers = text.split(".")
     if len(numbers) > MAX_TAGS or not all(
-        re.fullmatch(r"[0-9]{1,4}", number) and 1 <= int(number) <= MAX_VLAN for number in numbers
+        _VLAN.fullmatch(number) and 1 <= int(number) <= MAX_VLAN for number in numbers
     ):
         raise InputError(
-            f"{text!r} names no VLAN", f"write it as 200, or as 100.200; each from 1 to {MAX_VLAN}"
+            f"{text!r} is not a VLAN", f"write it as 200, or as 100.200; each from 1 to {MAX_VLAN}"
         )
     protocols = (VLAN_8021Q,) if len(numbers) == 1 else (VLAN_8021AD, VLAN_8021Q)
     return tuple(Tag(p, int(number)) for p, number in zip(protocols, numbers, strict=True))
 
 
 def format_tags(tags: tuple[Tag, ...]) -> str:
-    """Return tags in the form that :func:`parse_tags` reads; empty for none."""
+    """Return tags as :func:`parse_tags` reads them; an empty text for none."""
     return ".".join(str(tag.vlan) for tag in tags)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a backend's frames go: its MAC, the interface it is behind, the tags it takes."""
+    """Where a backend's frames go: its MAC, the interface that leads to it, its VLAN tags."""
 
     mac: MacAddress
     ifindex: int

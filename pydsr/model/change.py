@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from pydsr.model.addresses import Endpoint, Place, format_tags
-from pydsr.model.errors import InputError
-from pydsr.model.options import ServiceOptions
+from pydsr.model.options import OPTIONS, ServiceOptions
 from pydsr.model.service import Backend, DesiredBackend, Service
 
 
@@ -107,11 +106,11 @@ def option_changes(
     """Return the changes from the options of a service to others."""
     if before == after:
         return ()
+    values = ((one.key, getattr(before, one.name), getattr(after, one.name)) for one in OPTIONS)
     return tuple(
-        Change(f"set {option.name.replace('_', '-')}", str(endpoint), *map(_shown, values))
-        for option in fields(ServiceOptions)
-        for values in [(getattr(before, option.name), getattr(after, option.name))]
-        if values[0] != values[1]
+        Change(f"set {key}", str(endpoint), _shown(old), _shown(new))
+        for key, old, new in values
+        if old != new
     )
 
 
@@ -119,24 +118,3 @@ def _shown(value: str | int | bool | None) -> str | int:
     if value is None:
         return "default"
     return str(value).lower() if isinstance(value, bool) else value
-
-
-def moves_flows(before: ServiceOptions, after: ServiceOptions) -> bool:
-    """Return whether a change of options hashes flows to other slots."""
-    return any(
-        getattr(before, name) != getattr(after, name)
-        for name in ("affinity", "netmask4", "netmask6")
-    )
-
-
-def check_options(endpoint: Endpoint, options: ServiceOptions) -> None:
-    """Refuse options that do not fit an endpoint.
-
-    Raises:
-        InputError: they do not.
-    """
-    if options.max_new_flows and not endpoint.protocol.tells_new_flows:
-        raise InputError(
-            f"new flows of {endpoint} cannot be limited: a datagram does not say that it opens one",
-            "leave max-new-flows out, or limit sources with pydsr acl",
-        )

@@ -1,4 +1,4 @@
-"""The whole state of a balancer as one value: what a file says, and what export writes. Pure."""
+"""The desired state of a balancer, as a file describes it, and the changes that make it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import Change, backend_changes
-from pydsr.model.features import NO_FEATURES, Feature, features_of
+from pydsr.model.features import NO_FEATURES, Feature
 from pydsr.model.health_policy import HealthPolicy
 from pydsr.model.options import ServiceOptions
 from pydsr.model.service import DesiredBackend, Service, Unserved
@@ -19,7 +19,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class DesiredInterface:
-    """An interface that the balancer is to be on; the mode is auto, native or generic."""
+    """An interface to attach; the mode is auto, native or generic."""
 
     name: str
     mode: str = AUTO
@@ -27,7 +27,7 @@ class DesiredInterface:
 
 @dataclass(frozen=True)
 class DesiredService:
-    """A service with its backends and source rules, and how their health is judged, if it is."""
+    """A service with its backends, source rules and health policy."""
 
     endpoint: Endpoint
     options: ServiceOptions = field(default_factory=ServiceOptions)
@@ -37,21 +37,22 @@ class DesiredService:
 
     @property
     def without_backends(self) -> Service:
-        """The service that is to be, without an id."""
+        """The service without an id or backends."""
         return Service(-1, self.endpoint, self.options)
 
 
 @dataclass(frozen=True)
 class DesiredState:
-    """Everything a balancer is told.
+    """The desired state of a whole balancer.
 
     Attributes:
-        interfaces: those it is to be on; on others it stays.
-        table_size, seed: those it is to be made with; None is what it has, or the default.
-        policies: of VIPs that do not just count packets for ports without a service.
-        services: all there are to be.
+        interfaces: interfaces to attach; others that are attached stay attached.
+        table_size, seed: None keeps those of the balancer, or takes the defaults.
+        policies: what VIPs do with ports without a service, where it is not COUNT.
+        services: all services.
         rules: source rules of all services.
-        answer_while: the address with which a machine answers ARP/ND for VIPs; None is always.
+        answer_while: the VRRP address: only a machine that has it answers ARP/ND for VIPs; None
+            always answers.
     """
 
     interfaces: tuple[DesiredInterface, ...] = ()
@@ -63,36 +64,36 @@ class DesiredState:
     answer_while: IPAddress | None = None
 
     def at(self, addresses: Collection[IPAddress]) -> DesiredState:
-        """Return what it comes to on a machine of some addresses: who may answer for its VIPs."""
+        """Return the state for a machine with some addresses: without the VRRP address, no ARP."""
         if self.answer_while is None or self.answer_while in addresses:
             return self
-        silent = (replace(one, options=replace(one.options, arp=False)) for one in self.services)
+        silent = (replace(each, options=replace(each.options, arp=False)) for each in self.services)
         return replace(self, services=tuple(silent))
 
     @cached_property
     def scoped_rules(self) -> dict[Endpoint | None, Rules]:
-        """The source rules of each scope that has any; None is that of all services."""
+        """The source rules by scope, where it has any; the scope None is all services."""
         scoped: dict[Endpoint | None, Rules] = {None: self.rules}
         scoped |= {service.endpoint: service.rules for service in self.services}
         return {scope: rules for scope, rules in scoped.items() if rules}
 
     @property
     def features(self) -> Feature:
-        """What it is known to take of the program before backends have been found."""
+        """The features that the program needs, as far as that is known before resolving."""
         used = Feature.ACL if self.scoped_rules else NO_FEATURES
         for service in self.services:
-            used |= features_of(service.without_backends)
-            if any(item.tags for item in service.backends):
+            used |= service.without_backends.features
+            if any(backend.tags for backend in service.backends):
                 used |= Feature.VLAN
         return used
 
     def changes_from_nothing(self) -> tuple[Change, ...]:
-        """Return what is done where no balancer is yet."""
-        changes = [attach_change(one) for one in self.interfaces]
+        """Return the changes that make the state where there is no balancer yet."""
+        changes = [attach_change(interface) for interface in self.interfaces]
         for service in self.services:
             changes.append(add_change(service.endpoint, service.options))
-            present, places = service.without_backends, [None] * len(service.backends)
-            changes += backend_changes(present, service.backends, places)
+            places = [None] * len(service.backends)
+            changes += backend_changes(service.without_backends, service.backends, places)
         changes += all_rule_changes({}, self.scoped_rules)
         changes += policy_changes({}, self.policies)
         return tuple(changes)
@@ -111,7 +112,7 @@ def add_change(endpoint: Endpoint, options: ServiceOptions) -> Change:
 def all_rule_changes(
     before: Mapping[Endpoint | None, Rules], after: Mapping[Endpoint | None, Rules]
 ) -> tuple[Change, ...]:
-    """Compare the source rules of all scopes."""
+    """Return the changes from the source rules of all scopes to others."""
     return tuple(
         change
         for scope in dict.fromkeys([*before, *after])
@@ -122,7 +123,7 @@ def all_rule_changes(
 def policy_changes(
     before: Mapping[IPAddress, Unserved], after: Mapping[IPAddress, Unserved]
 ) -> tuple[Change, ...]:
-    """Compare what VIPs do with ports without a service; those not named count."""
+    """Return the changes of VIP policies; a VIP that is not named has COUNT."""
     return tuple(
         Change("set unserved ports", str(vip), *values)
         for vip in dict.fromkeys([*before, *after])

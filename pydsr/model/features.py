@@ -1,17 +1,12 @@
-"""Parts of the program that are compiled in only where the configuration uses them. Pure."""
+"""Features: parts of the XDP program that are compiled in only where they are used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING
 
-from pydsr.model.addresses import EVERY_PORT
 from pydsr.model.errors import InputError
-
-if TYPE_CHECKING:
-    from pydsr.model.service import Service
 
 
 class Feature(IntFlag):
@@ -29,12 +24,12 @@ class Feature(IntFlag):
 NO_FEATURES = Feature(0)
 
 DEFAULT_FEATURES = Feature.FRAGMENTS | Feature.TAP
-"""Compiled in unless refused by ``attach --without``; no configuration shows that they are used."""
+"""Compiled in unless ``attach --without`` refuses them: any traffic may need them."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """Parts of the program: compiled into the loaded one, asked for and refused at attach."""
+    """The features of the loaded program, and those asked for and refused at attach."""
 
     compiled: Feature = NO_FEATURES
     asked: Feature = NO_FEATURES
@@ -43,12 +38,12 @@ class Features:
 
 @dataclass(frozen=True)
 class FeatureUse:
-    """The features of the loaded program.
+    """The features of the loaded program, as users see them.
 
     Attributes:
-        compiled: those it has.
-        unused: those of them that nothing uses any more; the next attach leaves them out.
-        refused: those that attach was told to leave out.
+        compiled: features in the program.
+        unused: compiled features that nothing uses; the next attach leaves them out.
+        refused: features that attach was told to leave out.
     """
 
     compiled: Feature = NO_FEATURES
@@ -58,7 +53,7 @@ class FeatureUse:
 
 @dataclass(frozen=True)
 class Needs:
-    """The features of a configuration: those it uses, and those it is better off with."""
+    """The features that a balancer uses, and those that it may come to use."""
 
     used: Feature = NO_FEATURES
     useful: Feature = NO_FEATURES
@@ -66,7 +61,7 @@ class Needs:
 
 def names(features: Feature) -> list[str]:
     """Return the names of features as the command line writes them."""
-    return [str(one.name).lower().replace("_", "-") for one in Feature if one in features]
+    return [str(each.name).lower().replace("_", "-") for each in Feature if each in features]
 
 
 def join_names(features: Feature) -> str:
@@ -75,61 +70,47 @@ def join_names(features: Feature) -> str:
 
 
 def parse_features(texts: Iterable[str]) -> Feature:
-    """Parse names of features, several in one text with commas between them.
+    """Parse names of features, which commas may separate.
 
     Raises:
-        InputError: there is no such feature; the hint lists them.
+        InputError: a feature is unknown; the hint lists those there are.
     """
     known = {name: feature for feature in Feature for name in names(feature)}
-    found = NO_FEATURES
+    parsed = NO_FEATURES
     for name in (part.strip() for text in texts for part in text.split(",")):
         if name not in known:
             raise InputError(f"there is no feature {name!r}", f"there are: {', '.join(known)}")
-        found |= known[name]
-    return found
+        parsed |= known[name]
+    return parsed
 
 
-def find_needs(
-    services: Iterable[Service], *, has_rules: bool, ways_in: int, has_vlans: bool
-) -> Needs:
-    """Return what a configuration takes.
+def find_needs(services: Feature, *, has_rules: bool, ways_in: int, has_vlans: bool) -> Needs:
+    """Return the features that a balancer needs.
 
     Args:
-        services: all of them, with their backends.
+        services: those that its services use.
         has_rules: whether there are source rules.
         ways_in: how many devices packets come in by.
-        has_vlans: whether there are VLAN devices on them, which may be there for something else.
+        has_vlans: whether there are VLAN devices on them, which may serve something else.
     """
-    used = NO_FEATURES
+    used = services
     if has_rules:
         used |= Feature.ACL
     if ways_in > 1:
         used |= Feature.REDIRECT
-    for service in services:
-        used |= features_of(service)
     return Needs(used, Feature.VLAN if has_vlans else NO_FEATURES)
-
-
-def features_of(service: Service) -> Feature:
-    """Return the features that one service uses."""
-    used = service.options.features
-    if service.endpoint.port == EVERY_PORT:
-        used |= Feature.EVERY_PORT
-    if any(backend.tags for backend in service.backends):
-        used |= Feature.VLAN
-    return used
 
 
 def choose_features(
     present: Features, needs: Needs, asked: Feature = NO_FEATURES, refused: Feature = NO_FEATURES
 ) -> Features:
-    """Return the features that an attach compiles, and remembers to have been told of.
+    """Return the features of the program that an attach loads.
 
     Args:
-        present: of before.
-        needs: of the configuration.
-        asked: named by ``--with`` now.
-        refused: named by ``--without`` now.
+        present: the features before; what was asked for or refused stays so.
+        needs: the features that the balancer needs.
+        asked: features named by ``--with`` now.
+        refused: features named by ``--without`` now.
 
     Raises:
         InputError: a feature is named by both, or refused but used.
@@ -143,7 +124,7 @@ def choose_features(
     missing = join_names(needs.used & refused_now)
     if missing:
         raise InputError(
-            f"the program cannot be without {missing}, which the configuration uses",
+            f"the program cannot be without {missing}, which is in use",
             f"attach it --with {missing}",
         )
     compiled = (DEFAULT_FEATURES | needs.used | needs.useful | asked_now) & ~refused_now
@@ -151,6 +132,6 @@ def choose_features(
 
 
 def report_use(present: Features, needs: Needs) -> FeatureUse:
-    """Return what became of each feature, as a user is told."""
+    """Return which features the program has, which are unused and which refused."""
     kept = DEFAULT_FEATURES | needs.used | needs.useful | present.asked
     return FeatureUse(present.compiled, present.compiled & ~kept, present.refused)

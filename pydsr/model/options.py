@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from pydsr.model.addresses import Endpoint
 from pydsr.model.errors import InputError
 from pydsr.model.features import NO_FEATURES, Feature
 
@@ -196,3 +197,23 @@ def option_errors(values: Mapping[str, Any]) -> Iterator[tuple[Option, InputErro
             if values[option.name] != option.default:
                 message = f"{option.key} has no effect with affinity by flow"
                 yield option, InputError(message, "set affinity to source or destination")
+
+
+def moves_flows(before: ServiceOptions, after: ServiceOptions) -> bool:
+    """Return whether a change of options hashes flows to other slots."""
+    return any(
+        getattr(before, one.name) != getattr(after, one.name) for one in OPTIONS if one.rehashes
+    )
+
+
+def check_options(endpoint: Endpoint, options: ServiceOptions) -> None:
+    """Refuse options that do not fit an endpoint.
+
+    Raises:
+        InputError: they do not.
+    """
+    if options.max_new_flows and not endpoint.protocol.tells_new_flows:
+        raise InputError(
+            f"max-new-flows has no effect on {endpoint}: UDP packets do not mark new flows",
+            "leave it out, or limit sources with pydsr acl",
+        )

@@ -1,4 +1,4 @@
-"""What the shapes of everything in the file have in common."""
+"""The base of all models of the configuration file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Shape(BaseModel):
-    """Keys with dashes, values as they are written, and nothing that is not known."""
+    """A mapping of the file: keys with dashes, no unknown keys, no conversion of types."""
 
     model_config = ConfigDict(
         extra="forbid",

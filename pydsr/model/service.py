@@ -1,7 +1,4 @@
-"""Services and backends as the data plane has them, and a backend as a user names it.
-
-The text form of a backend is that of the command line: ``ADDR[=WEIGHT][@MAC[%VLAN]]``.
-"""
+"""Services and backends: live ones, as the maps hold them, and desired ones."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pydsr.model.addresses import (
+    EVERY_PORT,
     Endpoint,
     IPAddress,
     MacAddress,
@@ -19,17 +17,21 @@ from pydsr.model.addresses import (
     parse_tags,
 )
 from pydsr.model.errors import InputError
+from pydsr.model.features import Feature
 from pydsr.model.options import DEFAULT_LEARN_SECONDS, ServiceOptions
 
 MAX_WEIGHT = 65535
 """The largest weight of a backend, as in IPVS."""
 
+_SEED = re.compile("(0x)?[0-9A-Fa-f]{1,16}")
+_WEIGHT = re.compile("[0-9]{1,9}")
+
 
 class Unserved(StrEnum):
-    """What becomes of packets for a VIP's port that no service has.
+    """What becomes of packets for a port of a VIP that has no service.
 
-    Dropped and counted as something to look at, passed to this machine's kernel, or dropped
-    and counted as intended.
+    COUNT drops them and counts a fault, DROP drops them as intended, PASS hands them to the
+    kernel of this machine.
     """
 
     COUNT = "count"
@@ -38,7 +40,7 @@ class Unserved(StrEnum):
 
 
 class BackendState(StrEnum):
-    """Whether a backend gets new flows (up), keeps only old ones (drain) or none (down)."""
+    """Whether a backend takes new flows (up), keeps only old ones (drain) or has none (down)."""
 
     UP = "up"
     DRAIN = "drain"
@@ -49,9 +51,9 @@ def parse_seed(text: str) -> int:
     """Parse the 64-bit key of the flow hash.
 
     Raises:
-        InputError: it is no hexadecimal number of up to 16 digits.
+        InputError: the text is not a hexadecimal number of up to 16 digits.
     """
-    if not re.fullmatch(r"(0x)?[0-9A-Fa-f]{1,16}", text):
+    if not _SEED.fullmatch(text):
         raise InputError(
             f"the seed {text!r} is not a hexadecimal number of up to 16 digits",
             "make one: openssl rand -hex 8",
@@ -61,13 +63,13 @@ def parse_seed(text: str) -> int:
 
 @dataclass(frozen=True)
 class Backend:
-    """A backend of one service as the data plane has it.
+    """A live backend of a service.
 
     Attributes:
-        id: stable number in the data plane, unique over all services.
-        mac: where frames go; None before it was resolved.
-        mac_by_hand: the MAC was given by ``@MAC`` and is not resolved.
-        ifindex: the interface the backend is behind.
+        id: unique over all services, unchanged as long as the backend lives.
+        mac: where frames go; None until it is resolved.
+        mac_by_hand: whether the MAC was given by ``@MAC`` and is not resolved.
+        ifindex: index of the interface that leads to it.
         slots: how many slots of the service's table it owns.
         tags: the VLAN tags on its frames, outermost first.
     """
@@ -84,17 +86,17 @@ class Backend:
 
     @property
     def place(self) -> Place | None:
-        """Where its frames go; None before that was found."""
+        """Where its frames go; None until the MAC is resolved."""
         return Place(self.mac, self.ifindex, self.tags) if self.mac else None
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service as the data plane has it.
+    """A live service with its backends.
 
     Attributes:
-        table_size: the number of its slots.
-        slots_changing: how many of them are not at rest.
+        table_size: how many slots its table has.
+        slots_changing: how many slots are not at rest.
         learn_until: nanoseconds of CLOCK_MONOTONIC until which changing slots learn flows.
     """
 
@@ -108,13 +110,23 @@ class Service:
 
     @property
     def learn_seconds(self) -> int:
-        """Return how long flows are learnt after a change, the default included."""
+        """How long flows are learnt after a change, by the option or the protocol's default."""
         if self.options.learn is not None:
             return self.options.learn
         return DEFAULT_LEARN_SECONDS[self.endpoint.protocol]
 
+    @property
+    def features(self) -> Feature:
+        """The parts of the program that the service uses."""
+        used = self.options.features
+        if self.endpoint.port == EVERY_PORT:
+            used |= Feature.EVERY_PORT
+        if any(backend.tags for backend in self.backends):
+            used |= Feature.VLAN
+        return used
+
     def backend(self, address: IPAddress) -> Backend | None:
-        """Return the backend with that address, if the service has it."""
+        """Return the backend of an address; None if there is none."""
         return next((b for b in self.backends if b.address == address), None)
 
 
@@ -149,7 +161,7 @@ class DesiredBackend:
         address = parse_address(address_text.removeprefix("[").removesuffix("]"))
         weight = 1
         if equals:
-            if not re.fullmatch(r"[0-9]{1,9}", weight_text) or int(weight_text) > MAX_WEIGHT:
+            if not _WEIGHT.fullmatch(weight_text) or int(weight_text) > MAX_WEIGHT:
                 raise InputError(
                     f"{text!r}: the weight must be a whole number from 0 to {MAX_WEIGHT}",
                     "weight 2 gets twice the flows of weight 1; 0 drains",
@@ -160,7 +172,7 @@ class DesiredBackend:
 
 @dataclass(frozen=True)
 class PlacedBackend:
-    """A desired backend with what a table and a packet need: its id, and where its frames go."""
+    """A desired backend with its id and where its frames go, ready to be written."""
 
     id: int
     desired: DesiredBackend
@@ -178,6 +190,6 @@ def state_of_weight(weight: int) -> BackendState:
 
 
 def as_desired(backend: Backend) -> DesiredBackend:
-    """Return a live backend as one that is to stay as it is."""
+    """Return the desired backend that leaves a live one as it is."""
     mac, tags = (backend.mac, backend.tags) if backend.mac_by_hand else (None, ())
     return DesiredBackend(backend.address, backend.weight, backend.state, mac, tags)

@@ -9,10 +9,10 @@ from pydsr.model.service import Service
 
 
 class Counters(NamedTuple):
-    """Totals since a backend or service was created; bytes count whole Ethernet frames.
+    """Totals since a backend or service was added; bytes are those of whole Ethernet frames.
 
-    ``new_flows`` counts TCP SYNs and is None where the protocol does not tell. A tuple, since a
-    view makes thousands of them every second.
+    ``new_flows`` counts SYNs or INITs and is None for UDP, which does not mark new flows. A tuple,
+    because live views make thousands of them every second.
     """
 
     packets: int = 0
@@ -30,12 +30,12 @@ class Counters(NamedTuple):
 
 @dataclass(frozen=True)
 class ProgramRun:
-    """What a loaded program has cost since it was loaded, as far as the kernel timed it.
+    """The CPU time of a program since it was loaded, as far as the kernel timed it.
 
     Attributes:
-        interfaces: names of those that it is on.
-        seconds_total: of CPU time.
-        runs_total: how many packets that was.
+        interfaces: names of the interfaces that the program is attached to.
+        seconds_total: CPU time.
+        runs_total: packets handled in that time.
     """
 
     program_id: int
@@ -53,9 +53,9 @@ class Snapshot:
         services: every service with its backends.
         counters: totals by backend id.
         verdicts: packets by reason, in the order of ``xdp/reasons.h``.
-        interfaces: names of the attached interfaces with the mode of each.
-        records: how many flow records each service id has; none at rest.
-        pending: the same of flows of which no more than the SYN has come.
+        interfaces: names and modes of the attached interfaces.
+        records: flow records by service id; a service at rest has none.
+        pending: half-open flows among those.
         programs: the programs on those interfaces, by id.
         programs_timed: whether the kernel times programs (sysctl kernel.bpf_stats_enabled).
     """

@@ -124,7 +124,7 @@ BAD_INPUT = {
     "not attached": (("explain", WEB, "--from", CLIENT, "--in", "eth9"), "not attached to eth9"),
     "limit of datagrams": (
         ("services", "add", f"{VIP}:53/udp", "--max-new-flows", "5"),
-        "does not say that it opens one",
+        "do not mark new flows",
     ),
     "limit": (("services", "add", f"{VIP}:81", "--max-new-flows", "-1"), "out of range"),
     "no feature": (("attach", "eth0", "--with", "speed"), "no feature 'speed'"),

@@ -126,5 +126,5 @@ def test_what_is_no_vlan_is_refused(balancer: Pydsr, vlan: str) -> None:
     """The message shows how it is written."""
     done = balancer("backends", "set", SERVICE, f"10.66.0.77@{MAC}{vlan}")
     assert done.status == ExitStatus.BAD_INPUT
-    assert "names no VLAN" in done.stderr
+    assert "is not a VLAN" in done.stderr
     assert balancer.state() == ([], [])

@@ -264,9 +264,8 @@ ERRORS = {
     ),
     "a limit of what cannot be counted": (
         "services:\n  - endpoint: 198.51.100.10:53/udp\n    max-new-flows: 5\n",
-        "f:3: services[0].max-new-flows: new flows of 198.51.100.10:53/udp cannot be limited: a "
-        "datagram does not say that it opens one (leave max-new-flows out, or limit sources with "
-        "pydsr acl)",
+        "f:3: services[0].max-new-flows: max-new-flows has no effect on 198.51.100.10:53/udp: UDP "
+        "packets do not mark new flows (leave it out, or limit sources with pydsr acl)",
     ),
     "a name that is too long": (
         SERVICE + f"    name: {'x' * 64}\n",
@@ -316,7 +315,7 @@ ERRORS = {
     "a VLAN there is none of": (
         SERVICE
         + "    backends:\n      - {address: 198.51.100.21, mac: '02:00:00:00:00:01', vlan: 5000}\n",
-        "f:4: services[0].backends[0].vlan: '5000' names no VLAN "
+        "f:4: services[0].backends[0].vlan: '5000' is not a VLAN "
         "(write it as 200, or as 100.200; each from 1 to 4094)",
     ),
     "a VLAN without a MAC": (

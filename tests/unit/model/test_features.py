@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from ipaddress import ip_address
+from operator import or_
 
 import pytest
 
@@ -34,8 +36,9 @@ TAGGED = replace(BACKEND, tags=(Tag(VLAN_8021Q, 200),))
 def used(
     *services: Service, has_rules: bool = False, ways_in: int = 1, has_vlans: bool = False
 ) -> Needs:
-    """Return what a configuration takes, of which little is out of the ordinary."""
-    return find_needs(services, has_rules=has_rules, ways_in=ways_in, has_vlans=has_vlans)
+    """Return the needs of a balancer that has some services, and otherwise nothing special."""
+    of_services = reduce(or_, (service.features for service in services), NO_FEATURES)
+    return find_needs(of_services, has_rules=has_rules, ways_in=ways_in, has_vlans=has_vlans)
 
 
 def test_a_plain_configuration_uses_none() -> None:

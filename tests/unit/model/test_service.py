@@ -35,7 +35,7 @@ REFUSED_ADDRESSES = [
     ("224.0.0.1", "a multicast address"),
     ("ff02::1", "a multicast address"),
     ("255.255.255.255", "the broadcast address"),
-    ("fe80::1%eth0", "carries a zone"),
+    ("fe80::1%eth0", "has a zone"),
     ("::ffff:192.0.2.1", "an IPv4-mapped address"),
 ]
 
@@ -100,17 +100,17 @@ def test_an_endpoint_is_read_and_written(
         ("198.51.100.10: 80", "from 1 to 65535"),
         ("198.51.100.10:http", "from 1 to 65535"),
         ("198.51.100.10:٨٠", "from 1 to 65535"),
-        ("198.51.100.10:80/dccp", "'dccp' is no protocol"),
+        ("198.51.100.10:80/dccp", "unknown protocol 'dccp'"),
         ("198.51.100.10:**", "the port must be a number"),
         ("198.51.100.10:", "the port must be a number"),
-        ("198.51.100.10:80/TCP", "'TCP' is no protocol"),
-        ("198.51.100.10:80/", "'' is no protocol"),
-        ("198.51.100.10:80/tcp/udp", "'tcp/udp' is no protocol"),
+        ("198.51.100.10:80/TCP", "unknown protocol 'TCP'"),
+        ("198.51.100.10:80/", "unknown protocol ''"),
+        ("198.51.100.10:80/tcp/udp", "unknown protocol 'tcp/udp'"),
         ("2001:db8::10:80", "needs brackets"),
         ("[198.51.100.10]:80", "brackets are for IPv6"),
         ("[]:80", "brackets are for IPv6"),
         ("[2001:db8::10]", "needs brackets"),
-        ("[fe80::1%eth0]:80", "carries a zone"),
+        ("[fe80::1%eth0]:80", "has a zone"),
         ("example.net:80", "not an IP address"),
     ],
 )
@@ -382,7 +382,7 @@ def test_a_backend_s_mac_can_be_in_vlans(text: str, tags: tuple[tuple[int, int],
 
 @pytest.mark.parametrize("vlan", ["", "0", "4095", "x", "1.2.3", "1.", "-1", "99999"])
 def test_what_is_no_vlan_is_refused(vlan: str) -> None:
-    with pytest.raises(InputError, match="names no VLAN"):
+    with pytest.raises(InputError, match="is not a VLAN"):
         DesiredBackend.parse(f"10.0.0.1@02:00:00:00:00:01%{vlan}")
 
 
