@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
@@ -20,13 +19,13 @@ from pydsr.control.plan import (
 from pydsr.control.program_upgrade import refuse_left_out
 from pydsr.control.resolve import Network
 from pydsr.control.service_plan import plan_services
-from pydsr.control.transaction import Transaction, has_pins, transaction
+from pydsr.control.transaction import has_pins, transaction
 from pydsr.kernel.bpf import bpffs
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.lock import not_attached
 from pydsr.kernel.bpf.services import ServiceHead
 from pydsr.kernel.net import links
-from pydsr.model.change import Change, Impact, removal_changes
+from pydsr.model.change import Impact, removal_changes
 from pydsr.model.desired_state import (
     DesiredInterface,
     DesiredState,
@@ -37,18 +36,6 @@ from pydsr.model.desired_state import (
 from pydsr.model.errors import PydsrError
 
 _SHOWN_LIMITS = 5
-
-
-@dataclass(frozen=True)
-class _StatePlan:
-    """The plan of a desired state, and the interfaces to attach before it is committed."""
-
-    interfaces: tuple[DesiredInterface, ...]
-    plan: Plan
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        return (*map(attach_change, self.interfaces), *self.plan.changes)
 
 
 def apply(
@@ -85,43 +72,30 @@ def apply(
     if desired.interfaces and not plan_only:
         create = attach.new_settings(desired.table_size, desired.seed)
     with transaction(directory, plan_only=plan_only, create=create) as change:
-        first: tuple[DesiredInterface, ...] = ()
-        here = change.surroundings.attached
+        state, on = change.state, change.surroundings.attached
+        new: tuple[DesiredInterface, ...] = ()
         if change.is_first:
-            # Backends are found by the interfaces, so these come first.
-            first = desired.interfaces
-            _attach(change.state, desired, first)
-            here = attached(directory)
-        return _apply(
-            change, desired.at(links.local_addresses()), here, first, plan_only, max_moved
+            # Backends are resolved on the interfaces, so these come first.
+            new = desired.interfaces
+            _attach(state, desired, new)
+            on = attached(directory)
+        desired = desired.at(links.local_addresses())
+        more, plan = _plan(state, change.heads, desired, on)
+        flows = flows_moved(state, plan)
+        moved: SlotsMoved = {}
+        if plan_only or max_moved is not None:
+            moved = slots_moved(state, plan)
+            _refuse_beyond(moved, max_moved, state.settings.table_size)
+        if not plan_only:
+            _attach(state, desired, more)
+            moved = commit(state, plan)
+        return Impact(
+            (*map(attach_change, (*new, *more)), *plan.changes),
+            sum(moved.values()),
+            state.settings.table_size * len(moved),
+            flows,
+            _notes(desired, on),
         )
-
-
-def _apply(
-    change: Transaction,
-    desired: DesiredState,
-    here: Sequence[Attached],
-    first: Sequence[DesiredInterface],
-    plan_only: bool,
-    max_moved: float | None,
-) -> Impact:
-    state, table_size = change.state, change.state.settings.table_size
-    planned = _plan(state, change.heads, desired, here)
-    flows = flows_moved(state, planned.plan)
-    moved: SlotsMoved = {}
-    if plan_only or max_moved is not None:
-        moved = slots_moved(state, planned.plan)
-        _refuse_beyond(moved, max_moved, table_size)
-    if not plan_only:
-        _attach(state, desired, planned.interfaces)
-        moved = commit(state, planned.plan)
-    return Impact(
-        (*map(attach_change, first), *planned.changes),
-        sum(moved.values()),
-        table_size * len(moved),
-        flows,
-        _notes(desired, here),
-    )
 
 
 def _attach(
@@ -135,61 +109,58 @@ def _attach(
 
 
 def _plan(
-    state: LiveState, heads: Sequence[ServiceHead], desired: DesiredState, here: Sequence[Attached]
-) -> _StatePlan:
-    """Return what will be written; nothing is."""
+    state: LiveState, heads: Sequence[ServiceHead], desired: DesiredState, on: Sequence[Attached]
+) -> tuple[list[DesiredInterface], Plan]:
+    """Return the interfaces to attach, and the plan to commit after that."""
     attach.check_settings(state, desired.table_size, desired.seed)
-    interfaces, attaching = _check_interfaces(state, desired, here)
-    network = Network([*here, *attaching])
+    to_attach, as_attached = _plan_interfaces(state, desired, on)
+    network = Network([*on, *as_attached])
     live = {head.service.endpoint: head for head in heads}
     endpoints = {service.endpoint for service in desired.services}
     refuse_local_vips(endpoints - live.keys())
     whole = state.services.with_backends
-    services = plan_services(
-        state,
-        [
-            (whole(head) if head else None, service)
-            for service, head in differing(state, live, desired.services, network)
-        ],
-        network,
-        {endpoint.address for endpoint in endpoints},
-    )
+    before_after = [
+        (whole(head) if head else None, service)
+        for service, head in differing(state, live, desired.services, network)
+    ]
+    vips = {endpoint.address for endpoint in endpoints}
+    services = plan_services(state, before_after, network, vips)
     removed = tuple(whole(head) for head in heads if head.service.endpoint not in endpoints)
     rules, policies = live_rules(state), state.vip_policies.read()
     rule_changes = all_rule_changes(rules, desired.scoped_rules)
     check_rules_fit(desired.scoped_rules.values())
-    changed_policies = policy_changes(policies, desired.policies)
     plan = Plan(
         services,
         removed,
         desired.scoped_rules if rule_changes else None,
-        policies_to_set(policies, desired.policies) if changed_policies else {},
+        policies_to_set(policies, desired.policies),
         (
             *(change for service in removed for change in removal_changes(service)),
             *(change for service in services for change in service.changes),
             *rule_changes,
-            *changed_policies,
+            *policy_changes(policies, desired.policies),
         ),
     )
     refuse_left_out(state, plan.features)
-    return _StatePlan(tuple(interfaces), plan)
+    return to_attach, plan
 
 
-def _check_interfaces(
-    state: LiveState, desired: DesiredState, here: Sequence[Attached]
+def _plan_interfaces(
+    state: LiveState, desired: DesiredState, on: Sequence[Attached]
 ) -> tuple[list[DesiredInterface], list[Attached]]:
     """Return the interfaces to attach, and the same as they will be, after attach's own checks."""
-    by_name = {one.name: one for one in here}
-    attaching, named = [], []
-    for one in desired.interfaces:
-        if one.name not in by_name:
-            attaching.append(one)
-        elif one.mode in ("auto", by_name[one.name].mode):
+    by_name = {interface.name: interface for interface in on}
+    to_attach, as_attached = [], []
+    for wanted in desired.interfaces:
+        name, mode = wanted.name, wanted.mode
+        if name not in by_name:
+            to_attach.append(wanted)
+        elif mode in ("auto", by_name[name].mode):
             continue
-        interface = links.find_interface(one.name)
-        attach.check_interfaces(state.directory, [interface], one.mode)
-        named.append(Attached(one.name, interface.index, interface.mac, one.mode, 0))
-    return attaching, named
+        interface = links.find_interface(name)
+        attach.check_interfaces(state.directory, [interface], mode)
+        as_attached.append(Attached(name, interface.index, interface.mac, mode, 0))
+    return to_attach, as_attached
 
 
 def _refuse_beyond(moved: SlotsMoved, max_moved: float | None, table_size: int) -> None:
@@ -209,11 +180,12 @@ def _refuse_beyond(moved: SlotsMoved, max_moved: float | None, table_size: int) 
         )
 
 
-def _notes(desired: DesiredState, here: Sequence[Attached]) -> tuple[str, ...]:
-    """Say which interfaces the file does not name, if it names any: they stay attached."""
-    named = {one.name for one in desired.interfaces}
+def _notes(desired: DesiredState, on: Sequence[Attached]) -> tuple[str, ...]:
+    """Return which attached interfaces the file does not name, if it names any."""
+    named = {interface.name for interface in desired.interfaces}
     return tuple(
-        f"{one.name} is attached, but not in the file: pydsr detach {one.name} takes it off"
-        for one in here
-        if named and one.name not in named
+        f"{interface.name} is attached, but not in the file: pydsr detach {interface.name} "
+        "takes it off"
+        for interface in on
+        if named and interface.name not in named
     )

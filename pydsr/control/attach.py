@@ -118,15 +118,15 @@ def plan_attach(
     ]
     if has_pins(directory):
         changes += _plan_features(
-            directory, {*present, *(one.index for one in interfaces)}, options
+            directory, {*present, *(interface.index for interface in interfaces)}, options
         )
     return Impact(tuple(changes))
 
 
-def _plan_features(directory: Path, here: set[int], options: AttachOptions) -> list[Change]:
+def _plan_features(directory: Path, ifindexes: set[int], options: AttachOptions) -> list[Change]:
     with closing(LiveState(directory)) as state:
         before = state.settings.features()
-        after = choose_features(before, needs_of(state, here), options.asked, options.refused)
+        after = choose_features(before, needs_of(state, ifindexes), options.asked, options.refused)
     coming, going = after.compiled & ~before.compiled, before.compiled & ~after.compiled
     return [
         *(Change("compile in", name) for name in names(coming)),
@@ -172,12 +172,16 @@ def attach_interfaces(
     if Feature.VLAN in features.compiled:
         warn_of_stripped_tags(named)
     _warn_of_mixed_modes(now)
-    return [replace(one, upgraded=one.ifindex in present) for one in now if one.ifindex in named]
+    return [
+        replace(interface, upgraded=interface.ifindex in present)
+        for interface in now
+        if interface.ifindex in named
+    ]
 
 
-def _warn_of_mixed_modes(here: Sequence[Attached]) -> None:
-    native = [one.name for one in here if one.mode == "native"]
-    generic = [one.name for one in here if one.mode != "native"]
+def _warn_of_mixed_modes(interfaces: Sequence[Attached]) -> None:
+    native = [interface.name for interface in interfaces if interface.mode == "native"]
+    generic = [interface.name for interface in interfaces if interface.mode != "native"]
     if native and generic:
         from pydsr.kernel.machine.attach_obstacles import mixed_modes
 
@@ -191,11 +195,11 @@ def check_settings(state: LiveState, table_size: int | None, seed: int | None) -
     Raises:
         InputError: the table size or the seed differs.
     """
-    for what, wanted, used in (
+    for what, asked, used in (
         ("table size", table_size, state.settings.table_size),
         ("seed", seed, state.settings.seed),
     ):
-        if wanted is not None and wanted != used:
+        if asked is not None and asked != used:
             shown = "another" if what == "seed" else str(used)
             raise InputError(
                 f"the balancer in {state.directory} runs with {shown} {what}; changing it "

@@ -74,7 +74,7 @@ def look_around(directory: Path) -> Surroundings:
             attached_to.append(
                 Attached(interface.name, ifindex, interface.mac, interface.xdp_mode, info.prog_id)
             )
-    return Surroundings(interfaces, sorted(attached_to, key=lambda one: one.ifindex))
+    return Surroundings(interfaces, sorted(attached_to, key=lambda interface: interface.ifindex))
 
 
 class AttachedInterfaces:
@@ -164,7 +164,7 @@ def write_egress(state: LiveState, interfaces: Sequence[Attached]) -> None:
     A native program redirects to native interfaces only. Packets for a generic one would be lost
     uncounted; without an entry they are dropped and counted.
     """
-    generic = {one.ifindex for one in interfaces if one.mode != "native"}
+    generic = {interface.ifindex for interface in interfaces if interface.mode != "native"}
     unreachable = generic if len(generic) < len(interfaces) else set()
     for interface in interfaces:
         if interface.ifindex in unreachable:

@@ -113,7 +113,7 @@ class Balancer:
 
     def features(self) -> FeatureUse:
         """Return the features of the loaded program, and which of them nothing uses."""
-        return feature_use(self._state, {one.ifindex for one in self.interfaces()})
+        return feature_use(self._state, {interface.ifindex for interface in self.interfaces()})
 
     def snapshot(self) -> Snapshot:
         """Return all counters of this moment, fast enough to be called every second.

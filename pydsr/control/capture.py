@@ -53,9 +53,9 @@ class CaptureOptions:
             raise InputError(
                 f"one packet of {self.every} cannot be captured", f"use 1 to {MAX_EVERY:,}"
             )
-        known = {reason.name for reason in all_reasons()}
+        names = {reason.name for reason in all_reasons()}
         for name in self.reasons:
-            if name not in known:
+            if name not in names:
                 raise InputError(
                     f"there is no reason {name!r}", "pydsr stats --explain lists those there are"
                 )
@@ -158,7 +158,7 @@ class _Reader:
 
     def __init__(self, state: LiveState, reasons: tuple[Reason, ...]) -> None:
         self._state = state
-        self._names = {one.ifindex: one.name for one in attached(state.directory)}
+        self._names = {interface.ifindex: interface.name for interface in attached(state.directory)}
         self._reasons = reasons
         self._epoch = time.time_ns() - time.monotonic_ns()
 

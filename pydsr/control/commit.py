@@ -74,9 +74,9 @@ def _write_backends_and_tables(state: LiveState, plan: Plan) -> SlotsMoved:
 
 def _new_backends(service: ServicePlan) -> Iterator[tuple[int, PlacedBackend]]:
     """Walk the backends that the service does not have yet, each with the service's id."""
-    known = _live_ids(service)
+    live = _live_ids(service)
     for backend in service.backends:
-        if backend.id not in known:
+        if backend.id not in live:
             yield service.service.id, backend
 
 

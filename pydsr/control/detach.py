@@ -25,14 +25,14 @@ def plan_detach(directory: Path, names: Sequence[str], purge: bool = False) -> I
         NotAttachedError: there is no balancer.
     """
     leaving = _leaving(directory, names)
-    changes = [Change("detach", one.name, f"{one.mode} mode") for one in leaving]
+    changes = [Change("detach", interface.name, f"{interface.mode} mode") for interface in leaving]
     if purge:
         changes.append(Change("purge", str(directory), "all services and counters"))
     return Impact(tuple(changes))
 
 
 def _leaving(directory: Path, names: Sequence[str]) -> list[Attached]:
-    by_name = {one.name: one for one in attached(directory)}
+    by_name = {interface.name: interface for interface in attached(directory)}
     for name in names:
         if name not in by_name:
             raise InputError(
@@ -65,19 +65,21 @@ def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[s
                 path.unlink()
         if purge:
             bpffs.remove_directory(directory)
-    return [one.name for one in leaving]
+    return [interface.name for interface in leaving]
 
 
 def _withdraw(directory: Path, state: LiveState | None, leaving: Sequence[Attached]) -> None:
     """Unpin links, which detaches them, and delete what goes with an attached interface."""
     kept = managed_neighbours.find_neighbours(Network(leaving).devices) if leaving else []
-    managed_neighbours.delete_entries((one.address, one.device) for one in kept if one.is_ours)
+    managed_neighbours.delete_entries((n.address, n.device) for n in kept if n.is_ours)
     vips = [service.endpoint.address for service in state.services.configs()] if state else []
-    for one in leaving:
-        link_path(directory, one.ifindex).unlink(missing_ok=True)
-        stop_receiving(links.find_interface(one.name), vips)
+    for interface in leaving:
+        link_path(directory, interface.ifindex).unlink(missing_ok=True)
+        stop_receiving(links.find_interface(interface.name), vips)
     if state is not None:
-        for ifindex in find_own_macs(links.all_interfaces(), {one.ifindex for one in leaving}):
+        for ifindex in find_own_macs(
+            links.all_interfaces(), {interface.ifindex for interface in leaving}
+        ):
             state.interfaces.delete(ifindex)
         write_egress(state, attached(directory))
 

@@ -103,7 +103,10 @@ def read_desired_state(directory: Path) -> DesiredState:
     with closing(LiveState(directory)) as state:
         rules = live_rules(state)
         return DesiredState(
-            interfaces=tuple(DesiredInterface(one.name, one.mode) for one in attached(directory)),
+            interfaces=tuple(
+                DesiredInterface(interface.name, interface.mode)
+                for interface in attached(directory)
+            ),
             table_size=state.settings.table_size,
             seed=state.settings.seed,
             policies=state.vip_policies.read(),

@@ -23,7 +23,7 @@ def check_kind(interface: Interface, interfaces: Iterable[Interface], mode: str)
         EnvironmentCannotError: a part of a bond, or an ipvlan; a VLAN device or a bridge, unless
             in generic mode.
     """
-    by_index = {one.index: one for one in interfaces}
+    by_index = {interface.index: interface for interface in interfaces}
     name = interface.name
     master = by_index.get(interface.master)
     if master is not None and master.kind in _AGGREGATES:

@@ -117,12 +117,12 @@ def plan_backend_edits(
         InputError: an edit makes no sense here, or more of something than fits.
         BackendUnresolvedError: the MAC of a backend cannot be found.
     """
-    wanted = [
+    before_after = [
         (service, DesiredService(edit.endpoint, service.options, edit.desired_backends(service)))
         for edit in edits
         if (service := live.get(edit.endpoint)) is not None
     ]
-    services = plan_services(state, wanted, network, {endpoint.address for endpoint in live})
+    services = plan_services(state, before_after, network, {endpoint.address for endpoint in live})
     plan = Plan(services, changes=tuple(c for service in services for c in service.changes))
     refuse_left_out(state, plan.features)
     return plan

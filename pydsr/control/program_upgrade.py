@@ -32,24 +32,24 @@ from pydsr.model.interfaces import find_own_macs, has_vlans
 _log = logging.getLogger(__name__)
 
 
-def feature_use(state: LiveState, here: Collection[int]) -> FeatureUse:
+def feature_use(state: LiveState, ifindexes: Collection[int]) -> FeatureUse:
     """Return the features of the loaded program, and whether something uses them.
 
     Args:
         state: the live state.
-        here: the indices of the attached interfaces.
+        ifindexes: the indices of the attached interfaces.
     """
-    return report_use(state.settings.features(), needs_of(state, here))
+    return report_use(state.settings.features(), needs_of(state, ifindexes))
 
 
-def needs_of(state: LiveState, here: Collection[int]) -> Needs:
+def needs_of(state: LiveState, ifindexes: Collection[int]) -> Needs:
     """Return the features that the live state needs on some interfaces, given by index."""
     everything = links.all_interfaces()
     return find_needs(
         reduce(or_, (service.features for service in state.services.all()), NO_FEATURES),
         has_rules=bool(state.source_rules.read()),
-        ways_in=len(find_own_macs(everything, here)),
-        has_vlans=has_vlans(everything, here),
+        ways_in=len(find_own_macs(everything, ifindexes)),
+        has_vlans=has_vlans(everything, ifindexes),
     )
 
 
@@ -62,8 +62,8 @@ def follow_interfaces(state: LiveState) -> Surroundings:
         The interfaces there are, and those the balancer is attached to.
     """
     surroundings = look_around(state.directory)
-    forget_killed(state, {one.program_id for one in surroundings.attached})
-    attached_to = {one.ifindex for one in surroundings.attached}
+    forget_killed(state, {interface.program_id for interface in surroundings.attached})
+    attached_to = {interface.ifindex for interface in surroundings.attached}
     for ifindex, mac in find_own_macs(surroundings.interfaces, attached_to).items():
         state.interfaces.write(ifindex, mac)
     refused = state.settings.features().refused
@@ -106,7 +106,7 @@ def add_features(state: LiveState, needed: Feature) -> None:
     _log.info("compiling the program anew, with %s", join_names(missing))
     install(state, load(state, features), features)
     if Feature.VLAN in missing:
-        warn_of_stripped_tags({one.ifindex for one in attached(state.directory)})
+        warn_of_stripped_tags({interface.ifindex for interface in attached(state.directory)})
 
 
 def load(state: LiveState, features: Features) -> Programs:
@@ -131,14 +131,14 @@ def install(state: LiveState, programs: Programs, features: Features) -> None:
     _log.info("the program has %s", ", ".join(names(features.compiled)) or "no features")
 
 
-def warn_of_stripped_tags(here: Collection[int]) -> None:
+def warn_of_stripped_tags(ifindexes: Collection[int]) -> None:
     """Warn of interfaces, given by index, whose NIC hides VLAN tags from the program."""
     # Imported here: most commands need neither, and start faster without them.
     from pydsr.kernel.machine.attach_obstacles import stripped_tags
     from pydsr.kernel.net.ethtool import strips_tags
 
     everything = links.all_interfaces()
-    seen_by_program = find_own_macs(everything, here)
+    seen_by_program = find_own_macs(everything, ifindexes)
     for interface in everything:
         if interface.index in seen_by_program and strips_tags(interface.name):
             finding = stripped_tags(interface)

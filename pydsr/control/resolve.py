@@ -15,16 +15,17 @@ from pydsr.model.errors import BackendUnresolvedError, InputError, NotAttachedEr
 from pydsr.model.interfaces import Interface, Segment, find_segments
 from pydsr.model.service import Backend, DesiredBackend, Service
 
+BeforeAfter = tuple[Service | None, DesiredService]
+"""A service as it is, or None where it does not exist, and as it is to be."""
 
-def place_backends(
-    wanted: Sequence[tuple[Service | None, DesiredService]], network: Network
-) -> list[list[Place]]:
+
+def place_backends(services: Sequence[BeforeAfter], network: Network) -> list[list[Place]]:
     """Resolve all backends that services will have.
 
     A live backend keeps its place, unless the kernel is sure that it is elsewhere by now.
 
     Args:
-        wanted: each service as it is, or None where it does not exist, and as it is to be.
+        services: the services before and after.
         network: the networks to look for them on.
 
     Returns:
@@ -35,21 +36,21 @@ def place_backends(
         InputError: the MAC of one is the balancer's own.
         NotAttachedError: there is no interface to look for them on.
     """
-    kept = [_kept_places(before, desired) for before, desired in wanted]
+    kept = [_kept_places(before, desired) for before, desired in services]
     unknown: dict[IPAddress, None] = {}
-    known: dict[IPAddress, None] = {}
-    for (_, desired), places in zip(wanted, kept, strict=True):
+    resolved: dict[IPAddress, None] = {}
+    for (_, desired), places in zip(services, kept, strict=True):
         for backend in desired.backends:
             if backend.mac is None:
-                (known if places[backend.address] else unknown)[backend.address] = None
-    resolved = network.resolve([*unknown])
-    seen = network.seen([*known])
+                (resolved if places[backend.address] else unknown)[backend.address] = None
+    answers = network.resolve([*unknown])
+    seen = network.seen([*resolved])
 
     def place_of(backend: DesiredBackend, place: Place | None) -> Place:
         if backend.mac is not None:
             place = place or network.place_by_hand(backend, backend.mac)
         elif place is None:
-            place = resolved[backend.address]
+            place = answers[backend.address]
         else:
             place = newer_place(place, seen.get(backend.address, ())) or place
         network.refuse_own_mac(backend.address, place)
@@ -57,7 +58,7 @@ def place_backends(
 
     return [
         [place_of(backend, places[backend.address]) for backend in desired.backends]
-        for (_, desired), places in zip(wanted, kept, strict=True)
+        for (_, desired), places in zip(services, kept, strict=True)
     ]
 
 
@@ -94,8 +95,8 @@ class Network:
     ) -> None:
         self._attached = attached
         self._interfaces = interfaces
-        self._ifindexes = {one.ifindex for one in attached}
-        self._own_macs = {one.mac: one.name for one in attached}
+        self._ifindexes = {interface.ifindex for interface in attached}
+        self._own_macs = {interface.mac: interface.name for interface in attached}
         self._seen: dict[IPAddress, list[Place]] = {}
         self._ports: dict[tuple[int, MacAddress], int] | None = None
 
@@ -117,16 +118,16 @@ class Network:
         """
         if not addresses:
             return {}
-        found = neighbours.resolve(addresses, self._segments)
-        return {address: self._at_port(address, place) for address, place in found.items()}
+        places = neighbours.resolve(addresses, self._segments)
+        return {address: self._at_port(address, place) for address, place in places.items()}
 
     def seen(self, addresses: Sequence[IPAddress]) -> Mapping[IPAddress, Sequence[Place]]:
         """Return the places where the kernel is sure that backends are now, by address."""
         new = [address for address in addresses if address not in self._seen]
         if new and self._attached:
-            known = neighbours.confirmed_places(new, self._segments)
+            confirmed = neighbours.confirmed_places(new, self._segments)
             for address in new:
-                places = map(self._through_bridge, known.get(address, ()))
+                places = map(self._through_bridge, confirmed.get(address, ()))
                 self._seen[address] = [place for place in places if place is not None]
         return self._seen
 
@@ -184,8 +185,8 @@ class Network:
             return Place(mac, next(iter(self._ifindexes)), backend.tags)
 
     def _at_port(self, address: IPAddress, place: Place) -> Place:
-        found = self._through_bridge(place)
-        if found is None:
+        at_port = self._through_bridge(place)
+        if at_port is None:
             port = self._port_of(place)
             names = links.interface_names()
             bridge = names.get(place.ifindex, "a bridge")
@@ -194,7 +195,7 @@ class Network:
                 "attached",
                 f"pydsr attach {names[port]}" if port in names else f"{bridge} has not met it yet",
             )
-        return found
+        return at_port
 
     def _through_bridge(self, place: Place) -> Place | None:
         """Return a place at the port of a bridge; None if the balancer is not on that port."""

@@ -1,4 +1,4 @@
-"""The plan of one service, and its making from what the service is to be."""
+"""The plans of services: how each gets from what it is to what it is to be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydsr.control.resolve import Network, place_backends
+from pydsr.control.resolve import BeforeAfter, Network, place_backends
 from pydsr.hashing.maglev import Member
 from pydsr.kernel.bpf import layout
 from pydsr.kernel.bpf.layout import StateNumber
@@ -70,7 +70,7 @@ class ServicePlan:
 
 def plan_services(
     state: LiveState,
-    wanted: Sequence[tuple[Service | None, DesiredService]],
+    services: Sequence[BeforeAfter],
     network: Network,
     vips: Collection[IPAddress],
 ) -> tuple[ServicePlan, ...]:
@@ -78,7 +78,7 @@ def plan_services(
 
     Args:
         state: the live state, locked.
-        wanted: each service as it is, or None where it does not exist, and as it is to be.
+        services: the services before and after.
         network: where backends are looked for.
         vips: all there will be.
 
@@ -86,13 +86,13 @@ def plan_services(
         InputError: backends that cannot be, or more of something than fits.
         BackendUnresolvedError: the MAC of a backend cannot be found.
     """
-    for _, desired in wanted:
+    for _, desired in services:
         _check_backends(state, desired, vips)
-    service_ids = iter(_new_service_ids(state, sum(before is None for before, _ in wanted)))
-    backends = _with_ids(state, wanted, place_backends(wanted, network))
+    service_ids = iter(_new_service_ids(state, sum(before is None for before, _ in services)))
+    backends = _with_ids(state, services, place_backends(services, network))
     plans = (
         _plan_service(state, before, desired, before.id if before else next(service_ids), placed)
-        for (before, desired), placed in zip(wanted, backends, strict=True)
+        for (before, desired), placed in zip(services, backends, strict=True)
     )
     return tuple(plan for plan in plans if plan.changes)
 
@@ -126,13 +126,13 @@ def _new_service_ids(state: LiveState, number: int) -> list[int]:
 
 def _with_ids(
     state: LiveState,
-    wanted: Sequence[tuple[Service | None, DesiredService]],
+    services: Sequence[BeforeAfter],
     places: Sequence[Sequence[Place]],
 ) -> list[tuple[PlacedBackend, ...]]:
     """Give the backends of each service the ids they have, or free ones."""
     free = state.backends.ids(StateNumber.FREE)
-    services, new = [], 0
-    for (before, desired), of_service in zip(wanted, places, strict=True):
+    with_ids, new = [], 0
+    for (before, desired), of_service in zip(services, places, strict=True):
         ids = {backend.address: backend.id for backend in (before.backends if before else ())}
         placed = []
         for backend, place in zip(desired.backends, of_service, strict=True):
@@ -140,14 +140,14 @@ def _with_ids(
                 new += 1
                 ids[backend.address] = next(free, 0)
             placed.append(PlacedBackend(ids[backend.address], backend, place))
-        services.append(tuple(placed))
-    if any(backend.id == 0 for placed in services for backend in placed):
+        with_ids.append(tuple(placed))
+    if any(backend.id == 0 for placed in with_ids for backend in placed):
         raise InputError(
             f"{new} more backends do not fit: {layout.BACKENDS_MAX - 1} is all "
             "of all services together",
             "run another balancer with --bpffs",
         )
-    return services
+    return with_ids
 
 
 def _plan_service(

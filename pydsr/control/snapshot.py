@@ -47,7 +47,7 @@ def take_snapshot(state: LiveState, interfaces: Sequence[Attached]) -> Snapshot:
         services=services,
         counters=counters,
         verdicts={reason.name: n for reason, n in zip(reasons, counts, strict=True)},
-        interfaces=tuple((one.name, one.mode) for one in interfaces),
+        interfaces=tuple((interface.name, interface.mode) for interface in interfaces),
         records=_count_by_service(state.flow_records.count_by_service, services),
         pending=_count_by_service(state.half_open_flows.count_by_service, services),
         programs=_program_runs(interfaces),
@@ -70,12 +70,12 @@ def _read_consistently(state: LiveState) -> tuple[tuple[Service, ...], dict[int,
 
 def _program_runs(interfaces: Sequence[Attached]) -> tuple[ProgramRun, ...]:
     names: defaultdict[int, list[str]] = defaultdict(list)
-    for one in interfaces:
-        names[one.program_id].append(one.name)
-    found = ((number, program_stats.program_cost(number)) for number in sorted(names))
+    for interface in interfaces:
+        names[interface.program_id].append(interface.name)
+    costs = ((number, program_stats.program_cost(number)) for number in sorted(names))
     return tuple(
         ProgramRun(number, tuple(names[number]), cost.nanoseconds / _NANOSECONDS, cost.runs)
-        for number, cost in found
+        for number, cost in costs
         if cost is not None
     )
 
@@ -117,9 +117,9 @@ def find_problems(interfaces: Sequence[Attached], services: Sequence[Service]) -
     """Return what keeps a balancer from working, one sentence each."""
     problems = [] if interfaces else ["no interface is attached"]
     problems += [
-        f"{one.name} is attached in {one.mode} mode, at a fraction of the native speed"
-        for one in interfaces
-        if one.mode != "native"
+        f"{interface.name} is attached in {interface.mode} mode, at a fraction of the native speed"
+        for interface in interfaces
+        if interface.mode != "native"
     ]
     for service in services:
         taking = [b for b in service.backends if b.state is BackendState.UP]

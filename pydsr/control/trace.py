@@ -63,7 +63,7 @@ def find_ingress(attached: Sequence[Attached], name: str) -> Attached:
     Raises:
         InputError: the balancer is not attached to it.
     """
-    by_name = {one.name: one for one in attached}
+    by_name = {interface.name: interface for interface in attached}
     if name not in by_name:
         raise InputError(
             f"pydsr is not attached to {name}", "attached: " + (", ".join(by_name) or "none")
@@ -166,9 +166,9 @@ class Tracer:
 
     def _receiver(self, frame: bytes) -> Attached | None:
         """Return the interface that a frame was sent to, or else the first."""
-        for one in self._attached:
-            if one.mac.octets == frame[:6]:
-                return one
+        for interface in self._attached:
+            if interface.mac.octets == frame[:6]:
+                return interface
         return self._attached[0] if self._attached else None
 
     def _run(self, frame: bytes, ingress: Attached | None) -> Trace:
@@ -179,20 +179,20 @@ class Tracer:
             raise UntraceableError(
                 f"the kernel runs no program on {len(frame)} bytes: {error.strerror}"
             ) from None
-        found = layout.Explanation.from_buffer_copy(answer)
-        reason = all_reasons()[found.reason]
-        service = self._services.get(found.service)
-        slot = None if found.slot == layout.NO_SLOT else found.slot
-        if not found.backend:
+        explanation = layout.Explanation.from_buffer_copy(answer)
+        reason = all_reasons()[explanation.reason]
+        service = self._services.get(explanation.service)
+        slot = None if explanation.slot == layout.NO_SLOT else explanation.slot
+        if not explanation.backend:
             return Trace(service, None, None, reason.verdict, reason.name, slot)
-        entry = self._backend(found.backend)
+        entry = self._backend(explanation.backend)
         mac = MacAddress(bytes(entry.mac))
         leaves = reason.verdict == "tx"
         return Trace(
             service=service,
             backend=layout.unpack_address(bytes(entry.address)),
             mac=mac if mac.is_unicast else None,
-            verdict="redirect" if leaves and found.egress else reason.verdict,
+            verdict="redirect" if leaves and explanation.egress else reason.verdict,
             reason=reason.name,
             slot=slot,
             tags=unpack_tags(entry.tags),

@@ -100,4 +100,4 @@ def withdraw_services(
 
 
 def _attached_interfaces(directory: Path) -> list[Interface]:
-    return [links.find_interface(one.name) for one in attached(directory)]
+    return [links.find_interface(interface.name) for interface in attached(directory)]

@@ -65,12 +65,12 @@ def find_segments(
     masters = {device.master for device in by_index.values() if device.index in attached}
     bridges = {index for index in masters & by_index.keys() if by_index[index].kind == "bridge"}
     ends = {*attached, *bridges}
-    found = {}
+    segments = {}
     for device in by_index.values():
         segment = _segment_of(device, by_index, ends)
         if segment is not None:
-            found[device.index] = segment
-    return found
+            segments[device.index] = segment
+    return segments
 
 
 def _segment_of(
@@ -100,14 +100,14 @@ def find_own_macs(
     A packet of a bond comes in by one of its parts, which is the interface that the program sees.
     """
     by_index = {interface.index: interface for interface in interfaces}
-    found = {}
+    macs = {}
     for device in by_index.values():
         master = by_index.get(device.master)
         if device.index in attached:
-            found[device.index] = device.mac
+            macs[device.index] = device.mac
         elif master is not None and master.kind == "bond" and master.index in attached:
-            found[device.index] = master.mac
-    return found
+            macs[device.index] = master.mac
+    return macs
 
 
 def lowest_parent(device: Interface, by_index: Mapping[int, Interface]) -> Interface:
@@ -119,4 +119,4 @@ def lowest_parent(device: Interface, by_index: Mapping[int, Interface]) -> Inter
 
 def parts_of(device: Interface, by_index: Mapping[int, Interface]) -> list[str]:
     """Return the names of a bridge's ports or a bond's parts."""
-    return [one.name for one in by_index.values() if one.master == device.index]
+    return [part.name for part in by_index.values() if part.master == device.index]

@@ -52,18 +52,18 @@ def parse_networks(texts: Iterable[str], scope: Endpoint | None) -> tuple[IPNetw
         InputError: malformed, with host bits, or of another IP version than the scope's VIP.
     """
     version = scope.address.version if scope else None
-    found: list[IPNetwork] = []
+    networks: list[IPNetwork] = []
     for text in texts:
         if text == "any":
-            found += [net for net in (ANY4, ANY6) if version in (None, net.version)]
+            networks += [net for net in (ANY4, ANY6) if version in (None, net.version)]
             continue
         network = _parse_network(text)
         if version not in (None, network.version):
             raise InputError(
                 f"{text!r} cannot send to {scope}", f"name sources of IPv{version}, or any"
             )
-        found.append(network)
-    return tuple(dict.fromkeys(found))
+        networks.append(network)
+    return tuple(dict.fromkeys(networks))
 
 
 def _parse_network(text: str) -> IPNetwork:

@@ -102,12 +102,12 @@ class TableStore:
 
         Without a table it is :data:`NO_TABLE`.
         """
-        known = self._heads.get(service_id)
-        if known is None or known[0] != self._number(service_id):
+        cached = self._heads.get(service_id)
+        if cached is None or cached[0] != self._number(service_id):
             self._load(service_id)
             _, head = self._heads.get(service_id, (0, NO_TABLE))
             return head
-        return known[1]
+        return cached[1]
 
     def read(self, service_id: int) -> Table | None:
         """Return a service's table."""

@@ -408,8 +408,8 @@ vips:
   10.66.0.82: {{unserved: drop}}
 """
 STEPS = {
-    "_write_places", "_write_backends_and_tables", "_write_services", "write_new", "flush",
-    "map_update", "map_update_batch", "map_delete", "write_state", "write_place", "_retire",
+    "write_new", "write_place", "write_state", "flush",
+    "map_update", "map_update_batch", "map_delete",
 }  # fmt: skip
 
 
