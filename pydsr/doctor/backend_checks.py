@@ -34,13 +34,7 @@ def check_backends(
     interfaces: Collection[Interface],
     attached: Collection[int],
 ) -> dict[Key, Checked]:
-    """Return the results of checking the VIP on backends.
-
-    Args:
-        wanted: services, each with one of its backends.
-        interfaces: all interfaces of this network namespace.
-        attached: indices of those the balancer is attached to.
-    """
+    """Return the results of checking the VIP on backends of services."""
     jobs: dict[Key, Job] = {}
     checked: dict[Key, Checked] = {}
     for service, backend in wanted:
@@ -91,11 +85,7 @@ async def _run(jobs: Collection[Job]) -> Mapping[Job, Result]:
 
 
 def daemon_results(document: Mapping[str, Any]) -> dict[Key, Checked]:
-    """Return the results that a daemon has of backends.
-
-    Args:
-        document: the daemon's health, as ``pydsr health --json`` prints it.
-    """
+    """Return the results in a daemon's health, as ``pydsr health --json`` prints it."""
     return {
         (Endpoint.parse(service["service"]), parse_address(backend["address"])): _result(backend)
         for service in document.get("services", ())

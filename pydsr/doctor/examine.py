@@ -33,10 +33,6 @@ def examine(directory: Path, names: Sequence[str], read_health: ReadHealth) -> R
         directory: the balancer's pins, which need not exist.
         names: interfaces; without any, those attached, or else those that could be.
         read_health: returns the daemon's health, whose backends are not checked again.
-
-    Raises:
-        InputError: there is no interface of a name.
-        EnvironmentCannotError: one is not an Ethernet interface.
     """
     named = [find_interface(name) for name in dict.fromkeys(names)]
     remarks = judge_host(read_host(directory))

@@ -133,13 +133,7 @@ def examine_nics(wanted: Iterable[Interface], balancer: Balancer) -> list[Examin
 def examine_network(
     balancer: Balancer, state: LiveState, daemon_results: Mapping[Key, Checked]
 ) -> NetworkFacts:
-    """Return what is known of VIPs and backends, asking the network and checking backends.
-
-    Args:
-        balancer: the balancer.
-        state: its live state.
-        daemon_results: results of its daemon, whose backends are not checked again.
-    """
+    """Return what is known of VIPs and backends, checking those without results of the daemon."""
     services = state.services.all()
     if not services and not balancer.is_elsewhere:
         return NetworkFacts()
@@ -165,13 +159,7 @@ def examine_network(
 def examine_vips(
     balancer: Balancer, services: Sequence[Service], local: Mapping[IPAddress, str]
 ) -> NetworkFacts:
-    """Return what is known of VIPs alone, asking the network who answers for each.
-
-    Args:
-        balancer: the balancer.
-        services: its services.
-        local: addresses of this machine with their ``ip address del`` arguments.
-    """
+    """Return what is known of VIPs alone, asking the network who answers for each."""
     attached = balancer.attached_interfaces
     return NetworkFacts(
         vips=tuple(_examine_vips(services, balancer, local)) if attached else (),

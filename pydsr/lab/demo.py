@@ -65,12 +65,7 @@ class _Client:
 
 
 class Demo:
-    """One run of the demo.
-
-    Args:
-        lab: a running lab with at least two backends.
-        report: is called with each result.
-    """
+    """One run of the demo in a running lab, which reports each result."""
 
     def __init__(self, lab: Lab, report: Callable[[DemoOutput], None]) -> None:
         self._lab = lab

@@ -29,12 +29,7 @@ _BAR_CELLS = 24
 
 
 def to_text(output: DemoOutput, width: int) -> str:
-    """Return output as text with colour codes.
-
-    Args:
-        output: a step or result of the demo.
-        width: characters in a line; commands to copy are never broken.
-    """
+    """Return output as text with colour codes, in lines of a width; commands are never broken."""
     console = Console(
         file=io.StringIO(), width=width, force_terminal=True, color_system="standard", _environ={}
     )

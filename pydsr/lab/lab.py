@@ -58,9 +58,6 @@ class Lab:
             attached.
         xdp_delivery: whether frames that the balancer's program sends reach the switch; that
             needs the privilege to load a program.
-
-    Raises:
-        InputError: the name or a count cannot be used.
     """
 
     def __init__(
@@ -237,14 +234,7 @@ class Lab:
 
 
 def remove(name: str) -> bool:
-    """Remove the lab of a name, even one that was built only in part.
-
-    Returns:
-        Whether there was such a lab.
-
-    Raises:
-        PydsrError: a part could not be removed; everything else was.
-    """
+    """Remove the lab of a name, even if it is incomplete; return whether there was such a lab."""
     check_name(name)
     records, pins = records_of(name), bpffs_of(name)
     with network.kernel_errors(f"look for the lab {name!r}"):

@@ -65,11 +65,7 @@ def enter_namespace(namespace: str) -> Iterator[None]:
 
 @contextmanager
 def kernel_errors(action: str) -> Iterator[None]:
-    """Turn errors of the kernel into errors that a user can act on.
-
-    Args:
-        action: what the block does, worded to follow "cannot".
-    """
+    """Turn errors of the kernel into "cannot ACTION" and what a user can do about it."""
     try:
         yield
     except (OSError, NetlinkError) as error:
@@ -83,12 +79,7 @@ def kernel_errors(action: str) -> Iterator[None]:
 
 
 def build(topology: Topology, xdp_delivery: bool = True) -> None:
-    """Build the switch and the hosts; after a failure, the caller removes what was built.
-
-    Args:
-        topology: what to build.
-        xdp_delivery: whether frames that the balancer's program sends reach the switch.
-    """
+    """Build the switch and the hosts; after a failure, the caller removes what was built."""
     _build_switch(topology)
     for host in topology.hosts:
         namespace = topology.namespace(host.name)

@@ -35,11 +35,7 @@ class ProcessRecords:
             record.unlink(missing_ok=True)
 
     def end_all(self, grace_seconds: float = _GRACE_SECONDS) -> int:
-        """End all recorded processes, delete their records, and return how many were running.
-
-        Args:
-            grace_seconds: from SIGTERM to SIGKILL.
-        """
+        """End all recorded processes, delete their records, and return how many were running."""
         records = sorted(self.directory.glob("*@*"))
         with ExitStack() as stack:
             running = []

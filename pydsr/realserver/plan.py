@@ -48,10 +48,7 @@ class Plan:
 def plan_setup(spec: BackendSpec, facts: Facts, record: Record) -> Plan:
     """Return the plan that makes a host accept packets for VIPs.
 
-    Args:
-        spec: what the host should be.
-        facts: its network.
-        record: what earlier setups have changed, even if they were killed half-way.
+    The record may be that of earlier setups which were killed half-way.
 
     Raises:
         InputError, EnvironmentCannotError: the host cannot be set up as it is.
@@ -88,11 +85,6 @@ def plan_undo(vips: Iterable[Address], facts: Facts, record: Record) -> Plan:
     """Return the plan that undoes what setup has changed for VIPs, and nothing else.
 
     What several VIPs share is undone with the last of them.
-
-    Args:
-        vips: the VIPs that the host should lose.
-        facts: its network.
-        record: what setup has changed.
     """
     leaving = tuple(dict.fromkeys(vips))
     kept = tuple(vip for vip in record.vips if vip not in leaving)

@@ -71,11 +71,7 @@ class Record:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Record:
-        """Return the record in a document.
-
-        Raises:
-            ValueError, KeyError, TypeError, AttributeError, PydsrError: it is not a record.
-        """
+        """Parse the result of ``to_document``."""
         return cls(
             tuple(ip_address(vip) for vip in document["vips"]),
             {
@@ -89,11 +85,7 @@ class Record:
 
 
 class RecordFile:
-    """The file with the record of the calling thread's network namespace.
-
-    Args:
-        directory: has the records of all namespaces; created, for root alone, when needed.
-    """
+    """The file with the record of the calling thread's network namespace, in a directory."""
 
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._directory = directory

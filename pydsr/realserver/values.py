@@ -110,11 +110,7 @@ class Setting(NamedTuple):
 
     @classmethod
     def parse(cls, path: str) -> Setting:
-        """Return the setting of a path.
-
-        Raises:
-            ValueError: it is not the path of an interface's setting.
-        """
+        """Parse a path; ValueError if it is not that of an interface's setting."""
         match = re.fullmatch(r"net/ipv([46])/conf/([^/\s]+)/([a-z_0-9]+)", path)
         if match is None or match[2] in (".", ".."):
             raise ValueError(path)
@@ -137,23 +133,14 @@ class Assigned(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Assigned:
-        """Parse a text such as ``192.0.2.10/32``.
-
-        Raises:
-            ValueError: malformed.
-        """
+        """Parse a text such as ``192.0.2.10/32``."""
         interface = ipaddress.ip_interface(text)
         return cls(interface.ip, interface.network.prefixlen)
 
 
 @dataclass(frozen=True)
 class Interface:
-    """An interface of the backend.
-
-    Attributes:
-        announces: whether it answers ARP and neighbour discovery for its addresses; loopbacks
-            and dummies do not.
-    """
+    """An interface; it announces its addresses by ARP and ND unless it is a loopback or dummy."""
 
     name: str
     is_up: bool

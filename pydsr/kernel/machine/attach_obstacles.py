@@ -42,13 +42,7 @@ def find_obstacles(facts: NicFacts, machine: Machine) -> list[Finding]:
 
 
 def explain_refusal(number: int | None, facts: NicFacts, machine: Machine) -> str:
-    """Return why an interface refused a program in native mode, and what to do.
-
-    Args:
-        number: the errno of the attempt.
-        facts: the interface.
-        machine: the machine it is in.
-    """
+    """Return why an interface refused a program in native mode, with some errno, and what to do."""
     obstacles = find_obstacles(facts, machine)
     if obstacles:
         reasons = "; ".join(f"{finding.what}: {finding.remedy}" for finding in obstacles)

@@ -53,11 +53,7 @@ class HostFacts:
 
 
 def read_host(directory: Path) -> HostFacts:
-    """Return what is known of this host.
-
-    Args:
-        directory: where the balancer's pins are or would be.
-    """
+    """Return what is known of this host, for a balancer with its pins in a directory."""
     missing = _missing_capabilities()
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     is_privileged = "SYS_ADMIN" not in missing
@@ -87,11 +83,7 @@ def _missing_capabilities() -> frozenset[str]:
 
 
 def _load_program() -> tuple[Problem | None, bool | None]:
-    """Load a program of two instructions and unload it.
-
-    Returns:
-        Why it cannot be loaded, and whether it was compiled to machine code.
-    """
+    """Return why no program can be loaded, and whether one was compiled to machine code."""
     flags = libbpf.PROG_FLAG_XDP_HAS_FRAGS
     try:
         with libbpf.program_load("pydsr_doctor", libbpf.RETURN_XDP_PASS, flags, "GPL") as loaded:

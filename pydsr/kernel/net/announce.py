@@ -20,13 +20,7 @@ _ALL_NODES = ipaddress.IPv6Address("ff02::1")
 
 
 def announce(device: str, mac: MacAddress, vips: Iterable[IPAddress]) -> None:
-    """Send one announcement for each VIP; failures are only logged.
-
-    Args:
-        device: the name of the device to send from.
-        mac: the MAC of the attached interface, the only one the program accepts packets for.
-        vips: the VIPs.
-    """
+    """Announce VIPs at the MAC of the attached interface; failures are only logged."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         try:
             raw.bind((device, 0))

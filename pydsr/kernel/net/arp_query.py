@@ -188,13 +188,7 @@ def _all_but(icmp_type: int) -> bytes:
 
 
 def query(devices: Sequence[Interface], addresses: Iterable[IPAddress]) -> Answers:
-    """Ask the networks behind devices for addresses, and collect the answers.
-
-    Takes half a second for each 64 addresses.
-
-    Args:
-        devices: the devices to ask from; they have to be up.
-        addresses: the addresses to ask for.
+    """Ask the networks of devices that are up for addresses, half a second for each 64 of them.
 
     Raises:
         PermissionError: CAP_NET_RAW is missing.

@@ -162,11 +162,7 @@ def xdp_features(ifindex: int) -> XdpFeature | None:
 
 
 def interrupts(bus: str) -> dict[int, frozenset[int]]:
-    """Return the CPUs that handle each interrupt of a device, by interrupt number.
-
-    Args:
-        bus: its PCI address; on any other bus interrupts are not known.
-    """
+    """Return the CPUs that handle each interrupt of a PCI device; nothing on any other bus."""
     handling = {}
     for path in (_PCI / bus / "msi_irqs").glob("*") if bus else ():
         number = int(path.name)

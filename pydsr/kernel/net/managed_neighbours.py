@@ -58,11 +58,7 @@ def find_neighbours(devices: Collection[int]) -> list[Neighbour]:
 
 
 def keep_resolved(wanted: Iterable[tuple[IPAddress, int]]) -> list[IPAddress]:
-    """Have the kernel resolve addresses behind devices, and keep the entries resolved.
-
-    Returns:
-        The addresses that the kernel refused, for example because the device is down.
-    """
+    """Have the kernel keep addresses behind devices resolved; return those that it refuses."""
     refused = []
     with netlink() as ip:
         for address, device in wanted:

@@ -31,14 +31,7 @@ class EventsLostError(Exception):
 
 
 class Monitor:
-    """A socket that receives the netlink events of this network namespace.
-
-    Args:
-        groups: the multicast groups to join.
-
-    Raises:
-        EnvironmentCannotError: the kernel does not permit it.
-    """
+    """A socket that receives the netlink events of this network namespace."""
 
     def __init__(self, groups: int = NEIGHBOURS_AND_LINKS) -> None:
         self._marshal = MarshalRtnl()

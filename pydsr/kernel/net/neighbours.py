@@ -104,10 +104,7 @@ def confirmed_places(
 
 
 def mac_ages() -> dict[tuple[IPAddress, MacAddress], float]:
-    """Return how many seconds ago the kernel last confirmed each neighbour's MAC.
-
-    Permanent entries are left out, because the kernel never confirms them.
-    """
+    """Return how many seconds ago the kernel last confirmed each MAC that it does confirm."""
     ages: dict[tuple[IPAddress, MacAddress], float] = {}
     with netlink() as ip:
         for family in (socket.AF_INET, socket.AF_INET6):
