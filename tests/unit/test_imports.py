@@ -43,7 +43,7 @@ BELONGS_TO = {
     "prometheus_client": {"pydsr.http.metrics"},
     "pydantic": {"pydsr.config", "pydsr.model", "pydsr.views.json"},
     "pydantic_core": {"pydsr.config", "pydsr.model"},
-    "pyroute2": {"pydsr.kernel.net.netlink", "pydsr.lab"},
+    "pyroute2": {"pydsr.kernel.net", "pydsr.lab"},
     "rich": {"pydsr.cli", "pydsr.lab", "pydsr.views"},
     "typing_extensions": {"pydsr.views.json"},
     "yaml": {"pydsr.config"},

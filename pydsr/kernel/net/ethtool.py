@@ -16,14 +16,12 @@ from enum import IntFlag
 from pathlib import Path
 from typing import Any
 
-from pydsr.kernel.net.netlink import (
-    NLM_F_REQUEST,
-    EthtoolError,
-    GenericNetlinkSocket,
-    IoctlEthtool,
-    NetlinkError,
-    genlmsg,
-)
+from pydsr.kernel.net.netlink import NetlinkError, parts_of_pyroute2
+
+with parts_of_pyroute2():
+    from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
+    from pyroute2.netlink import NLM_F_REQUEST, genlmsg
+    from pyroute2.netlink.generic import GenericNetlinkSocket
 
 _log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@
 processor time, beside 88 ms for everything else that a command imports here (pyroute2 0.9.7,
 Python 3.11). Its submodules work without it, but importing one runs the package's ``__init__``
 first, and importlib's LazyLoader runs it as soon as the import system reads the package's
-``__path__``. So :func:`_without_package_init` puts an empty package in its place for the length of
-one block. This is the only such place: other modules import pyroute2's names from here.
+``__path__``. So :func:`parts_of_pyroute2` puts an empty package in its place for the length of one
+block. Other modules import pyroute2's names from here; ethtool.py alone imports more.
 """
 
 from __future__ import annotations
@@ -23,47 +23,41 @@ from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 
 
 @contextmanager
-def _without_package_init(package: str) -> Iterator[None]:
-    """Import submodules of a package in the block, without its ``__init__``.
+def parts_of_pyroute2() -> Iterator[None]:
+    """Import submodules of pyroute2 in the block, without its ``__init__``.
 
-    Importing the package later runs its ``__init__``, and reuses the submodules that are there.
+    Importing pyroute2 later runs its ``__init__``, and reuses the submodules that are there.
     """
-    spec = find_spec(package) if package not in sys.modules else None
+    spec = find_spec("pyroute2") if "pyroute2" not in sys.modules else None
     if spec is None:
         yield
         return
-    sys.modules[package] = module_from_spec(spec)
+    sys.modules["pyroute2"] = module_from_spec(spec)
     try:
         yield
     finally:
-        del sys.modules[package]
+        del sys.modules["pyroute2"]
 
 
-with _without_package_init("pyroute2"):
-    from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
+with parts_of_pyroute2():
     from pyroute2.iproute.linux import AsyncIPRoute, IPRoute
-    from pyroute2.netlink import NLM_F_REQUEST, genlmsg, rtnl
+    from pyroute2.netlink import rtnl
     from pyroute2.netlink.exceptions import NetlinkError
-    from pyroute2.netlink.generic import GenericNetlinkSocket
     from pyroute2.netlink.rtnl import ndmsg, rt_type
     from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 __all__ = [
-    "NLM_F_REQUEST",
     "AsyncIPRoute",
-    "EthtoolError",
-    "GenericNetlinkSocket",
     "IPRoute",
-    "IoctlEthtool",
     "MarshalRtnl",
     "NetlinkError",
     "NetlinkMessage",
     "error_text",
     "family_of",
-    "genlmsg",
     "mac_of",
     "ndmsg",
     "netlink",
+    "parts_of_pyroute2",
     "rt_type",
     "rtnl",
 ]
