@@ -25,14 +25,7 @@ _CONFLICTS = (FindingKind.ARP_LEAK, FindingKind.VIP_CONTESTED)
 
 
 class ArpConflictWatcher:
-    """Asks the network regularly who answers for VIPs, and records changes as events.
-
-    Args:
-        directory: of the pins.
-        record: called with every event.
-        first_seconds: the pause before the first question.
-        next_seconds: the pause between questions.
-    """
+    """Asks the network regularly who answers for VIPs, and records changes as events."""
 
     def __init__(
         self,

@@ -35,14 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class BackendTracker:
-    """Notes events about neighbours in memory, and acts on them when told to.
-
-    Args:
-        directory: of the pins.
-        record: called with every event.
-        wake: called when there is something to do.
-        name_of: returns the name of an interface by its index.
-    """
+    """Notes events about neighbours in memory, and acts on them when told to."""
 
     def __init__(
         self,
@@ -208,9 +201,6 @@ class BackendTracker:
 
     async def survey(self, *, links_work: bool) -> None:
         """Look up all neighbours if that is due.
-
-        Args:
-            links_work: whether all interfaces are up; otherwise unreachable backends are expected.
 
         Raises:
             NotAttachedError: there is no balancer any more.

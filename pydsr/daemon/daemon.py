@@ -68,11 +68,7 @@ class Options:
 
 
 class Daemon:
-    """Keeps one balancer as its file says.
-
-    Args:
-        options: of ``pydsr run``.
-    """
+    """Keeps one balancer as its file says."""
 
     def __init__(self, options: Options) -> None:
         self._options = options

@@ -24,13 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class ExporterProcess:
-    """Runs ``pydsr exporter``.
-
-    Args:
-        directory: of the pins.
-        runtime: directory of the daemon's socket.
-        listen: where to serve metrics.
-    """
+    """Runs ``pydsr exporter``."""
 
     def __init__(self, directory: Path, runtime: Path, listen: Listen) -> None:
         self._command = (

@@ -55,9 +55,6 @@ class ChangeDetector:
 
     A change counts once two stamps in a row are the same, so that a file is not read while an
     editor writes it, and only if the file exists: some editors remove it for a moment.
-
-    Args:
-        loaded: the stamp of the loaded file.
     """
 
     def __init__(self, loaded: Stamp | None) -> None:
@@ -77,13 +74,7 @@ class ChangeDetector:
 class FileReloader:
     """Applies the file at the start, when it changes, and on request.
 
-    Args:
-        directory: of the pins.
-        file: to apply.
-        instance: acquired before each apply, as a purge ends it.
-        health: adapts weights and states to the results of checks.
-        record: called with every event.
-        stop: set when the daemon is to end.
+    The instance is acquired before each apply, because a purge releases it.
     """
 
     def __init__(
@@ -213,11 +204,7 @@ class FileReloader:
     # -- backends that answer late
 
     async def add_waiting(self, added: Callable[[], None]) -> None:
-        """Add backends once they answer; never returns.
-
-        Args:
-            added: called after some were added.
-        """
+        """Add backends once they answer, and call ``added`` after that; never returns."""
         while True:
             await asyncio.sleep(_WAITING_SECONDS)
             waiting = self._waiting

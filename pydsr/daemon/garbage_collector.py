@@ -20,12 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 async def collect_garbage(directory: Path, first_seconds: float = FIRST_SECONDS) -> None:
-    """Collect garbage until cancelled, less often while that brings no slots to rest.
-
-    Args:
-        directory: of the pins.
-        first_seconds: the pause before the first run.
-    """
+    """Collect garbage until cancelled, less often while that brings no slots to rest."""
     pause = first_seconds
     while True:
         await asyncio.sleep(pause)

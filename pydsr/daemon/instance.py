@@ -19,9 +19,6 @@ class Instance:
 
     The lock is on the ``links`` directory inside, so it never blocks commands, which lock the
     directory itself. The kernel releases it when the process dies.
-
-    Args:
-        directory: of the pins.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pydsr.model.events import TROUBLES, Event, EventKind
 
@@ -20,23 +20,28 @@ _PRIORITIES = (
 _DEBUG_PRIORITY = 7
 
 
-class JournalFormatter(logging.Formatter):
-    """Starts every line with its priority, as sd-daemon(3) defines it."""
+class LineFormatter(logging.Formatter):
+    """Starts every line of a record with a prefix."""
+
+    def __init__(self, prefix: Callable[[logging.LogRecord], str]) -> None:
+        super().__init__()
+        self._prefix = prefix
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record as lines."""
-        reached = (number for level, number in _PRIORITIES if record.levelno >= level)
-        mark = f"<{next(reached, _DEBUG_PRIORITY)}>"
-        return "\n".join(mark + line for line in super().format(record).splitlines())
+        prefix = self._prefix(record)
+        return "\n".join(prefix + line for line in super().format(record).splitlines())
 
 
-class PlainFormatter(logging.Formatter):
-    """Starts every line like the messages of commands."""
+def journal_prefix(record: logging.LogRecord) -> str:
+    """Return the priority of a record, as sd-daemon(3) defines it."""
+    reached = (number for level, number in _PRIORITIES if record.levelno >= level)
+    return f"<{next(reached, _DEBUG_PRIORITY)}>"
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return a record as lines."""
-        mark = f"pydsr: {record.levelname.lower()}: "
-        return "\n".join(mark + line for line in super().format(record).splitlines())
+
+def plain_prefix(record: logging.LogRecord) -> str:
+    """Return the prefix that messages of commands have."""
+    return f"pydsr: {record.levelname.lower()}: "
 
 
 def goes_to_journal(environment: Mapping[str, str], descriptor: int) -> bool:
@@ -58,7 +63,7 @@ def set_up_logging() -> bool:
     root.setLevel(min(root.level, logging.INFO))
     handler = logging.StreamHandler(sys.stderr)
     in_journal = goes_to_journal(os.environ, sys.stderr.fileno())
-    handler.setFormatter(JournalFormatter() if in_journal else PlainFormatter())
+    handler.setFormatter(LineFormatter(journal_prefix if in_journal else plain_prefix))
     root.handlers = [handler]
     return in_journal
 

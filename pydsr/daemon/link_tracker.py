@@ -30,13 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class LinkTracker:
-    """Notes events about links in memory, and acts on them when told to.
-
-    Args:
-        directory: of the pins.
-        record: called with every event.
-        wake: called when there is something to do.
-    """
+    """Notes events about links in memory, and acts on them when told to."""
 
     def __init__(
         self, directory: Path, record: Callable[[Event], object], wake: Callable[[], None]

@@ -23,11 +23,6 @@ _log = logging.getLogger(__name__)
 async def export_metrics(directory: Path, socket: Path, listen: Listen) -> None:
     """Serve metrics until SIGTERM or SIGINT.
 
-    Args:
-        directory: of the pinned maps, which need not exist yet.
-        socket: the daemon's.
-        listen: the address to serve at.
-
     Raises:
         PermissionDeniedError: not privileged to read the maps, or to listen at the address.
         PydsrError: the address is taken, or the maps are of another version.

@@ -21,9 +21,6 @@ class NeighbourReaction(Enum):
     SILENT = auto()
     """Report that it stopped answering."""
 
-    ANSWERS = auto()
-    """Report that it answers again."""
-
 
 def react_to_neighbour(
     before: Neighbour | None, now: Neighbour, known_macs: Collection[MacAddress]
@@ -39,15 +36,15 @@ def react_to_neighbour(
         now: the present entry.
         known_macs: the MACs to which packets for this backend are sent.
     """
-    was_silent = before is not None and before.confidence is Confidence.FAILED
     if now.confidence is Confidence.FAILED:
+        was_silent = before is not None and before.confidence is Confidence.FAILED
         return NeighbourReaction.NOTHING if was_silent else NeighbourReaction.SILENT
     if now.mac is None or not now.mac.is_unicast or now.confidence is Confidence.NONE:
         return NeighbourReaction.NOTHING
     is_replaced = before is not None and before.mac is not None and before.mac != now.mac
     if now.mac not in known_macs and (now.confidence is Confidence.SURE or is_replaced):
         return NeighbourReaction.FOLLOW
-    return NeighbourReaction.ANSWERS if was_silent else NeighbourReaction.NOTHING
+    return NeighbourReaction.NOTHING
 
 
 def merge_neighbour(before: Neighbour | None, now: Neighbour) -> Neighbour:
@@ -74,11 +71,7 @@ class MacChange(Enum):
 
 
 class MacHistory:
-    """Distinguishes a backend with a new NIC from two hosts that use the same address.
-
-    Args:
-        seconds: how long a change is remembered.
-    """
+    """Distinguishes a backend with a new NIC from two hosts that use the same address."""
 
     def __init__(self, seconds: float = 60.0) -> None:
         self._seconds = seconds

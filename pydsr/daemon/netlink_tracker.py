@@ -36,12 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class NetlinkTracker:
-    """Keeps the places of backends and the attached interfaces up to date.
-
-    Args:
-        directory: of the pins.
-        record: called with every event.
-    """
+    """Keeps the places of backends and the attached interfaces up to date."""
 
     def __init__(self, directory: Path, record: Callable[[Event], object]) -> None:
         self._record = record

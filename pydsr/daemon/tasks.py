@@ -16,11 +16,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
 
 class WarnOnce:
-    """Logs a warning about a topic when it first occurs, and again only if its text changes.
-
-    Args:
-        log: the logger to use.
-    """
+    """Logs a warning about a topic when it first occurs, and again only if its text changes."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log

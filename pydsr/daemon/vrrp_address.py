@@ -28,12 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class VrrpAddressWatcher:
-    """Watches this host's addresses, and starts or stops answering for VIPs.
-
-    Args:
-        directory: of the pins.
-        record: called with every event.
-    """
+    """Watches this host's addresses, and starts or stops answering for VIPs."""
 
     def __init__(self, directory: Path, record: Callable[[Event], object]) -> None:
         self._directory = directory

@@ -66,12 +66,7 @@ def new_application() -> web.Application:
 
 
 def protect_page(app: web.Application, listen: Listen) -> None:
-    """Add the headers, and refuse requests that pages of other sites make.
-
-    Args:
-        app: a read-only application.
-        listen: where it is to be served.
-    """
+    """Add the headers, and refuse requests that pages of other sites make."""
     app.on_response_prepare.append(_add_headers)
     app.middlewares.append(_refuse_other_sites)
     # At a loopback address, serve() has a stricter rule.

@@ -52,10 +52,6 @@ class SnapshotReader:
     """Reads snapshots of a balancer's maps in a thread, one at a time.
 
     The balancer stays open between snapshots, and is opened again after an error.
-
-    Args:
-        directory: of the pins; there need be none yet.
-        fresh_seconds: how old a shared snapshot or error may be.
     """
 
     def __init__(self, directory: Path, fresh_seconds: float = FRESH_SECONDS) -> None:

@@ -151,11 +151,6 @@ class EventLog:
         """Return the kept events, oldest first."""
         return tuple(self._events)
 
-    @property
-    def has_listeners(self) -> bool:
-        """Whether anything is subscribed."""
-        return bool(self._listeners)
-
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call a function with each new event; return a function that ends this."""
         self._listeners.append(listener)

@@ -80,15 +80,7 @@ def structure_document(
     health: Health,
     reasons: Sequence[Reason],
 ) -> Document:
-    """Return the keys that seldom change: all but rates and events.
-
-    Args:
-        about: the balancer.
-        snapshot: with its services and interfaces.
-        interface_names: by index.
-        health: of checked backends.
-        reasons: all reasons for a verdict.
-    """
+    """Return the keys that seldom change: all but rates and events."""
     return {
         "balancer": about.document(),
         "problem": None,
@@ -162,13 +154,7 @@ def health_by_backend(document: Mapping[str, Any], clock: datetime) -> Health:
 def attention(
     interfaces: Sequence[tuple[str, str]], services: Sequence[Service], health: Health
 ) -> list[Document]:
-    """Return what needs attention, the worst first.
-
-    Args:
-        interfaces: names with the mode of each.
-        services: with their backends.
-        health: of checked backends.
-    """
+    """Return what needs attention, the worst first."""
     items = [*_of_interfaces(interfaces)]
     for service in services:
         items += _of_service(service)

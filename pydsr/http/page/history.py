@@ -21,11 +21,7 @@ _Names = tuple[tuple[str, ...], ...]
 
 
 class History:
-    """Packets per second of every service and backend, oldest first.
-
-    Args:
-        seconds: how long they are kept.
-    """
+    """Packets per second of every service and backend, oldest first."""
 
     def __init__(self, seconds: float = HISTORY_SECONDS) -> None:
         self._seconds = seconds

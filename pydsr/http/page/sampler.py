@@ -77,11 +77,6 @@ class Sampler:
         history: of the rates.
         sample: the latest; its number is 0 before the first.
         changed: set at the next sample or event, and then replaced.
-
-    Args:
-        about: the balancer.
-        reader: of its maps.
-        health: returns the document of ``pydsr health --json``.
     """
 
     def __init__(

@@ -47,14 +47,7 @@ _ALIVE = "event: alive\ndata: {}\n\n"
 
 
 class StatusPage:
-    """Serves the page of one balancer.
-
-    Args:
-        directory: of the pins.
-        listen: where to serve it.
-        log: the daemon's events.
-        health: returns the document of ``pydsr health --json``.
-    """
+    """Serves the page of one balancer."""
 
     def __init__(
         self,
@@ -68,7 +61,11 @@ class StatusPage:
         about = About(socket.gethostname(), __version__, datetime.now(UTC))
         # Rates need two different snapshots, so none is shared.
         self._sampler = Sampler(about, SnapshotReader(directory, fresh_seconds=0.0), health)
-        self._files = dict(_read_files())
+        self._files = {
+            path.name: (path.read_bytes(), kind)
+            for path in _STATIC.iterdir()
+            if (kind := _TYPES.get(path.suffix))
+        }
         self._streams = 0
         log.subscribe(lambda _: self._sampler.wake())
 
@@ -80,7 +77,7 @@ class StatusPage:
         """
         app = new_application()
         protect_page(app, self._listen)
-        app.router.add_get("/", self._page)
+        app.router.add_get("/", self._file)
         app.router.add_get("/static/{name}", self._file)
         app.router.add_get("/api/state", self._state)
         app.router.add_get("/api/history", self._history)
@@ -89,14 +86,12 @@ class StatusPage:
             tasks.create_task(self._sampler.run())
             tasks.create_task(serve(app, self._listen))
 
-    async def _page(self, _: web.Request) -> web.Response:
-        return self._files["index.html"]()
-
     async def _file(self, request: web.Request) -> web.Response:
-        make = self._files.get(request.match_info["name"])
-        if make is None:
+        name = request.match_info.get("name", "index.html")
+        if name not in self._files:
             raise web.HTTPNotFound
-        return make()
+        body, kind = self._files[name]
+        return web.Response(body=body, content_type=kind, charset="utf-8")
 
     async def _state(self, _: web.Request) -> web.Response:
         sample = await self._sampler.recent()
@@ -172,14 +167,3 @@ class StatusPage:
 def _message(kind: str, document: str) -> str:
     """Return a message of a stream (HTML Living Standard, 9.2); JSON contains no newlines."""
     return f"event: {kind}\ndata: {document}\n\n"
-
-
-def _read_files() -> Iterator[tuple[str, Callable[[], web.Response]]]:
-    """Yield a function that makes the response for each file of the page, by name."""
-    for path in sorted(_STATIC.iterdir()):
-        if kind := _TYPES.get(path.suffix):
-            yield path.name, _responder(path.read_bytes(), kind)
-
-
-def _responder(body: bytes, kind: str) -> Callable[[], web.Response]:
-    return lambda: web.Response(body=body, content_type=kind, charset="utf-8")

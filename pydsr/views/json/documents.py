@@ -169,12 +169,7 @@ def plan_document(impact: Impact) -> PlanDocument:
 def explain_document(
     explanation: Trace | None, interface: str | None = None
 ) -> ExplanationDocument:
-    """Return the document of ``explain``.
-
-    Args:
-        explanation: None where the program cannot be asked.
-        interface: name of the egress interface.
-    """
+    """Return the document of ``explain``; without an explanation, all but the interface is null."""
     if explanation is None:
         return {
             "service": None,

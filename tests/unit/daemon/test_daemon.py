@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydsr.daemon.client import NoDaemonError, read_events, read_metrics, socket
 from pydsr.daemon.event_server import EventServer
 from pydsr.daemon.file_apply import waiting_backends, without
 from pydsr.daemon.file_reload import ChangeDetector, Stamp, stamp_of
-from pydsr.daemon.journal import JournalFormatter, PlainFormatter, goes_to_journal
+from pydsr.daemon.journal import LineFormatter, goes_to_journal, journal_prefix, plain_prefix
 from pydsr.daemon.netlink_decisions import (
     LinkReaction,
     MacChange,
@@ -71,7 +71,7 @@ def entry(confidence: Confidence, mac: MacAddress | None = OLD) -> Neighbour:
         ("became stale", entry(SURE), entry(UNSURE), "NOTHING"),
         ("did not answer", entry(UNSURE), entry(FAILED, None), "SILENT"),
         ("still does not", entry(FAILED, None), entry(FAILED, None), "NOTHING"),
-        ("answers again", entry(FAILED, None), entry(SURE), "ANSWERS"),
+        ("answers again", entry(FAILED, None), entry(SURE), "NOTHING"),
         ("answers with another card", entry(FAILED, None), entry(SURE, NEW), "FOLLOW"),
         ("a multicast MAC", entry(SURE), entry(SURE, MULTICAST), "NOTHING"),
         ("no MAC", entry(SURE), entry(SURE, ZERO), "NOTHING"),
@@ -231,11 +231,23 @@ def test_an_event_is_one_line_of_json() -> None:
     assert event_line(document).endswith("mac-changed  10.66.0.11: a -> b, why; so (250.0 ms)")
 
 
+class _SubscribedLog(EventLog):
+    """A log that tells when somebody subscribes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subscribed = asyncio.Event()
+
+    def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        self.subscribed.set()
+        return super().subscribe(listener)
+
+
 def test_events_are_served_to_the_owner_alone(tmp_path: Path) -> None:
     """Past events, then new ones up to the last when the daemon ends."""
     path = tmp_path / "events.sock"
     path.write_text("left by a daemon that was killed")
-    log = EventLog()
+    log = _SubscribedLog()
 
     async def serve() -> tuple[list[str], list[str], int]:
         past, coming = numbered(2)
@@ -248,8 +260,7 @@ def test_events_are_served_to_the_owner_alone(tmp_path: Path) -> None:
         following = asyncio.create_task(
             asyncio.to_thread(lambda: [*read_events(path, follow=True)])
         )
-        while not log.has_listeners:
-            await asyncio.sleep(0)
+        await log.subscribed.wait()
         log.record(coming)
         server.cancel()
         return once, await following, mode
@@ -388,10 +399,12 @@ def record(level: int, text: str) -> logging.LogRecord:
 
 
 def test_every_line_in_the_journal_has_its_priority() -> None:
-    formatted = JournalFormatter().format(record(logging.ERROR, "a.yaml:3: one\na.yaml:4: two"))
+    formatted = LineFormatter(journal_prefix).format(
+        record(logging.ERROR, "a.yaml:3: one\na.yaml:4: two")
+    )
     assert "<3>a.yaml:3: one\n<3>a.yaml:4: two" == formatted
-    assert "<7>x" == JournalFormatter().format(record(logging.DEBUG, "x"))
-    assert "pydsr: info: x" == PlainFormatter().format(record(logging.INFO, "x"))
+    assert "<7>x" == LineFormatter(journal_prefix).format(record(logging.DEBUG, "x"))
+    assert "pydsr: info: x" == LineFormatter(plain_prefix).format(record(logging.INFO, "x"))
 
 
 def test_stderr_is_the_journal_only_if_it_is_the_named_stream(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 COUNT = """
-import ctypes, re, sys, threading
+import ctypes, sys, threading
 from pathlib import Path
 
 from pydsr.daemon.process_tuning import use_one_arena
@@ -29,9 +29,15 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-ends = [[int(n, 16) for n in line.split()[0].split("-")] for line in Path("/proc/self/maps").open()]
-# The heap of an arena begins where a multiple of 64 MiB does (HEAP_MAX_SIZE of glibc's arena.c).
-print(sum(start % (64 << 20) == 0 for start, _ in ends))
+# An arena reserves 64 MiB at a multiple of that (HEAP_MAX_SIZE of glibc's arena.c): a part in use,
+# followed by one without access.
+SIZE = 64 << 20
+lines = [line.split() for line in Path("/proc/self/maps").open()]
+maps = [(*(int(end, 16) for end in line[0].split("-")), line[1]) for line in lines]
+print(sum(
+    start % SIZE == 0 and (rest, access, top) == (end, "---p", start + SIZE)
+    for (start, end, _), (rest, top, access) in zip(maps, maps[1:])
+))
 """
 
 GIVE_BACK = """
