@@ -29,9 +29,6 @@ class DataPlane:
 
     It stays open between calls: opening it reads all tables, which takes as long as a hundred
     changes.
-
-    Args:
-        directory: of the pins.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -93,10 +90,9 @@ class DataPlane:
         return routes
 
     def make(self, changes: Iterable[HealthChange]) -> set[Key]:
-        """Make all changes in one transaction, but for backends that a command has changed since.
+        """Make all changes in one transaction, and return the backends that were changed.
 
-        Returns:
-            The backends that were changed.
+        Backends that a command has changed since are left alone.
 
         Raises:
             BusyError: another process changes the data plane.
@@ -130,7 +126,7 @@ class DataPlane:
 
 @dataclass(frozen=True)
 class _HealthEdit:
-    """Changes of the health of one service's backends, as an edit."""
+    """The changes of one service's backends, as an edit."""
 
     endpoint: Endpoint
     changes: Mapping[IPAddress, HealthChange]

@@ -22,11 +22,8 @@ def change_event(
 ) -> Event | None:
     """Return the event of a change; None for a mere step of a slow start.
 
-    Args:
-        change: of a backend.
-        cause: the failure that made it unhealthy, and when the first in its row was.
-        now: seconds of the same clock.
-        is_made: whether the data plane was changed: not if a command has changed the backend.
+    The cause is a failure, and when the first in its row was. A change is not made if a command
+    has changed the backend since.
     """
     before, after = change.before, change.after
     details: dict[str, object] = {

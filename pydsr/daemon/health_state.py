@@ -100,11 +100,6 @@ class HealthState:
 
         A backend that is new here counts as unhealthy if the data plane has it in the state of
         failed backends: an earlier daemon has put it there. It stays out until its checks pass.
-
-        Args:
-            wanted: the services of the file that have checks.
-            live: the services of the data plane.
-            now: seconds of the caller's clock.
         """
         new = HealthState()
         for service in wanted:
@@ -134,14 +129,10 @@ class HealthState:
     def add_result(
         self, key: Key, check: Check, result: Result, now: float, *, has_changed: bool
     ) -> bool:
-        """Record a result; return whether its service must be decided again.
+        """Record a result, and whether it changed the health by its check.
 
-        Args:
-            key: the backend.
-            check: that was made.
-            result: of the check.
-            now: seconds of the caller's clock.
-            has_changed: whether the result changed the backend's health by that check.
+        Returns:
+            Whether the backend's service must be decided again.
         """
         if key not in self._results:
             return False

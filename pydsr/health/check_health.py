@@ -17,9 +17,8 @@ class CheckHealth:
     """A backend's health by one check.
 
     Attributes:
-        is_healthy: whether the backend is healthy.
-        contrary: how many of the latest results in a row contradict that.
-        since: when this health began, in seconds of the caller's clock.
+        contrary: how many of the latest results in a row contradict it.
+        since: when it began, in seconds of the caller's clock.
     """
 
     is_healthy: bool
@@ -47,27 +46,17 @@ def next_start(
 ) -> float:
     """Return when the next check starts: never before the last one has ended.
 
-    Args:
-        started: when the last check started.
-        ended: when it ended.
-        health: the health after it.
-        check: has the intervals.
-        fraction: a random number from 0 to 1; this share of the jitter is taken off.
+    A random ``fraction`` from 0 to 1 of the jitter is taken off.
     """
     interval = check.fast_interval if health.is_in_doubt else check.interval
     return max(ended, started + interval * (1 - check.jitter * fraction))
 
 
 def first_start(begun: float, number: int, check: BaseCheck) -> float:
-    """Return when a new check starts for the first time, so that starts spread evenly.
+    """Return when a check that is added as the ``number``-th starts, so that starts spread evenly.
 
     Multiples of the golden ratio (Knuth, The Art of Computer Programming, vol. 3, 6.4) put each
     new check into the widest gap so far, however many more will come.
-
-    Args:
-        begun: when the check was added.
-        number: how many checks were added before it.
-        check: its interval is the one to spread over.
     """
     return begun + check.interval * (number * 0.6180339887498949 % 1)
 

@@ -44,12 +44,7 @@ _NO_RESOURCES = (
 
 @dataclass(frozen=True)
 class IcmpError:
-    """An ICMP error about a packet of a socket.
-
-    Attributes:
-        offender: who sent the error.
-        version: of IP; type and code depend on it.
-    """
+    """An ICMP error about a packet of a socket; its numbers depend on the version of IP."""
 
     offender: IPAddress
     version: int

@@ -84,13 +84,7 @@ def _any_port(target: CheckTarget) -> CheckTarget:
 
 @dataclass
 class _Pings:
-    """The pings of one address.
-
-    Attributes:
-        answered: how many were answered.
-        unanswered: when each other was sent, by its request; in the event loop's time.
-        is_blocked: whether this host has dropped one.
-    """
+    """The pings of one address; the unanswered ones with the time when they were sent."""
 
     answered: int = 0
     unanswered: dict[bytes, float] = field(default_factory=dict)
@@ -105,12 +99,8 @@ class _Pings:
 class Investigation:
     """The investigation of one check, which may begin while the check waits for its answer.
 
-    Args:
-        all_of_them: the set it belongs to.
-        target: of the check.
-        mark: of sockets that reach the target.
-        is_stream: whether the check connects by TCP: answers may come from another address.
-        seconds: how long it will run; pings are sent in the first half.
+    If the check connects by TCP (``is_stream``), answers may come from another address. Pings are
+    sent in the first half of ``seconds``.
     """
 
     all_of_them: Investigations

@@ -42,12 +42,7 @@ WORKING_RATIO = 2.5
 class Suspicion:
     """A backend whose connections seem not to be established.
 
-    Attributes:
-        endpoint: of the service.
-        address: of the backend.
-        new_flows: its SYNs between the snapshots.
-        ratio: its packets for each SYN.
-        peers_ratio: the same of the service's working backends together.
+    ``ratio`` is its packets for each new flow, ``peers_ratio`` that of the working backends.
     """
 
     endpoint: Endpoint
@@ -60,10 +55,8 @@ class Suspicion:
 def suspicions(before: Snapshot, after: Snapshot) -> list[Suspicion]:
     """Return the backends that got new flows between two snapshots, and established none.
 
-    Args:
-        before: some ten seconds earlier, so that clients without an answer have repeated their SYN
-            (after 1, 3 and 7 seconds; RFC 6298, section 2).
-        after: the later snapshot, whose backends are examined.
+    The snapshots should be ten seconds apart: clients without an answer repeat their SYN after 1, 3
+    and 7 seconds (RFC 6298, section 2).
     """
     services = {service.endpoint: service for service in before.services}
     return [

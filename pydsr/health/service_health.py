@@ -64,10 +64,7 @@ def decide(
 ) -> dict[IPAddress, BackendHealth]:
     """Return the health of a service's backends with the states and weights that follow from it.
 
-    Args:
-        service: as in the file.
-        health: of its checked backends; a missing one is healthy.
-        now: seconds of the caller's clock.
+    A checked backend that is missing in ``health`` is healthy.
     """
     policy = service.health
     if policy is None:
@@ -132,17 +129,7 @@ def choose_in_service(
 def slow_start_weight(
     weight: int, elapsed: float, duration: float, steps: int = SLOW_START_STEPS
 ) -> int:
-    """Return the weight of a backend some time after it became healthy.
-
-    Args:
-        weight: its full weight.
-        elapsed: seconds since it became healthy.
-        duration: seconds until it has its full weight.
-        steps: how many different weights it has meanwhile.
-
-    Returns:
-        At least 1, unless the full weight is 0.
-    """
+    """Return a backend's weight some time after it became healthy: at least 1, or 0 of 0."""
     if elapsed >= duration or not weight:
         return weight
     return max(1, min(weight, weight * _step(elapsed, duration, steps) // steps))

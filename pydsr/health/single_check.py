@@ -33,10 +33,7 @@ If it is later, the backend had no fair chance: the daemon or the whole machine 
 async def check_once(job: Job, mark: int, investigations: Investigations) -> Result:
     """Make one check, which takes at most its timeout and some milliseconds.
 
-    Args:
-        job: the check and its target.
-        mark: of sockets that reach the target: from :class:`~pydsr.health.steering.Steering`.
-        investigations: shared by all checks.
+    The mark comes from :class:`~pydsr.health.steering.Steering`; all checks share investigations.
     """
     check, target = job.check, job.target
     loop = asyncio.get_running_loop()

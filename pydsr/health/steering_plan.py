@@ -79,10 +79,8 @@ class RuleEntry:
 class RouteEntry:
     """A route in one of our tables.
 
-    Attributes:
-        destination: one address; None for all others, which are prohibited.
-        gateway: None if the destination is in the device's network.
-        ifindex: 0 if it is prohibited.
+    Without a destination it prohibits all others. Without a gateway, the destination is in the
+    device's network.
     """
 
     family: int

@@ -15,12 +15,9 @@ from pydsr.model.service import Backend
 
 @dataclass(frozen=True)
 class Route:
-    """How frames reach a backend.
+    """How frames reach a backend: by a device in its network, or its VLAN.
 
-    Attributes:
-        backend: its own address.
-        ifindex: of the device in its network; in a VLAN, the VLAN device.
-        mac: where frames go if it is set by hand; None: the kernel resolves it.
+    A MAC that is not set by hand is None: the kernel resolves it.
     """
 
     backend: IPAddress
@@ -30,13 +27,7 @@ class Route:
 
 @dataclass(frozen=True)
 class CheckTarget:
-    """What a check asks.
-
-    Attributes:
-        vip: the destination.
-        port: of the VIP; 0 for checks without a port.
-        route: to the backend.
-    """
+    """What a check asks: a VIP on one backend. The port is 0 for checks without one."""
 
     vip: IPAddress
     port: int

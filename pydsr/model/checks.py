@@ -263,11 +263,7 @@ Check = Annotated[
 
 
 def port_of(check: Check, endpoint: Endpoint) -> int:
-    """Return the port to check: the check's own, or else the service's.
-
-    Returns:
-        0 if the check needs none, or if the service has every port and the check names none.
-    """
+    """Return the port to check, the check's own or the service's; 0 if there is none."""
     if not check.needs_port:
         return 0
     return check.port or (0 if endpoint.port == EVERY_PORT else endpoint.port)

@@ -13,12 +13,12 @@ from typing import Any
 from pydsr.health.attempt import Attempt
 from pydsr.health.probes.basic import (
     probe_agent,
+    probe_command,
     probe_ping,
     probe_tcp,
     probe_udp,
     probe_vip_ping,
 )
-from pydsr.health.probes.command import probe_command
 from pydsr.health.probes.dns import probe_dns
 from pydsr.health.probes.http import probe_http
 from pydsr.health.probes.https import probe_https

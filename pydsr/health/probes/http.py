@@ -94,10 +94,7 @@ def request(method: str, path: str, host: str) -> bytes:
 class Answer:
     """An answer that arrives in parts; informational answers before it (1xx) are skipped.
 
-    Attributes:
-        status: 0 until the headers are complete.
-        body: at most MAX_BODY bytes.
-        is_complete: whether nothing more is needed.
+    The status is 0 until the headers are complete. The body has at most MAX_BODY bytes.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from pydsr.health.check_health import CheckHealth
-from pydsr.health.scheduler import Scheduler
+from pydsr.health.checker import Scheduler
 from pydsr.health.targets import CheckTarget, Job, Route, jobs_for
 from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import PASSED, Outcome, Result
