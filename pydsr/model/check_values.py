@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic_core import PydanticCustomError
 
@@ -16,13 +16,14 @@ def problem(words: str) -> PydanticCustomError:
     return PydanticCustomError("input", "{words}", {"words": words})
 
 
-def number_of(value: Any) -> Any:
+def number_of(value: object) -> object:
     """Return the number in a text, and anything else unchanged.
 
     The file's reader leaves 0.5 as text, because 100.200 may be a VLAN.
     """
-    is_number = isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", value)
-    return float(value) if is_number else value
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}\.[0-9]{1,9}", value):
+        return float(value)
+    return value
 
 
 def checked_pattern(text: str) -> str:
