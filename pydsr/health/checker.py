@@ -21,8 +21,8 @@ from pydsr.health.investigation import Investigations
 from pydsr.health.poller import poller
 from pydsr.health.single_check import check_once
 from pydsr.health.steering import Steering
-from pydsr.health.steering_netlink import RuleEvents
 from pydsr.health.targets import Job, Route, jobs_for
+from pydsr.kernel.net.monitor import RULES, EventsLostError, Monitor
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.check_result import Outcome, Result
 from pydsr.model.checks import Check
@@ -57,7 +57,7 @@ class Checker:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._steering = Steering()
-        self._inquiries = Investigations()
+        self._investigations = Investigations()
         self._scheduler = Scheduler(self._probe, self._report_for_services)
         self._services: Mapping[Job, frozenset[Endpoint]] = {}
         self._jobs: dict[tuple[Endpoint, IPAddress], list[Job]] = {}
@@ -117,7 +117,7 @@ class Checker:
         self._scheduler.check_now(self._jobs.get((endpoint, backend), ()))
 
     async def _probe(self, job: Job) -> Result:
-        result = await check_once(job, self._steering.mark(job.target.route), self._inquiries)
+        result = await check_once(job, self._steering.mark(job.target.route), self._investigations)
         if result.outcome is Outcome.UNSTEERED:
             await self._refresh()
         return result
@@ -128,13 +128,14 @@ class Checker:
         Without its rule a check would be routed like other traffic, and could reach the VIP on
         another balancer.
         """
-        with RuleEvents() as events:
-            while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(IDLE_REFRESH_SECONDS):
-                        await events.wait()
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._refreshed + REFRESH_SECONDS - loop.time())
+            # A new monitor each time: one event is enough, and a change may make thousands.
+            with Monitor(RULES) as monitor, suppress(TimeoutError, EventsLostError):
                 await self._refresh()
-                await asyncio.sleep(REFRESH_SECONDS)
+                async with asyncio.timeout(IDLE_REFRESH_SECONDS):
+                    await monitor.read()
 
     async def _refresh(self) -> None:
         """Restore routes too: the kernel removes them when an interface goes down."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Self
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from pydsr.health.steering_plan import (
     LAST_METRIC,
@@ -30,7 +29,6 @@ from pydsr.kernel.net.netlink import (
     family_of,
     ndmsg,
     rt_type,
-    rtnl,
 )
 from pydsr.model.addresses import MacAddress
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
@@ -38,7 +36,6 @@ from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 _log = logging.getLogger(__name__)
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-_RECEIVE_BYTES = 1 << 16
 _INVERTED = 2
 """FIB_RULE_INVERT of linux/fib_rules.h."""
 
@@ -73,29 +70,6 @@ async def netlink() -> AsyncIterator[AsyncIPRoute]:
     with _explained():
         async with AsyncIPRoute() as ip:
             yield ip
-
-
-class RuleEvents:
-    """The kernel's events about rules in this network namespace, from now on."""
-
-    def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
-        self._socket.bind((0, rtnl.RTMGRP_IPV4_RULE | rtnl.RTMGRP_IPV6_RULE))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    async def wait(self) -> None:
-        """Return after the next change, by this process or another."""
-        with suppress(OSError):  # ENOBUFS: events were lost
-            await asyncio.get_running_loop().sock_recv(self._socket, _RECEIVE_BYTES)
-        with suppress(BlockingIOError):
-            while True:
-                self._socket.recv(_RECEIVE_BYTES)
 
 
 async def present(ip: AsyncIPRoute) -> AsyncIterator[Entry]:

@@ -23,7 +23,8 @@ _IFF_LOWER_UP = 1 << 16
 
 NEIGHBOURS_AND_LINKS = rtnl.RTMGRP_LINK | rtnl.RTMGRP_NEIGH
 ADDRESSES = rtnl.RTMGRP_IPV4_IFADDR | rtnl.RTMGRP_IPV6_IFADDR
-"""Multicast groups. Address events are not decoded: they only say that addresses changed."""
+RULES = rtnl.RTMGRP_IPV4_RULE | rtnl.RTMGRP_IPV6_RULE
+"""Multicast groups. Address and rule events are not decoded: they only say that one changed."""
 
 
 class EventsLostError(Exception):
