@@ -105,26 +105,18 @@ class FindingKind(Enum):
     BACKEND_UNCHECKED = _WARNING, "its health is unknown"
     REPLIES_FILTERED = _WARNING, "health checks get no answer; clients' packets are not affected"
 
+    def __init__(self, severity: Severity, why: str) -> None:
+        self.severity = severity
+        self.why = why
+
     @property
     def id(self) -> str:
         """The name that scripts use."""
         return self.name.lower().replace("_", "-")
 
-    @property
-    def severity(self) -> Severity:
-        """How much it matters."""
-        severity: Severity = self.value[0]
-        return severity
-
-    @property
-    def why(self) -> str:
-        """Why it matters."""
-        why: str = self.value[1]
-        return why
-
 
 def kind_of(outcome: Outcome) -> FindingKind:
-    """Return the kind of finding that a failed check of a backend is."""
+    """Return the kind of finding for a failed check of a backend."""
     if outcome is Outcome.FILTERED_HERE:
         return FindingKind.REPLIES_FILTERED
     return FindingKind["BACKEND_" + outcome.name]
