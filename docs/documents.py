@@ -29,7 +29,7 @@ def _kind(name: str) -> str:
     defined = schema.pop("$defs", {})
     lines = [f"## {name}", "", f"`{KINDS[name].commands}`", ""]
     if schema["type"] == "array":
-        lines += [f"A list of {_form(schema['items'])}.", ""]
+        lines += [f"A list of **{_form(schema['items'])}** documents.", ""]
     else:
         lines += _table(schema)
     for title, shape in defined.items():
