@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pydsr.control.snapshot import RemainingFlows
 
 _WAIT_POLL_SECONDS = 0.5
+_Item = TypeVar("_Item")
 
 
 @click.group()
@@ -38,13 +39,35 @@ def backends() -> None:
     """
 
 
-def _of(kind: click.ParamType[Any], name: str) -> Callable[[Callable[..., None]], Any]:
-    """Add arguments for a service and its backends, ``--plan`` and ``--json`` to a command."""
+def _arguments(kind: click.ParamType[Any]) -> Callable[[Callable[..., None]], Any]:
+    """Add a service, some of its backends and ``--plan`` to a command."""
 
     def decorate(command: Callable[..., None]) -> Any:
         command = plan_option(click.pass_obj(command))
-        backends = click.argument(name, metavar="BACKEND...", type=kind, nargs=-1, required=True)
-        return click.argument("endpoint", type=ENDPOINT)(backends(command))
+        items = click.argument("items", metavar="BACKEND...", type=kind, nargs=-1, required=True)
+        return click.argument("endpoint", type=ENDPOINT)(items(command))
+
+    return decorate
+
+
+def _edit_command(
+    name: str, kind: click.ParamType[_Item]
+) -> Callable[[Callable[[Endpoint, tuple[_Item, ...]], BackendEdit]], click.Command]:
+    """Make a command of a function that returns an edit; its docstring is the help."""
+
+    def decorate(make_edit: Callable[[Endpoint, tuple[_Item, ...]], BackendEdit]) -> click.Command:
+        @backends.command(name, help=make_edit.__doc__)
+        @_arguments(kind)
+        def command(
+            directory: Path,
+            endpoint: Endpoint,
+            items: tuple[_Item, ...],
+            plan_only: bool,
+            as_json: bool,
+        ) -> None:
+            _change(directory, make_edit(endpoint, items), plan_only, as_json)
+
+        return command
 
     return decorate
 
@@ -57,15 +80,8 @@ def _change(directory: Path, edit: BackendEdit, plan_only: bool, as_json: bool) 
     show_impact(impact, plan_only, as_json)
 
 
-@backends.command("set")
-@_of(BACKEND, "specs")
-def set_(
-    directory: Path,
-    endpoint: Endpoint,
-    specs: tuple[DesiredBackend, ...],
-    plan_only: bool,
-    as_json: bool,
-) -> None:
+@_edit_command("set", BACKEND)
+def set_(endpoint: Endpoint, items: tuple[DesiredBackend, ...]) -> BackendEdit:
     """Replace all backends of a service in one step.
 
     It creates the service if there is none.
@@ -76,18 +92,11 @@ def set_(
       pydsr backends set 198.51.100.10:80 198.51.100.21=3 198.51.100.22=1
       pydsr backends set [2001:db8::10]:80 198.51.100.21@02:00:00:00:00:21
     """
-    _change(directory, SetBackends(endpoint, specs), plan_only, as_json)
+    return SetBackends(endpoint, items)
 
 
-@backends.command()
-@_of(BACKEND, "specs")
-def add(
-    directory: Path,
-    endpoint: Endpoint,
-    specs: tuple[DesiredBackend, ...],
-    plan_only: bool,
-    as_json: bool,
-) -> None:
+@_edit_command("add", BACKEND)
+def add(endpoint: Endpoint, items: tuple[DesiredBackend, ...]) -> BackendEdit:
     """Add backends, or change the weights of existing ones.
 
     \b
@@ -95,18 +104,11 @@ def add(
       pydsr backends add 198.51.100.10:80 198.51.100.23
       pydsr backends add 198.51.100.10:80 198.51.100.23=5
     """
-    _change(directory, AddBackends(endpoint, specs), plan_only, as_json)
+    return AddBackends(endpoint, items)
 
 
-@backends.command()
-@_of(BACKEND_ADDRESS, "addresses")
-def remove(
-    directory: Path,
-    endpoint: Endpoint,
-    addresses: tuple[IPAddress, ...],
-    plan_only: bool,
-    as_json: bool,
-) -> None:
+@_edit_command("remove", BACKEND_ADDRESS)
+def remove(endpoint: Endpoint, items: tuple[IPAddress, ...]) -> BackendEdit:
     """Remove backends, which breaks the flows they still have.
 
     To break no flow, drain them first: pydsr backends drain --wait.
@@ -116,7 +118,31 @@ def remove(
       pydsr backends remove 198.51.100.10:80 198.51.100.23 --plan
       pydsr backends remove 198.51.100.10:80 198.51.100.23
     """
-    _change(directory, RemoveBackends(endpoint, addresses), plan_only, as_json)
+    return RemoveBackends(endpoint, items)
+
+
+@_edit_command("undrain", BACKEND_ADDRESS)
+def undrain(endpoint: Endpoint, items: tuple[IPAddress, ...]) -> BackendEdit:
+    """Give backends new flows again, after drain or down.
+
+    \b
+    Examples:
+      pydsr backends undrain 198.51.100.10:80 198.51.100.23
+    """
+    return ChangeState(endpoint, items, BackendState.UP)
+
+
+@_edit_command("down", BACKEND_ADDRESS)
+def down(endpoint: Endpoint, items: tuple[IPAddress, ...]) -> BackendEdit:
+    """Take backends out at once; their flows go to others.
+
+    They stay down until `pydsr backends undrain`.
+
+    \b
+    Examples:
+      pydsr backends down 198.51.100.10:80 198.51.100.23
+    """
+    return ChangeState(endpoint, items, BackendState.DOWN)
 
 
 def _show_remaining(left: RemainingFlows) -> None:
@@ -160,11 +186,11 @@ def _wait_until_empty(
     metavar="SECONDS",
     help="With --wait: give up after this time, with exit status 1.",
 )
-@_of(BACKEND_ADDRESS, "addresses")
+@_arguments(BACKEND_ADDRESS)
 def drain(
     directory: Path,
     endpoint: Endpoint,
-    addresses: tuple[IPAddress, ...],
+    items: tuple[IPAddress, ...],
     wait: bool,
     timeout: float | None,
     plan_only: bool,
@@ -183,48 +209,10 @@ def drain(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    edit = ChangeState(endpoint, addresses, BackendState.DRAIN)
+    edit = ChangeState(endpoint, items, BackendState.DRAIN)
     _change(directory, edit, plan_only, as_json)
     if wait and not plan_only:
-        _wait_until_empty(directory, endpoint, addresses, timeout)
-
-
-@backends.command()
-@_of(BACKEND_ADDRESS, "addresses")
-def undrain(
-    directory: Path,
-    endpoint: Endpoint,
-    addresses: tuple[IPAddress, ...],
-    plan_only: bool,
-    as_json: bool,
-) -> None:
-    """Give backends new flows again, after drain or down.
-
-    \b
-    Examples:
-      pydsr backends undrain 198.51.100.10:80 198.51.100.23
-    """
-    _change(directory, ChangeState(endpoint, addresses, BackendState.UP), plan_only, as_json)
-
-
-@backends.command()
-@_of(BACKEND_ADDRESS, "addresses")
-def down(
-    directory: Path,
-    endpoint: Endpoint,
-    addresses: tuple[IPAddress, ...],
-    plan_only: bool,
-    as_json: bool,
-) -> None:
-    """Take backends out at once; their flows go to others.
-
-    They stay down until `pydsr backends undrain`.
-
-    \b
-    Examples:
-      pydsr backends down 198.51.100.10:80 198.51.100.23
-    """
-    _change(directory, ChangeState(endpoint, addresses, BackendState.DOWN), plan_only, as_json)
+        _wait_until_empty(directory, endpoint, items, timeout)
 
 
 @backends.command("list")
