@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pydsr.control import attach
-from pydsr.control.attached_interfaces import Attached, attached
+from pydsr.control.attached_interfaces import Attached, attached, living_links
 from pydsr.control.commit import SlotsMoved, commit, flows_moved, slots_moved
 from pydsr.control.diff import differing, policies_to_set
 from pydsr.control.plan import (
@@ -51,7 +51,7 @@ def apply(
 
     Args:
         directory: where the pins are; they are made if need be.
-        desired: the desired state.
+        desired: how the balancer is to be.
         plan_only: write nothing; return what would change.
         max_moved: refuse to move more than this percentage of any service's slots.
 
@@ -150,6 +150,7 @@ def _plan_interfaces(
 ) -> tuple[list[DesiredInterface], list[Attached]]:
     """Return the interfaces to attach, and the same as they will be, after attach's own checks."""
     by_name = {interface.name: interface for interface in on}
+    present = living_links(state.directory)
     to_attach, as_attached = [], []
     for wanted in desired.interfaces:
         name, mode = wanted.name, wanted.mode
@@ -158,7 +159,7 @@ def _plan_interfaces(
         elif mode in ("auto", by_name[name].mode):
             continue
         interface = links.find_interface(name)
-        attach.check_interfaces(state.directory, [interface], mode)
+        attach.check_interfaces([interface], present, mode)
         as_attached.append(Attached(name, interface.index, interface.mac, mode, 0))
     return to_attach, as_attached
 

@@ -66,14 +66,6 @@ def attach(
 
     Every interface attached before gets the new program too, so that all run the same.
 
-    Args:
-        directory: where the pins are or will be.
-        interface_names: the interfaces.
-        options: how.
-
-    Returns:
-        Those interfaces, as they are attached now.
-
     Raises:
         InputError: unknown interface, or settings that differ from those in use or are needed.
         EnvironmentCannotError: the kernel, the NIC or another XDP program stands against it.
@@ -109,7 +101,7 @@ def plan_attach(
     """
     interfaces = [links.find_interface(name) for name in dict.fromkeys(interface_names)]
     present = living_links(directory) if directory.exists() else {}
-    _check_all(interfaces, present, options.mode)
+    check_interfaces(interfaces, present, options.mode)
     changes = [
         Change("upgrade", interface.name, f"program {interface.xdp_program}", "a new one")
         if interface.index in present
@@ -142,17 +134,13 @@ def attach_interfaces(
 ) -> list[Attached]:
     """Attach the program to interfaces within a transaction.
 
-    Args:
-        state: the live state, locked.
-        interfaces: the interfaces.
-        options: how.
-        used: features that the desired state needs, which is about to be written.
+    The program gets the features ``used`` too, for a desired state that is about to be written.
 
     Raises:
         InputError, EnvironmentCannotError: as :func:`attach`.
     """
     present = living_links(state.directory)
-    _check_all(interfaces, present, options.mode)
+    check_interfaces(interfaces, present, options.mode)
     _delete_vanished(state)
     named = {interface.index for interface in interfaces}
     needs = needs_of(state, named | present.keys())
@@ -208,17 +196,15 @@ def check_settings(state: LiveState, table_size: int | None, seed: int | None) -
             )
 
 
-def check_interfaces(directory: Path, interfaces: Sequence[Interface], mode: str) -> None:
-    """Refuse interfaces that attach would refuse.
+def check_interfaces(
+    interfaces: Sequence[Interface], present: Mapping[int, LinkInfo], mode: str
+) -> None:
+    """Refuse interfaces that cannot be attached, or upgraded if they are among the present links.
 
     Raises:
         InputError: one is attached in another mode.
         EnvironmentCannotError: one has another XDP program, or is of the wrong kind.
     """
-    _check_all(interfaces, living_links(directory), mode)
-
-
-def _check_all(interfaces: Sequence[Interface], present: Mapping[int, LinkInfo], mode: str) -> None:
     everything = links.all_interfaces()
     for interface in interfaces:
         own = present.get(interface.index)

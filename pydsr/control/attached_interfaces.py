@@ -16,7 +16,7 @@ from pydsr.kernel.bpf.lock import not_attached, not_permitted
 from pydsr.kernel.bpf.uapi_structs import LinkInfo
 from pydsr.kernel.net import links
 from pydsr.model.addresses import MacAddress
-from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
+from pydsr.model.errors import EnvironmentCannotError, InputError, PermissionDeniedError
 from pydsr.model.interfaces import Interface, find_own_macs
 
 _log = logging.getLogger(__name__)
@@ -77,14 +77,25 @@ def look_around(directory: Path) -> Surroundings:
     return Surroundings(interfaces, sorted(attached_to, key=lambda interface: interface.ifindex))
 
 
+def find_attached(interfaces: Sequence[Attached], name: str) -> Attached:
+    """Return the attached interface of a name.
+
+    Raises:
+        InputError: the balancer is not attached to it.
+    """
+    by_name = {interface.name: interface for interface in interfaces}
+    if name not in by_name:
+        raise InputError(
+            f"pydsr is not attached to {name}", "attached: " + (", ".join(by_name) or "none")
+        )
+    return by_name[name]
+
+
 class AttachedInterfaces:
     """The attached interfaces, cached for a reader that asks every second.
 
     Each reading looks at the pinned links. It asks netlink only when one of them has changed, and
     for new names every few seconds.
-
-    Args:
-        directory: where the pins are.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -177,12 +188,6 @@ def create_links(
     state: LiveState, interfaces: Sequence[Interface], program: Descriptor, mode: str
 ) -> None:
     """Attach the program to interfaces that have none yet: to all of them, or none.
-
-    Args:
-        state: the live state; an interface that refuses is deleted from it.
-        interfaces: the interfaces.
-        program: the program.
-        mode: auto, native or generic.
 
     Raises:
         PermissionDeniedError: not privileged.

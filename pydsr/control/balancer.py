@@ -71,11 +71,7 @@ class Balancer:
         self.close()
 
     def follow_pins(self) -> None:
-        """Open the maps that are pinned now, if the balancer was purged and attached anew.
-
-        Raises:
-            NotAttachedError: it was purged.
-        """
+        """Open the maps that are pinned now; raises NotAttachedError if there are none."""
         self._state.follow_pins()
 
     # -- reading
@@ -155,11 +151,7 @@ class Balancer:
     # -- changing
 
     def change(self, edit: Edit, plan_only: bool = False) -> Impact:
-        """Carry out one edit, in one step for packets.
-
-        Args:
-            edit: what the user asks for.
-            plan_only: write nothing; return what would change.
+        """Plan an edit, and commit it unless ``plan_only``.
 
         Raises:
             InputError: the edit makes no sense here.
@@ -176,7 +168,7 @@ class Balancer:
         return Impact(plan.changes, slots, state.settings.table_size, flows)
 
     def change_several(self, edits: Sequence[BackendEdit]) -> list[Service]:
-        """Carry out edits of several services at once; services that do not exist are left out.
+        """Commit edits of several services at once; services that do not exist are left out.
 
         Returns:
             Those services as they were before.
@@ -199,10 +191,6 @@ class Balancer:
         return [live[edit.endpoint] for edit in edits if edit.endpoint in live]
 
     def collect_garbage(self, plan_only: bool = False) -> Collected:
-        """Bring slots to rest whose flows have ended; every change begins with that.
-
-        Args:
-            plan_only: write nothing; return what would be done.
-        """
+        """Bring slots to rest whose flows have ended, which every change does first."""
         with transaction(self.directory, self._state, plan_only=plan_only) as change:
             return collect_all(self._state, plan_only=True) if plan_only else change.collected

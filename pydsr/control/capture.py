@@ -89,13 +89,7 @@ def _attached(directory: Path) -> list[Attached]:
 
 @dataclass
 class Capture:
-    """A capture of one balancer's packets.
-
-    Attributes:
-        directory: where the pins are.
-        options: which packets.
-        totals: how many were captured so far.
-    """
+    """A capture of one balancer's packets; ``totals`` count what was captured so far."""
 
     directory: Path
     options: CaptureOptions

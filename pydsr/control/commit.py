@@ -14,6 +14,7 @@ from pydsr.control.garbage_collection import delete_orphans
 from pydsr.control.plan import Plan, ScopedRules
 from pydsr.control.program_upgrade import add_features
 from pydsr.control.service_plan import ServicePlan
+from pydsr.control.snapshot import count_recorded
 from pydsr.control.vip_ownership import announce_services, withdraw_services
 from pydsr.hashing import slots
 from pydsr.hashing.table import Table, empty_table, following_table
@@ -31,10 +32,6 @@ SlotsMoved = Mapping[Endpoint, int]
 
 def commit(state: LiveState, plan: Plan) -> SlotsMoved:
     """Write a plan, and return how many slots of each service it moved.
-
-    Args:
-        state: the live state that was planned for, still locked.
-        plan: the plan; with nothing in it nothing is written.
 
     Raises:
         InputError: attach was told to leave out a feature that the plan needs.
@@ -194,15 +191,7 @@ def flows_moved(state: LiveState, plan: Plan) -> int:
     """Return how many recorded flows lose their backend by the changes of a plan's services."""
     changing = [s for s in plan.services if s.before is not None and s.before.slots_changing]
     losing = {backend_id for service in changing for backend_id in _losing(service)}
-    if not losing:
-        return 0
-    idle = {service.service.id: service.service.learn_seconds for service in changing}
-    now = time.monotonic_ns()
-    return sum(
-        record.backend in losing and record.is_live(now, idle[record.service])
-        for record in state.flow_records.all()
-        if record.service in idle
-    )
+    return count_recorded(state, [s.service for s in changing], losing) if losing else 0
 
 
 def _losing(service: ServicePlan) -> Iterator[int]:

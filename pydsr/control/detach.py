@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydsr.control.attached_interfaces import Attached, attached, link_path, write_egress
+from pydsr.control.attached_interfaces import (
+    Attached,
+    attached,
+    find_attached,
+    link_path,
+    write_egress,
+)
 from pydsr.control.resolve import Network
 from pydsr.control.transaction import has_pins, removal
 from pydsr.kernel.bpf import bpffs
@@ -13,7 +19,6 @@ from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.net import links, managed_neighbours
 from pydsr.kernel.net.solicitations import stop_receiving
 from pydsr.model.change import Change, Impact
-from pydsr.model.errors import InputError
 from pydsr.model.interfaces import find_own_macs
 
 
@@ -32,26 +37,17 @@ def plan_detach(directory: Path, names: Sequence[str], purge: bool = False) -> I
 
 
 def _leaving(directory: Path, names: Sequence[str]) -> list[Attached]:
-    by_name = {interface.name: interface for interface in attached(directory)}
-    for name in names:
-        if name not in by_name:
-            raise InputError(
-                f"pydsr is not attached to {name}",
-                "attached: " + (", ".join(by_name) or "none"),
-            )
-    return [by_name[name] for name in names] if names else list(by_name.values())
+    interfaces = attached(directory)
+    return [find_attached(interfaces, name) for name in names] if names else interfaces
 
 
 def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[str]:
-    """Detach the program from interfaces.
+    """Detach the program from interfaces, and return their names.
 
     Args:
         directory: where the pins are.
         names: the interfaces; empty for all, including those that vanished.
         purge: remove the pins with all services too; only without names.
-
-    Returns:
-        The names of the detached interfaces.
 
     Raises:
         InputError: an interface is not attached.

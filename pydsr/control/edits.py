@@ -54,37 +54,41 @@ class BackendEdit(Protocol):
 
 
 @dataclass(frozen=True)
-class SetBackends:
+class _NamedBackends:
+    endpoint: Endpoint
+    backends: Sequence[DesiredBackend]
+
+    def __post_init__(self) -> None:
+        addresses: set[IPAddress] = set()
+        for backend in self.backends:
+            if backend.address in addresses:
+                raise InputError(f"backend {backend.address} is named twice", "name it once")
+            if backend.address == self.endpoint.address:
+                raise InputError(
+                    f"backend {backend.address} is the VIP itself",
+                    "name the backend by an address of its own; the VIP stands on its loopback",
+                )
+            addresses.add(backend.address)
+
+
+class SetBackends(_NamedBackends):
     """Replace the backends of a service; create the service if it does not exist.
 
     Raises:
         InputError: an address twice, or a backend whose address is the VIP.
     """
 
-    endpoint: Endpoint
-    backends: Sequence[DesiredBackend]
-
-    def __post_init__(self) -> None:
-        _refuse_impossible(self.endpoint, self.backends)
-
     def desired_backends(self, _: Service) -> tuple[DesiredBackend, ...]:
         """Return the new backends."""
         return tuple(self.backends)
 
 
-@dataclass(frozen=True)
-class AddBackends:
+class AddBackends(_NamedBackends):
     """Add backends to a service, or change the weights and MACs of those it has.
 
     Raises:
         InputError: an address twice, or a backend whose address is the VIP.
     """
-
-    endpoint: Endpoint
-    backends: Sequence[DesiredBackend]
-
-    def __post_init__(self) -> None:
-        _refuse_impossible(self.endpoint, self.backends)
 
     def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
         """Return the live backends, changed where the edit names them, and the new ones."""
@@ -96,12 +100,8 @@ class AddBackends:
         return (*kept, *added.values())
 
 
-@dataclass(frozen=True)
-class AddMissingBackends:
+class AddMissingBackends(_NamedBackends):
     """Add backends to a service; those it has already stay as they are."""
-
-    endpoint: Endpoint
-    backends: Sequence[DesiredBackend]
 
     def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
         """Return the live backends and the new ones."""
@@ -213,16 +213,3 @@ def _merge(added: DesiredBackend, live: Backend | None) -> DesiredBackend:
     if added.weight and live.weight and live.state is not BackendState.UP:
         added = replace(added, state=live.state)
     return added
-
-
-def _refuse_impossible(endpoint: Endpoint, backends: Sequence[DesiredBackend]) -> None:
-    addresses: set[IPAddress] = set()
-    for backend in backends:
-        if backend.address in addresses:
-            raise InputError(f"backend {backend.address} is named twice", "name it once")
-        if backend.address == endpoint.address:
-            raise InputError(
-                f"backend {backend.address} is the VIP itself",
-                "name the backend by an address of its own; the VIP stands on its loopback",
-            )
-        addresses.add(backend.address)

@@ -43,10 +43,7 @@ def collect_all(state: LiveState, *, plan_only: bool = False) -> Collected:
     """Bring slots to rest, delete old records, and free the ids of retired backends.
 
     If the last change did not end, everything else is first made to agree with the tables.
-
-    Args:
-        state: the live state, locked.
-        plan_only: write nothing; return what would be done.
+    With ``plan_only`` nothing is written.
     """
     interrupted = state.settings.is_marked and not plan_only
     heads = state.services.heads()
@@ -68,12 +65,7 @@ def collect_all(state: LiveState, *, plan_only: bool = False) -> Collected:
 
 
 def collect_of_services(state: LiveState, endpoints: Iterable[Endpoint]) -> Collected:
-    """Bring slots of some services to rest, and delete their old records.
-
-    Args:
-        state: the live state, locked.
-        endpoints: the services; those that do not exist are left out.
-    """
+    """Bring slots of some services to rest, and delete their old records."""
     heads = map(state.services.head, endpoints)
     changing = [state.services.with_backends(h) for h in heads if h and h.table.tracked_slots]
     if not changing:
@@ -93,8 +85,25 @@ def _bring_to_rest(
     plan_only: bool = False,
 ) -> Collected:
     now = time.monotonic_ns()
-    live, dead = _sort_records(records, changing, now)
-    live_half_open, dead_half_open = _sort_half_open(half_open, changing, now)
+    idle = {service.id: service.learn_seconds for service in changing}
+    usable = {
+        (service.id, backend.id)
+        for service in changing
+        for backend in service.backends
+        if backend.state is not BackendState.DOWN
+    }
+    live, dead = _partition(
+        records,
+        lambda flow: (
+            (flow.service, flow.backend) in usable and flow.is_live(now, idle[flow.service])
+        ),
+    )
+    live_half_open, dead_half_open = _partition(
+        half_open,
+        lambda flow: (
+            flow.service in idle and flow.is_live(now, min(idle[flow.service], HANDSHAKE_SECONDS))
+        ),
+    )
     flows: dict[int, list[FlowRecord]] = {service.id: [] for service in changing}
     for flow in (*live, *live_half_open):
         flows[flow.service].append(flow)
@@ -127,37 +136,7 @@ def _bring_to_rest(
     return Collected(slots_rested, len(dead))
 
 
-def _sort_records(
-    records: Iterable[FlowRecord], services: Sequence[Service], now: int
-) -> tuple[list[FlowRecord], list[FlowRecord]]:
-    """Return the records that still matter to services, and all others."""
-    idle = {service.id: service.learn_seconds for service in services}
-    usable = {
-        (service.id, backend.id)
-        for service in services
-        for backend in service.backends
-        if backend.state is not BackendState.DOWN
-    }
-
-    def matters(record: FlowRecord) -> bool:
-        is_usable = (record.service, record.backend) in usable
-        return is_usable and record.is_live(now, idle[record.service])
-
-    return _sort(records, matters)
-
-
-def _sort_half_open(
-    flows: Iterable[FlowRecord], services: Sequence[Service], now: int
-) -> tuple[list[FlowRecord], list[FlowRecord]]:
-    """Return the half-open flows that may still be confirmed, and all others."""
-    idle = {s.id: min(s.learn_seconds, HANDSHAKE_SECONDS) for s in services}
-    return _sort(
-        flows,
-        lambda flow: flow.service in idle and flow.is_live(now, idle[flow.service]),
-    )
-
-
-def _sort(
+def _partition(
     flows: Iterable[FlowRecord], matters: Callable[[FlowRecord], bool]
 ) -> tuple[list[FlowRecord], list[FlowRecord]]:
     kept: list[FlowRecord] = []
@@ -185,12 +164,7 @@ def _recover(state: LiveState, services: Sequence[Service]) -> None:
 
 
 def delete_orphans(state: LiveState, services: Sequence[Service]) -> None:
-    """Delete the rules of services that do not exist, and the policies of VIPs without a service.
-
-    Args:
-        state: the live state, locked.
-        services: all there are.
-    """
+    """Delete the rules and policies that belong to none of these services, which are all."""
     ids = {None, *(service.id for service in services)}
     scoped = state.source_rules.read()
     kept = {scope: rules for scope, rules in scoped.items() if scope in ids}

@@ -14,10 +14,7 @@ _BY_ADDRESS = ("ipvlan", "ipvtap")
 def check_kind(interface: Interface, interfaces: Iterable[Interface], mode: str) -> None:
     """Refuse kinds of devices that the program does not work on, and name the one to attach.
 
-    Args:
-        interface: an interface that is not attached yet.
-        interfaces: all of this network namespace.
-        mode: auto, native or generic.
+    ``interfaces`` are all of this network namespace.
 
     Raises:
         EnvironmentCannotError: a part of a bond, or an ipvlan; a VLAN device or a bridge, unless

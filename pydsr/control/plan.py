@@ -107,11 +107,7 @@ def plan_backend_edits(
 ) -> Plan:
     """Return the plan of edits of several services; a service that does not exist is left out.
 
-    Args:
-        state: the live state, locked.
-        live: every service with its backends.
-        edits: at most one of each service.
-        network: where backends are looked for.
+    There may be one edit of each service at most. ``live`` are all services.
 
     Raises:
         InputError: an edit makes no sense here, or more of something than fits.

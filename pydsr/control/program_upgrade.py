@@ -33,12 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def feature_use(state: LiveState, ifindexes: Collection[int]) -> FeatureUse:
-    """Return the features of the loaded program, and whether something uses them.
-
-    Args:
-        state: the live state.
-        ifindexes: the indices of the attached interfaces.
-    """
+    """Return the features of the loaded program, and whether something uses them."""
     return report_use(state.settings.features(), needs_of(state, ifindexes))
 
 

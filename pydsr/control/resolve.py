@@ -24,12 +24,7 @@ def place_backends(services: Sequence[BeforeAfter], network: Network) -> list[li
 
     A live backend keeps its place, unless the kernel is sure that it is elsewhere by now.
 
-    Args:
-        services: the services before and after.
-        network: the networks to look for them on.
-
-    Returns:
-        For each service the places of its backends, in their order.
+    Returns for each service the places of its desired backends, in their order.
 
     Raises:
         BackendUnresolvedError: the MAC of one or more cannot be found; the message names them.
@@ -83,12 +78,7 @@ def _kept_place(live: Backend | None, desired: DesiredBackend) -> Place | None:
 
 
 class Network:
-    """The networks that the balancer is on.
-
-    Args:
-        attached: the interfaces it is attached to.
-        interfaces: all of this network namespace; read when needed if they are not given.
-    """
+    """The networks behind attached interfaces; all interfaces are read unless they are given."""
 
     def __init__(
         self, attached: Sequence[Attached], interfaces: Sequence[Interface] | None = None

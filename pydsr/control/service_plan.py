@@ -76,11 +76,7 @@ def plan_services(
 ) -> tuple[ServicePlan, ...]:
     """Return the plans of those services that differ from what they are to be.
 
-    Args:
-        state: the live state, locked.
-        services: the services before and after.
-        network: where backends are looked for.
-        vips: all there will be.
+    ``vips`` are all there will be.
 
     Raises:
         InputError: backends that cannot be, or more of something than fits.

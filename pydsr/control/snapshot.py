@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydsr.control.attached_interfaces import Attached
 from pydsr.kernel.bpf import program_stats
 from pydsr.kernel.bpf.live_state import LiveState
-from pydsr.model.flow_records import HANDSHAKE_SECONDS, count_on
+from pydsr.model.flow_records import HANDSHAKE_SECONDS
 from pydsr.model.reasons import all_reasons
 from pydsr.model.service import BackendState, Service
 from pydsr.model.snapshot import Counters, ProgramRun, Snapshot
@@ -89,12 +89,12 @@ def _count_by_service(
     return {service.id: counts.get(service.id, 0) for service in services}
 
 
-def count_recorded(state: LiveState, service: Service, backends: Collection[int]) -> int:
-    """Return how many recorded flows some backends of a service have; backends by id."""
-    now, idle = time.monotonic_ns(), service.learn_seconds
-    # Ids are of one service each, so the records of other services name none of these.
-    return count_on(
-        (flow for flow in state.flow_records.all() if flow.is_live(now, idle)), backends
+def count_recorded(state: LiveState, services: Iterable[Service], backends: Collection[int]) -> int:
+    """Return how many recorded flows some backends of services have; backends by id."""
+    now, idle = time.monotonic_ns(), {service.id: service.learn_seconds for service in services}
+    return sum(
+        flow.backend in backends and flow.service in idle and flow.is_live(now, idle[flow.service])
+        for flow in state.flow_records.all()
     )
 
 
@@ -108,9 +108,11 @@ def count_remaining(
     if table is not None and any(table.previous.count(number) for number in backends):
         learning = max(0, table.learn_until - now) / _NANOSECONDS
     handshake = min(service.learn_seconds, HANDSHAKE_SECONDS)
-    pending = (flow for flow in state.half_open_flows.all() if flow.is_live(now, handshake))
-    recorded = count_recorded(state, service, backends) + count_on(pending, backends)
-    return RemainingFlows(recorded, learning)
+    half_open = sum(
+        flow.backend in backends and flow.is_live(now, handshake)
+        for flow in state.half_open_flows.all()
+    )
+    return RemainingFlows(count_recorded(state, [service], backends) + half_open, learning)
 
 
 def find_problems(interfaces: Sequence[Attached], services: Sequence[Service]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from pydsr.control.attached_interfaces import Attached
+from pydsr.control.attached_interfaces import Attached, find_attached
 from pydsr.kernel.bpf import layout, libbpf
 from pydsr.kernel.bpf.backends import BackendEntry
 from pydsr.kernel.bpf.codec import unpack_tags
@@ -57,26 +57,8 @@ class UntraceableError(InputError):
     """A frame cannot be traced; the message says why."""
 
 
-def find_ingress(attached: Sequence[Attached], name: str) -> Attached:
-    """Return the attached interface of a name.
-
-    Raises:
-        InputError: the balancer is not attached to it.
-    """
-    by_name = {interface.name: interface for interface in attached}
-    if name not in by_name:
-        raise InputError(
-            f"pydsr is not attached to {name}", "attached: " + (", ".join(by_name) or "none")
-        )
-    return by_name[name]
-
-
 class Tracer:
     """Traces packets through the loaded program; use it with ``with``.
-
-    Args:
-        state: the live state.
-        attached: the interfaces the balancer is attached to.
 
     Raises:
         EnvironmentCannotError: the program for traces is not there.
@@ -112,10 +94,10 @@ class Tracer:
         """Return where a packet of a flow would go.
 
         Args:
-            endpoint: where the packet is sent; one port.
+            endpoint: the destination, with one port.
             source: the client's address.
             source_port: the client's port.
-            syn: whether it opens a connection.
+            syn: whether the packet opens a connection.
             ingress: the attached interface it comes in by; None for that of its backend.
 
         Raises:
@@ -132,7 +114,7 @@ class Tracer:
                 f"a packet from {source} to {endpoint.address} cannot be",
                 "name a source of the VIP's IP version",
             )
-        receiver = find_ingress(self._attached, ingress) if ingress else None
+        receiver = find_attached(self._attached, ingress) if ingress else None
         to = receiver.mac if receiver else None
         return self._run(flow_frame(endpoint, source, source_port, syn, to), receiver)
 
@@ -157,7 +139,7 @@ class Tracer:
             raise UntraceableError(f"{len(frame)} bytes are less than an Ethernet header")
         if length > _FRAME_BYTES_MAX:
             raise UntraceableError(f"no frame has {length} bytes")
-        receiver = find_ingress(self._attached, ingress) if ingress else self._receiver(frame)
+        receiver = find_attached(self._attached, ingress) if ingress else self._receiver(frame)
         if to_us and receiver is not None:
             frame = sent_to(frame, receiver.mac)
         if len(frame) < min(length, headers_bytes(frame)):

@@ -120,10 +120,6 @@ def removal(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[LiveStat
     Yields the live state; None where it does not exist, is damaged or of another version: that
     must be removable too.
 
-    Args:
-        directory: where the pins are.
-        seconds: how long to wait for the lock.
-
     Raises:
         BusyError: another command held the lock until the deadline.
         NotAttachedError: there is no such directory.

@@ -22,15 +22,8 @@ from pydsr.model.service import Service
 def follow_address(directory: Path, desired: DesiredState) -> list[Service]:
     """Start or stop answering for VIPs, depending on whether this host has the VRRP address.
 
-    Nothing else of the desired state is written: what commands have changed since stays, and
-    services that no longer exist are left out.
-
-    Args:
-        directory: where the pins are.
-        desired: what was applied last.
-
-    Returns:
-        The services that this changed, as they are now.
+    Nothing else of the desired state is written: what commands have changed since stays. Returns
+    the services that this changed, as they are now.
 
     Raises:
         NotAttachedError: there is no balancer.
@@ -55,11 +48,7 @@ def follow_address(directory: Path, desired: DesiredState) -> list[Service]:
 
 
 def announce_again(directory: Path) -> None:
-    """Announce the VIPs that are answered for now: an announcement can be lost.
-
-    Raises:
-        NotAttachedError: there is no balancer.
-    """
+    """Announce the VIPs that are answered for now: an announcement can be lost."""
     with closing(LiveState(directory)) as state:
         announce_services(directory, state.services.configs())
 

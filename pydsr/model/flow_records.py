@@ -5,7 +5,7 @@ A half-open flow, of which only the SYN was seen, becomes a record with its next
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 CLOSING_SECONDS = 60
@@ -61,8 +61,3 @@ def backends_by_slot(records: Iterable[FlowRecord]) -> dict[int, set[int]]:
     for record in records:
         backends.setdefault(record.slot, set()).add(record.backend)
     return backends
-
-
-def count_on(records: Iterable[FlowRecord], backends: Collection[int]) -> int:
-    """Return how many records name one of some backends."""
-    return sum(1 for record in records if record.backend in backends)

@@ -37,12 +37,7 @@ class BackendEntry(NamedTuple):
 
 
 class BackendStore:
-    """The map ``backends``, by backend id; id 0 stands for no backend.
-
-    Args:
-        fd: the map.
-        counters: those of a new backend start at zero.
-    """
+    """The map ``backends``, by backend id; id 0 stands for no backend."""
 
     def __init__(self, fd: Descriptor, counters: CounterStore) -> None:
         self._memory = mmap.mmap(fd.number, layout.BACKENDS_MAX * _BYTES)

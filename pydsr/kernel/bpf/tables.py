@@ -61,11 +61,6 @@ class TableStore:
 
     A table is never written again once it is in place, and the id of its map never reused: its
     head is read once.
-
-    Args:
-        fd: the map.
-        table_size: the slots of each table.
-        backends: the addresses of a table's members.
     """
 
     def __init__(self, fd: Descriptor, table_size: int, backends: BackendStore) -> None:
@@ -178,12 +173,7 @@ class TableStore:
 
 
 class TableWriter:
-    """Tables that are being written, each in one step for the packets meanwhile.
-
-    Args:
-        fd: the map ``tables``.
-        create: returns a map with a table.
-    """
+    """Tables that are being written, each in one step for the packets meanwhile."""
 
     def __init__(self, fd: Descriptor, create: Callable[[Table], Descriptor]) -> None:
         self._fd = fd

@@ -408,7 +408,7 @@ vips:
   10.66.0.82: {{unserved: drop}}
 """
 STEPS = {
-    "write_new", "write_place", "write_state", "flush",
+    "write_new", "write_place", "write_state",
     "map_update", "map_update_batch", "map_delete",
 }  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pydsr.model.flow_records import CLOSING_SECONDS, FlowRecord, backends_by_slot, count_on
+from pydsr.model.flow_records import CLOSING_SECONDS, FlowRecord, backends_by_slot
 
 SECOND = 1_000_000_000
 NOW = 10_000 * SECOND
@@ -39,8 +39,3 @@ def test_a_record_written_after_the_clock_was_read_is_live() -> None:
 def test_backends_are_gathered_by_slot() -> None:
     records = [record(slot=1), record(slot=1, backend=2), record(slot=5), record(slot=5)]
     assert backends_by_slot(records) == {1: {1, 2}, 5: {1}}
-
-
-def test_flows_are_counted_by_their_backends() -> None:
-    records = [record(), record(backend=2), record(backend=3)]
-    assert count_on(records, {1, 3}) == 2
