@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pydsr.http.metrics import dashboard
+from docs import dashboard
+from docs.dashboard import DASHBOARD
 from pydsr.http.metrics.catalogue import METRICS, Kind
 from pydsr.model.check_result import Outcome
 from pydsr.model.reasons import all_reasons
@@ -22,7 +23,6 @@ from tests.support.scraping import promtool
 
 PACKAGING = CHECKOUT / "packaging"
 RULES = PACKAGING / "prometheus" / "alerts.yml"
-DASHBOARD = PACKAGING / "grafana" / "pydsr.json"
 
 ALERTS: dict[str, dict[str, Any]] = {
     rule["alert"]: rule for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
@@ -277,7 +277,7 @@ def test_every_expression_of_the_dashboard_parses(tmp_path: Path) -> None:
 
 
 def test_the_dashboard_is_up_to_date() -> None:
-    """``python -m pydsr.http.metrics.dashboard > packaging/grafana/pydsr.json`` updates it."""
+    """``python -m docs.dashboard`` updates it."""
     assert dashboard.text() == DASHBOARD.read_text()
 
 

@@ -1,17 +1,14 @@
-"""The Grafana dashboard, generated from the catalogue so that metric names always match.
-
-Regenerate it with::
-
-    python -m pydsr.http.metrics.dashboard > packaging/grafana/pydsr.json
-"""
+"""Write the Grafana dashboard from the catalogue of metrics: ``python -m docs.dashboard``."""
 
 from __future__ import annotations
 
 import json
-import sys
+from pathlib import Path
 
+from docs.dashboard_panels import Json, Panel, laid_out, number, plot, states, table, variable
 from pydsr.http.metrics import catalogue as of
-from pydsr.http.metrics.panels import Json, Panel, laid_out, number, plot, states, table, variable
+
+DASHBOARD = Path(__file__).parent.parent / "packaging" / "grafana" / "pydsr.json"
 
 _HERE = 'instance=~"$instance"'
 _CHOSEN = f'{_HERE}, service=~"$service"'
@@ -247,4 +244,4 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(text())
+    DASHBOARD.write_text(text(), encoding="utf-8")
