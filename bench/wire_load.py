@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.wire_flows import BACKENDS, Flows, Run
 from bench.wire_network import BALANCER_MAC, CLIENT_MAC, Wire, attached
 from pydsr.kernel.bpf import libbpf, program
-from pydsr.kernel.bpf.percpu import PerCpuArray
+from pydsr.kernel.bpf.counters import PerCpuArray
 from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import MacAddress
 from pydsr.model.sources import xdp_directory

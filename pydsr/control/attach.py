@@ -35,8 +35,6 @@ from pydsr.model.interfaces import Interface, find_own_macs
 
 _log = logging.getLogger(__name__)
 
-MODES = ("auto", "native", "generic")
-
 
 @dataclass(frozen=True)
 class AttachOptions:

@@ -10,7 +10,6 @@ from typing import Self
 
 from pydsr.control.attached_interfaces import Attached, find_attached
 from pydsr.kernel.bpf import layout, libbpf
-from pydsr.kernel.bpf.backends import BackendEntry
 from pydsr.kernel.bpf.codec import unpack_tags
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.addresses import EVERY_PORT, Endpoint, IPAddress, MacAddress, Protocol, Tag
@@ -67,7 +66,6 @@ class Tracer:
     def __init__(self, state: LiveState, attached: Sequence[Attached]) -> None:
         self._state = state
         self._attached = attached
-        self._backends: dict[int, BackendEntry] = {}
         path = state.pins.path("explain")
         try:
             self._program = libbpf.open_pin(path)
@@ -167,7 +165,7 @@ class Tracer:
         slot = None if explanation.slot == layout.NO_SLOT else explanation.slot
         if not explanation.backend:
             return Trace(service, None, None, reason.verdict, reason.name, slot)
-        entry = self._backend(explanation.backend)
+        entry = self._state.backends.read(explanation.backend)
         mac = MacAddress(bytes(entry.mac))
         leaves = reason.verdict == "tx"
         return Trace(
@@ -184,11 +182,6 @@ class Tracer:
     @cached_property
     def _services(self) -> dict[int, Endpoint]:
         return {each.id: each.endpoint for each in self._state.services.configs()}
-
-    def _backend(self, number: int) -> BackendEntry:
-        if number not in self._backends:
-            self._backends[number] = self._state.backends.read(number)
-        return self._backends[number]
 
 
 def flow_frame(

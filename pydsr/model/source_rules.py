@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
-from pydsr.model.addresses import Endpoint, IPAddress
+from pydsr.model.addresses import Endpoint
 from pydsr.model.change import Change
 from pydsr.model.errors import InputError
 
@@ -123,10 +123,3 @@ def rule_changes(scope: Endpoint | None, before: Rules, after: Rules) -> tuple[C
 def sort_key(network: IPNetwork) -> tuple[int, int, int]:
     """Return the key that sorts networks by version, address and prefix length."""
     return network.version, int(network.network_address), network.prefixlen
-
-
-def is_denied(rules: Rules, source: IPAddress) -> bool:
-    """Return whether the rules of a scope deny a source, as the program decides it."""
-    holding = [net for net in rules if net.version == source.version and source in net]
-    longest = max(holding, key=lambda network: network.prefixlen, default=None)
-    return longest is not None and rules[longest] is Action.DENY

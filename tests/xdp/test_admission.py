@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from pydsr.model.addresses import IPAddress
 from pydsr.model.features import Feature
 from pydsr.model.options import Affinity, ServiceOptions
-from pydsr.model.source_rules import Action, IPNetwork, is_denied
+from pydsr.model.source_rules import Action, IPNetwork
 from tests.support.packets.case_services import CLIENT4, CLIENT6, VIP4, VIP6, ip4, ip6, tcp
 from tests.support.packets.data_plane import Rig
 from tests.support.packets.feature_cases import sctp
+from tests.support.source_rules import is_denied
 
 ALLOW, DENY = Action.ALLOW, Action.DENY
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scapy.layers.l2 import Ether
 
-from pydsr.kernel.bpf.percpu import PerCpuArray
+from pydsr.kernel.bpf.counters import PerCpuArray
 from pydsr.model.snapshot import Counters
 from tests.support.packets.case_services import (
     AWAY,

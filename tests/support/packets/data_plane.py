@@ -20,10 +20,10 @@ from pydsr.hashing.maglev import NO_BACKEND, Member
 from pydsr.hashing.slots import LOOK_UP_ONLY
 from pydsr.hashing.table import Table
 from pydsr.kernel.bpf import bpffs, layout, libbpf, program
+from pydsr.kernel.bpf.counters import PerCpuArray
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.live_state import LiveState, create_pins
 from pydsr.kernel.bpf.maps import HashMap, map_specs
-from pydsr.kernel.bpf.percpu import PerCpuArray
 from pydsr.kernel.bpf.settings import Settings
 from pydsr.model.addresses import Endpoint, MacAddress, Place, Tag, parse_address
 from pydsr.model.features import DEFAULT_FEATURES, Feature, Features

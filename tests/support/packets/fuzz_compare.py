@@ -8,8 +8,8 @@ from ctypes import c_uint32, c_uint64
 from dataclasses import dataclass
 
 from pydsr.kernel.bpf import libbpf
+from pydsr.kernel.bpf.counters import possible_cpus
 from pydsr.kernel.bpf.maps import VERDICTS_MAX
-from pydsr.kernel.bpf.percpu import possible_cpus
 from pydsr.model.reasons import all_reasons
 from tests.support.packets.data_plane import Rig
 from tests.support.packets.reference import Answer, Reference, same_frame

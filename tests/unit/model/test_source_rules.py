@@ -10,6 +10,7 @@ from pydsr.model import source_rules
 from pydsr.model.addresses import Endpoint
 from pydsr.model.errors import InputError
 from pydsr.model.source_rules import ANY4, ANY6, Action
+from tests.support.source_rules import is_denied
 
 WEB4, WEB6 = Endpoint.parse("198.51.100.10:80"), Endpoint.parse("[2001:db8::10]:80")
 ALLOW, DENY = Action.ALLOW, Action.DENY
@@ -82,9 +83,7 @@ def test_changes_say_what_was_and_what_is() -> None:
 
 def test_the_longest_prefix_decides() -> None:
     rules = {ANY4: DENY, ip_network("192.0.2.0/24"): ALLOW, ip_network("192.0.2.7/32"): DENY}
-    told = {
-        text: source_rules.is_denied(rules, ip_address(text)) for text in ("192.0.2.7", "192.0.2.8")
-    }
+    told = {text: is_denied(rules, ip_address(text)) for text in ("192.0.2.7", "192.0.2.8")}
     assert told == {"192.0.2.7": True, "192.0.2.8": False}
-    assert source_rules.is_denied(rules, ip_address("203.0.113.1"))
-    assert not source_rules.is_denied(rules, ip_address("2001:db8::1"))
+    assert is_denied(rules, ip_address("203.0.113.1"))
+    assert not is_denied(rules, ip_address("2001:db8::1"))
