@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from pydsr.cli.arguments import SCOPE
-from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.model.source_rules import Action, parse_networks, parse_scope
+from pydsr.cli.output import edit_command, json_option, show
+from pydsr.control.edits import Edit, RemoveRules, SetRules
+from pydsr.model.addresses import Endpoint
+from pydsr.model.source_rules import Action, IPNetwork, parse_networks, parse_scope
 
 
 @click.group()
@@ -27,40 +30,16 @@ def acl() -> None:
     """
 
 
-def _rule_arguments(command: click.decorators.FC) -> click.decorators.FC:
-    command = click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)(command)
-    return click.argument("scope", type=SCOPE)(command)
-
-
-def _set(
-    directory: Path,
-    scope: str,
-    prefixes: tuple[str, ...],
-    action: Action | None,
-    plan_only: bool,
-    as_json: bool,
-) -> None:
-    """Set the action of prefixes; None removes their rules."""
-    from pydsr.control.balancer import Balancer
-    from pydsr.control.edits import RemoveRules, SetRules
-
-    endpoint = parse_scope(scope)
-    networks = parse_networks(prefixes, endpoint)
-    with Balancer(directory) as balancer:
-        impact = balancer.change(
-            SetRules(endpoint, networks, action) if action else RemoveRules(endpoint, networks),
-            plan_only,
-        )
-    show_impact(impact, plan_only, as_json)
+def _rule_command(command: Callable[..., Edit]) -> Callable[..., None]:
+    run = click.argument("prefixes", metavar="PREFIX...", nargs=-1, required=True)(
+        edit_command(command)
+    )
+    return click.argument("scope", type=SCOPE)(run)
 
 
 @acl.command()
-@_rule_arguments
-@plan_option
-@click.pass_obj
-def allow(
-    directory: Path, scope: str, prefixes: tuple[str, ...], plan_only: bool, as_json: bool
-) -> None:
+@_rule_command
+def allow(scope: str, prefixes: tuple[str, ...]) -> Edit:
     """Allow sources.
 
     \b
@@ -68,16 +47,12 @@ def allow(
       pydsr acl allow 198.51.100.10:22 192.0.2.0/24 2001:db8::/32
       pydsr acl allow all 192.0.2.7 --plan
     """
-    _set(directory, scope, prefixes, Action.ALLOW, plan_only, as_json)
+    return SetRules(*_parse(scope, prefixes), Action.ALLOW)
 
 
 @acl.command()
-@_rule_arguments
-@plan_option
-@click.pass_obj
-def deny(
-    directory: Path, scope: str, prefixes: tuple[str, ...], plan_only: bool, as_json: bool
-) -> None:
+@_rule_command
+def deny(scope: str, prefixes: tuple[str, ...]) -> Edit:
     """Deny sources: drop their packets and count them as "denied".
 
     \b
@@ -85,23 +60,24 @@ def deny(
       pydsr acl deny all 203.0.113.0/24
       pydsr acl deny 198.51.100.10:22 any
     """
-    _set(directory, scope, prefixes, Action.DENY, plan_only, as_json)
+    return SetRules(*_parse(scope, prefixes), Action.DENY)
 
 
 @acl.command()
-@_rule_arguments
-@plan_option
-@click.pass_obj
-def remove(
-    directory: Path, scope: str, prefixes: tuple[str, ...], plan_only: bool, as_json: bool
-) -> None:
+@_rule_command
+def remove(scope: str, prefixes: tuple[str, ...]) -> Edit:
     """Remove rules.
 
     \b
     Examples:
       pydsr acl remove all 203.0.113.0/24
     """
-    _set(directory, scope, prefixes, None, plan_only, as_json)
+    return RemoveRules(*_parse(scope, prefixes))
+
+
+def _parse(scope: str, prefixes: tuple[str, ...]) -> tuple[Endpoint | None, tuple[IPNetwork, ...]]:
+    endpoint = parse_scope(scope)
+    return endpoint, parse_networks(prefixes, endpoint)
 
 
 @acl.command("list")

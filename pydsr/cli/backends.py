@@ -5,19 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pydsr.cli.arguments import BACKEND, BACKEND_ADDRESS, ENDPOINT
-from pydsr.cli.output import json_option, plan_option, show, show_impact
-from pydsr.control.edits import (
-    AddBackends,
-    BackendEdit,
-    ChangeState,
-    RemoveBackends,
-    SetBackends,
-)
+from pydsr.cli.output import change, edit_command, json_option, plan_option, show
+from pydsr.control.edits import AddBackends, ChangeState, Edit, RemoveBackends, SetBackends
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.errors import PydsrError
 from pydsr.model.service import BackendState, DesiredBackend
@@ -25,8 +19,8 @@ from pydsr.model.service import BackendState, DesiredBackend
 if TYPE_CHECKING:
     from pydsr.control.snapshot import RemainingFlows
 
+Command = Callable[..., None]
 _WAIT_POLL_SECONDS = 0.5
-_Item = TypeVar("_Item")
 
 
 @click.group()
@@ -39,49 +33,20 @@ def backends() -> None:
     """
 
 
-def _arguments(kind: click.ParamType[Any]) -> Callable[[Callable[..., None]], Any]:
-    """Add a service, some of its backends and ``--plan`` to a command."""
+def _arguments(kind: click.ParamType[Any], name: str) -> Callable[[Command], Command]:
+    """Add arguments for a service and some backends."""
 
-    def decorate(command: Callable[..., None]) -> Any:
-        command = plan_option(click.pass_obj(command))
-        items = click.argument("items", metavar="BACKEND...", type=kind, nargs=-1, required=True)
-        return click.argument("endpoint", type=ENDPOINT)(items(command))
-
-    return decorate
-
-
-def _edit_command(
-    name: str, kind: click.ParamType[_Item]
-) -> Callable[[Callable[[Endpoint, tuple[_Item, ...]], BackendEdit]], click.Command]:
-    """Make a command of a function that returns an edit; its docstring is the help."""
-
-    def decorate(make_edit: Callable[[Endpoint, tuple[_Item, ...]], BackendEdit]) -> click.Command:
-        @backends.command(name, help=make_edit.__doc__)
-        @_arguments(kind)
-        def command(
-            directory: Path,
-            endpoint: Endpoint,
-            items: tuple[_Item, ...],
-            plan_only: bool,
-            as_json: bool,
-        ) -> None:
-            _change(directory, make_edit(endpoint, items), plan_only, as_json)
-
-        return command
+    def decorate(command: Command) -> Command:
+        backends = click.argument(name, metavar="BACKEND...", type=kind, nargs=-1, required=True)
+        return click.argument("endpoint", type=ENDPOINT)(backends(command))
 
     return decorate
 
 
-def _change(directory: Path, edit: BackendEdit, plan_only: bool, as_json: bool) -> None:
-    from pydsr.control.balancer import Balancer
-
-    with Balancer(directory) as balancer:
-        impact = balancer.change(edit, plan_only)
-    show_impact(impact, plan_only, as_json)
-
-
-@_edit_command("set", BACKEND)
-def set_(endpoint: Endpoint, items: tuple[DesiredBackend, ...]) -> BackendEdit:
+@backends.command("set")
+@_arguments(BACKEND, "specs")
+@edit_command
+def set_(endpoint: Endpoint, specs: tuple[DesiredBackend, ...]) -> Edit:
     """Replace all backends of a service in one step.
 
     It creates the service if there is none.
@@ -92,11 +57,13 @@ def set_(endpoint: Endpoint, items: tuple[DesiredBackend, ...]) -> BackendEdit:
       pydsr backends set 198.51.100.10:80 198.51.100.21=3 198.51.100.22=1
       pydsr backends set [2001:db8::10]:80 198.51.100.21@02:00:00:00:00:21
     """
-    return SetBackends(endpoint, items)
+    return SetBackends(endpoint, specs)
 
 
-@_edit_command("add", BACKEND)
-def add(endpoint: Endpoint, items: tuple[DesiredBackend, ...]) -> BackendEdit:
+@backends.command()
+@_arguments(BACKEND, "specs")
+@edit_command
+def add(endpoint: Endpoint, specs: tuple[DesiredBackend, ...]) -> Edit:
     """Add backends, or change the weights of existing ones.
 
     \b
@@ -104,11 +71,13 @@ def add(endpoint: Endpoint, items: tuple[DesiredBackend, ...]) -> BackendEdit:
       pydsr backends add 198.51.100.10:80 198.51.100.23
       pydsr backends add 198.51.100.10:80 198.51.100.23=5
     """
-    return AddBackends(endpoint, items)
+    return AddBackends(endpoint, specs)
 
 
-@_edit_command("remove", BACKEND_ADDRESS)
-def remove(endpoint: Endpoint, items: tuple[IPAddress, ...]) -> BackendEdit:
+@backends.command()
+@_arguments(BACKEND_ADDRESS, "addresses")
+@edit_command
+def remove(endpoint: Endpoint, addresses: tuple[IPAddress, ...]) -> Edit:
     """Remove backends, which breaks the flows they still have.
 
     To break no flow, drain them first: pydsr backends drain --wait.
@@ -118,31 +87,7 @@ def remove(endpoint: Endpoint, items: tuple[IPAddress, ...]) -> BackendEdit:
       pydsr backends remove 198.51.100.10:80 198.51.100.23 --plan
       pydsr backends remove 198.51.100.10:80 198.51.100.23
     """
-    return RemoveBackends(endpoint, items)
-
-
-@_edit_command("undrain", BACKEND_ADDRESS)
-def undrain(endpoint: Endpoint, items: tuple[IPAddress, ...]) -> BackendEdit:
-    """Give backends new flows again, after drain or down.
-
-    \b
-    Examples:
-      pydsr backends undrain 198.51.100.10:80 198.51.100.23
-    """
-    return ChangeState(endpoint, items, BackendState.UP)
-
-
-@_edit_command("down", BACKEND_ADDRESS)
-def down(endpoint: Endpoint, items: tuple[IPAddress, ...]) -> BackendEdit:
-    """Take backends out at once; their flows go to others.
-
-    They stay down until `pydsr backends undrain`.
-
-    \b
-    Examples:
-      pydsr backends down 198.51.100.10:80 198.51.100.23
-    """
-    return ChangeState(endpoint, items, BackendState.DOWN)
+    return RemoveBackends(endpoint, addresses)
 
 
 def _show_remaining(left: RemainingFlows) -> None:
@@ -186,11 +131,13 @@ def _wait_until_empty(
     metavar="SECONDS",
     help="With --wait: give up after this time, with exit status 1.",
 )
-@_arguments(BACKEND_ADDRESS)
+@_arguments(BACKEND_ADDRESS, "addresses")
+@plan_option
+@click.pass_obj
 def drain(
     directory: Path,
     endpoint: Endpoint,
-    items: tuple[IPAddress, ...],
+    addresses: tuple[IPAddress, ...],
     wait: bool,
     timeout: float | None,
     plan_only: bool,
@@ -209,10 +156,38 @@ def drain(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait.")
-    edit = ChangeState(endpoint, items, BackendState.DRAIN)
-    _change(directory, edit, plan_only, as_json)
+    edit = ChangeState(endpoint, addresses, BackendState.DRAIN)
+    change(directory, edit, plan_only, as_json)
     if wait and not plan_only:
-        _wait_until_empty(directory, endpoint, items, timeout)
+        _wait_until_empty(directory, endpoint, addresses, timeout)
+
+
+@backends.command()
+@_arguments(BACKEND_ADDRESS, "addresses")
+@edit_command
+def undrain(endpoint: Endpoint, addresses: tuple[IPAddress, ...]) -> Edit:
+    """Give backends new flows again, after drain or down.
+
+    \b
+    Examples:
+      pydsr backends undrain 198.51.100.10:80 198.51.100.23
+    """
+    return ChangeState(endpoint, addresses, BackendState.UP)
+
+
+@backends.command()
+@_arguments(BACKEND_ADDRESS, "addresses")
+@edit_command
+def down(endpoint: Endpoint, addresses: tuple[IPAddress, ...]) -> Edit:
+    """Take backends out at once; their flows go to others.
+
+    They stay down until `pydsr backends undrain`.
+
+    \b
+    Examples:
+      pydsr backends down 198.51.100.10:80 198.51.100.23
+    """
+    return ChangeState(endpoint, addresses, BackendState.DOWN)
 
 
 @backends.command("list")

@@ -92,9 +92,7 @@ def completion(context: click.Context, shell: str) -> None:
 def answer(command: click.Command, instruction: str) -> NoReturn:
     """Print what a line completes to, and exit; errors print nothing.
 
-    Args:
-        command: the command at the start of the line.
-        instruction: the value of the environment variable.
+    ``instruction`` is the value of the environment variable.
     """
     add_completion_class(_Bash)
     # A message on stderr would appear in the middle of the line that is being typed.

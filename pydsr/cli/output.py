@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,6 +16,7 @@ from pydsr.model.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from pydsr.control.edits import Edit
     from pydsr.model.change import Impact
 
 _WIDTH_NOT_ON_A_TERMINAL = 200
@@ -31,6 +34,30 @@ def plan_option(command: _Command) -> _Command:
         "--plan", "plan_only", is_flag=True, help="Print what would change; change nothing."
     )(command)
     return json_option(command)
+
+
+def edit_command(command: Callable[..., Edit]) -> Callable[..., None]:
+    """Make a command of a function that returns an edit: commit it and print its impact.
+
+    The command has ``--plan`` and ``--json``.
+    """
+
+    @plan_option
+    @click.pass_obj
+    @wraps(command)
+    def run(directory: Path, /, *, plan_only: bool, as_json: bool, **arguments: Any) -> None:
+        change(directory, command(**arguments), plan_only, as_json)
+
+    return run
+
+
+def change(directory: Path, edit: Edit, plan_only: bool, as_json: bool) -> None:
+    """Commit an edit, or plan it only, and print its impact."""
+    from pydsr.control.balancer import Balancer
+
+    with Balancer(directory) as balancer:
+        impact = balancer.change(edit, plan_only)
+    show_impact(impact, plan_only, as_json)
 
 
 def open_bytes(path: str, mode: str) -> IO[bytes]:

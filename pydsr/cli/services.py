@@ -11,7 +11,8 @@ import click
 from click.decorators import FC
 
 from pydsr.cli.arguments import ENDPOINT, NEW_ENDPOINT
-from pydsr.cli.output import json_option, plan_option, show, show_impact
+from pydsr.cli.output import edit_command, json_option, show
+from pydsr.control.edits import AddService, Edit, RemoveService
 from pydsr.model.addresses import Endpoint
 from pydsr.model.options import OPTIONS, Option, ServiceOptions
 
@@ -55,11 +56,8 @@ def _all_options(command: FC) -> FC:
 @services.command()
 @click.argument("endpoint", type=NEW_ENDPOINT)
 @_all_options
-@plan_option
-@click.pass_obj
-def add(
-    directory: Path, /, endpoint: Endpoint, plan_only: bool, as_json: bool, **values: Any
-) -> None:
+@edit_command
+def add(endpoint: Endpoint, **values: Any) -> Edit:
     """Add a service without backends.
 
     \b
@@ -69,19 +67,13 @@ def add(
       pydsr services add 198.51.100.53:53/udp --one-packet
       pydsr services add '198.51.100.10:*' --max-new-flows 100
     """
-    from pydsr.control.balancer import Balancer
-    from pydsr.control.edits import AddService
-
-    with Balancer(directory) as balancer:
-        impact = balancer.change(AddService(endpoint, ServiceOptions(**values)), plan_only)
-    show_impact(impact, plan_only, as_json)
+    return AddService(endpoint, ServiceOptions(**values))
 
 
 @services.command()
 @click.argument("endpoint", type=ENDPOINT)
-@plan_option
-@click.pass_obj
-def remove(directory: Path, endpoint: Endpoint, plan_only: bool, as_json: bool) -> None:
+@edit_command
+def remove(endpoint: Endpoint) -> Edit:
     """Remove a service with its backends.
 
     \b
@@ -89,12 +81,7 @@ def remove(directory: Path, endpoint: Endpoint, plan_only: bool, as_json: bool) 
       pydsr services remove 198.51.100.10:80 --plan
       pydsr services remove 198.51.100.10:80
     """
-    from pydsr.control.balancer import Balancer
-    from pydsr.control.edits import RemoveService
-
-    with Balancer(directory) as balancer:
-        impact = balancer.change(RemoveService(endpoint), plan_only)
-    show_impact(impact, plan_only, as_json)
+    return RemoveService(endpoint)
 
 
 @services.command("list")

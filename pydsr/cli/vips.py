@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from pydsr.cli.arguments import VIP
-from pydsr.cli.output import json_option, plan_option, show, show_impact
+from pydsr.cli.output import edit_command, json_option, show
+from pydsr.control.edits import Edit, SetVipPolicy
 from pydsr.model.addresses import IPAddress
 from pydsr.model.service import Unserved
 
@@ -30,9 +31,8 @@ def vips() -> None:
     "unserved_dropped, so that intended drops are told apart. pass: hand the packet to the kernel "
     "of this host, which does not have the VIP; make sure that it does not route the packet back.",
 )
-@plan_option
-@click.pass_obj
-def set_(directory: Path, vip: IPAddress, unserved: str, plan_only: bool, as_json: bool) -> None:
+@edit_command
+def set_(vip: IPAddress, unserved: str) -> Edit:
     """Set what happens to packets for a VIP's ports without a service.
 
     \b
@@ -40,12 +40,7 @@ def set_(directory: Path, vip: IPAddress, unserved: str, plan_only: bool, as_jso
       pydsr vips set 198.51.100.10 --unserved drop
       pydsr vips set 198.51.100.10 --unserved pass --plan
     """
-    from pydsr.control.balancer import Balancer
-    from pydsr.control.edits import SetVipPolicy
-
-    with Balancer(directory) as balancer:
-        impact = balancer.change(SetVipPolicy(vip, Unserved(unserved)), plan_only)
-    show_impact(impact, plan_only, as_json)
+    return SetVipPolicy(vip, Unserved(unserved))
 
 
 @vips.command("list")

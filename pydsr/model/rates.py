@@ -144,10 +144,8 @@ class Rates:
 class History:
     """The latest packet rates of every backend, for sparklines.
 
-    It keeps one array for each moment; two thousand backends take a megabyte.
-
-    Args:
-        length: the most rates to keep for each backend.
+    It keeps one array for each moment, at most ``length`` of them. Two thousand backends take a
+    megabyte.
     """
 
     def __init__(self, length: int = HISTORY_LENGTH) -> None:
@@ -240,12 +238,7 @@ def weight_shares(backends: Iterable[Backend]) -> dict[int, float]:
 
 
 def rates_between(before: Snapshot | None, after: Snapshot) -> Rates:
-    """Compare two snapshots.
-
-    Args:
-        before: the earlier one; None makes every rate 0.
-        after: the later one, whose services and backends are reported.
-    """
+    """Return the rates of the services and backends in ``after``; without ``before`` they are 0."""
     before = before or Snapshot(after.time)
     elapsed = after.time - before.time
     earlier = {service.endpoint: service for service in before.services}

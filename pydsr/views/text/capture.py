@@ -110,12 +110,7 @@ def _endpoint(address: IPAddress, port: int) -> str:
 
 
 class CaptureFile:
-    """A pcapng file with a block for each interface, and the verdict as comment of each packet.
-
-    Args:
-        file: opened for bytes.
-        interfaces: their names.
-    """
+    """A pcapng file with a block for each interface, and the verdict as comment of each packet."""
 
     def __init__(self, file: IO[bytes], interfaces: Sequence[str]) -> None:
         self._file = file

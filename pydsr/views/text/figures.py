@@ -54,12 +54,7 @@ def percent(share: float | None) -> str:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Draw the latest values, newest at the right, relative to the largest of them.
-
-    Args:
-        values: oldest first, none negative.
-        width: number of characters; missing values are blank.
-    """
+    """Draw the latest values, newest at the right, relative to the largest; none is negative."""
     latest = values[-width:] if width > 0 else ()
     largest = max(latest, default=0.0)
     top = len(_LEVELS) - 1

@@ -84,14 +84,7 @@ def joined(lines: Iterable[Line], gap: str) -> Line:
 
 
 def hanging(head: Line, text: str, width: int, style: str = "") -> list[Line]:
-    """Return a head with a text beside it, which wraps in its own column.
-
-    Args:
-        head: stands before the first line of the text.
-        text: the text.
-        width: cells of a row; the text gets at least 8 of them.
-        style: of the text.
-    """
+    """Return a head and a text that wraps beside it, in a column of at least 8 cells."""
     indent = cells(head)
     first, *others = textwrap.wrap(text, max(8, width - indent)) or [""]
     return [(*head, (first, style)), *(line((" " * indent + each, style)) for each in others)]

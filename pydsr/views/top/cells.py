@@ -56,15 +56,7 @@ def deviation(part: float | None) -> Line:
 def backend_cells(
     moment: Moment, endpoint: Endpoint, each: BackendRate, largest: float, columns: Columns
 ) -> dict[str, Line]:
-    """Return the cells of a backend that both pages have.
-
-    Args:
-        moment: what is shown.
-        endpoint: the service.
-        each: the backend.
-        largest: the share that fills a bar.
-        columns: the columns that fit.
-    """
+    """Return the cells of a backend that both pages have; ``largest`` fills a bar."""
     widths = columns.widths
     past = moment.history.packets(endpoint, each.backend.address, widths.get("history", 0))
     return {

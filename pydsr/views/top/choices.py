@@ -36,15 +36,8 @@ class Sort(StrEnum):
     TROUBLE = "trouble"
 
 
-SORT_KEYS = {
-    "N": Sort.NAME,
-    "P": Sort.PACKETS,
-    "B": Sort.BITS,
-    "F": Sort.FLOWS,
-    "S": Sort.SHARE,
-    "I": Sort.IMBALANCE,
-    "T": Sort.TROUBLE,
-}
+SORT_KEYS = {sort[0].upper(): sort for sort in Sort}
+"""The first letter of each order."""
 
 
 class Page(StrEnum):
@@ -80,13 +73,7 @@ class Choices:
 
 
 def press(choices: Choices, key: str, visible: Sequence[Endpoint] = ()) -> Choices:
-    """Return the choices after one key; an unknown key changes nothing.
-
-    Args:
-        choices: the choices before.
-        key: a character, or the name of a key (see ``terminal``).
-        visible: the services from top to bottom.
-    """
+    """Return the choices after a key: a character, or a name such as "page up"."""
     if key == CTRL_D:
         return replace(choices, done=True)
     if choices.is_typing:

@@ -116,9 +116,9 @@ def fit(layout: Layout, least: int, whole: int, width: int) -> Columns:
 
     Args:
         layout: the possible columns.
-        least: cells of the longest endpoint or address.
-        whole: cells of the longest title, including the service's name.
-        width: cells of a row.
+        least: width of the longest endpoint or address.
+        whole: width of the longest title, including the service's name.
+        width: of a row.
     """
     named = min(whole, least + _NAME_CELLS)
     for name_cells, gap in ((named, 2), (named, 1), (least, 1)):

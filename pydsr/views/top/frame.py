@@ -49,14 +49,10 @@ def frame(
     height: int | None = None,
     keys: bool = True,
 ) -> list[Line]:
-    """Draw one frame.
+    """Draw one frame, with a footer for the keys.
 
-    Args:
-        moment: what to show.
-        choices: how to show it.
-        width: cells of a row.
-        height: rows of the terminal, all of which are filled; None shows everything.
-        keys: whether the footer shows the keys.
+    It fills all rows of a height; without a height it has as many rows as it takes. Pages likewise
+    take the width in cells and the room in rows, or None.
     """
     header = [_header(moment, width, paused=choices.paused), _problem(moment)]
     footer = [_footer(choices, width)] if keys else []

@@ -175,11 +175,6 @@ def _right_stripped(line: Line) -> Line:
 def run_live(sources: Sources, choices: Choices, console: Console) -> None:
     """Show the live view until the user quits.
 
-    Args:
-        sources: provide the data.
-        choices: what to show first.
-        console: a terminal.
-
     Raises:
         InputError: the interval is out of range, or stdout is no terminal that can be redrawn.
         KeyboardInterrupt: the user pressed Ctrl-C; the terminal has been restored.

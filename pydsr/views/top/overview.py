@@ -35,15 +35,7 @@ _LEAST_ROWS = 2
 def overview(
     moment: Moment, choices: Choices, width: int, room: int | None, *, marked: bool
 ) -> list[Line]:
-    """Draw the page.
-
-    Args:
-        moment: what to show.
-        choices: the filter, the order and the marked service.
-        width: cells of a row.
-        room: the most rows; None for as many as it takes.
-        marked: whether one service is marked.
-    """
+    """Draw the page, filtered and sorted; one service is marked if ``marked``."""
     services = select(moment, choices.filter, choices.sort)
     reasons = happened(moment.rates)
     if not services:

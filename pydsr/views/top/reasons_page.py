@@ -70,14 +70,7 @@ def _short(rate: VerdictRate, reason_cells: int) -> Line:
 
 
 def reasons_page(moment: Moment, width: int, room: int | None, scrolled: int) -> list[Line]:
-    """Draw every counted reason with its meaning, and the time per packet of programs.
-
-    Args:
-        moment: what to show.
-        width: cells of a row.
-        room: the most rows; None for as many as it takes.
-        scrolled: rows that are above the screen.
-    """
+    """Draw every counted reason with its meaning, and the time per packet of programs."""
     counted = happened(moment.rates)
     longest = max((len(each.reason) for each in counted), default=0)
     drawn: list[Line] = []

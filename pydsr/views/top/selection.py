@@ -47,13 +47,10 @@ class Selected:
 
 
 def select(moment: Moment, words: str = "", sort: Sort = Sort.NAME) -> list[Selected]:
-    """Return the services to show, in order.
+    """Return the services and backends that match all words, in order.
 
-    Args:
-        moment: what is shown.
-        words: each must be in the service's endpoint or name, or in the backend's address, MAC,
-            state or health. A service that has all of them is shown with all its backends.
-        sort: the order.
+    A word matches a part of the service's endpoint or name, or of the backend's address, MAC, state
+    or health. A service that matches all words itself is shown with all its backends.
     """
     wanted = words.casefold().split()
     matches = [_matching(moment, service, wanted) for service in moment.rates.services]

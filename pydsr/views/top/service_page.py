@@ -29,15 +29,7 @@ _LEAST_ROWS = 3
 def service_page(
     moment: Moment, choices: Choices, width: int, room: int | None, now: float
 ) -> list[Line]:
-    """Draw the page.
-
-    Args:
-        moment: what to show.
-        choices: the service, the order, and how far it is scrolled.
-        width: cells of a row.
-        room: the most rows; None for as many as it takes.
-        now: monotonic seconds.
-    """
+    """Draw the page; ``now`` is in monotonic seconds."""
     services = {each.service.endpoint: each for each in moment.rates.services}
     service = services.get(choices.service) if choices.service else None
     if service is None:

@@ -28,20 +28,10 @@ _KEY = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.)|[\s\S]")
 """What one key sends (ECMA-48, 5.4): an escape sequence, or a character."""
 
 _UNFINISHED = re.compile(r"\x1b(\[[0-?]*[ -/]*|O)?$")
+_LETTERS = {"A": "up", "B": "down", "C": "right", "D": "left", "H": "home", "F": "end"}
 _NAMES = {
-    "\x1b[A": "up",
-    "\x1bOA": "up",
-    "\x1b[B": "down",
-    "\x1bOB": "down",
-    "\x1b[C": "right",
-    "\x1bOC": "right",
-    "\x1b[D": "left",
-    "\x1bOD": "left",
-    "\x1b[H": "home",
-    "\x1bOH": "home",
+    **{f"\x1b{mode}{letter}": name for mode in "[O" for letter, name in _LETTERS.items()},
     "\x1b[1~": "home",
-    "\x1b[F": "end",
-    "\x1bOF": "end",
     "\x1b[4~": "end",
     "\x1b[5~": "page up",
     "\x1b[6~": "page down",
