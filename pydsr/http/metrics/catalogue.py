@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 
 class Kind(StrEnum):
@@ -42,25 +43,25 @@ METRICS: list[Metric] = []
 """All metrics, in the order of exposition."""
 
 
-def _metric(name: str, kind: Kind, text: str, *labels: str) -> Metric:
-    made = Metric(f"pydsr_{name}", kind, text, labels)
-    METRICS.append(made)
-    return made
+def _metric(kind: Kind, name: str, text: str, *labels: str) -> Metric:
+    METRICS.append(Metric(f"pydsr_{name}", kind, text, labels))
+    return METRICS[-1]
 
 
-_counter, _gauge = Kind.COUNTER, Kind.GAUGE
+_counter = partial(_metric, Kind.COUNTER)
+_gauge = partial(_metric, Kind.GAUGE)
+_histogram = partial(_metric, Kind.HISTOGRAM)
 _backend = ("service", "backend")
 
 # The balancer
 
-BUILD_INFO = _metric("build_info", _gauge, "Always 1; the version of pydsr.", "version")
-UP = _metric("up", _gauge, "Whether a balancer exists and its maps can be read.")
-LAYOUT_VERSION = _metric(
-    "layout_version", _gauge, "Version of the layout of the maps that this pydsr reads."
+BUILD_INFO = _gauge("build_info", "Always 1; the version of pydsr.", "version")
+UP = _gauge("up", "Whether a balancer exists and its maps can be read.")
+LAYOUT_VERSION = _gauge(
+    "layout_version", "Version of the layout of the maps that this pydsr reads."
 )
-INTERFACE_MODE = _metric(
+INTERFACE_MODE = _gauge(
     "interface_mode",
-    _gauge,
     "Whether an attached interface runs the program in this mode: native (in the driver) or "
     "generic (after the driver, at a fraction of the speed).",
     "interface",
@@ -69,128 +70,102 @@ INTERFACE_MODE = _metric(
 
 # The program
 
-PACKETS = _metric(
+PACKETS = _counter(
     "packets_total",
-    _counter,
     "Packets by verdict and reason (pydsr stats --explain lists the reasons).",
     "reason",
     "verdict",
 )
-PROGRAM_SECONDS = _metric(
+PROGRAM_SECONDS = _counter(
     "program_seconds_total",
-    _counter,
     "CPU time of the program, counted while the kernel times programs.",
     "interfaces",
 )
-PROGRAM_RUNS = _metric(
+PROGRAM_RUNS = _counter(
     "program_runs_total",
-    _counter,
     "Runs of the program, one per packet, counted while the kernel times programs.",
     "interfaces",
 )
-PROGRAM_TIMED = _metric(
-    "program_timed", _gauge, "Whether the kernel times programs (sysctl kernel.bpf_stats_enabled)."
+PROGRAM_TIMED = _gauge(
+    "program_timed", "Whether the kernel times programs (sysctl kernel.bpf_stats_enabled)."
 )
 
 # Services
 
-SERVICE_INFO = _metric(
-    "service_info",
-    _gauge,
-    "Always 1; the name and affinity of a service.",
-    "service",
-    "name",
-    "affinity",
+SERVICE_INFO = _gauge(
+    "service_info", "Always 1; the name and affinity of a service.", "service", "name", "affinity"
 )
-SERVICE_SLOTS = _metric("service_slots", _gauge, "Slots of a service's table.", "service")
-SERVICE_SLOTS_CHANGING = _metric(
+SERVICE_SLOTS = _gauge("service_slots", "Slots of a service's table.", "service")
+SERVICE_SLOTS_CHANGING = _gauge(
     "service_slots_changing",
-    _gauge,
     "Slots that are not at rest: after a change, the program looks up flow records for them.",
     "service",
 )
-SERVICE_RECORDS = _metric(
-    "service_flow_records", _gauge, "Flow records, kept for slots that are not at rest.", "service"
+SERVICE_RECORDS = _gauge(
+    "service_flow_records", "Flow records, kept for slots that are not at rest.", "service"
 )
-SERVICE_PENDING = _metric(
+SERVICE_PENDING = _gauge(
     "service_pending_flows",
-    _gauge,
     "Half-open flows, of which only the SYN was seen, in slots that are not at rest.",
     "service",
 )
 
 # Backends
 
-BACKEND_PACKETS = _metric(
-    "backend_packets_total", _counter, "Packets sent to a backend.", *_backend
+BACKEND_PACKETS = _counter("backend_packets_total", "Packets sent to a backend.", *_backend)
+BACKEND_BYTES = _counter(
+    "backend_bytes_total", "Bytes sent to a backend, counted as whole frames.", *_backend
 )
-BACKEND_BYTES = _metric(
-    "backend_bytes_total", _counter, "Bytes sent to a backend, counted as whole frames.", *_backend
-)
-BACKEND_NEW_FLOWS = _metric(
+BACKEND_NEW_FLOWS = _counter(
     "backend_new_flows_total",
-    _counter,
     "New flows sent to a backend: TCP SYNs or SCTP INITs. UDP has none.",
     *_backend,
 )
-BACKEND_WEIGHT = _metric(
-    "backend_weight", _gauge, "Weight of a backend in force, which health checks may have lowered.",
-    *_backend,
-)  # fmt: skip
-BACKEND_CONFIGURED_WEIGHT = _metric(
-    "backend_configured_weight",
-    _gauge,
-    "Weight of a checked backend in the file.",
+BACKEND_WEIGHT = _gauge(
+    "backend_weight",
+    "Weight of a backend in force, which health checks may have lowered.",
     *_backend,
 )
-BACKEND_SLOTS_RATIO = _metric(
-    "backend_slots_ratio", _gauge, "Share of its service's slots that a backend owns, 0 to 1.",
-    *_backend,
-)  # fmt: skip
-BACKEND_STATE = _metric(
+BACKEND_CONFIGURED_WEIGHT = _gauge(
+    "backend_configured_weight", "Weight of a checked backend in the file.", *_backend
+)
+BACKEND_SLOTS_RATIO = _gauge(
+    "backend_slots_ratio", "Share of its service's slots that a backend owns, 0 to 1.", *_backend
+)
+BACKEND_STATE = _gauge(
     "backend_state",
-    _gauge,
     "Whether a backend is in this state: up (gets new flows), drain (keeps its old flows) or down "
     "(gets no packets).",
     *_backend,
     "state",
 )
-BACKEND_RESOLVED = _metric(
-    "backend_resolved", _gauge, "Whether the MAC of a backend is known.", *_backend
-)
+BACKEND_RESOLVED = _gauge("backend_resolved", "Whether the MAC of a backend is known.", *_backend)
 
 # Health
 
-BACKEND_HEALTHY = _metric(
-    "backend_healthy", _gauge, "Whether a backend passes its health checks.", *_backend
+BACKEND_HEALTHY = _gauge(
+    "backend_healthy", "Whether a backend passes its health checks.", *_backend
 )
-BACKEND_HELD = _metric(
+BACKEND_HELD = _gauge(
     "backend_held",
-    _gauge,
     "Whether an unhealthy backend stays in service because too few would be left.",
     *_backend,
 )
-BACKEND_FAILING_CHECK = _metric(
+BACKEND_FAILING_CHECK = _gauge(
     "backend_failing_check",
-    _gauge,
     "Always 1; a check that fails on a backend, by its last outcome (pydsr health says more).",
     *_backend,
     "check",
     "outcome",
 )
-CERTIFICATE_EXPIRY = _metric(
+CERTIFICATE_EXPIRY = _gauge(
     "backend_certificate_expiry_timestamp_seconds",
-    _gauge,
     "When the first certificate expires that checks have seen on a backend.",
     *_backend,
 )
-CHECKS = _metric(
-    "checks_total", _counter, "Health checks by outcome.", "service", "check",
-    "outcome",
-)  # fmt: skip
-CHECK_DURATION = _metric(
+CHECKS = _counter("checks_total", "Health checks by outcome.", "service", "check", "outcome")
+CHECK_DURATION = _histogram(
     "check_duration_seconds",
-    Kind.HISTOGRAM,
     "Duration of health checks, whatever their outcome.",
     "service",
     "check",
@@ -198,20 +173,15 @@ CHECK_DURATION = _metric(
 
 # The daemon
 
-DAEMON_UP = _metric("daemon_up", _gauge, "Whether a daemon runs for this balancer.")
-EVENTS = _metric("events_total", _counter, "Events (pydsr events) by kind.", "event")
-RELOAD_SUCCESSFUL = _metric(
-    "configuration_last_reload_successful",
-    _gauge,
-    "Whether the last reload of the file succeeded.",
+DAEMON_UP = _gauge("daemon_up", "Whether a daemon runs for this balancer.")
+EVENTS = _counter("events_total", "Events (pydsr events) by kind.", "event")
+RELOAD_SUCCESSFUL = _gauge(
+    "configuration_last_reload_successful", "Whether the last reload of the file succeeded."
 )
-RELOAD_TIME = _metric(
-    "configuration_last_reload_success_timestamp_seconds",
-    _gauge,
-    "When the file was last applied.",
+RELOAD_TIME = _gauge(
+    "configuration_last_reload_success_timestamp_seconds", "When the file was last applied."
 )
-WAITING_BACKENDS = _metric(
+WAITING_BACKENDS = _gauge(
     "waiting_backends",
-    _gauge,
     "Backends of the file that are not in service yet because they do not answer ARP or ND.",
 )
