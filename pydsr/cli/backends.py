@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,11 +12,7 @@ from pydsr.cli.arguments import BACKEND, BACKEND_ADDRESS, ENDPOINT
 from pydsr.cli.output import change, edit_command, json_option, plan_option, show
 from pydsr.control.edits import AddBackends, ChangeState, Edit, RemoveBackends, SetBackends
 from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.errors import PydsrError
 from pydsr.model.service import BackendState, DesiredBackend
-
-if TYPE_CHECKING:
-    from pydsr.control.snapshot import RemainingFlows
 
 Command = Callable[..., None]
 _WAIT_POLL_SECONDS = 0.5
@@ -90,36 +85,16 @@ def remove(endpoint: Endpoint, addresses: tuple[IPAddress, ...]) -> Edit:
     return RemoveBackends(endpoint, addresses)
 
 
-def _show_remaining(left: RemainingFlows) -> None:
-    click.echo(f"{left.recorded} recorded flows left", nl=False, err=True)
-    if left.learning_seconds:
-        click.echo(
-            f"; silent ones may reappear for another {left.learning_seconds:.0f} s", err=True
-        )
-    else:
-        click.echo(err=True)
-
-
-def _wait_until_empty(
+def _wait_until_drained(
     directory: Path, endpoint: Endpoint, addresses: tuple[IPAddress, ...], timeout: float | None
 ) -> None:
-    """Wait until drained backends have no flows left, and print how many are."""
     from pydsr.control.balancer import Balancer
 
-    deadline = None if timeout is None else time.monotonic() + timeout
-    shown = None
     with Balancer(directory) as balancer:
-        while not (left := balancer.remaining_flows(endpoint, addresses)).is_none:
-            if left.recorded != shown:
-                _show_remaining(left)
-                shown = left.recorded
-            if deadline is not None and time.monotonic() > deadline:
-                raise PydsrError(
-                    f"the backends still have flows, or may have some, after {timeout:g} s",
-                    "they stay drained: wait again, or remove them and break these flows",
-                )
-            time.sleep(_WAIT_POLL_SECONDS)
-        balancer.collect_garbage()
+        for left in balancer.wait_until_drained(endpoint, addresses, timeout, _WAIT_POLL_SECONDS):
+            seconds = left.learning_seconds
+            more = f"; silent ones may reappear for another {seconds:.0f} s" if seconds else ""
+            click.echo(f"{left.recorded} recorded flows left{more}", err=True)
     click.echo("no flows left: the backends can be removed without breaking any", err=True)
 
 
@@ -159,7 +134,7 @@ def drain(
     edit = ChangeState(endpoint, addresses, BackendState.DRAIN)
     change(directory, edit, plan_only, as_json)
     if wait and not plan_only:
-        _wait_until_empty(directory, endpoint, addresses, timeout)
+        _wait_until_drained(directory, endpoint, addresses, timeout)
 
 
 @backends.command()

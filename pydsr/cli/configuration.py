@@ -15,41 +15,21 @@ from pydsr.model.errors import ExitStatus, InputError
 
 if TYPE_CHECKING:
     from pydsr.model.change import Impact
-    from pydsr.model.desired_state import DesiredState
 
 
 def _apply(
     directory: Path, file: str, runtime: Path, plan_only: bool, max_moved: float | None = None
 ) -> Impact:
     from pydsr.config.load import load_file
-    from pydsr.control.apply import apply as apply_configuration
+    from pydsr.control.apply import apply as apply_state
+    from pydsr.daemon.client import with_daemon_health
 
     # The objects made from the file live as long as the command: garbage collection would scan
     # them again and again, and take a sixth of the time for a large file.
     gc.disable()
-    wanted, notes = _by_health(load_file(file), directory, runtime)
-    impact = apply_configuration(directory, wanted, plan_only, max_moved)
+    desired, notes = with_daemon_health(load_file(file), runtime.absolute(), directory)
+    impact = apply_state(directory, desired, plan_only, max_moved)
     return replace(impact, notes=(*impact.notes, *notes))
-
-
-def _by_health(
-    wanted: DesiredState, directory: Path, runtime: Path
-) -> tuple[DesiredState, tuple[str, ...]]:
-    """Apply the daemon's health to a desired state; return it, and notes to print."""
-    checked = [service for service in wanted.services if service.health is not None]
-    if not checked:
-        return wanted, ()
-    from pydsr.daemon.client import NoDaemonError, read_health, socket_path
-    from pydsr.health.service_health import apply_health, health_from_document
-
-    try:
-        document = read_health(socket_path(runtime.absolute(), directory))
-    except NoDaemonError:
-        first, more = checked[0].endpoint, len(checked) - 1
-        of = f"{first} and {more} more services" if more else f"{first}"
-        note = f"nobody checks the health of {of}: start pydsr run; backends are as in the file"
-        return wanted, (note,)
-    return apply_health(wanted, health_from_document(document)), ()
 
 
 @click.command()

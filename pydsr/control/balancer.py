@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.lock import not_attached
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.change import Impact
+from pydsr.model.errors import PydsrError
 from pydsr.model.features import FeatureUse
 from pydsr.model.service import Service, Unserved
 from pydsr.model.snapshot import Snapshot
@@ -139,6 +140,35 @@ class Balancer:
         service = self.service(endpoint)
         ids = {backend.id for backend in find_backends(service, addresses)}
         return snapshots.count_remaining(self._state, service, ids)
+
+    def wait_until_drained(
+        self, endpoint: Endpoint, addresses: Sequence[IPAddress], timeout: float | None, poll: float
+    ) -> Iterator[snapshots.RemainingFlows]:
+        """Wait until drained backends have no flows left, and yield the flows when they change.
+
+        Args:
+            endpoint: of the service.
+            addresses: of the backends.
+            timeout: seconds to wait; None waits forever.
+            poll: seconds between two looks.
+
+        Raises:
+            InputError: no such service or backend.
+            PydsrError: there are still flows after the timeout.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        recorded = None
+        while not (left := self.remaining_flows(endpoint, addresses)).is_none:
+            if left.recorded != recorded:
+                yield left
+                recorded = left.recorded
+            if deadline is not None and time.monotonic() > deadline:
+                raise PydsrError(
+                    f"the backends still have flows, or may have some, after {timeout:g} s",
+                    "they stay drained: wait again, or remove them and break these flows",
+                )
+            time.sleep(poll)
+        self.collect_garbage()
 
     def tracer(self) -> Tracer:
         """Return what traces packets through the loaded program; use it with ``with``.

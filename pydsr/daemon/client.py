@@ -10,9 +10,12 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydsr.model.errors import InputError, PermissionDeniedError, PydsrError
+
+if TYPE_CHECKING:
+    from pydsr.model.desired_state import DesiredState
 
 FOLLOW = b"follow\n"
 PAST = b"past\n"
@@ -64,6 +67,29 @@ def read_health(path: Path) -> dict[str, Any]:
         PermissionDeniedError: not privileged.
     """
     return _document(path, HEALTH)
+
+
+def with_daemon_health(
+    desired: DesiredState, runtime: Path, bpffs_directory: Path
+) -> tuple[DesiredState, tuple[str, ...]]:
+    """Apply the health that the daemon knows to a desired state.
+
+    Returns:
+        The state with that health; as it was, with a note for users, if no daemon runs.
+    """
+    checked = [service.endpoint for service in desired.services if service.health is not None]
+    if not checked:
+        return desired, ()
+    # Imported here as other commands use this module too, and need to start fast.
+    from pydsr.health.service_health import apply_health, health_from_document
+
+    try:
+        document = read_health(socket_path(runtime, bpffs_directory))
+    except NoDaemonError:
+        more = f" and {len(checked) - 1} more services" if len(checked) > 1 else ""
+        note = f"nobody checks the health of {checked[0]}{more}: start pydsr run"
+        return desired, (f"{note}; backends are as in the file",)
+    return apply_health(desired, health_from_document(document)), ()
 
 
 def read_metrics(path: Path, timeout: float = _TIMEOUT_SECONDS) -> dict[str, Any]:

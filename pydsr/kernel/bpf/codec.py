@@ -1,4 +1,8 @@
-"""Between values of the model and what the maps hold."""
+"""Pack values of the model into keys and values of the maps, and unpack them.
+
+An option with a field of its name in struct service_config, or a flag of its name in enum
+service_flag, needs no code here.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,6 @@ _UNSERVED_FLAGS = {
 }
 STATES = {number: state for state, number in STATE_NUMBERS.items()}
 
-
 _AFFINITIES = tuple(Affinity)
 _STORED_AS_FLAG = tuple(
     (one, ServiceFlag[one.name.upper()])
@@ -37,10 +40,9 @@ _STORED_AS_FLAG = tuple(
 _STORED_AS_NUMBER = tuple(
     one for one in OPTIONS if one.type in (int, bool) and hasattr(layout.ServiceConfig, one.name)
 )
-"""Options with a field of their name in struct service_config."""
-
-# struct service, which follows its key in an entry of the index.
 _INDEX_VALUE = struct.Struct("=IBBBx")
+"""struct service, the value in an entry of the index."""
+
 _TAG = struct.Struct(">HH")
 
 
@@ -95,14 +97,14 @@ def pack_index(
     ruled: Collection[int | None] = (),
     policies: Mapping[IPAddress, Unserved] | None = None,
 ) -> dict[bytes, bytes]:
-    """Return the entries of the index of services: each service, and each VIP.
+    """Return the entries of the service index: one for each service and for each VIP.
 
-    A VIP answers ARP/ND if any of its services wants it to.
+    A VIP answers ARP/ND if one of its services does.
 
     Args:
-        services: all of them.
-        ruled: ids of services with source rules; None among them for rules of all services.
-        policies: what VIPs do with ports without a service, where not the default.
+        services: all services.
+        ruled: ids of services with source rules; None stands for the rules of all services.
+        policies: policies of VIPs, where they are not COUNT.
     """
     entries: dict[bytes, bytes] = {}
     vips: dict[IPAddress, ServiceFlag] = {}
@@ -130,7 +132,7 @@ def pack_index(
 
 
 def pack_tags(tags: Sequence[Tag]) -> Any:
-    """Return the tags of a backend as its entry holds them."""
+    """Return VLAN tags as the entry of a backend holds them."""
     packed = (layout.TagValue * layout.TAGS_MAX)()
     for position, tag in enumerate(tags):
         packed[position].protocol[:] = tag.protocol.to_bytes(2, "big")
@@ -139,7 +141,7 @@ def pack_tags(tags: Sequence[Tag]) -> Any:
 
 
 def unpack_tags(packed: Any) -> tuple[Tag, ...]:
-    """Return the tags of a backend's entry, whose bytes or mirror it takes."""
+    """Return the VLAN tags in the entry of a backend."""
     octets = bytes(packed)
     if not any(octets):
         return ()
