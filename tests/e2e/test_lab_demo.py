@@ -79,7 +79,7 @@ def test_the_demo_works_with_more_of_each(name: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["A lab of namespaces", "HTTP requests", "go on and on"])
+@pytest.mark.parametrize("moment", ["A lab of namespaces", "HTTP requests", "run without pause"])
 def test_an_interrupted_demo_leaves_nothing(name: str, number: signal.Signals, moment: str) -> None:
     with subprocess.Popen(
         [*_LAB, "demo", "--name", name],
