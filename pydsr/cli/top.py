@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,9 @@ from pydsr.cli.arguments import ENDPOINT, runtime_option
 from pydsr.cli.output import json_option
 from pydsr.model.addresses import Endpoint
 from pydsr.views.top.choices import Choices, Page, Sort
+
+if TYPE_CHECKING:
+    from pydsr.views.json.document_types import HealthDocument
 
 
 @click.command()
@@ -70,7 +73,7 @@ def top(
     from pydsr.kernel.net.neighbours import mac_ages
     from pydsr.views.top import live
 
-    def health() -> dict[str, Any]:
+    def health() -> HealthDocument:
         # Runs in a thread: no frame waits for the daemon, nor for these imports.
         from pydsr.daemon.client import read_health, socket_path
 

@@ -10,12 +10,13 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydsr.model.errors import InputError, PermissionDeniedError, PydsrError
 
 if TYPE_CHECKING:
     from pydsr.model.desired_state import DesiredState
+    from pydsr.views.json.document_types import HealthDocument
 
 FOLLOW = b"follow\n"
 PAST = b"past\n"
@@ -59,14 +60,14 @@ def read_events(path: Path, follow: bool) -> Iterator[str]:
     return _request(path, FOLLOW if follow else PAST)
 
 
-def read_health(path: Path) -> dict[str, Any]:
+def read_health(path: Path) -> HealthDocument:
     """Return the daemon's document of backend health (``pydsr health --json``).
 
     Raises:
         NoDaemonError: no daemon runs, or it does not answer in time.
         PermissionDeniedError: not privileged.
     """
-    return _document(path, HEALTH)
+    return cast("HealthDocument", _document(path, HEALTH))
 
 
 def with_daemon_health(

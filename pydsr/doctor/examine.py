@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pydsr.model.interfaces import Interface
 
 _log = logging.getLogger(__name__)
 
-ReadHealth = Callable[[], dict[str, Any]]
+ReadHealth = Callable[[], Mapping[str, Any]]
 """Returns a daemon's health as JSON; raises PydsrError where there is no daemon."""
 
 

@@ -14,6 +14,11 @@ from pydsr.model.options import ServiceOptions
 from pydsr.model.rates import History, Rates, rates_between
 from pydsr.model.service import Backend, BackendState, Service
 from pydsr.model.snapshot import Counters, Snapshot
+from pydsr.views.json.document_types import (
+    BackendHealthDocument,
+    FailureDocument,
+    HealthDocument,
+)
 from pydsr.views.text.lines import Lines
 from pydsr.views.top.choices import Choices
 from pydsr.views.top.frame import frame
@@ -72,10 +77,12 @@ def busy_web() -> Rates:
     )
 
 
-def unhealthy(endpoint: str, address: str, message: str, seconds: float = 12.0) -> dict[str, Any]:
-    """Return what the daemon says where one backend of a service fails its check."""
-    failure = {"check": "http", "outcome": "refused", "message": message, "hint": ""}
-    one = {
+def unhealthy(endpoint: str, address: str, message: str, seconds: float = 12.0) -> HealthDocument:
+    """Return the daemon's health document of a service with one failing backend."""
+    failure: FailureDocument = {
+        "check": "http", "outcome": "refused", "message": message, "hint": "",
+    }  # fmt: skip
+    document: BackendHealthDocument = {
         "address": address,
         "healthy": False,
         "seconds": seconds,
@@ -83,9 +90,10 @@ def unhealthy(endpoint: str, address: str, message: str, seconds: float = 12.0) 
         "weight": 1,
         "configured_weight": 4,
         "held": False,
+        "certificate_ends": None,
         "failures": [failure],
     }
-    return {"services": [{"service": endpoint, "backends": [one]}]}
+    return {"services": [{"service": endpoint, "backends": [document]}]}
 
 
 def lines_of(renderable: RenderableType, width: int = 80) -> list[str]:
@@ -102,13 +110,14 @@ def draw(
     height: int | None = None,
     keys: bool = True,
     choices: Choices | None = None,
-    health: dict[str, Any] | None = None,
+    health: HealthDocument | None = None,
     history: History | None = None,
     **moment: Any,
 ) -> list[str]:
     """Return the frame of the live view."""
-    there = Moment(rates, history or History(), health_by_backend(health or {}), **moment)
-    drawn = frame(there, choices or Choices(), width=width, height=height, keys=keys)
+    by_backend = health_by_backend(health) if health else {}
+    shown = Moment(rates, history or History(), by_backend, **moment)
+    drawn = frame(shown, choices or Choices(), width=width, height=height, keys=keys)
     return lines_of(Lines(drawn), width)
 
 

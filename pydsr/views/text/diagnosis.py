@@ -14,6 +14,7 @@ from pydsr.kernel.machine.findings import Finding, Note, Report, Severity
 from pydsr.views.text import figures
 
 if TYPE_CHECKING:
+    from pydsr.views.json.document_types import BackendHealthDocument, HealthDocument
     from pydsr.views.json.report_types import DoctorDocument
 
 _SEVERITY_STYLES = {
@@ -93,7 +94,7 @@ def _summary(report: Report) -> Text:
     return Text(", ".join(counts), style="bold")
 
 
-def health_table(document: Mapping[str, Any]) -> RenderableType:
+def health_table(document: HealthDocument) -> RenderableType:
     """Show the health of every checked backend, from the daemon's document."""
     if not document["services"]:
         return Text("no service has checks", style="yellow")
@@ -115,7 +116,7 @@ def health_table(document: Mapping[str, Any]) -> RenderableType:
     return table
 
 
-def _health(backend: Mapping[str, Any]) -> str:
+def _health(backend: BackendHealthDocument) -> str:
     if backend["healthy"] is None:
         return "sorry backend"
     if backend["held"]:

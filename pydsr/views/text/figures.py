@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydsr.model.service import Backend, BackendState
 from pydsr.views.text.lines import Line
+
+if TYPE_CHECKING:
+    from pydsr.views.json.document_types import BackendHealthDocument
 
 UNKNOWN = "–"  # noqa: RUF001 - a dash is meant
 """Stands for a value that is unknown or has no meaning."""
@@ -125,7 +128,7 @@ def mac(backend: Backend) -> Line:
     return (("unresolved", "red"),) if backend.mac is None else ((str(backend.mac), ""),)
 
 
-def failures(health: Mapping[str, Any]) -> str:
+def failures(health: BackendHealthDocument) -> str:
     """Return the failed checks of a backend with their messages; empty if none failed."""
     return "; ".join(
         f"{each['check']}: {each['message']}" + (f" ({each['hint']})" if each["hint"] else "")

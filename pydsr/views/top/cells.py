@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydsr.model.addresses import Endpoint
 from pydsr.model.rates import BackendRate, Rate, ServiceRate
@@ -12,6 +12,9 @@ from pydsr.views.text import figures, lines
 from pydsr.views.text.lines import Line, line
 from pydsr.views.top.columns import INDENT, LONG_BITS, Columns
 from pydsr.views.top.moment import Moment
+
+if TYPE_CHECKING:
+    from pydsr.views.json.document_types import BackendHealthDocument
 
 _LEAST_NAME_CELLS = 5
 _LEAST_CAUSE_CELLS = 16
@@ -73,14 +76,16 @@ def backend_cells(
     }
 
 
-def _cause(health: Mapping[str, Any] | None, widths: Mapping[str, int]) -> dict[str, Line]:
+def _cause(health: BackendHealthDocument | None, widths: Mapping[str, int]) -> dict[str, Line]:
     """Return why a backend is unhealthy, in the column of its history or, if narrow, its MAC."""
     if health is None or health["healthy"] is not False:
         return {}
     column = "history" if widths.get("history", 0) >= _LEAST_CAUSE_CELLS else "mac"
-    failure = next(iter(health["failures"]), {"outcome": "unhealthy", "message": "unhealthy"})
     width = widths.get(column, 0)
-    text = f"✘ {failure['message' if width >= _MESSAGE_CELLS else 'outcome']}"
+    text = "✘ unhealthy"
+    if health["failures"]:
+        failure = health["failures"][0]
+        text = f"✘ {failure['message'] if width >= _MESSAGE_CELLS else failure['outcome']}"
     duration = f" {figures.duration(health['seconds'])}"
     if len(text + duration) <= width and health["seconds"] is not None:
         text += duration

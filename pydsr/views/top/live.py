@@ -6,9 +6,9 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rich.console import Console
 
@@ -21,6 +21,9 @@ from pydsr.views.top.frame import frame
 from pydsr.views.top.moment import Health, MacAges, Moment, health_by_backend
 from pydsr.views.top.selection import select
 from pydsr.views.top.terminal import REDRAW, Keyboard, Screen, restored_on_sigterm
+
+if TYPE_CHECKING:
+    from pydsr.views.json.document_types import HealthDocument
 
 _FIRST_WAIT = 0.5
 """Seconds until the first rates, even if the interval is longer."""
@@ -48,7 +51,7 @@ class Sources:
     """
 
     snapshot: Callable[[], Snapshot]
-    health: Callable[[], Mapping[str, Any]] = dict
+    health: Callable[[], HealthDocument] = lambda: {"services": []}
     mac_ages: Callable[[], MacAges] = dict
 
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydsr.model.addresses import Endpoint, IPAddress, MacAddress
 from pydsr.model.errors import PydsrError
 from pydsr.model.rates import History, Rates
 from pydsr.model.service import Backend
 
-Health = Mapping[tuple[str, str], Mapping[str, Any]]
+if TYPE_CHECKING:
+    from pydsr.views.json.document_types import BackendHealthDocument, HealthDocument
+
+Health = Mapping[tuple[str, str], "BackendHealthDocument"]
 """The daemon's health documents of backends, by service and address."""
 
 MacAges = Mapping[tuple[IPAddress, MacAddress], float]
 """Seconds since the kernel last confirmed a neighbour's MAC."""
 
 
-def health_by_backend(document: Mapping[str, Any]) -> Health:
+def health_by_backend(document: HealthDocument) -> Health:
     """Return the health document of each backend from the daemon's document."""
     return {
         (service["service"], backend["address"]): backend
-        for service in document.get("services", ())
+        for service in document["services"]
         for backend in service["backends"]
     }
 
@@ -46,7 +49,7 @@ class Moment:
     clock: str = ""
     problem: PydsrError | None = None
 
-    def health_of(self, endpoint: Endpoint, backend: Backend) -> Mapping[str, Any] | None:
+    def health_of(self, endpoint: Endpoint, backend: Backend) -> BackendHealthDocument | None:
         """Return the health document of a backend; None if it has no checks."""
         if not self.health:
             return None

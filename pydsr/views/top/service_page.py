@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydsr.model.rates import BackendRate, ServiceRate
 from pydsr.model.service import Backend, BackendState, Service
@@ -21,6 +21,9 @@ from pydsr.views.top.choices import Choices
 from pydsr.views.top.columns import INDENT, SERVICE, Columns, fit
 from pydsr.views.top.moment import Moment
 from pydsr.views.top.selection import Selected, in_order
+
+if TYPE_CHECKING:
+    from pydsr.views.json.document_types import BackendHealthDocument
 
 _NANOSECONDS = 1_000_000_000
 _LEAST_ROWS = 3
@@ -155,7 +158,7 @@ def _more_cells(moment: Moment, service: Service, each: BackendRate) -> dict[str
     }
 
 
-def _weight(backend: Backend, health: Mapping[str, Any] | None) -> Line:
+def _weight(backend: Backend, health: BackendHealthDocument | None) -> Line:
     """Return the weight in force, and after it the file's weight if health has changed it."""
     if health is None or health["configured_weight"] == backend.weight:
         return line(str(backend.weight))

@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 from io import StringIO
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -24,6 +24,7 @@ from pydsr.model.events import Event, EventKind
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.options import ServiceOptions
 from pydsr.model.service import Backend, BackendState, DesiredBackend, Service
+from pydsr.views.json.document_types import HealthDocument
 from pydsr.views.text.diagnosis import health_table
 
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN
@@ -229,8 +230,8 @@ def test_the_table_says_what_is_wrong() -> None:
     state = initial(service())
     add(state, 5.0, CLOSED)
     state.apply(state.decide(WEB, failing, 6.0))
-    output = StringIO()
-    Console(file=output, width=200).print(health_table(state.document(8.0)))
+    output, document = StringIO(), cast(HealthDocument, state.document(8.0))
+    Console(file=output, width=200).print(health_table(document))
     (line,) = (line for line in output.getvalue().splitlines() if str(B) in line)
     for word in (str(WEB), "unhealthy", "2 s", "down", "tcp: nothing listens (start it)"):
         assert word in line
