@@ -8,7 +8,7 @@ what is true, and the index is made of the services.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from pydsr.control.garbage_collection import delete_orphans
 from pydsr.control.plan import Plan, ScopedRules
@@ -22,7 +22,7 @@ from pydsr.kernel.bpf.codec import STATE_NUMBERS
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.addresses import Endpoint
-from pydsr.model.service import BackendState, PlacedBackend, Service
+from pydsr.model.service import BackendState
 
 _NANOSECONDS = 1_000_000_000
 
@@ -51,8 +51,9 @@ def commit(state: LiveState, plan: Plan) -> SlotsMoved:
 def _write_backends_and_tables(state: LiveState, plan: Plan) -> SlotsMoved:
     """Bring live services to their new backends, and prepare new services."""
     for service in plan.services:
-        _write_places(state, service)
-    state.backends.write_new([new for service in plan.services for new in _new_backends(service)])
+        for backend in service.moved_backends:
+            state.backends.write_place(backend.id, backend.place, by_hand=backend.mac_by_hand)
+    state.backends.write_new([(s.service.id, b) for s in plan.services for b in s.new_backends])
     moved = _removed_slots(plan)
     with state.tables.writer() as tables:
         for service in plan.services:
@@ -62,36 +63,15 @@ def _write_backends_and_tables(state: LiveState, plan: Plan) -> SlotsMoved:
             moved |= _moved(service, before, after)
     for service in plan.services:
         # Flow records follow only now, since the slots have new owners by then.
-        for backend in service.backends if service.before else ():
-            state.backends.write_state(backend.id, STATE_NUMBERS[backend.desired.state])
-        if service.before is not None:
-            _retire(state, service.before, {backend.id for backend in service.backends})
+        for backend in service.backends:
+            if backend.id in service.live_backends:
+                state.backends.write_state(backend.id, STATE_NUMBERS[backend.desired.state])
+        _retire(state, service.leaving_ids)
     return moved
 
 
-def _new_backends(service: ServicePlan) -> Iterator[tuple[int, PlacedBackend]]:
-    """Walk the backends that the service does not have yet, each with the service's id."""
-    live = _live_ids(service)
-    for backend in service.backends:
-        if backend.id not in live:
-            yield service.service.id, backend
-
-
-def _live_ids(service: ServicePlan) -> set[int]:
-    return {backend.id for backend in service.before.backends} if service.before else set()
-
-
-def _write_places(state: LiveState, service: ServicePlan) -> None:
-    live = {backend.id: backend for backend in service.before.backends} if service.before else {}
-    for backend in service.backends:
-        before = live.get(backend.id)
-        after = backend.place, backend.mac_by_hand
-        if before is not None and (before.place, before.mac_by_hand) != after:
-            state.backends.write_place(backend.id, backend.place, by_hand=backend.mac_by_hand)
-
-
 def _tables(state: LiveState, service: ServicePlan) -> tuple[Table | None, Table | None]:
-    """Return the table of a service before and after; None for one that there is not."""
+    """Return the table of a service before and after; None where there is none, or no other."""
     if not service.changes_table:
         return None, None
     before = None if service.before is None else state.tables.read(service.service.id)
@@ -123,11 +103,10 @@ def _removed_slots(plan: Plan) -> dict[Endpoint, int]:
     }
 
 
-def _retire(state: LiveState, service: Service, staying: Collection[int] = ()) -> None:
-    """Give back the ids of a service's backends, but for those staying, when no flow has them."""
-    for backend in service.backends:
-        if backend.id not in staying:
-            state.backends.write_state(backend.id, StateNumber.RETIRED)
+def _retire(state: LiveState, backend_ids: Iterable[int]) -> None:
+    """Give back the ids of backends, which garbage collection frees once no flow has them."""
+    for backend_id in backend_ids:
+        state.backends.write_state(backend_id, StateNumber.RETIRED)
 
 
 def _write_services(state: LiveState, plan: Plan) -> None:
@@ -157,7 +136,7 @@ def _delete_leftovers(state: LiveState, plan: Plan) -> None:
         state.tables.delete([service.id for service in plan.removed])
         delete_orphans(state, state.services.configs())
         for service in plan.removed:
-            _retire(state, service)
+            _retire(state, (backend.id for backend in service.backends))
 
 
 def _tell_network(state: LiveState, plan: Plan) -> None:
@@ -190,11 +169,10 @@ def slots_moved(state: LiveState, plan: Plan) -> SlotsMoved:
 def flows_moved(state: LiveState, plan: Plan) -> int:
     """Return how many recorded flows lose their backend by the changes of a plan's services."""
     changing = [s for s in plan.services if s.before is not None and s.before.slots_changing]
-    losing = {backend_id for service in changing for backend_id in _losing(service)}
+    losing = {
+        backend_id
+        for service in changing
+        for backend_id in service.live_backends.keys()
+        - {b.id for b in service.backends if b.desired.state is not BackendState.DOWN}
+    }
     return count_recorded(state, [s.service for s in changing], losing) if losing else 0
-
-
-def _losing(service: ServicePlan) -> Iterator[int]:
-    """Walk the ids of the live backends that will keep no flows."""
-    keeping = {b.id for b in service.backends if b.desired.state is not BackendState.DOWN}
-    yield from _live_ids(service) - keeping

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from pydsr.model.desired_state import DesiredService, add_change
 from pydsr.model.errors import InputError
 from pydsr.model.features import Feature
 from pydsr.model.options import moves_flows
-from pydsr.model.service import PlacedBackend, Service
+from pydsr.model.service import Backend, PlacedBackend, Service
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,31 @@ class ServicePlan:
     def rehashes(self) -> bool:
         """Whether other options move flows to other slots."""
         return self.before is not None and moves_flows(self.before.options, self.service.options)
+
+    @cached_property
+    def live_backends(self) -> Mapping[int, Backend]:
+        """The backends it has now, by id."""
+        return {backend.id: backend for backend in self.before.backends} if self.before else {}
+
+    @property
+    def new_backends(self) -> list[PlacedBackend]:
+        """The backends it does not have yet."""
+        return [backend for backend in self.backends if backend.id not in self.live_backends]
+
+    @property
+    def moved_backends(self) -> list[PlacedBackend]:
+        """The backends it has whose frames will go to another place."""
+        return [
+            backend
+            for backend in self.backends
+            if (live := self.live_backends.get(backend.id)) is not None
+            if (live.place, live.mac_by_hand) != (backend.place, backend.mac_by_hand)
+        ]
+
+    @property
+    def leaving_ids(self) -> set[int]:
+        """The ids of the backends that it will lose."""
+        return self.live_backends.keys() - {backend.id for backend in self.backends}
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
