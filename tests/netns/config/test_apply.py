@@ -1,4 +1,4 @@
-"""``diff``, ``apply`` and ``export``: the whole state as a file."""
+"""``diff``, ``apply`` and ``export``: the desired state as a file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def written(tmp_path: Path) -> Written:
 
 
 def whole(pydsr: Pydsr) -> tuple[Any, ...]:
-    """Return everything that commands say of the state."""
+    """Return everything that commands print about the state."""
     return (*pydsr.state(), pydsr.json("acl", "list"), pydsr.json("vips", "list"), pydsr.modes())
 
 
@@ -73,7 +73,7 @@ def kinds(document: Any) -> list[tuple[str, str]]:
     return [(change["action"], change["object"]) for change in document["changes"]]
 
 
-def test_from_nothing_a_file_becomes_all_there_is(pydsr: Pydsr, written: Written) -> None:
+def test_a_first_apply_makes_the_whole_state(pydsr: Pydsr, written: Written) -> None:
     """Interfaces, services with their options, backends, rules and policies."""
     name = written(FILE)
     plan = pydsr.json("apply", name, "--plan")
@@ -110,7 +110,7 @@ def test_from_nothing_a_file_becomes_all_there_is(pydsr: Pydsr, written: Written
 
 
 def test_applying_again_changes_nothing(pydsr: Pydsr, written: Written) -> None:
-    """Neither what commands say, nor the ids, nor the tables of services."""
+    """Output of commands, ids and tables stay the same."""
     name = written(FILE)
     pydsr.ok("apply", name)
     before = whole(pydsr), table_maps(pydsr.bpffs)
@@ -121,7 +121,7 @@ def test_applying_again_changes_nothing(pydsr: Pydsr, written: Written) -> None:
 
 
 def table_maps(bpffs: Path) -> dict[str, tuple[int, bytes]]:
-    """Return the map that each service's table is in, and the table's members, as they are here."""
+    """Return the map of each service's table and the members of the table."""
     state = LiveState(bpffs)
     found = {}
     try:
@@ -134,10 +134,10 @@ def table_maps(bpffs: Path) -> dict[str, tuple[int, bytes]]:
     return found
 
 
-def test_what_is_exported_is_no_different_and_applies_to_the_same(
+def test_an_export_shows_no_difference_and_restores_the_state(
     pydsr: Pydsr, written: Written, bpffs: Path
 ) -> None:
-    """Here, and from nothing."""
+    """On the same balancer and on an empty one."""
     pydsr.ok("apply", written(FILE))
     exported = written(pydsr.ok("export"))
     assert 0 == pydsr("diff", exported).status
@@ -150,7 +150,7 @@ def test_what_is_exported_is_no_different_and_applies_to_the_same(
 
 
 def test_a_change_by_hand_is_shown_and_undone(pydsr: Pydsr, written: Written) -> None:
-    """Diff exits with 5 and tells each difference; after apply there is none."""
+    """Diff exits with 5 and lists each difference; after apply there is none."""
     name = written(FILE)
     pydsr.ok("apply", name)
     before = whole(pydsr)
@@ -181,7 +181,7 @@ def test_a_change_by_hand_is_shown_and_undone(pydsr: Pydsr, written: Written) ->
 
 
 def test_options_of_a_service_change_without_its_removal(pydsr: Pydsr, written: Written) -> None:
-    """Its backends keep their ids and counters, and what hashes anew counts as moved."""
+    """Backends keep ids and counters; rehashed slots count as moved."""
     pydsr.ok("apply", written(FILE))
     tables = table_maps(pydsr.bpffs)
     name = written(FILE.replace("affinity: source\n    netmask4: 24\n    learn: 60", "learn: 61"))
@@ -198,8 +198,8 @@ def test_options_of_a_service_change_without_its_removal(pydsr: Pydsr, written: 
     assert ("flow", 32, 61) == (web["affinity"], web["netmask4"], web["learn"])
 
 
-def test_a_wrong_file_changes_nothing(pydsr: Pydsr, written: Written) -> None:
-    """Not even what comes before its error, and with nothing there no directory is made."""
+def test_a_file_with_an_error_changes_nothing(pydsr: Pydsr, written: Written) -> None:
+    """Services before the error are not applied, and no directory is made."""
     wrong = written(FILE.replace("one-packet: true", "one-packet: maybe"))
     for command in ("apply", "diff"):
         done = pydsr(command, wrong)
@@ -239,10 +239,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "message"), list(REFUSED.values()), ids=list(REFUSED))
-def test_what_cannot_be_is_refused_before_anything_is_done(
+def test_an_impossible_state_is_refused_before_any_change(
     quick: Pydsr, written: Written, text: str, message: str
 ) -> None:
-    """The rest of the file, which could be, is not done either."""
+    """The possible rest of the file is not applied either."""
     quick.ok("apply", written("services: []\n"))
     before = whole(quick)
     done = quick("apply", written(text))
@@ -252,7 +252,7 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
 
 
 def test_a_first_apply_that_fails_leaves_nothing(pydsr: Pydsr, lb: Host, written: Written) -> None:
-    """Neither a program nor a directory of pins is in the way of the next."""
+    """No program and no directory of pins is left."""
     done = pydsr("apply", written(FILE.replace("=2\n", "=2\n      - 10.66.0.99\n")))
     assert ExitStatus.FAILED == done.status
     assert not pydsr.bpffs.exists()
@@ -267,8 +267,8 @@ def test_without_a_balancer_and_interfaces_there_is_nothing_to_apply_to(
     assert "no balancer is attached here" in done.stderr
 
 
-def test_more_slots_than_may_move_do_not(quick: Pydsr, written: Written) -> None:
-    """Of any service, one that would be removed included; new ones move none."""
+def test_max_moved_limits_the_slots_that_move(quick: Pydsr, written: Written) -> None:
+    """It counts for each service and for removed ones; new services move no slots."""
     two = f"services:\n  - endpoint: {SERVICE}\n    backends: [{A}, {B}]\n"
     quick.ok("apply", written(two), "--max-moved", "0")
     before = whole(quick)
@@ -287,8 +287,8 @@ def test_more_slots_than_may_move_do_not(quick: Pydsr, written: Written) -> None
     assert {A} == quick.addresses(SERVICE)
 
 
-def test_a_plan_is_carried_out_as_it_says(quick: Pydsr, written: Written) -> None:
-    """--plan, diff and --json tell the same; the first two change nothing."""
+def test_apply_does_what_the_plan_says(quick: Pydsr, written: Written) -> None:
+    """--plan, diff and --json agree; the first two change nothing."""
     quick.ok("backends", "set", SERVICE, A, B)
     before = whole(quick)
     name = written(f"services:\n  - endpoint: {SERVICE}\n    backends: [{A}, {B}, {C}]\n")
@@ -305,7 +305,7 @@ def test_a_plan_is_carried_out_as_it_says(quick: Pydsr, written: Written) -> Non
 def test_interfaces_of_the_file_are_attached_and_others_left(
     balancer: Pydsr, lb: Host, peer: Host, written: Written
 ) -> None:
-    """The one that is not in the file is no difference, but is told of."""
+    """An interface that is not in the file is a note, not a difference."""
     connect(lb, peer, "eth1", [])
     name = written("interfaces: [eth1]\nservices: []\n")
     done = balancer("diff", name, "--json")
@@ -322,8 +322,8 @@ def test_interfaces_of_the_file_are_attached_and_others_left(
     assert (0, True) == (done.status, told in done.stderr)
 
 
-def test_a_backend_with_another_network_card_is_found_anew(quick: Pydsr, written: Written) -> None:
-    """Diff tells the MAC that the kernel is sure of, and apply takes it."""
+def test_a_new_mac_of_a_backend_is_resolved(quick: Pydsr, written: Written) -> None:
+    """Diff shows the confirmed MAC of the neighbour table, and apply writes it."""
     name = written(f"services:\n  - endpoint: {SERVICE}\n    backends: [{A}]\n")
     quick.ok("apply", name)
     new = "02:00:00:00:00:77"
@@ -345,7 +345,7 @@ def test_a_file_is_read_from_stdin(pydsr: Pydsr) -> None:
 def test_the_example_of_the_documentation_applies(
     pydsr: Pydsr, lb: Host, peer: Host, written: Written
 ) -> None:
-    """With two interfaces, and neighbours that have its backends' addresses."""
+    """On a host with two interfaces and neighbours at the addresses of its backends."""
     connect(lb, peer, "eth1", [])
     lb.run("ip", "address", "add", "198.51.100.1/24", "dev", "eth0")
     for number in (21, 22, 24, 25, 29):
@@ -360,8 +360,8 @@ def test_the_example_of_the_documentation_applies(
     assert "seed: 05ca1ab1e0ddba11" in pydsr.ok("export")
 
 
-def test_hundreds_of_services_come_change_and_go(pydsr: Pydsr, written: Written) -> None:
-    """In more than one batch; what does not change keeps its table."""
+def test_hundreds_of_services_are_added_changed_and_removed(pydsr: Pydsr, written: Written) -> None:
+    """They take more than one batch; unchanged services keep their tables."""
 
     def text(number: int, weight: int = 1) -> str:
         return "interfaces: [eth0]\ntable-size: 251\nservices:\n" + "".join(
@@ -428,7 +428,7 @@ def backends_of_services(pydsr: Pydsr) -> dict[str, list[tuple[str, int]]]:
 def test_an_apply_killed_at_any_step_leaves_each_service_old_or_new(
     pydsr: Pydsr, tmp_path: Path
 ) -> None:
-    """The next apply completes it, and no id is left behind."""
+    """The next apply completes the change and leaks no id."""
     pydsr.ok("attach", "eth0", "--table-size", "251")
     old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
     old.write_text(OLD)
@@ -454,7 +454,7 @@ def test_an_apply_killed_at_any_step_leaves_each_service_old_or_new(
 
 
 def assert_no_id_left(pydsr: Pydsr, where: str) -> None:
-    """Check that the ids that are taken are those of the backends there are."""
+    """Check that every id in use belongs to a backend."""
     state = LiveState(pydsr.bpffs)
     try:
         named = {backend.id for service in state.services.all() for backend in service.backends}

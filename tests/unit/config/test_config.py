@@ -1,4 +1,4 @@
-"""The configuration file: what it says, what is written, and its schema."""
+"""Load and export configuration files, and their JSON Schema."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN
 
 
 def backends_of(*entries: str) -> tuple[DesiredBackend, ...]:
-    """Return the backends of a service whose file has these entries."""
+    """Load a service with these entries as its backends, and return those."""
     listed = "".join(f"      - {entry}\n" for entry in entries)
     text = f"services:\n  - endpoint: 198.51.100.10:80\n    backends:\n{listed}"
     return load_text("f", text).services[0].backends
@@ -66,11 +66,11 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("entry", "expected"), list(FORMS.values()), ids=list(FORMS))
-def test_a_backend_is_read_in_each_of_its_forms(entry: str, expected: DesiredBackend) -> None:
+def test_every_form_of_a_backend_is_read(entry: str, expected: DesiredBackend) -> None:
     assert (expected,) == backends_of(entry)
 
 
-def test_the_example_is_read_whole() -> None:
+def test_the_example_file_is_read() -> None:
     found = load_file(str(EXAMPLE))
     assert (DesiredInterface("eth0"), DesiredInterface("eth1")) == found.interfaces
     assert (65537, 0x5CA1AB1E0DDBA11) == (found.table_size, found.seed)
@@ -120,7 +120,7 @@ def test_a_service_takes_every_option_of_the_model() -> None:
     assert {field.name for field in fields(ServiceOptions)} < ServiceShape.model_fields.keys()
 
 
-def test_the_default_said_is_the_default_left_out() -> None:
+def test_a_default_written_out_is_the_same_as_one_left_out() -> None:
     text = "services:\n  - {endpoint: '198.51.100.10:80', learn: 900}\n"
     assert None is load_text("f", text).services[0].options.learn
 
@@ -149,11 +149,11 @@ SCALARS = {
 
 
 @pytest.mark.parametrize(("text", "expected"), list(SCALARS.items()))
-def test_scalars_are_numbers_and_words_of_yaml_1_2_or_texts(text: str, expected: Any) -> None:
+def test_scalars_follow_yaml_1_2(text: str, expected: Any) -> None:
     assert [expected] == read("f", f"- {text}\n").value
 
 
-def test_the_schema_is_of_this_draft_and_closed() -> None:
+def test_the_schema_names_its_draft_and_refuses_unknown_keys() -> None:
     schema = json_schema()
     assert json.loads(json.dumps(schema)) == schema
     assert ["services"] == schema["required"]
@@ -176,7 +176,7 @@ def test_the_schema_is_of_this_draft_and_closed() -> None:
     assert all("description" in one for one in check.values())
 
 
-def test_a_sorry_backend_is_down_and_apart_from_the_others() -> None:
+def test_a_sorry_backend_is_down_and_the_last_backend() -> None:
     text = """\
 services:
   - endpoint: 198.51.100.10:80
@@ -306,13 +306,13 @@ def configurations(draw: st.DrawFn) -> DesiredState:
 
 
 @given(configurations())
-def test_what_is_written_is_read_as_the_same(configuration: DesiredState) -> None:
+def test_an_exported_state_loads_as_the_same_state(configuration: DesiredState) -> None:
     assert configuration == load_text("f", write_text(configuration))
 
 
 @given(configurations())
-def test_what_is_written_says_the_same_to_yaml_1_1(configuration: DesiredState) -> None:
-    """Other tools take a MAC for a MAC, and a name for a text."""
+def test_an_export_means_the_same_in_yaml_1_1(configuration: DesiredState) -> None:
+    """Other tools read MAC addresses and names as text."""
     document = yaml.safe_load(write_text(configuration))
     for service, found in zip(configuration.services, document["services"], strict=True):
         assert service.options.name == found.get("name", "")

@@ -1,4 +1,4 @@
-"""Files that are no configuration: each with the message that it gets."""
+"""The message for each kind of error in a configuration file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ services:
 """
 
 ERRORS = {
-    "nothing in it": ("", "f:1: services: is missing"),
+    "an empty file": ("", "f:1: services: is missing"),
     "only comments": ("# nothing\n", "f:1: services: is missing"),
-    "no mapping": ("- a\n", "f:1: must be a mapping, not a list"),
-    "no YAML": (
+    "a list for the file": ("- a\n", "f:1: must be a mapping, not a list"),
+    "invalid YAML": (
         "services: [\n",
         "f:2: is not valid YAML: while parsing a flow node, did not find expected node content",
     ),
@@ -31,12 +31,12 @@ ERRORS = {
         "services: []\n---\nservices: []\n",
         "f:2: has a second document: a file has only one",
     ),
-    "a key twice": ("services: []\nservices: []\n", "f:2: services: is there twice"),
-    "a key twice, deep down": (
+    "a duplicate key": ("services: []\nservices: []\n", "f:2: services: is there twice"),
+    "a duplicate key of a service": (
         SERVICE + "    name: a\n    name: b\n",
         "f:4: services[0].name: is there twice",
     ),
-    "a key that is no text": (
+    "a list as a key": (
         "services: []\n? [a]\n: b\n",
         "f:2: a key must be a plain text",
     ),
@@ -45,12 +45,12 @@ ERRORS = {
         "f has 2 errors\nf:1: services: is missing\n"
         "f:2: has a second document: a file has only one",
     ),
-    "an anchor that is used again": (
+    "an anchor defined twice": (
         "services: [&a {endpoint: 198.51.100.10:80}]\nseed: &a x\n",
         "f:2: seed: the seed 'x' is not a hexadecimal number of up to 16 digits "
         "(make one: openssl rand -hex 8)",
     ),
-    "what an alias stands for": (
+    "an error behind an alias": (
         SERVICE + "    backends: &pool\n      - 192.0.2.1\n      - 192.0.2.2=x\n"
         "  - endpoint: 198.51.100.11:80\n    backends: *pool\n",
         "f has 2 errors\n"
@@ -60,11 +60,11 @@ ERRORS = {
             for number in (0, 1)
         ),
     ),
-    "an alias of nothing": (
+    "an alias without an anchor": (
         "services: *pool\n",
         "f:1: is not valid YAML: there is no &pool before this",
     ),
-    "an alias of what it is in": (
+    "an alias inside its anchor": (
         "services: &all\n  - *all\n",
         "f:2: is not valid YAML: there is no &all before this",
     ),
@@ -72,7 +72,7 @@ ERRORS = {
         "services: []\nservies: []\n",
         "f:2: servies: there is no such key; did you mean 'services'?",
     ),
-    "an unknown key like none": (
+    "an unknown key without a similar one": (
         SERVICE + "    backends:\n      - {address: 198.51.100.21, xyz: 1}\n",
         "f:4: services[0].backends[0].xyz: there is no such key; "
         "there are: address, mac, state, vlan, weight",
@@ -81,15 +81,15 @@ ERRORS = {
         SERVICE + "    one_packet: true\n",
         "f:3: services[0].one_packet: there is no such key; did you mean 'one-packet'?",
     ),
-    "a check of no type": (
+    "a check without a type": (
         SERVICE + "    checks:\n      - {interval: 1}\n",
         "f:4: services[0].checks[0].type: is missing",
     ),
-    "a check of a type there is none of": (
+    "a check of an unknown type": (
         SERVICE + "    checks:\n      - interval: 1\n        type: htp\n",
         "f:5: services[0].checks[0].type: there is no 'htp'; did you mean 'http'?",
     ),
-    "a check by a name there is none of": (
+    "a check by an unknown name": (
         SERVICE + "    checks: [tpc]\n",
         "f:3: services[0].checks[0].type: there is no 'tpc'; did you mean 'tcp'?",
     ),
@@ -101,21 +101,21 @@ ERRORS = {
         SERVICE + "    checks:\n      - {type: tcp, interval: 0.5}\n",
         "f:4: services[0].checks[0]: timeout 1 is above interval 0.5",
     ),
-    "an interval that is none": (
+    "an invalid interval": (
         SERVICE + "    checks:\n      - type: tcp\n        interval: 2s\n",
         "f:5: services[0].checks[0].interval: must be a number, not '2s'",
     ),
-    "an interval of no length": (
+    "an interval of zero": (
         SERVICE + "    checks:\n      - type: tcp\n        interval: 0\n",
         "f:5: services[0].checks[0].interval: must be above 0, not 0",
     ),
-    "a status that is none": (
+    "an invalid status": (
         SERVICE + "    checks:\n      - {type: http, status: [200, true]}\n",
         "f has 2 errors\n"
         "f:4: services[0].checks[0].status[1]: must be a whole number, not true\n"
         "f:4: services[0].checks[0].status[1]: must be text, not true",
     ),
-    "a check without a port of a service of all": (
+    "a check without a port of a service of every port": (
         "services:\n  - endpoint: 198.51.100.10:*\n    checks: [icmp, tcp]\n",
         "f:3: services[0].checks[1]: needs a port: 198.51.100.10:*/tcp is a service of every port",
     ),
@@ -127,27 +127,27 @@ ERRORS = {
         SERVICE + "    checks: [tcp]\n    health: {slowstart: 5}\n",
         "f:4: services[0].health.slowstart: there is no such key; did you mean 'slow-start'?",
     ),
-    "more checks needed than there are": (
+    "more checks needed than configured": (
         SERVICE + "    checks: [tcp]\n    health:\n      needed: 2\n",
         "f:5: services[0].health.needed: is 2, but there are 1 checks",
     ),
-    "a number of checks that is none": (
+    "an invalid number of checks": (
         SERVICE + "    checks: [tcp]\n    health: {needed: some}\n",
         "f:4: services[0].health.needed: 'some' is no number of checks "
         "(write all, any, or a number)",
     ),
-    "a minimum that is none": (
+    "an invalid minimum": (
         SERVICE + "    checks: [tcp]\n    health: {minimum-healthy: half}\n",
         "f:4: services[0].health.minimum-healthy: 'half' is not a minimum of healthy backends "
         "(write a number, or 0% to 100%)",
     ),
-    "a sorry backend that is another already": (
+    "a sorry backend that is a backend": (
         SERVICE
         + "    checks: [tcp]\n    health:\n      sorry: 198.51.100.21\n"
         + "    backends: [198.51.100.21]\n",
         "f:5: services[0].health.sorry: backend 198.51.100.21 is named twice",
     ),
-    "a sorry backend of no weight": (
+    "a sorry backend of weight 0": (
         SERVICE + "    checks: [tcp]\n    health: {sorry: 198.51.100.29=0}\n",
         "f:4: services[0].health.sorry: must have a weight and no state: "
         "the daemon sets it up when it is needed",
@@ -164,7 +164,7 @@ ERRORS = {
         "vips:\n  198.51.100.10: {unservd: drop}\n" + SERVICE,
         "f:2: vips[198.51.100.10].unservd: there is no such key; did you mean 'unserved'?",
     ),
-    "an interface twice": (
+    "a duplicate interface": (
         "interfaces: [eth0, eth1, eth0]\nservices: []\n",
         "f:1: interfaces[2]: eth0 is named twice",
     ),
@@ -172,47 +172,47 @@ ERRORS = {
         "interfaces:\n  - mode: native\nservices: []\n",
         "f:2: interfaces[0].name: is missing",
     ),
-    "a mode there is none of": (
+    "an unknown mode": (
         "interfaces:\n  - {name: eth0, mode: fast}\nservices: []\n",
         "f:2: interfaces[0].mode: must be 'auto', 'native' or 'generic', not 'fast'",
     ),
-    "a table size that is no prime": (
+    "a table size that is not a prime": (
         "table-size: 65536\nservices: []\n",
         "f:1: table-size: table size 65536 is not a prime from 251 to 1048573 "
         "(try 65537; a hundred slots or more for each backend balance well)",
     ),
-    "a seed that is none": (
+    "an invalid seed": (
         "seed: xyz\nservices: []\n",
         "f:1: seed: the seed 'xyz' is not a hexadecimal number of up to 16 digits "
         "(make one: openssl rand -hex 8)",
     ),
-    "an address that is none": (
+    "an invalid VRRP address": (
         "answer-while: eth0\n" + SERVICE,
         "f:1: answer-while: 'eth0' is not an IP address (write it as 192.0.2.10 or 2001:db8::10)",
     ),
-    "a VIP that is to move": (
+    "a VIP as the VRRP address": (
         "answer-while: 198.51.100.10\n" + SERVICE,
         "f:1: answer-while: 198.51.100.10 is a VIP: name the VRRP address instead",
     ),
-    "a VIP of no service": (
+    "a VIP without a service": (
         "vips:\n  198.51.100.99: {unserved: drop}\n" + SERVICE,
         "f:2: vips[198.51.100.99]: no service has the VIP 198.51.100.99",
     ),
-    "a VIP twice": (
+    "a duplicate VIP": (
         "vips:\n  2001:db8::10: {}\n  2001:0db8::10: {}\n"
         "services:\n  - endpoint: '[2001:db8::10]:80'\n",
         "f:3: vips[2001:0db8::10]: 2001:db8::10 is there twice",
     ),
-    "a VIP that is no address": (
+    "a VIP that is not an address": (
         "vips:\n  web: {}\nservices: []\n",
         "f:2: vips.web: 'web' is not an IP address (write it as 192.0.2.10 or 2001:db8::10)",
     ),
-    "a policy there is none of": (
+    "an unknown policy": (
         "vips:\n  198.51.100.10: {unserved: dorp}\n" + SERVICE,
         "f:2: vips[198.51.100.10].unserved: must be 'count', 'pass' or 'drop', not 'dorp'",
     ),
-    "services that are no list": ("services: 7\n", "f:1: services: must be a list, not 7"),
-    "a service that is no mapping": (
+    "a number for services": ("services: 7\n", "f:1: services: must be a list, not 7"),
+    "a service that is not a mapping": (
         "services:\n  - web\n",
         "f:2: services[0]: must be a mapping, not 'web'",
     ),
@@ -229,19 +229,19 @@ ERRORS = {
         "services:\n  - endpoint: []\n",
         "f:2: services[0].endpoint: must be an endpoint, as text",
     ),
-    "two services of one endpoint": (
+    "two services with one endpoint": (
         SERVICE + "  - name: again\n    endpoint: 198.51.100.10:80/tcp\n",
         "f:4: services[1].endpoint: 198.51.100.10:80/tcp is the endpoint of services[0] already",
     ),
-    "an affinity there is none of": (
+    "an unknown affinity": (
         SERVICE + "    affinity: sauce\n",
         "f:3: services[0].affinity: must be 'flow', 'source' or 'destination', not 'sauce'",
     ),
-    "a netmask that is none": (
+    "a netmask out of range": (
         SERVICE + "    affinity: source\n    netmask4: 33\n",
         "f:4: services[0].netmask4: netmask4 33 is out of range (use 1 to 32)",
     ),
-    "a netmask without a meaning": (
+    "a netmask with affinity by flow": (
         SERVICE + "    netmask6: 64\n",
         "f:3: services[0].netmask6: netmask6 has no effect with affinity by flow "
         "(set affinity to source or destination)",
@@ -262,7 +262,7 @@ ERRORS = {
         SERVICE + "    one-packet: yes\n",
         "f:3: services[0].one-packet: must be true or false, not 'yes'",
     ),
-    "a limit of what cannot be counted": (
+    "a limit of new flows for UDP": (
         "services:\n  - endpoint: 198.51.100.10:53/udp\n    max-new-flows: 5\n",
         "f:3: services[0].max-new-flows: max-new-flows has no effect on 198.51.100.10:53/udp: UDP "
         "packets do not mark new flows (leave it out, or limit sources with pydsr acl)",
@@ -272,7 +272,7 @@ ERRORS = {
         f"f:3: services[0].name: the name '{'x' * 64}' cannot be used "
         "(at most 63 bytes of printable text)",
     ),
-    "a source that is none": (
+    "an invalid source": (
         SERVICE + "    rules:\n      deny:\n        - 192.0.2.0/33\n",
         "f:5: services[0].rules.deny[0]: '192.0.2.0/33' is no source "
         "(write it as 192.0.2.0/24, 192.0.2.7, 2001:db8::/32 or any)",
@@ -286,7 +286,7 @@ ERRORS = {
         "rules:\n  allow: [192.0.2.0/24]\n  deny: [192.0.2.0/24]\nservices: []\n",
         "f:3: rules.deny[0]: 192.0.2.0/24 is allowed as well",
     ),
-    "a weight that is none": (
+    "an invalid weight": (
         SERVICE + "    backends:\n      - 198.51.100.21=x\n",
         "f:4: services[0].backends[0]: '198.51.100.21=x': the weight must be a whole number from "
         "0 to 65535 (weight 2 gets twice the flows of weight 1; 0 drains)",
@@ -295,7 +295,7 @@ ERRORS = {
         SERVICE + "    backends:\n      - address: 198.51.100.21\n        weight: 65536\n",
         "f:5: services[0].backends[0].weight: must be at most 65535, not 65536",
     ),
-    "a weight below nothing": (
+    "a negative weight": (
         SERVICE + "    backends:\n      - {address: 198.51.100.21, weight: -1}\n",
         "f:4: services[0].backends[0].weight: must be at least 0, not -1",
     ),
@@ -307,12 +307,12 @@ ERRORS = {
         SERVICE + "    backends:\n      - weight: 3\n",
         "f:4: services[0].backends[0].address: is missing",
     ),
-    "a MAC that no host has": (
+    "a multicast MAC": (
         SERVICE + "    backends:\n      - {address: 198.51.100.21, mac: '01:00:00:00:00:01'}\n",
         "f:4: services[0].backends[0].mac: '01:00:00:00:00:01' is a multicast MAC address "
         "(a backend has a unicast one; `ip link` on the backend shows it)",
     ),
-    "a VLAN there is none of": (
+    "a VLAN out of range": (
         SERVICE
         + "    backends:\n      - {address: 198.51.100.21, mac: '02:00:00:00:00:01', vlan: 5000}\n",
         "f:4: services[0].backends[0].vlan: '5000' is not a VLAN "
@@ -323,16 +323,16 @@ ERRORS = {
         "f:4: services[0].backends[0]: a vlan needs a mac "
         "(name both, or neither: ARP/ND finds them)",
     ),
-    "a state there is none of": (
+    "an unknown state": (
         SERVICE + "    backends:\n      - {address: 198.51.100.21, state: drained}\n",
         "f:4: services[0].backends[0].state: must be 'up', 'drain' or 'down', not 'drained'",
     ),
-    "up without a weight": (
+    "state up with weight 0": (
         SERVICE + "    backends:\n      - {address: 198.51.100.21, weight: 0, state: up}\n",
         "f:4: services[0].backends[0]: weight 0 takes no new flows, so state cannot be up "
         "(use drain)",
     ),
-    "a backend twice": (
+    "a duplicate backend": (
         SERVICE + "    backends:\n      - 198.51.100.21\n      - 198.51.100.21=2\n",
         "f:5: services[0].backends[1]: backend 198.51.100.21 is named twice",
     ),
@@ -341,7 +341,7 @@ ERRORS = {
         "f:4: services[1].backends[0]: backend 198.51.100.10 is a VIP: "
         "name it by an address of its own",
     ),
-    "a backend no host can be": (
+    "a loopback address as a backend": (
         SERVICE + "    backends: [127.0.0.1]\n",
         "f:3: services[0].backends[0]: '127.0.0.1' is a loopback address "
         "(a host's own unicast address is needed)",
@@ -350,14 +350,14 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("text", "message"), list(ERRORS.values()), ids=list(ERRORS))
-def test_a_wrong_file_is_told_what_is_wrong_where(text: str, message: str) -> None:
+def test_an_error_names_line_path_and_remedy(text: str, message: str) -> None:
     with pytest.raises(InputError) as raised:
         load_text("f", text)
     assert message == raised.value.message
     assert ExitStatus.BAD_INPUT == raised.value.status
 
 
-def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() -> None:
+def test_all_errors_are_reported_at_once_in_the_order_of_lines() -> None:
     text = """\
 services:
   - endpoint: 198.51.100.10:80

@@ -1,4 +1,4 @@
-"""Which parts of the program are compiled in: what is used, asked for and refused."""
+"""Which features the program gets: those used, asked for and not refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def used(
     return find_needs(of_services, has_rules=has_rules, ways_in=ways_in, has_vlans=has_vlans)
 
 
-def test_a_plain_configuration_uses_none() -> None:
+def test_plain_services_use_no_feature() -> None:
     assert used() == Needs()
     assert used(PLAIN, replace(PLAIN, backends=(BACKEND,))) == Needs()
 
@@ -55,9 +55,7 @@ def test_a_plain_configuration_uses_none() -> None:
     ],
     ids=["every port", "guard", "tagged backend"],
 )
-def test_one_service_among_many_is_enough_to_use_a_feature(
-    service: Service, feature: Feature
-) -> None:
+def test_one_service_makes_the_balancer_use_a_feature(service: Service, feature: Feature) -> None:
     assert used(PLAIN, service, PLAIN) == Needs(feature)
 
 
@@ -68,41 +66,41 @@ def test_rules_and_a_second_interface_are_used_without_any_service() -> None:
 
 
 def test_vlan_devices_make_their_feature_useful_only() -> None:
-    """They may be there for something else."""
+    """VLAN devices may serve something else."""
     assert used(has_vlans=True) == Needs(useful=Feature.VLAN)
 
 
-def test_attach_compiles_what_is_used_and_what_no_configuration_shows() -> None:
+def test_attach_compiles_used_and_default_features() -> None:
     chosen = choose_features(Features(), Needs(Feature.ACL, Feature.VLAN))
     assert chosen.compiled == DEFAULT_FEATURES | Feature.ACL | Feature.VLAN
     assert (chosen.asked, chosen.refused) == (NO_FEATURES, NO_FEATURES)
 
 
-def test_attach_leaves_out_what_is_no_longer_used() -> None:
+def test_attach_leaves_out_unused_features() -> None:
     before = Features(compiled=~NO_FEATURES)
     assert choose_features(before, Needs()).compiled == DEFAULT_FEATURES
 
 
-def test_what_was_asked_for_or_refused_stays_so() -> None:
+def test_asked_and_refused_features_are_remembered() -> None:
     told = choose_features(Features(), Needs(), asked=Feature.GUARD, refused=Feature.TAP)
     assert told.compiled == Feature.GUARD | Feature.FRAGMENTS
     assert choose_features(told, Needs()) == told
 
 
-def test_the_last_word_on_a_feature_counts() -> None:
+def test_the_latest_request_for_a_feature_holds() -> None:
     told = choose_features(Features(), Needs(), asked=Feature.GUARD, refused=Feature.TAP)
     turned = choose_features(told, Needs(), asked=Feature.TAP, refused=Feature.GUARD)
     assert (turned.asked, turned.refused) == (Feature.TAP, Feature.GUARD)
     assert turned.compiled == DEFAULT_FEATURES
 
 
-def test_vlan_devices_do_not_stand_against_leaving_vlans_out() -> None:
+def test_vlans_can_be_left_out_although_there_are_vlan_devices() -> None:
     chosen = choose_features(Features(), Needs(useful=Feature.VLAN), refused=Feature.VLAN)
     assert chosen.compiled == DEFAULT_FEATURES
 
 
 @pytest.mark.parametrize("earlier", [True, False], ids=["refused before", "refused now"])
-def test_what_is_used_cannot_be_left_out(earlier: bool) -> None:
+def test_a_used_feature_cannot_be_refused(earlier: bool) -> None:
     before = Features(refused=Feature.ACL if earlier else NO_FEATURES)
     refused = NO_FEATURES if earlier else Feature.ACL
     with pytest.raises(InputError, match="cannot be without acl") as caught:
@@ -110,14 +108,14 @@ def test_what_is_used_cannot_be_left_out(earlier: bool) -> None:
     assert "--with acl" in caught.value.hint
 
 
-def test_asking_for_and_refusing_one_feature_is_refused() -> None:
+def test_a_feature_both_asked_for_and_refused_is_an_error() -> None:
     both = Feature.TAP | Feature.ACL
     with pytest.raises(InputError, match="acl is both"):
         choose_features(Features(), Needs(), asked=both, refused=Feature.ACL)
 
 
-def test_a_user_is_told_what_is_no_longer_used() -> None:
-    """Neither what was asked for nor what no configuration shows is called unused."""
+def test_unused_features_are_reported() -> None:
+    """Features asked for and default features do not count as unused."""
     present = Features(
         compiled=DEFAULT_FEATURES | Feature.ACL | Feature.VLAN | Feature.REDIRECT | Feature.GUARD,
         asked=Feature.GUARD,
@@ -135,7 +133,7 @@ def test_features_are_named_as_they_are_parsed() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "acl,", "ACL", "every_port", "vlans"])
-def test_what_is_no_feature_is_refused(text: str) -> None:
+def test_an_unknown_feature_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="there is no feature") as caught:
         parse_features([text])
     assert "every-port" in caught.value.hint

@@ -45,7 +45,7 @@ def other_value(option: Option) -> Any:
 
 
 def options_with(option: Option) -> ServiceOptions:
-    """Return options of which one, and what it needs, differ from the defaults."""
+    """Return options with another value of one option, and of what it depends on."""
     values: dict[str, Any] = {"affinity": Affinity.SOURCE} if option.rehashes else {}
     return ServiceOptions(**values | {option.name: other_value(option)})
 

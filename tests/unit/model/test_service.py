@@ -1,4 +1,4 @@
-"""What a user may write, what it means, and what is said of everything else."""
+"""Parse what users write: addresses, endpoints, MACs, VLANs, backends and options."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ REFUSED_ADDRESSES = [
 @pytest.mark.parametrize(
     "text", ["192.0.2.1", "10.0.0.255", "169.254.1.1", "2001:db8::1", "fe80::1", "fd00::ff"]
 )
-def test_a_host_s_address_is_taken(text: str) -> None:
+def test_a_host_address_is_accepted(text: str) -> None:
     assert text == str(parse_address(text))
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED_ADDRESSES)
-def test_an_address_no_host_can_have_is_refused(text: str, message: str) -> None:
+def test_an_address_that_no_host_can_have_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         parse_address(text)
     assert caught.value.message.startswith(repr(text))
@@ -114,14 +114,14 @@ def test_an_endpoint_is_read_and_written(
         ("example.net:80", "not an IP address"),
     ],
 )
-def test_what_is_no_endpoint_is_refused(text: str, message: str) -> None:
+def test_a_malformed_endpoint_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         Endpoint.parse(text)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("address", [address for address, _ in REFUSED_ADDRESSES])
-def test_an_endpoint_needs_a_host_s_address(address: str) -> None:
+def test_an_endpoint_needs_a_host_address(address: str) -> None:
     with pytest.raises(InputError):
         Endpoint.parse(f"[{address}]:80" if ":" in address else f"{address}:80")
 
@@ -139,7 +139,7 @@ def test_endpoints_sort_by_family_address_port_and_protocol() -> None:
 
 
 @given(st.ip_addresses(), st.integers(1, 65535), st.sampled_from(list(Protocol)))
-def test_every_endpoint_that_is_taken_reads_back(
+def test_every_valid_endpoint_survives_writing_and_reading(
     address: Any, port: int, protocol: Protocol
 ) -> None:
     endpoint = Endpoint(address, port, protocol)
@@ -153,7 +153,7 @@ def test_every_endpoint_that_is_taken_reads_back(
 
 
 @given(st.text(max_size=40) | st.text("0123456789abf:.[]/=@%-", max_size=40))
-def test_any_text_is_either_taken_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     for parse in (parse_address, Endpoint.parse, DesiredBackend.parse, MacAddress.parse):
         with suppress(InputError):
             parse(text)
@@ -191,7 +191,7 @@ def test_a_mac_address_is_read_and_written(text: str, written: str) -> None:
         ("33:33:00:00:00:01", "a multicast MAC address"),
     ],
 )
-def test_a_mac_no_backend_can_have_is_refused(text: str, message: str) -> None:
+def test_a_mac_that_no_backend_can_have_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         MacAddress.parse(text)
 
@@ -235,7 +235,7 @@ def test_a_backend_is_read(text: str, address: str, weight: int, mac: str | None
         ("=2", "'' is not an IP address"),
     ],
 )
-def test_what_is_no_backend_is_refused(text: str, message: str) -> None:
+def test_a_malformed_backend_is_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         DesiredBackend.parse(text)
     assert caught.value.hint
@@ -256,7 +256,7 @@ def test_what_is_no_backend_is_refused(text: str, message: str) -> None:
         {"one_packet": True, "arp": False},
     ],
 )
-def test_sensible_options_are_taken(options: dict[str, Any]) -> None:
+def test_valid_options_are_accepted(options: dict[str, Any]) -> None:
     taken = ServiceOptions(**options)
     assert options == {name: getattr(taken, name) for name in options}
 
@@ -277,7 +277,7 @@ def test_sensible_options_are_taken(options: dict[str, Any]) -> None:
         ({"learn": MAX_LEARN_SECONDS + 1}, "out of range"),
     ],
 )
-def test_senseless_options_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         ServiceOptions(**options)
     assert caught.value.hint
@@ -307,7 +307,9 @@ def test_a_service_finds_its_backend_by_address() -> None:
         ("198.51.100.10:80", 0, 0),
     ],
 )
-def test_a_service_learns_as_long_as_said(endpoint: str, learn: int | None, expected: int) -> None:
+def test_a_service_learns_for_its_option_or_the_default(
+    endpoint: str, learn: int | None, expected: int
+) -> None:
     assert expected == make_service(endpoint, learn).learn_seconds
 
 
@@ -320,7 +322,7 @@ def test_a_service_learns_as_long_as_said(endpoint: str, learn: int | None, expe
         (Counters(1, 60, None), Counters(2, 3000, None), Counters(3, 3060, None)),
     ],
 )
-def test_counters_add_up_to_what_is_known(
+def test_counters_add_up_without_unknown_ones(
     one: Counters, other: Counters, expected: Counters
 ) -> None:
     assert expected == one + other
@@ -353,16 +355,14 @@ def test_the_exit_statuses_are_the_documented_ones() -> None:
         (errors.InternalError, ExitStatus.FAILED),
     ],
 )
-def test_an_error_knows_the_status_it_ends_with(
-    error: type[PydsrError], status: ExitStatus
-) -> None:
+def test_every_error_has_its_exit_status(error: type[PydsrError], status: ExitStatus) -> None:
     raised = error("what is wrong", "what to do")
     assert (status, "what is wrong", "what to do") == (raised.status, raised.message, raised.hint)
     assert "what is wrong" == str(raised)
 
 
 @pytest.mark.parametrize("text", ["198.51.100.10:*/tcp", "[2001:db8::10]:*/udp", "10.0.0.1:*/sctp"])
-def test_an_endpoint_of_every_port_reads_as_it_is_written(text: str) -> None:
+def test_an_endpoint_of_every_port_is_read_and_written(text: str) -> None:
     endpoint = Endpoint.parse(text)
     assert endpoint.port == EVERY_PORT
     assert str(endpoint) == text
@@ -381,7 +381,7 @@ def test_a_backend_s_mac_can_be_in_vlans(text: str, tags: tuple[tuple[int, int],
 
 
 @pytest.mark.parametrize("vlan", ["", "0", "4095", "x", "1.2.3", "1.", "-1", "99999"])
-def test_what_is_no_vlan_is_refused(vlan: str) -> None:
+def test_an_invalid_vlan_is_refused(vlan: str) -> None:
     with pytest.raises(InputError, match="is not a VLAN"):
         DesiredBackend.parse(f"10.0.0.1@02:00:00:00:00:01%{vlan}")
 
@@ -395,7 +395,7 @@ def test_what_is_no_vlan_is_refused(vlan: str) -> None:
         ({"guard_netmask6": 0}, "guard-netmask6 0"),
     ],
 )
-def test_limits_of_new_flows_that_cannot_be_are_refused(
+def test_limits_of_new_flows_out_of_range_are_refused(
     options: dict[str, int], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
