@@ -261,7 +261,7 @@ def test_a_drain_waits_for_connections_and_a_removal_then_breaks_none(
 
         connections.close(backend="backend2")
         assert ExitStatus.DONE == waiting.wait(LEARN_SECONDS + 10), said.read_text()
-        assert "nothing is left" in said.read_text()
+        assert "no flows left" in said.read_text()
         service.command("remove", ["backend2"])
         state = connections.check()
     assert [] == broken(state)
