@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * How a benchmark makes a frame one of many flows: by the low 16 bits of its
- * source address, and by its source port.
+ * Spreading frames over flows: a flow's number sets the low 16 bits of the
+ * source address, and the source port.
  */
 #ifndef BENCH_FLOWS_H
 #define BENCH_FLOWS_H
+
+#include <linux/types.h>
 
 #define PORTS_PER_ADDRESS 1024
 #define FIRST_PORT 1024

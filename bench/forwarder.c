@@ -1,24 +1,21 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The least that an XDP balancer by MAC can do, as its authors would first
- * write it: parse IPv4, look the service up in the kernel's hash map, hash the
- * flow by Jenkins' hash, take the backend out of an array, rewrite the MACs,
- * and count for the service and for the backend. It checks nothing, answers
- * nothing and keeps no connection: a floor to compare with.
+ * A minimal XDP balancer, as the floor that pydsr is compared with: parse IPv4,
+ * look up the service in the kernel's hash map, hash the flow by Jenkins' hash,
+ * read the backend from an array, rewrite the MACs, and count for service and
+ * backend. It has no checks, no answers and no connection tracking.
  *
  * Compiled with PYDSR_FD_floor_* defined.
  */
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/ip.h>
 #include <uapi/linux/pkt_cls.h>
 
 #include "maps.h"
-#include "packet.h"
+#include "mac.h"
+#include "types.h"
 
 #define FLOOR_SLOTS TABLE_SIZE
-
-/* clang-format off */
-static long (*interface_redirect)(__u32 ifindex, __u64 flags) =
-	(void *)BPF_FUNC_redirect;
-/* clang-format on */
 
 struct floor_service {
 	__be32 vip;
@@ -49,13 +46,13 @@ static __always_inline __u32 jenkins_hash(__u32 a, __u32 b, __u32 c)
 
 static __always_inline void floor_count(void *map, __u32 key)
 {
-	__u64 *packets = map_lookup(map, &key);
+	__u64 *packets = bpf_map_lookup_elem(map, &key);
 
 	if (packets)
 		*packets += 1;
 }
 
-/* Whether the frame is for a service, and has a backend's MAC now. */
+/* Address a frame for a service to a backend; false if it is for none. */
 static __always_inline bool floor_address(void *data, void *data_end)
 {
 	struct ethhdr *eth = data;
@@ -66,21 +63,21 @@ static __always_inline bool floor_address(void *data, void *data_end)
 	union mac *mac;
 
 	if ((void *)(ports + 2) > data_end ||
-	    eth->h_proto != swap16(ETH_P_IP) || ip->ihl != 5)
+	    eth->h_proto != bpf_htons(ETH_P_IP) || ip->ihl != 5)
 		return false;
 	key.vip = ip->daddr;
 	key.port = ports[1];
 	key.ip_proto = ip->protocol;
-	service = map_lookup(MAP(floor_services), &key);
+	service = bpf_map_lookup_elem(MAP(floor_services), &key);
 	if (!service)
 		return false;
 	slot = jenkins_hash(ip->saddr, ip->daddr,
 			    (__u32)ports[0] << 16 | ports[1]) %
 	       FLOOR_SLOTS;
-	backend = map_lookup(MAP(floor_slots), &slot);
+	backend = bpf_map_lookup_elem(MAP(floor_slots), &slot);
 	if (!backend)
 		return false;
-	mac = map_lookup(MAP(floor_macs), backend);
+	mac = bpf_map_lookup_elem(MAP(floor_macs), backend);
 	if (!mac)
 		return false;
 	floor_count(MAP(floor_packets), *service);
@@ -98,7 +95,7 @@ int bench_forwarder(struct xdp_md *ctx)
 	return floor_address(data, data_end) ? XDP_TX : XDP_PASS;
 }
 
-/* The same where tc takes packets in, for a kernel's ordinary path. */
+/* The same for tc ingress, to measure the kernel's ordinary path. */
 int bench_tc(struct __sk_buff *ctx)
 {
 	void *data = (void *)(long)ctx->data;
@@ -106,5 +103,5 @@ int bench_tc(struct __sk_buff *ctx)
 
 	if (!floor_address(data, data_end))
 		return TC_ACT_OK;
-	return interface_redirect(ctx->ifindex, 0);
+	return bpf_redirect(ctx->ifindex, 0);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Both ends of a wire to a balancer: the generator makes frames, run by
- * BPF_PROG_TEST_RUN with live frames, and the sink is on the interface that
+ * Both ends of a wire to a balancer. The generator makes frames, run by
+ * BPF_PROG_TEST_RUN with live frames. The sink is attached to the interface that
  * the balancer sends them back to.
  *
  * Compiled with PYDSR_FD_load and PYDSR_FD_arrived defined.
@@ -17,16 +17,16 @@
 struct load {
 	/* Destination and source of every frame. */
 	__u8 macs[2 * ETH_ALEN];
-	/* What every frame that comes back begins with, the last octet of its
-	 * destination excepted, which is the backend's number. */
+	/* The MACs of every frame that comes back; the last octet of the
+	 * destination is the number of the backend. */
 	__u8 answer[2 * ETH_ALEN];
-	/* Where the source's last two octets, its port and checksums are; there
-	 * is no checksum at 0. */
+	/* Offsets of the source's last two octets, its port and the checksums;
+	 * 0 is no checksum. */
 	__u16 address_offset;
 	__u16 port_offset;
 	__u16 ip_check_offset;
 	__u16 tcp_check_offset;
-	/* The sums that the checksums are of, without the flow. */
+	/* The sums under the checksums, without the flow. */
 	__u16 ip_sum;
 	__u16 tcp_sum;
 	__be16 eth_proto;
@@ -49,8 +49,8 @@ static __always_inline __u16 checksum(__u32 sum)
 }
 
 /*
- * Pages come back as the balancer and the sink left them: everything that a
- * balancer changes or a flow has is written anew.
+ * Pages come back as the balancer and the sink left them, so write everything
+ * that the balancer changes or that depends on the flow.
  */
 int bench_generate(struct xdp_md *ctx)
 {
@@ -60,14 +60,14 @@ int bench_generate(struct xdp_md *ctx)
 	__u32 only = 0, flow;
 	__u16 address, port;
 
-	load = map_lookup(MAP(load), &only);
+	load = bpf_map_lookup_elem(MAP(load), &only);
 	if (!load || data + sizeof(load->macs) > data_end)
 		return XDP_ABORTED;
 	__builtin_memcpy(data, load->macs, sizeof(load->macs));
 	if (load->made++ == 0)
-		load->began = clock_exact();
+		load->began = bpf_ktime_get_ns();
 	if (load->made == load->frames)
-		load->ended = clock_exact();
+		load->ended = bpf_ktime_get_ns();
 	flow = load->next;
 	load->next = flow + 1 < load->flows ? flow + 1 : 0;
 	address = flow_address(flow);
@@ -94,7 +94,7 @@ static __always_inline bool same(const __u8 *one, const __u8 *other, int octets)
 	return !different;
 }
 
-/* Counts what arrives by backend; after them, what should not be here. */
+/* Counts frames by backend, and behind those the unexpected frames. */
 int bench_sink(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
@@ -104,7 +104,7 @@ int bench_sink(struct xdp_md *ctx)
 	struct load *load;
 	__u64 *frames;
 
-	load = map_lookup(MAP(load), &only);
+	load = bpf_map_lookup_elem(MAP(load), &only);
 	if (load && (void *)(eth + 1) <= data_end &&
 	    data_end - data == load->length &&
 	    eth->h_proto == load->eth_proto &&
@@ -112,7 +112,7 @@ int bench_sink(struct xdp_md *ctx)
 	    same(eth->h_dest, load->answer, ETH_ALEN - 1) &&
 	    same(eth->h_source, load->answer + ETH_ALEN, ETH_ALEN))
 		kind = eth->h_dest[ETH_ALEN - 1];
-	frames = map_lookup(MAP(arrived), &kind);
+	frames = bpf_map_lookup_elem(MAP(arrived), &kind);
 	if (frames)
 		*frames += 1;
 	return XDP_DROP;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The short way of a plain IPv4 packet, cut off after each step: what one
- * costs more than the one before is what that step costs. Compiled as the
- * balancer is, whose functions these are.
+ * The path of a plain IPv4 packet, cut off after each step. The cost of a step
+ * is the difference between its program and the one before. Compiled with the
+ * balancer's own source and definitions.
  */
 #include "pydsr.c"
 
-/* Have a value made, though nothing is done with it. */
+/* Keep the compiler from dropping an unused value. */
 #define CONSUME(value) asm volatile("" : : "r"((__u64)(value)))
 
-/* What every program here begins with. */
+/* The start of every program here. */
 #define BEGIN                                         \
 	void *data = (void *)(long)ctx->data;         \
 	void *data_end = (void *)(long)ctx->data_end; \
@@ -25,7 +25,7 @@ static __always_inline bool parse(void *data, void *data_end,
 				  struct packet *packet)
 {
 	return parse_plain_ethernet(data, data_end, packet) &&
-	       packet->eth_proto == swap16(ETH_P_IP) &&
+	       packet->eth_proto == bpf_htons(ETH_P_IP) &&
 	       parse_plain_ipv4(data, data_end, packet);
 }
 
@@ -103,13 +103,14 @@ int step_own_mac(struct xdp_md *ctx)
 int step_slot(struct xdp_md *ctx)
 {
 	struct service service;
-	struct choice choice = {};
+	struct decision decision = {};
 	BEGIN
 	if (!find(data, data_end, index, &packet, &service) ||
 	    !frame_is_ours(ctx, data) ||
-	    !reason_forwards(decide(&service, &packet, &choice, true)))
+	    !reason_forwards(
+		    decide(&service, &packet, &decision, MODE_REMEMBER)))
 		return XDP_ABORTED;
-	CONSUME(packet.backend);
+	CONSUME(decision.backend);
 	CONSUME(packet.tcp_flags);
 	return XDP_PASS;
 }
@@ -117,9 +118,11 @@ int step_slot(struct xdp_md *ctx)
 int step_deliver(struct xdp_md *ctx)
 {
 	struct service service;
+	struct decision decision = {};
 	BEGIN
 	if (!find(data, data_end, index, &packet, &service) ||
-	    !reason_forwards(forward(ctx, data, &service, &packet, true)))
+	    !reason_forwards(forward(ctx, data, &service, &packet, &decision,
+				     MODE_REMEMBER)))
 		return XDP_ABORTED;
 	return XDP_TX;
 }

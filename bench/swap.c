@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/*
- * The least that a packet can be sent back with, as `xdp-bench tx` of
- * xdp-tools does it: the MACs change places.
- */
+/* Swap the MACs and send the frame back, as `xdp-bench tx` of xdp-tools does. */
 #include <uapi/linux/if_ether.h>
 
 int bench_swap(struct xdp_md *ctx)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What a benchmark runs: the wrapper makes the frame what it was before the
- * last run, gives it the next flow, and calls the program under test; beside
- * it the empty program that all are measured against.
+ * The program that a benchmark runs: the wrapper restores the frame after the
+ * last run, gives it the next flow, and calls the program under test. The empty
+ * program measures the cost of the wrapper itself.
  *
  * Compiled with PYDSR_FD_plan and PYDSR_FD_under_test defined.
  */
@@ -11,13 +11,13 @@
 #include "maps.h"
 #include "flows.h"
 
-/* MACs, and tags if there are any: all that a program changes. */
+/* MACs and VLAN tags: a program under test changes nothing else. */
 #define HEAD_BYTES 24
 
 /* One element, written by bench/harness.py before a measurement. */
 struct plan {
 	__u8 head[HEAD_BYTES];
-	/* Where the source's last two octets and its port are; 0 is nowhere. */
+	/* Offsets of the source's last two octets and its port; 0 is none. */
 	__u16 address_offset;
 	__u16 port_offset;
 	__u32 flows;
@@ -31,7 +31,7 @@ int bench_wrapper(struct xdp_md *ctx)
 	struct plan *plan;
 	__u32 only = 0, flow;
 
-	plan = map_lookup(MAP(plan), &only);
+	plan = bpf_map_lookup_elem(MAP(plan), &only);
 	if (!plan || data + HEAD_BYTES > data_end)
 		return XDP_ABORTED;
 	__builtin_memcpy(data, plan->head, sizeof(plan->head));
@@ -43,7 +43,7 @@ int bench_wrapper(struct xdp_md *ctx)
 		    !word_store(ctx, plan->port_offset, flow_port(flow)))
 			return XDP_ABORTED;
 	}
-	program_call(ctx, MAP(under_test), 0);
+	bpf_tail_call(ctx, MAP(under_test), 0);
 	return XDP_ABORTED;
 }
 

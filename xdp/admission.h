@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Who may send to a service: source rules, and the guard against floods of
- * new flows. Neither is in the program, or on the path of a service, that has
- * none.
+ * Who may send to a service: source rules, and the limit of new flows per
+ * source. Each is compiled in only if some service uses it, and costs other
+ * services one test of a flag.
  */
 #ifndef PYDSR_ADMISSION_H
 #define PYDSR_ADMISSION_H
 
+#include "address.h"
+#include "bpf.h"
+#include "decision.h"
 #include "maps.h"
-#include "services.h"
+#include "packet.h"
+#include "types.h"
 
 #define SECOND_NANOSECONDS 1000000000ULL
 #define ADDRESS_BITS 128
 #define SCOPE_BITS 32
 #define MAPPED_BITS 96
 
-/* Whether the rules of a scope keep a source out; the longest prefix decides. */
+/* Whether the longest matching prefix of a scope's rules denies the source. */
 static __always_inline bool scope_denies(__u32 scope,
 					 const struct address *source)
 {
@@ -25,8 +29,8 @@ static __always_inline bool scope_denies(__u32 scope,
 		.source = *source,
 	};
 	__u32 only = 0;
-	void *rules = map_lookup(MAP(acl), &only);
-	struct acl_rule *rule = rules ? map_lookup(rules, &key) : NULL;
+	void *rules = bpf_map_lookup_elem(MAP(acl), &only);
+	struct acl_rule *rule = rules ? bpf_map_lookup_elem(rules, &key) : NULL;
 
 	return rule && rule->action == ACL_DENY;
 }
@@ -48,13 +52,13 @@ static __always_inline bool source_denied(const struct service *service,
 }
 
 /*
- * Whether a packet opens more flows than its source network may. Up to those
- * of one second come at once. Two CPUs that meet here may both let one in: a
- * limit that is exact would cost a lock.
+ * Whether a packet opens a flow beyond its source network's limit. A burst of
+ * one second's flows is within the limit. Two CPUs at the same moment may both
+ * admit a flow: an exact limit would need a lock.
  */
 static __always_inline bool flow_exceeds(const struct service *service,
 					 const struct packet *packet,
-					 bool remember)
+					 enum mode mode)
 {
 #ifdef PYDSR_WITH_GUARD
 	struct guard_key key = { .source = packet->source,
@@ -62,6 +66,7 @@ static __always_inline bool flow_exceeds(const struct service *service,
 	struct service_key name = { .vip = packet->destination,
 				    .ip_proto = packet->ip_proto };
 	bool is_ipv4 = address_is_ipv4(&packet->source);
+	bool remember = mode == MODE_REMEMBER;
 	struct service_config *config;
 	__u64 now, interval, due;
 	struct guard *guard;
@@ -71,7 +76,7 @@ static __always_inline bool flow_exceeds(const struct service *service,
 		return false;
 	if (!(service->flags & SERVICE_EVERY_PORT))
 		name.port = packet->destination_port;
-	config = map_lookup(MAP(services), &name);
+	config = bpf_map_lookup_elem(MAP(services), &name);
 	if (!config || !config->max_new_flows)
 		return false;
 	prefix = is_ipv4 ? MAPPED_BITS + config->guard_netmask4 :
@@ -79,9 +84,9 @@ static __always_inline bool flow_exceeds(const struct service *service,
 	key.source.halves[0] &= prefix_mask(prefix);
 	key.source.halves[1] &= prefix_mask(prefix - 64);
 
-	now = clock_coarse();
+	now = bpf_ktime_get_coarse_ns();
 	interval = SECOND_NANOSECONDS / config->max_new_flows;
-	guard = map_lookup(MAP(guards), &key);
+	guard = bpf_map_lookup_elem(MAP(guards), &key);
 	due = guard && guard->due > now ? guard->due : now;
 	due += interval;
 	if (due > now + SECOND_NANOSECONDS)
@@ -91,7 +96,7 @@ static __always_inline bool flow_exceeds(const struct service *service,
 	} else if (remember) {
 		struct guard first = { .due = due };
 
-		map_update(MAP(guards), &key, &first, BPF_ANY);
+		bpf_map_update_elem(MAP(guards), &key, &first, BPF_ANY);
 	}
 #endif
 	return false;

@@ -1,15 +1,26 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What a VIP says for itself: ARP (RFC 826), neighbour discovery (RFC 4861)
- * and echo (RFC 792, RFC 4443). Each function turns the request into its
- * answer in place. None of it is on the path of balanced packets.
+ * Answers in the name of a VIP: ARP (RFC 826), neighbour discovery (RFC 4861) and
+ * echo (RFC 792, RFC 4443). Each function turns the request into its answer in
+ * place. Balanced packets take none of these paths.
  */
 #ifndef PYDSR_ANSWERS_H
 #define PYDSR_ANSWERS_H
 
-#include "maps.h"
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/in.h>
+#include <uapi/linux/in6.h>
+#include <uapi/linux/ip.h>
+#include <uapi/linux/ipv6.h>
+
+#include "address.h"
+#include "bpf.h"
+#include "interfaces.h"
+#include "mac.h"
 #include "packet.h"
-#include "services.h"
+#include "service_index.h"
+#include "types.h"
+#include "verdicts.h"
 
 #define ARP_ETHERNET 1
 #define ARP_REQUEST 1
@@ -21,7 +32,7 @@
 #define ECHO6_REPLY 129
 
 #define ANSWER_HOPS 64
-#define ND_HOPS 255 /* proof that no router forwarded it */
+#define ND_HOPS 255 /* proves that no router forwarded the packet */
 #define ND_ADVERTISEMENT 136
 #define ND_SOLICITATION 135
 #define ND_OPTION_TARGET_MAC 2
@@ -54,7 +65,7 @@ struct nd_message {
 	__sum16 checksum;
 	__be32 flags;
 	struct in6_addr target;
-	/* One option: the link-layer address. */
+	/* One option: the link-layer address of the target. */
 	__u8 option_type;
 	__u8 option_words;
 	__u8 mac[ETH_ALEN];
@@ -63,7 +74,7 @@ struct nd_message {
 #define ND_PACKET_BYTES (sizeof(struct ipv6hdr) + sizeof(struct nd_message))
 #define ND_BYTES_WITHOUT_OPTION (sizeof(struct nd_message) - 8)
 
-/* Whether a question was sent to the interface, or to many. */
+/* Whether a request was sent to the interface, or by broadcast or multicast. */
 static __always_inline bool
 interface_is_asked(const struct interface *interface, const struct ethhdr *eth)
 {
@@ -79,7 +90,7 @@ static __always_inline __u16 checksum_fold(__u64 sum)
 	return ~sum;
 }
 
-/* RFC 1624, equation 3: a checksum after one of its 16-bit words changed. */
+/* Update a checksum after one 16-bit word changed (RFC 1624, equation 3). */
 static __always_inline __sum16 checksum_replace(__sum16 checksum, __be16 from,
 						__be16 to)
 {
@@ -100,15 +111,15 @@ static __always_inline enum reason answer_arp(struct xdp_md *ctx,
 	__be32 target_ip, sender_ip;
 
 	if ((void *)(arp + 1) > data_end ||
-	    arp->hardware != swap16(ARP_ETHERNET) ||
-	    arp->protocol != swap16(ETH_P_IP) ||
+	    arp->hardware != bpf_htons(ARP_ETHERNET) ||
+	    arp->protocol != bpf_htons(ETH_P_IP) ||
 	    arp->hardware_bytes != ETH_ALEN || arp->protocol_bytes != 4 ||
-	    arp->operation != swap16(ARP_REQUEST))
+	    arp->operation != bpf_htons(ARP_REQUEST))
 		return REASON_NOT_IP;
 	__builtin_memcpy(&target_ip, arp->target_ip, sizeof(target_ip));
 	__builtin_memcpy(&sender_ip, arp->sender_ip, sizeof(sender_ip));
 	target = address_map_ipv4(target_ip);
-	/* A gratuitous request, of another balancer say, asks nothing. */
+	/* Gratuitous ARP, say of another balancer, expects no answer. */
 	if (!vip_find(index, &target, &vip) || !(vip.flags & SERVICE_ARP) ||
 	    sender_ip == target_ip)
 		return REASON_NOT_IP;
@@ -116,7 +127,7 @@ static __always_inline enum reason answer_arp(struct xdp_md *ctx,
 	if (!interface_is_asked(interface, eth))
 		return REASON_NOT_OUR_MAC;
 
-	arp->operation = swap16(ARP_REPLY);
+	arp->operation = bpf_htons(ARP_REPLY);
 	mac_copy(arp->target_mac, arp->sender_mac);
 	mac_copy(eth->h_dest, arp->sender_mac);
 	mac_copy(arp->sender_mac, interface->mac);
@@ -126,23 +137,23 @@ static __always_inline enum reason answer_arp(struct xdp_md *ctx,
 	return REASON_ARP_ANSWERED;
 }
 
-/* The checksum of an ICMPv6 message that fills the rest of its packet. */
+/* The ICMPv6 checksum of a message that fills the rest of its packet. */
 static __always_inline __sum16 nd_checksum(struct ipv6hdr *ip,
 					   struct nd_message *message)
 {
-	__be32 tail[2] = { swap32(sizeof(*message)), swap32(IPPROTO_ICMPV6) };
-	__s64 sum;
+	__be32 tail[2] = { bpf_htonl(sizeof(*message)),
+			   bpf_htonl(IPPROTO_ICMPV6) };
+	__u32 sum;
 
-	sum = checksum_add(NULL, 0, (__be32 *)&ip->saddr, 32, 0);
-	sum = checksum_add(NULL, 0, tail, sizeof(tail), sum);
-	sum = checksum_add(NULL, 0, (__be32 *)message, sizeof(*message), sum);
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)&ip->saddr, 32, 0);
+	sum = bpf_csum_diff(NULL, 0, tail, sizeof(tail), sum);
+	sum = bpf_csum_diff(NULL, 0, (__be32 *)message, sizeof(*message), sum);
 	return checksum_fold(sum);
 }
 
 /*
- * Answer a neighbour solicitation for a VIP. Without an option for the
- * sender's MAC (it is probing for duplicates, or asks by unicast) the frame
- * is shorter than its answer.
+ * Answer a neighbour solicitation for a VIP. A solicitation without the sender's
+ * MAC (a probe for duplicates, or a unicast one) is shorter than the answer.
  */
 static __always_inline enum reason answer_nd(struct xdp_md *ctx,
 					     const struct service_index *index,
@@ -162,10 +173,10 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx,
 	if ((void *)message + ND_BYTES_WITHOUT_OPTION > data_end ||
 	    ip->nexthdr != IPPROTO_ICMPV6 || message->type != ND_SOLICITATION ||
 	    message->code || ip->hop_limit != ND_HOPS ||
-	    swap16(ip->payload_len) < ND_BYTES_WITHOUT_OPTION)
+	    bpf_ntohs(ip->payload_len) < ND_BYTES_WITHOUT_OPTION)
 		return REASON_NOT_VIP;
 	target = address_load_ipv6(&message->target);
-	/* As a mapped address it would be an IPv4 VIP. */
+	/* A mapped address would be found as an IPv4 VIP. */
 	if (address_is_ipv4(&target))
 		return REASON_NOT_VIP;
 	if (!vip_find(index, &target, &vip) || !(vip.flags & SERVICE_ARP))
@@ -174,7 +185,7 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx,
 	if (!interface_is_asked(interface, eth))
 		return REASON_NOT_OUR_MAC;
 
-	if (packet_resize(ctx, frame_bytes - (int)(data_end - data)))
+	if (bpf_xdp_adjust_tail(ctx, frame_bytes - (int)(data_end - data)))
 		return REASON_MALFORMED;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
@@ -190,7 +201,7 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx,
 	mac_copy(eth->h_source, interface->mac);
 	ip->daddr = ip->saddr;
 	ip->saddr = message->target;
-	if (probing) { /* the prober has no address yet: tell everyone */
+	if (probing) { /* a prober has no address yet: answer to all nodes */
 		struct in6_addr all_nodes = { .s6_addr = { 0xff, 0x02,
 							   [15] = 1 } };
 		__u8 all_nodes_mac[ETH_ALEN] = { 0x33, 0x33, 0, 0, 0, 1 };
@@ -198,10 +209,10 @@ static __always_inline enum reason answer_nd(struct xdp_md *ctx,
 		ip->daddr = all_nodes;
 		mac_copy(eth->h_dest, all_nodes_mac);
 	}
-	ip->payload_len = swap16(sizeof(*message));
+	ip->payload_len = bpf_htons(sizeof(*message));
 	message->type = ND_ADVERTISEMENT;
 	message->flags =
-		swap32(probing ? ND_OVERRIDE : ND_SOLICITED | ND_OVERRIDE);
+		bpf_htonl(probing ? ND_OVERRIDE : ND_SOLICITED | ND_OVERRIDE);
 	message->option_type = ND_OPTION_TARGET_MAC;
 	message->option_words = 1;
 	mac_copy(message->mac, interface->mac);
@@ -219,7 +230,7 @@ static __always_inline void mac_swap(struct ethhdr *eth)
 	mac_copy(eth->h_dest, sender);
 }
 
-/* Answer an echo request to a VIP; the packet is known to be for a VIP. */
+/* Answer an echo request; the caller knows that its destination is a VIP. */
 static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 					       const struct packet *packet)
 {
@@ -227,7 +238,7 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 	void *data_end = (void *)(long)ctx->data_end;
 	struct echo_message *icmp = data + (packet->l4_offset & L4_OFFSET_MASK);
 	struct ethhdr *eth = data;
-	bool is_ipv4 = packet->eth_proto == swap16(ETH_P_IP);
+	bool is_ipv4 = packet->eth_proto == bpf_htons(ETH_P_IP);
 	__u8 request = is_ipv4 ? ECHO4_REQUEST : ECHO6_REQUEST;
 	__u8 reply = is_ipv4 ? ECHO4_REPLY : ECHO6_REPLY;
 
@@ -236,7 +247,7 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 		return REASON_MALFORMED;
 	if (!interface_owns(interface_find(ctx->ingress_ifindex), eth->h_dest))
 		return REASON_NOT_OUR_MAC;
-	/* A packet that claims to come from the VIP would be answered for ever. */
+	/* An answer to a packet that claims to be from the VIP would loop. */
 	if (icmp->type != request || icmp->code ||
 	    address_equals(&packet->source, &packet->destination))
 		return REASON_ICMP_OTHER;
@@ -249,8 +260,8 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 		if ((void *)(ip + 1) > data_end)
 			return REASON_MALFORMED;
 		/* TTL and protocol are one word of the header checksum. */
-		before = swap16(ip->ttl << 8 | ip->protocol);
-		after = swap16(ANSWER_HOPS << 8 | ip->protocol);
+		before = bpf_htons(ip->ttl << 8 | ip->protocol);
+		after = bpf_htons(ANSWER_HOPS << 8 | ip->protocol);
 		ip->daddr = ip->saddr;
 		ip->saddr = vip;
 		ip->ttl = ANSWER_HOPS;
@@ -267,9 +278,9 @@ static __always_inline enum reason answer_echo(struct xdp_md *ctx,
 		ip->hop_limit = ANSWER_HOPS;
 	}
 	icmp->type = reply;
-	icmp->checksum = checksum_replace(icmp->checksum, swap16(request << 8),
-					  swap16(reply << 8));
-	/* Of an answer that is all zeros the sum is 0, whose complement is not. */
+	icmp->checksum = checksum_replace(
+		icmp->checksum, bpf_htons(request << 8), bpf_htons(reply << 8));
+	/* In ones' complement 0xffff is zero too; only it is the sum of no zeros. */
 	if (!icmp->checksum)
 		icmp->checksum = 0xffff;
 	mac_swap(eth);

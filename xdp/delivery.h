@@ -1,32 +1,49 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * On to the backend: where it is, what keeps a frame from being sent there,
- * and how the frame is changed for it. Nothing behind its tags is touched.
+ * Sending a frame to its backend: new MAC addresses, and new VLAN tags where
+ * the backend has others. Everything behind the tags stays as it is.
  */
 #ifndef PYDSR_DELIVERY_H
 #define PYDSR_DELIVERY_H
 
+#include <uapi/linux/if_ether.h>
+
+#include "bpf.h"
+#include "decision.h"
+#include "ethernet.h"
+#include "interfaces.h"
+#include "mac.h"
 #include "maps.h"
 #include "packet.h"
-#include "services.h"
+#include "types.h"
+#include "verdicts.h"
 
-/* Where a backend is, and what frames to it come from. */
-struct place {
-	union mac mac;
-	union mac own;
+/* The new MAC addresses of a frame. */
+struct next_hop {
+	union mac destination;
+	union mac source;
 };
 
+/* One load: the control plane replaces a MAC by one store. */
+static __always_inline union mac backend_mac(const struct backend *backend)
+{
+	union mac mac = { .word = *(const volatile __u64 *)backend };
+
+	return mac;
+}
+
 /*
- * Find the place of the packet's backend; the reason why it cannot be sent
- * there, or REASON_FORWARDED. The frame is sent to `own`, which stays so but
- * where the backend is behind another interface.
+ * Find the MACs of a frame to a backend. Returns REASON_FORWARDED, or why the
+ * frame cannot be sent. hop->source is the MAC that the frame was sent to; it is
+ * replaced if the backend is behind another interface.
  */
 static __always_inline enum reason
-place_find(const struct backend *backend, struct packet *packet, __u32 ingress,
-	   struct place *place)
+next_hop_find(const struct backend *backend, struct decision *decision,
+	      __u32 ingress, struct next_hop *hop)
 {
-	place->mac = backend_mac(backend);
-	if (unlikely(!place->mac.word || (place->mac.octets[0] & 1)))
+	hop->destination = backend_mac(backend);
+	if (unlikely(!hop->destination.word ||
+		     (hop->destination.octets[0] & 1)))
 		return REASON_NO_MAC;
 	if (unlikely(backend->ifindex != ingress)) {
 #ifdef PYDSR_WITH_REDIRECT
@@ -34,21 +51,21 @@ place_find(const struct backend *backend, struct packet *packet, __u32 ingress,
 
 		if (!egress || !mac_load(egress->mac).word)
 			return REASON_OTHER_INTERFACE;
-		place->own = mac_load(egress->mac);
-		packet->egress = backend->ifindex;
+		hop->source = mac_load(egress->mac);
+		decision->egress = backend->ifindex;
 #else
 		return REASON_OTHER_INTERFACE;
 #endif
 	}
-	if (unlikely(place->mac.word == place->own.word))
+	if (unlikely(hop->destination.word == hop->source.word))
 		return REASON_NO_MAC;
 	return REASON_FORWARDED;
 }
 
-/* Give a frame the tags of its backend; its priority stays. */
-static __always_inline enum reason retag(struct xdp_md *ctx,
-					 const struct packet *packet,
-					 const struct backend *backend)
+/* Replace a frame's VLAN tags by those of its backend; the priority stays. */
+static __always_inline enum reason tags_replace(struct xdp_md *ctx,
+						const struct packet *packet,
+						const struct backend *backend)
 {
 	int before = packet->l3_offset - ETH_HLEN;
 	int after = 0;
@@ -58,7 +75,7 @@ static __always_inline enum reason retag(struct xdp_md *ctx,
 #pragma unroll
 	for (int i = 0; i < TAGS_MAX; i++)
 		after += backend->tags[i].protocol ? TAG_BYTES : 0;
-	if (packet_move_start(ctx, before - after))
+	if (bpf_xdp_adjust_head(ctx, before - after))
 		return REASON_NO_HEADROOM;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
@@ -81,10 +98,11 @@ static __always_inline enum reason retag(struct xdp_md *ctx,
 	return REASON_FORWARDED;
 }
 
-static __always_inline void counters_add(const struct packet *packet)
+static __always_inline void counters_add(const struct packet *packet,
+					 __u32 backend)
 {
-	__u32 backend = packet->backend;
-	struct counters *counters = map_lookup(MAP(counters), &backend);
+	struct counters *counters =
+		bpf_map_lookup_elem(MAP(counters), &backend);
 
 	if (unlikely(!counters))
 		return;
@@ -93,66 +111,53 @@ static __always_inline void counters_add(const struct packet *packet)
 	counters->new_flows += packet_opens(packet);
 }
 
-static __always_inline struct ethhdr *eth_find(struct xdp_md *ctx)
+/*
+ * Send a frame to the backend of its decision. Returns REASON_FORWARDED, or why
+ * it cannot be sent.
+ */
+static __always_inline enum reason
+deliver(struct xdp_md *ctx, struct ethhdr *eth, const struct packet *packet,
+	struct decision *decision, enum mode mode)
 {
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-	struct ethhdr *eth = data;
-
-	return (void *)(eth + 1) <= data_end ? eth : NULL;
-}
-
-/* Whether it is asked of a frame that comes in by no interface that is known. */
-static __always_inline bool comes_from_nowhere(struct xdp_md *ctx, bool asked)
-{
-	return asked &&
-	       !interface_is_known(interface_find(ctx->ingress_ifindex));
-}
-
-/* Send a frame to the backend that was chosen for its packet; `asked` as in forward(). */
-static __always_inline enum reason deliver(struct xdp_md *ctx,
-					   struct ethhdr *eth,
-					   struct packet *packet, bool asked)
-{
-	__u32 id = packet->backend;
-	struct backend *backend = map_lookup(MAP(backends), &id);
-	struct place place;
+	__u32 id = decision->backend;
+	struct backend *backend = bpf_map_lookup_elem(MAP(backends), &id);
+	struct next_hop hop;
 	enum reason reason;
 	__u32 ingress;
 
 	if (unlikely(!backend))
 		return REASON_NO_BACKEND;
-	place.own = mac_load(eth->h_dest);
+	hop.source = mac_load(eth->h_dest);
 	ingress = ctx->ingress_ifindex;
-	if (comes_from_nowhere(ctx, asked)) {
+	if (ingress_is_open(ctx, mode)) {
 		ingress = backend->ifindex;
-		place.own.word = 0;
+		hop.source.word = 0;
 	}
-	reason = place_find(backend, packet, ingress, &place);
+	reason = next_hop_find(backend, decision, ingress, &hop);
 	if (unlikely(reason != REASON_FORWARDED))
 		return reason;
-	/* A host forwards what it does not take for its own; so it lacks the VIP. */
-	if (unlikely(mac_load(eth->h_source).word == place.mac.word))
+	/* A backend without the VIP forwards the packet as a router would. */
+	if (unlikely(mac_load(eth->h_source).word == hop.destination.word))
 		return REASON_BOUNCED;
 #ifdef PYDSR_WITH_REDIRECT
-	if (packet->egress &&
-	    packet_redirect(MAP(egress), packet->egress, 0) != XDP_REDIRECT)
+	if (decision->egress &&
+	    bpf_redirect_map(MAP(egress), decision->egress, 0) != XDP_REDIRECT)
 		return REASON_OTHER_INTERFACE;
 #endif
 #ifdef PYDSR_WITH_VLAN
 	if (unlikely(packet->tags_word != backend->tags_word)) {
-		reason = retag(ctx, packet, backend);
+		reason = tags_replace(ctx, packet, backend);
 		if (reason != REASON_FORWARDED)
 			return reason;
-		eth = eth_find(ctx);
+		eth = frame_ethernet(ctx);
 		if (!eth)
 			return REASON_MALFORMED;
 	}
 #endif
-	mac_store(eth->h_source, place.own);
-	mac_store(eth->h_dest, place.mac);
-	if (!asked)
-		counters_add(packet);
+	mac_store(eth->h_source, hop.source);
+	mac_store(eth->h_dest, hop.destination);
+	if (mode != MODE_ASK)
+		counters_add(packet, decision->backend);
 	return REASON_FORWARDED;
 }
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The keyed hash that chooses a slot, and that of the index. Values only. */
+/* The keyed hash that chooses a slot, and the hash of the service index. */
 #ifndef PYDSR_HASH_H
 #define PYDSR_HASH_H
 
+#include "bpf.h"
 #include "types.h"
 
 /*
- * An odd multiplier whose multiply-and-fold rounds avalanche well; the one of
- * degski's 64-bit mixer. The seed is secret, so that nobody outside can choose
- * flows that meet in one slot.
+ * The odd multiplier of degski's 64-bit mixer: rounds of multiply and fold by
+ * it avalanche well. The seed is secret, so that nobody outside can choose
+ * flows that share a slot.
  */
 #define HASH_MULTIPLIER 0xd6e8feb86659fd93ULL
 
@@ -30,10 +31,10 @@ static __always_inline __u64 hash_words(__u64 seed, __u64 first, __u64 second,
 }
 
 /*
- * What the index is searched by. Nobody outside chooses what is in it, so that
- * it need not be keyed; its multiplications do not wait for each other. The
- * high bits are the ones to use (Dietzfelbinger, "Universal hashing and
- * k-wise independent random variables via integer arithmetic", 1996).
+ * The hash of the service index needs no key, because nobody outside chooses
+ * what the index holds. Its multiplications are independent of each other. Use
+ * its high bits (Dietzfelbinger, "Universal hashing and k-wise independent
+ * random variables via integer arithmetic", 1996).
  */
 #define HASH_FIRST 0x9e3779b97f4a7c15ULL
 #define HASH_SECOND 0xbf58476d1ce4e5b9ULL
@@ -45,7 +46,7 @@ static __always_inline __u64 hash_address(const struct address *address)
 	       address->halves[1] * HASH_SECOND;
 }
 
-/* Scale a 32-bit hash to a slot; a multiplication where % would divide. */
+/* Scale a 32-bit hash to a slot, without the division that % takes. */
 static __always_inline __u32 hash_to_slot(__u32 hash)
 {
 	return (__u64)hash * TABLE_SIZE >> 32;

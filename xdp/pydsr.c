@@ -1,198 +1,132 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The data plane of pydsr: a packet for a service is sent to a backend of it
- * with nothing changed but its MAC addresses (Direct Server Return).
+ * The data plane of pydsr: send each packet for a service to one of its
+ * backends by changing only the MAC addresses (Direct Server Return).
  *
- * Three programs are made of one path: pydsr_balance is attached to interfaces;
- * pydsr_explain is only ever run by BPF_PROG_TEST_RUN and says where a packet
- * would go, without counting or remembering it; pydsr_tap is what the first
- * one jumps to while somebody captures packets.
+ * Three programs share one path:
+ *  - pydsr_balance is attached to interfaces;
+ *  - pydsr_explain is only run by BPF_PROG_TEST_RUN, for `pydsr explain`: it
+ *    reports the decision about a packet and counts and records nothing;
+ *  - pydsr_tap takes the place of pydsr_balance during a capture.
  *
  * Compiled with PYDSR_TABLE_SIZE, PYDSR_SEED and PYDSR_FD_* defined, and with
  * PYDSR_WITH_* for each feature that the configuration uses.
  */
-#include "types.h"
-#include "maps.h"
-#include "packet.h"
-
-enum reason {
-#define REASON(name, verdict, text) REASON_##name,
-#include "reasons.h"
-#undef REASON
-	REASONS_COUNT,
-};
-
-/* The verdicts of all reasons in one number. */
-#define VERDICT_BITS 2
-#define VERDICT_MASK ((1 << VERDICT_BITS) - 1)
-static const __u64 VERDICTS = 0
-#define REASON(name, verdict, text) \
-	| (__u64)XDP_##verdict << VERDICT_BITS * REASON_##name
-#include "reasons.h"
-#undef REASON
-	;
-_Static_assert(VERDICT_BITS *REASONS_COUNT <= 64, "reasons fit the number");
-_Static_assert(XDP_TX <= VERDICT_MASK, "verdicts of reasons fit their bits");
-
 #include "admission.h"
 #include "answers.h"
+#include "bpf.h"
 #include "consistency.h"
+#include "decision.h"
 #include "delivery.h"
-#include "errors.h"
+#include "ethernet.h"
+#include "flows.h"
 #include "fragments.h"
-#include "services.h"
+#include "icmp_errors.h"
+#include "interfaces.h"
+#include "ipv4.h"
+#include "ipv6.h"
+#include "maps.h"
+#include "packet.h"
+#include "parse.h"
+#include "service_index.h"
 #include "tap.h"
+#include "types.h"
+#include "verdicts.h"
 
-/* The attached program's one exit: nothing leaves uncounted. */
+/* The only exit of the attached programs: no packet leaves uncounted. */
 static __always_inline int verdict_count(enum reason reason,
-					 const struct packet *packet)
+					 const struct decision *decision)
 {
 	__u32 key = reason;
-	__u64 *packets = map_lookup(MAP(verdicts), &key);
+	__u64 *packets = bpf_map_lookup_elem(MAP(verdicts), &key);
 
 	if (likely(packets))
 		*packets += 1;
 #ifdef PYDSR_WITH_REDIRECT
-	if (packet->egress && reason <= REASON_FORWARDED_ERROR)
+	if (decision->egress && reason_verdict(reason) == XDP_TX)
 		return XDP_REDIRECT;
 #endif
-	return VERDICTS >> (VERDICT_BITS * reason) & VERDICT_MASK;
+	return reason_verdict(reason);
 }
 
-static __always_inline bool reason_forwards(enum reason reason)
-{
-	return reason <= REASON_FORWARDED_CURRENT;
-}
-
-static __always_inline bool is_icmp(const struct packet *packet)
-{
-	return packet->eth_proto == swap16(ETH_P_IP) ?
-		       packet->ip_proto == IPPROTO_ICMP :
-		       packet->ip_proto == IPPROTO_ICMPV6;
-}
-
-/*
- * Ethernet to transport ports. The reason why not, or REASON_FORWARDED;
- * REASON_FRAGMENT for a packet that has ports, but not in this fragment.
- */
-static __always_inline enum reason packet_parse(struct xdp_md *ctx,
-						struct packet *packet)
-{
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-	bool intact;
-
-	if (!parse_ethernet(data, data_end, packet))
-		return REASON_NOT_IP;
-	if (packet->eth_proto == swap16(ETH_P_IP))
-		intact = parse_ipv4(data, data_end, packet);
-	else if (packet->eth_proto == swap16(ETH_P_IPV6))
-		intact = parse_ipv6(data, data_end, packet);
-	else
-		return REASON_NOT_IP;
-	/* Of a jumbo frame only the first part is linear: ask for the whole. */
-	if (unlikely(packet->frame_bytes > data_end - data) &&
-	    packet->frame_bytes > packet_length(ctx))
-		intact = false;
-	if (unlikely(!intact))
-		return REASON_MALFORMED;
-	if (unlikely(packet->fragment && !fragment_has_ports(packet)))
-		return REASON_FRAGMENT;
-	return parse_ports(data, data_end, packet) ? REASON_FORWARDED :
-						     REASON_MALFORMED;
-}
-
-/* Choose the backend of a packet that has a service. */
+/* Choose the backend of a packet; returns the reason. */
 static __always_inline enum reason
-choice_make(const struct service *service, struct packet *packet,
-	    struct choice *choice, bool remember)
+backend_choose(const struct service *service, const struct packet *packet,
+	       struct decision *decision, enum mode mode)
 {
 	struct flow_key flow = flow_identify(service, packet);
 	struct table *table = table_find(service);
+	__u32 number = flow_to_slot(&flow);
 	struct slot slot;
 
-	choice->slot = flow_to_slot(&flow);
-	if (unlikely(!table || choice->slot >= TABLE_SIZE))
+	if (unlikely(!table || number >= TABLE_SIZE))
 		return REASON_NO_BACKEND;
-	slot = table->slots[choice->slot];
-	choice->backend = slot.current;
-	choice->reason = REASON_FORWARDED;
+	slot = table->slots[number];
+	decision->service = service->id;
+	decision->slot = number;
+	decision->backend = slot.current;
+	decision->reason = REASON_FORWARDED;
 	if (unlikely(slot.previous != NO_BACKEND)) {
-		/* A copy, as its address is taken: the other stays in registers. */
+		/* Only the copy's address is taken: `flow` stays in registers. */
 		struct flow_key tracked = flow;
 
-		choice_tracked(service, table, slot, packet, &tracked, choice,
-			       remember);
+		backend_choose_tracked(service, table, slot, packet, &tracked,
+				       decision, mode);
 	}
-	packet->service = service->id;
-	packet->backend = choice->backend;
-	packet->slot = choice->slot;
-	return likely(choice->backend != NO_BACKEND) ? choice->reason :
-						       REASON_NO_BACKEND;
+	return likely(decision->backend != NO_BACKEND) ? decision->reason :
+							 REASON_NO_BACKEND;
 }
 
-/* Whether a packet may come in, and which backend it goes to then. */
-static __always_inline enum reason decide(const struct service *service,
-					  struct packet *packet,
-					  struct choice *choice, bool remember)
+/* Whether to admit a packet, and which backend it goes to. */
+static __always_inline enum reason
+decide(const struct service *service, const struct packet *packet,
+       struct decision *decision, enum mode mode)
 {
 	if (unlikely(source_denied(service, packet)))
 		return REASON_DENIED;
-	if (unlikely(flow_exceeds(service, packet, remember)))
+	if (unlikely(flow_exceeds(service, packet, mode)))
 		return REASON_FLOW_RATE;
-	return choice_make(service, packet, choice, remember);
+	return backend_choose(service, packet, decision, mode);
 }
 
-static __always_inline bool frame_is_ours(struct xdp_md *ctx,
-					  const struct ethhdr *eth)
-{
-	return eth && interface_owns(interface_find(ctx->ingress_ifindex),
-				     eth->h_dest);
-}
-
-/*
- * Send a frame to the backend of its flow; `remember` as in choice_make(). With
- * `asked`, here and below, it is only asked what would become of it: nothing is
- * counted or remembered, and by an interface that is not known a frame comes in
- * as if by its backend's.
- */
+/* Send a packet for a service to the backend of its flow. */
 static __always_inline enum reason
 forward(struct xdp_md *ctx, struct ethhdr *eth, const struct service *service,
-	struct packet *packet, bool remember, bool asked)
+	const struct packet *packet, struct decision *decision, enum mode mode)
 {
 	enum reason chosen, delivered;
-	struct choice choice = {};
 
 	if (unlikely(!frame_is_ours(ctx, eth)) &&
-	    (!eth || !comes_from_nowhere(ctx, asked)))
+	    (!eth || !ingress_is_open(ctx, mode)))
 		return REASON_NOT_OUR_MAC;
-	chosen = decide(service, packet, &choice, remember && !asked);
+	chosen = decide(service, packet, decision, mode);
 	if (unlikely(!reason_forwards(chosen)))
 		return chosen;
-	delivered = deliver(ctx, eth, packet, asked);
+	delivered = deliver(ctx, eth, packet, decision, mode);
 	if (unlikely(!reason_forwards(delivered)))
 		return delivered;
 #ifdef PYDSR_WITH_FRAGMENTS
-	if (unlikely(packet->fragment) && !asked)
-		fragment_remember(packet);
+	if (unlikely(packet->fragment) && mode != MODE_ASK)
+		fragment_record(packet, decision);
 #endif
 	return chosen;
 }
 
-/* Send a later fragment where the packet's first one went. */
+/* Send a later fragment to the backend of the packet's first one. */
 static __always_inline enum reason
 forward_fragment(struct xdp_md *ctx, const struct service *vip,
-		 struct packet *packet, bool asked)
+		 const struct packet *packet, struct decision *decision,
+		 enum mode mode)
 {
 #ifdef PYDSR_WITH_FRAGMENTS
-	struct ethhdr *eth = eth_find(ctx);
+	struct ethhdr *eth = frame_ethernet(ctx);
 	enum reason reason;
 
-	if (fragment_follow(packet)) {
+	if (fragment_follow(packet, decision)) {
 		if (!frame_is_ours(ctx, eth) &&
-		    (!eth || !comes_from_nowhere(ctx, asked)))
+		    (!eth || !ingress_is_open(ctx, mode)))
 			return REASON_NOT_OUR_MAC;
-		reason = deliver(ctx, eth, packet, asked);
+		reason = deliver(ctx, eth, packet, decision, mode);
 		return reason_forwards(reason) ? REASON_FORWARDED_FRAGMENT :
 						 reason;
 	}
@@ -201,16 +135,7 @@ forward_fragment(struct xdp_md *ctx, const struct service *vip,
 						    REASON_FRAGMENT;
 }
 
-/* The packet of the flow that an ICMP error is about; false where it is about none. */
-static __always_inline bool
-error_open(struct xdp_md *ctx, const struct packet *error, struct packet *flow)
-{
-	void *data = (void *)(long)ctx->data;
-	void *data_end = (void *)(long)ctx->data_end;
-
-	return error_parse(data, data_end, error, flow);
-}
-
+/* The reason for packets to a port of the VIP that has no service. */
 static __always_inline enum reason unserved_reason(const struct service *vip)
 {
 	if (vip->flags & SERVICE_UNSERVED_PASS)
@@ -221,13 +146,14 @@ static __always_inline enum reason unserved_reason(const struct service *vip)
 }
 
 /*
- * A packet that was found to be plain: for no VIP, or for a service. Else false,
- * and nothing was done: balance_any() is for it.
+ * Balance a packet that a parse_plain_*() function accepted. Returns false, with
+ * nothing done, if it is for a VIP but not for a service: balance_any() has the
+ * reason for that.
  */
 static __always_inline bool
 balance_plain(struct xdp_md *ctx, struct ethhdr *eth,
-	      const struct service_index *index, struct packet *packet,
-	      enum reason *reason)
+	      const struct service_index *index, const struct packet *packet,
+	      struct decision *decision, enum reason *reason)
 {
 	struct service service, vip;
 
@@ -238,28 +164,28 @@ balance_plain(struct xdp_md *ctx, struct ethhdr *eth,
 	    !(vip_find(index, &packet->destination, &vip) &&
 	      service_find_every_port(index, &vip, packet, &service)))
 		return false;
-	*reason = forward(ctx, eth, &service, packet, true, false);
+	*reason = forward(ctx, eth, &service, packet, decision, MODE_REMEMBER);
 	return true;
 }
 
 /*
- * Any packet at all: for a service, a question to a VIP, an error about a flow,
- * or for nobody here.
+ * Balance or answer any packet. `mode` is MODE_ASK or MODE_REMEMBER, from which
+ * ICMP errors make MODE_ACT.
  */
 static __always_inline enum reason
 balance_any(struct xdp_md *ctx, const struct service_index *index,
-	    struct packet *packet, bool asked)
+	    struct packet *packet, struct decision *decision, enum mode mode)
 {
 	enum reason reason = packet_parse(ctx, packet);
-	bool asks = reason == REASON_FORWARDED && is_icmp(packet);
+	bool icmp = reason == REASON_FORWARDED && packet_is_icmp(packet);
 	struct service vip, service;
 	struct packet flow = {};
 
 	if (reason == REASON_NOT_IP)
-		return packet->eth_proto == swap16(ETH_P_ARP) ?
+		return packet->eth_proto == bpf_htons(ETH_P_ARP) ?
 			       answer_arp(ctx, index, packet) :
 			       reason;
-	if (asks && packet->eth_proto == swap16(ETH_P_IPV6)) {
+	if (icmp && packet->eth_proto == bpf_htons(ETH_P_IPV6)) {
 		reason = answer_nd(ctx, index, packet);
 		if (reason != REASON_NOT_VIP)
 			return reason;
@@ -269,93 +195,93 @@ balance_any(struct xdp_md *ctx, const struct service_index *index,
 	if (reason == REASON_MALFORMED)
 		return reason;
 	if (reason == REASON_FRAGMENT)
-		return forward_fragment(ctx, &vip, packet, asked);
-	if (asks && packet->fragment)
+		return forward_fragment(ctx, &vip, packet, decision, mode);
+	if (icmp && packet->fragment)
 		return REASON_FRAGMENT;
 
-	if (!asks)
+	if (!icmp)
 		flow = *packet;
-	else if (!error_open(ctx, packet, &flow))
+	else if (!icmp_error_open(ctx, packet, &flow))
 		return answer_echo(ctx, packet);
 	if (!service_find(index, &flow, &service) &&
 	    !service_find_every_port(index, &vip, &flow, &service))
-		return asks ? answer_echo(ctx, packet) : unserved_reason(&vip);
-	if (asked) {
-		flow.service = service.id;
-		flow.slot = NO_SLOT;
-	}
-	reason = forward(ctx, eth_find(ctx), &service, &flow, !asks, asked);
-	packet->service = flow.service;
-	packet->slot = flow.slot;
-	packet->backend = flow.backend;
-	packet->egress = flow.egress;
-	return asks && reason_forwards(reason) ? REASON_FORWARDED_ERROR :
+		return icmp ? answer_echo(ctx, packet) : unserved_reason(&vip);
+	if (mode == MODE_ASK)
+		decision->service = service.id;
+	else if (icmp)
+		mode = MODE_ACT;
+	reason = forward(ctx, frame_ethernet(ctx), &service, &flow, decision,
+			 mode);
+	return icmp && reason_forwards(reason) ? REASON_FORWARDED_ERROR :
 						 reason;
 }
 
-/* Walk one packet through the balancer. */
 static __always_inline enum reason balance(struct xdp_md *ctx,
-					   struct packet *packet)
+					   struct decision *decision)
 {
 	void *data = (void *)(long)ctx->data;
 	void *data_end = (void *)(long)ctx->data_end;
 	const struct service_index *index = index_open();
+	struct packet packet = {};
 	enum reason reason;
 
-	if (unlikely(!index || !parse_plain_ethernet(data, data_end, packet)))
+	if (unlikely(!index || !parse_plain_ethernet(data, data_end, &packet)))
 		return REASON_NOT_IP;
-	/* Once for each version, so that what is constant for it is no variable. */
-	if (packet->eth_proto == swap16(ETH_P_IP)) {
-		if (likely(parse_plain_ipv4(data, data_end, packet)) &&
-		    likely(balance_plain(ctx, data, index, packet, &reason)))
+	/* One call for each IP version makes its constants constants. */
+	if (packet.eth_proto == bpf_htons(ETH_P_IP)) {
+		if (likely(parse_plain_ipv4(data, data_end, &packet)) &&
+		    likely(balance_plain(ctx, data, index, &packet, decision,
+					 &reason)))
 			return reason;
-	} else if (packet->eth_proto == swap16(ETH_P_IPV6)) {
-		if (likely(parse_plain_ipv6(data, data_end, packet)) &&
-		    likely(balance_plain(ctx, data, index, packet, &reason)))
+	} else if (packet.eth_proto == bpf_htons(ETH_P_IPV6)) {
+		if (likely(parse_plain_ipv6(data, data_end, &packet)) &&
+		    likely(balance_plain(ctx, data, index, &packet, decision,
+					 &reason)))
 			return reason;
 	}
-	*packet = (struct packet){};
-	return balance_any(ctx, index, packet, false);
+	packet = (struct packet){};
+	return balance_any(ctx, index, &packet, decision, MODE_REMEMBER);
 }
 
 int pydsr_balance(struct xdp_md *ctx)
 {
-	struct packet packet = {};
+	struct decision decision = {};
 
 	tap_divert(ctx);
-	return verdict_count(balance(ctx, &packet), &packet);
+	return verdict_count(balance(ctx, &decision), &decision);
 }
 
 #ifdef PYDSR_FD_tap_ring
-/* What the attached program jumps to while packets are tapped. */
 int pydsr_tap(struct xdp_md *ctx)
 {
 	struct tap_event *event = tap_begin(ctx);
-	struct packet packet = {};
+	struct decision decision = {};
 	enum reason reason;
 
 	if (!event)
 		return XDP_ABORTED;
-	reason = balance(ctx, &packet);
-	tap_end(event, &packet, reason);
-	return verdict_count(reason, &packet);
+	reason = balance(ctx, &decision);
+	tap_end(event, &decision, reason);
+	return verdict_count(reason, &decision);
 }
 #endif
 
-/* Leaves in the frame what would become of it. */
+/* Overwrites the start of the frame with the decision about it. */
 int pydsr_explain(struct xdp_md *ctx)
 {
-	struct packet packet = { .service = NO_SERVICE, .slot = NO_SLOT };
+	struct decision decision = { .service = NO_SERVICE, .slot = NO_SLOT };
 	const struct service_index *index = index_open();
 	struct explanation explanation = {};
+	struct packet packet = {};
 	void *data, *data_end;
 
 	explanation.reason =
-		index ? balance_any(ctx, index, &packet, true) : REASON_NOT_IP;
-	explanation.service = packet.service;
-	explanation.slot = packet.slot;
-	explanation.backend = packet.backend;
-	explanation.egress = packet.egress;
+		index ? balance_any(ctx, index, &packet, &decision, MODE_ASK) :
+			REASON_NOT_IP;
+	explanation.service = decision.service;
+	explanation.slot = decision.slot;
+	explanation.backend = decision.backend;
+	explanation.egress = decision.egress;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
 	if (data + sizeof(explanation) > data_end)

@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What the maps hold. This file is the truth: pydsr/kernel/bpf/layout.py mirrors
- * it, and its mirror is compared with these structs by the compiler each time
- * the program is loaded.
+ * The layout of the maps. pydsr/kernel/bpf/layout.py mirrors these structs, and
+ * each time the program is compiled, static assertions compare the two.
  *
- * Addresses, ports and MACs are in network byte order, everything else in the
- * host's. Padding is explicit, so that keys compare as bytes.
+ * Addresses, ports and MACs are in network byte order, everything else is in
+ * the host's. Padding is explicit, because the kernel compares keys as bytes.
  */
 #ifndef PYDSR_TYPES_H
 #define PYDSR_TYPES_H
 
+#include <linux/types.h>
+
+/*
+ * Pinned maps carry it. Raise it with every change of these structs or of a
+ * reason's number: pydsr then refuses maps of the old layout.
+ */
 #define LAYOUT_VERSION 3
 
-/* Chosen at attach: a prime, and 16 bits of it name a backend. */
+/* A prime, chosen at attach. */
 #define TABLE_SIZE PYDSR_TABLE_SIZE
-/* Maglev wants many slots for each backend: fewer than 16 are not offered. */
+/* Maglev balances well with many slots per backend; 16 is the least. */
 #define MEMBERS_MAX (TABLE_SIZE / 16)
 
-/* Backend ids fit a slot, whose lowest and highest value mean other things. */
+/* Ids fit the 16 bits of a slot; its lowest and highest value are not ids. */
 #define BACKENDS_MAX 65535
 #define SERVICES_MAX 16384
-/* An array by interface index, which grows with every interface made. */
+/* Indexes of an array; the kernel never reuses an interface index. */
 #define INTERFACES_MAX 65536
 #define NO_BACKEND 0
 #define LOOK_UP_ONLY 0xffff
@@ -31,8 +36,8 @@ struct address {
 };
 
 /*
- * A port and protocol of a VIP, or the VIP itself, which no packet can claim.
- * Port 0 stands for every port that has no service of its own.
+ * The key of a service, or with is_vip set of the VIP itself. Port 0 is the
+ * service of every port that has no service of its own.
  */
 struct service_key {
 	struct address vip;
@@ -56,35 +61,36 @@ enum affinity {
 enum service_flag {
 	SERVICE_ONE_PACKET = 1 << 0,
 	SERVICE_ARP = 1 << 1, /* of services and VIPs */
-	SERVICE_ACL = 1 << 2, /* there are source rules for it */
-	SERVICE_ACL_ALL = 1 << 3, /* there are source rules for all services */
-	SERVICE_GUARD = 1 << 4, /* new flows of a source are limited */
-	SERVICE_EVERY_PORT = 1 << 5, /* it is one; of a VIP: it has one */
+	SERVICE_ACL = 1 << 2, /* it has source rules */
+	SERVICE_ACL_ALL = 1 << 3, /* all services have source rules */
+	SERVICE_GUARD = 1 << 4, /* it limits new flows per source */
+	SERVICE_EVERY_PORT = 1
+		<< 5, /* its port is 0; of VIPs: has such a service */
 	/* Of VIPs: */
 	SERVICE_UNSERVED_PASS = 1 << 6,
 	SERVICE_UNSERVED_DROP = 1 << 7,
 };
 
-/* A service, or a VIP, as the program finds it: one word. */
+/* A service or VIP in the index: one word. */
 struct service {
 	__u32 id;
 	__u8 affinity;
 	__u8 flags;
-	__u8 prefix; /* bits of 128 that affinity by address keeps */
+	__u8 prefix; /* of 128 bits, for affinity by address */
 	__u8 pad;
 };
 
-/* An entry of the index; the key is zero where none is. */
+/* An entry of the index; an empty one has a key of zeros. */
 struct service_entry {
 	struct service_key key;
 	struct service service;
 };
 
 /*
- * The services and VIPs, as a hash table of our own in one map element: each
- * is in one of two buckets. It is made by the control plane and replaced as a
- * whole. An inlined look-up in it takes a third of the time that one in the
- * kernel's hash map does. What is for no VIP is told by one bit.
+ * The index of services and VIPs: a hash table in one map element, where each
+ * entry is in one of two buckets. The control plane replaces it as a whole. An
+ * inlined look-up takes a third of the time of one in the kernel's hash map. A
+ * bitmap rejects most packets that are not for a VIP.
  */
 #define INDEX_VIP_BITS 16
 #define INDEX_VIP_WORDS (1 << (INDEX_VIP_BITS - 6))
@@ -97,15 +103,15 @@ struct service_bucket {
 };
 
 struct service_index {
-	/* An odd number that the hash of a key is multiplied by. */
+	/* Odd; the hash of a key is multiplied by it. */
 	__u64 salt;
 	__u8 pad[56];
-	/* A bit for each hash of an address; that of a VIP is set. */
+	/* A bit for each hash of an address, set for those of VIPs. */
 	__u64 vips[INDEX_VIP_WORDS];
 	struct service_bucket buckets[INDEX_BUCKETS];
 };
 
-/* What the control plane knows of a service, by its key. */
+/* The options of a service, for the control plane and the guard. */
 struct service_config {
 	__u32 id;
 	__u32 learn_seconds;
@@ -113,7 +119,7 @@ struct service_config {
 	__u8 flags;
 	__u8 netmask4;
 	__u8 netmask6;
-	/* New flows a second of one source network; 0 does not limit. */
+	/* New flows per second and source network; 0 is no limit. */
 	__u32 max_new_flows;
 	__u8 guard_netmask4;
 	__u8 guard_netmask6;
@@ -121,14 +127,14 @@ struct service_config {
 	char name[64];
 };
 
-/* What becomes of packets for a VIP's port that no service has. */
+/* What happens to packets for a port of a VIP without a service. */
 enum unserved {
 	UNSERVED_COUNT,
 	UNSERVED_PASS,
 	UNSERVED_DROP,
 };
 
-/* What the control plane knows of a VIP, by its address, beside its services. */
+/* The options of a VIP, for the control plane. */
 struct vip_config {
 	__u8 unserved;
 	__u8 pad[7];
@@ -139,11 +145,11 @@ enum backend_state {
 	BACKEND_UP,
 	BACKEND_DRAIN,
 	BACKEND_DOWN,
-	/* Removed, but flow records may still name it: the id waits. */
+	/* Removed; its id is not reused while flow records may name it. */
 	BACKEND_RETIRED,
 };
 
-/* An 802.1Q or 802.1ad tag as a backend's frames carry it; zeros are no tag. */
+/* The 802.1Q or 802.1ad tag of frames to a backend; zeros are no tag. */
 struct tag {
 	__be16 protocol;
 	__be16 vlan;
@@ -152,9 +158,8 @@ struct tag {
 #define TAGS_MAX 2
 
 /*
- * One backend of one service, in one cache line. The MAC and its two bytes of
- * padding are one aligned word, written with a single store: a packet sees
- * the old MAC or the new one.
+ * One backend of one service, in one cache line. The MAC and its padding are one
+ * aligned word, written by one store: packets see the old MAC or the new one.
  */
 struct backend {
 	__u8 mac[6];
@@ -173,7 +178,7 @@ struct backend {
 	__u8 pad3[16];
 };
 
-/* Bytes are of whole Ethernet frames; new flows are TCP SYNs and SCTP INITs. */
+/* Bytes count whole Ethernet frames, new_flows TCP SYNs and SCTP INITs. */
 struct counters {
 	__u64 packets;
 	__u64 bytes;
@@ -181,9 +186,9 @@ struct counters {
 };
 
 /*
- * previous == NO_BACKEND: the slot is at rest. Otherwise it is changing, and
- * flows are looked up in the records; with LOOK_UP_ONLY, no older ones are
- * learnt (see consistency.h).
+ * A slot is at rest if previous is NO_BACKEND. Otherwise it is changing, and its
+ * flows are looked up in the records. LOOK_UP_ONLY: there are no older flows to
+ * learn (see consistency.h).
  */
 struct slot {
 	__u16 current;
@@ -191,8 +196,8 @@ struct slot {
 };
 
 /*
- * A service's table: one map element, replaced as a whole, so that its
- * members, their weights and the slots made of them change in one step.
+ * A service's table: one map element that is replaced as a whole, so that
+ * members, weights and slots change in one step.
  */
 struct member {
 	__u32 weight;
@@ -203,17 +208,17 @@ struct member {
 };
 
 struct table {
-	/* CLOCK_MONOTONIC nanoseconds until which flows are learnt. */
+	/* Nanoseconds of CLOCK_MONOTONIC; slots are learning until then. */
 	__u64 learn_until;
 	__u32 members_count;
-	/* How many slots are not at rest. */
+	/* The number of slots that are changing. */
 	__u32 tracked_slots;
 	struct member members[MEMBERS_MAX];
 	struct slot slots[TABLE_SIZE];
 	__u8 pad[4];
 };
 
-/* A flow as its service tells flows apart; unused parts are zero. */
+/* A flow under the affinity of its service; unused parts are zero. */
 struct flow_key {
 	struct address address;
 	__u32 service;
@@ -232,7 +237,7 @@ struct record {
 	__u16 flags;
 };
 
-/* A packet in fragments, which carry no ports but for the first. */
+/* A packet in fragments, of which only the first has ports. */
 struct fragment_key {
 	struct address source;
 	struct address destination;
@@ -241,7 +246,7 @@ struct fragment_key {
 	__u8 pad[3];
 };
 
-/* Where the first fragment of a packet went. */
+/* The backend that the first fragment went to. */
 struct fragment {
 	__u64 last_seen;
 	__u32 service;
@@ -251,12 +256,12 @@ struct fragment {
 
 /* A source rule: the longest matching prefix of a scope decides. */
 struct acl_key {
-	__u32 prefix; /* bits of what follows: 32 of the scope, those of the address */
-	__u32 scope; /* a service's id, or one of the scopes of all services */
+	__u32 prefix; /* in bits: 32 of the scope, then those of the source */
+	__u32 scope; /* a service id, or a scope of all services */
 	struct address source;
 };
 
-/* One for each version of IP: ::/0 holds the mapped addresses as well. */
+/* One for each IP version, because ::/0 contains the mapped addresses. */
 #define ACL_SCOPE_ALL4 0xfffffffe
 #define ACL_SCOPE_ALL6 0xffffffff
 
@@ -269,7 +274,7 @@ struct acl_rule {
 	__u32 action;
 };
 
-/* A source network whose new flows a service limits. */
+/* A source network whose new flows are limited. */
 struct guard_key {
 	struct address source;
 	__u32 service;
@@ -277,9 +282,9 @@ struct guard_key {
 };
 
 /*
- * When the next flow is due if they come at the highest rate, in nanoseconds
- * of CLOCK_MONOTONIC (the theoretical arrival time of the generic cell rate
- * algorithm, ITU-T I.371).
+ * When the next flow is due at the highest permitted rate, in nanoseconds of
+ * CLOCK_MONOTONIC: the theoretical arrival time of ITU-T I.371's generic cell
+ * rate algorithm.
  */
 struct guard {
 	__u64 due;
@@ -294,15 +299,15 @@ struct settings {
 	__u32 layout_version;
 	__u32 table_size;
 	__u64 seed;
-	/* Set while a change is under way: the next one finds what it left. */
+	/* Set during a change; if it is interrupted, the next one recovers. */
 	__u32 changing;
-	/* Bits of enum feature: those in the loaded program, and those asked for or refused. */
+	/* Bits of enum feature: in the loaded program; and asked for or refused. */
 	__u32 features;
 	__u32 features_with;
 	__u32 features_without;
 };
 
-/* Parts that are compiled in where the configuration uses them (-DPYDSR_WITH_name). */
+/* Parts that are compiled in if used, each by -DPYDSR_WITH_name. */
 enum feature {
 	FEATURE_VLAN = 1 << 0,
 	FEATURE_REDIRECT = 1 << 1,
@@ -316,26 +321,26 @@ enum feature {
 #define NO_SERVICE 0xffffffff
 #define NO_SLOT 0xffffffff
 
-/* What pydsr_explain writes over the start of the packet it was given. */
+/* What pydsr_explain writes over the start of its frame. */
 struct explanation {
 	__u32 reason;
 	__u32 service; /* or NO_SERVICE */
 	__u32 slot; /* or NO_SLOT */
 	__u16 backend;
 	__u16 pad;
-	__u32 egress; /* interface index, where another than it came in by; else 0 */
+	__u32 egress; /* interface index; 0 if it is the ingress */
 };
 
-/* All bits set, so that it is a mask as well. */
+/* A mask too, because all of its bits are set. */
 #define TAP_BYTES_MAX 2047
 
-/* A packet that was tapped, as it came in, and what became of it. */
+/* A captured packet as it came in, and what happened to it. */
 struct tap_event {
 	__u64 time; /* nanoseconds of CLOCK_MONOTONIC */
 	__u32 reason;
 	__u32 ingress;
 	__u32 egress;
-	__u32 service; /* meaningful where there is a backend */
+	__u32 service; /* valid if there is a backend */
 	__u32 backend;
 	__u32 frame_bytes;
 	__u32 captured_bytes;

@@ -1,9 +1,9 @@
-"""The table in which the program finds services and VIPs. Pure.
+"""The service index: a hash table in which the program finds services and VIPs. Pure.
 
-Each entry is in one of two buckets that a hash of its key names, so a look-up reads at most two
-places and never follows a pointer; a bit for each VIP's hash tells most addresses that are none.
-``index_find()`` in ``xdp/services.h`` reads what is made here. (Two choices: Azar, Broder, Karlin,
-Upfal, "Balanced Allocations", 1994.)
+The hash of a key names two buckets, and the entry is in one of them. So a look-up reads at most two
+places and follows no pointer. A bitmap rejects most addresses that are not VIPs. ``index_find()``
+in ``xdp/service_index.h`` reads the index. (Two choices: Azar, Broder, Karlin, Upfal, "Balanced
+Allocations", 1994.)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEY_WORDS = struct.Struct("=QQQ")
 
 
 def hash_key(key: bytes, salt: int) -> int:
-    """Return the 64-bit hash of a key of three words: index_find() in ``xdp/services.h``."""
+    """Return the 64-bit hash of a key of three words: index_find() in ``xdp/service_index.h``."""
     first, second, tail = _KEY_WORDS.unpack(key)
     return int((first * _FIRST + second * _SECOND + tail * _TAIL) * salt & _WORD)
 

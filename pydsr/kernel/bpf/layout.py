@@ -14,6 +14,9 @@ from pydsr.hashing.service_index import BUCKET_ENTRIES, BUCKETS, VIP_WORDS
 from pydsr.model.addresses import IPAddress
 
 LAYOUT_VERSION = 3
+LAYOUT_REASONS, LAYOUT_REASONS_FINGERPRINT = 25, 0x569F21A8
+"""The reasons that this layout began with; new ones follow, these keep their numbers."""
+
 BACKENDS_MAX = 65535
 SERVICES_MAX = 16384
 INTERFACES_MAX = 65536

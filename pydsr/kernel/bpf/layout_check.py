@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import Structure
 from enum import IntEnum, IntFlag
 
@@ -10,7 +11,9 @@ from pydsr.hashing.maglev import NO_BACKEND
 from pydsr.hashing.service_index import BUCKET_BITS, VIP_BITS
 from pydsr.hashing.slots import LOOK_UP_ONLY
 from pydsr.kernel.bpf import layout
+from pydsr.model.errors import InternalError
 from pydsr.model.features import Feature
+from pydsr.model.reasons import Reason, reasons_fingerprint
 
 _SAME_NAMES = (
     "LAYOUT_VERSION",
@@ -93,3 +96,17 @@ def static_assertions(table_size: int) -> str:
                 f'"layout.py: {name}.{field_name}");'
             )
     return "\n".join(lines) + "\n"
+
+
+def check_reasons(reasons: Sequence[Reason]) -> None:
+    """Refuse reasons whose numbers do not match the counters that this layout has pinned.
+
+    Raises:
+        InternalError: a reason was renumbered, renamed or removed.
+    """
+    if reasons_fingerprint(reasons[: layout.LAYOUT_REASONS]) != layout.LAYOUT_REASONS_FINGERPRINT:
+        raise InternalError(
+            f"xdp/reasons.h gives other numbers to reasons of layout {layout.LAYOUT_VERSION}",
+            "append new reasons with the next number; for any other change raise LAYOUT_VERSION in "
+            "xdp/types.h and pydsr/kernel/bpf/layout.py, and LAYOUT_REASONS with it",
+        )

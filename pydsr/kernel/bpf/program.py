@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydsr.kernel.bpf import compiler, libbpf
-from pydsr.kernel.bpf.layout_check import static_assertions
+from pydsr.kernel.bpf.layout_check import check_reasons, static_assertions
 from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.maps import TAP_PROGRAM_MAP, create_program_map
 from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.model.errors import EnvironmentCannotError, InternalError, PermissionDeniedError
 from pydsr.model.features import Feature
+from pydsr.model.reasons import all_reasons
 from pydsr.model.sources import xdp_directory
 
 LICENCE = "Dual MIT/GPL"
@@ -100,6 +101,7 @@ def compile_balancer(
         features: the parts to compile in.
         constants: more definitions.
     """
+    check_reasons(all_reasons())
     return compile_source(
         xdp_directory() / "pydsr.c",
         [
