@@ -72,7 +72,7 @@ def apply(
     if desired.interfaces and not plan_only:
         create = attach.new_settings(desired.table_size, desired.seed)
     with transaction(directory, plan_only=plan_only, create=create) as change:
-        state, on = change.state, change.surroundings.attached
+        state, on = change.state, change.interfaces.attached
         new: tuple[DesiredInterface, ...] = ()
         if change.is_first:
             # Backends are resolved on the interfaces, so these come first.

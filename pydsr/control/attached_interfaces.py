@@ -45,24 +45,24 @@ class Attached:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Interfaces:
     """The interfaces of this network namespace at one moment.
 
     Attributes:
-        interfaces: all of them.
+        present: all of them.
         attached: the attached ones that still exist, in the order of their indices.
     """
 
-    interfaces: Sequence[Interface]
+    present: Sequence[Interface]
     attached: Sequence[Attached]
 
 
 def attached(directory: Path) -> list[Attached]:
     """Return the attached interfaces that still exist, in the order of their indices."""
-    return [*look_around(directory).attached]
+    return [*read_interfaces(directory).attached]
 
 
-def look_around(directory: Path) -> Surroundings:
+def read_interfaces(directory: Path) -> Interfaces:
     """Return all interfaces of this network namespace, and the attached ones among them."""
     interfaces = links.all_interfaces()
     by_index = {interface.index: interface for interface in interfaces}
@@ -74,7 +74,7 @@ def look_around(directory: Path) -> Surroundings:
             attached_to.append(
                 Attached(interface.name, ifindex, interface.mac, interface.xdp_mode, info.prog_id)
             )
-    return Surroundings(interfaces, sorted(attached_to, key=lambda interface: interface.ifindex))
+    return Interfaces(interfaces, sorted(attached_to, key=lambda interface: interface.ifindex))
 
 
 def find_attached(interfaces: Sequence[Attached], name: str) -> Attached:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import reduce
 from operator import or_
 
-from pydsr.control.attached_interfaces import Surroundings, attached, living_links, look_around
+from pydsr.control.attached_interfaces import Interfaces, attached, living_links, read_interfaces
 from pydsr.kernel.bpf import libbpf
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.maps import map_specs
@@ -48,7 +48,7 @@ def needs_of(state: LiveState, ifindexes: Collection[int]) -> Needs:
     )
 
 
-def follow_interfaces(state: LiveState) -> Surroundings:
+def follow_interfaces(state: LiveState) -> Interfaces:
     """Write the MACs that interfaces have now, and add the VLAN feature if there are new VLANs.
 
     A program that knows an old MAC passes packets to the new one, as if for another host.
@@ -56,15 +56,15 @@ def follow_interfaces(state: LiveState) -> Surroundings:
     Returns:
         The interfaces there are, and those the balancer is attached to.
     """
-    surroundings = look_around(state.directory)
-    forget_killed(state, {interface.program_id for interface in surroundings.attached})
-    attached_to = {interface.ifindex for interface in surroundings.attached}
-    for ifindex, mac in find_own_macs(surroundings.interfaces, attached_to).items():
+    interfaces = read_interfaces(state.directory)
+    forget_killed(state, {interface.program_id for interface in interfaces.attached})
+    attached_to = {interface.ifindex for interface in interfaces.attached}
+    for ifindex, mac in find_own_macs(interfaces.present, attached_to).items():
         state.interfaces.write(ifindex, mac)
     refused = state.settings.features().refused
-    if has_vlans(surroundings.interfaces, attached_to) and Feature.VLAN not in refused:
+    if has_vlans(interfaces.present, attached_to) and Feature.VLAN not in refused:
         add_features(state, Feature.VLAN)
-    return surroundings
+    return interfaces
 
 
 def refuse_left_out(state: LiveState, needed: Feature) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydsr.control.attached_interfaces import Surroundings, look_around
+from pydsr.control.attached_interfaces import Interfaces, read_interfaces
 from pydsr.control.garbage_collection import Collected, collect_all, collect_of_services
 from pydsr.control.program_upgrade import follow_interfaces
 from pydsr.control.resolve import Network
@@ -26,20 +26,20 @@ class Transaction:
 
     Attributes:
         state: the live state; nobody else changes it meanwhile.
-        surroundings: the interfaces there are, and those the balancer is attached to.
+        interfaces: the interfaces there are, and those the balancer is attached to.
         collected: what garbage collection did.
         is_first: whether the maps were created by this transaction.
     """
 
     state: LiveState
-    surroundings: Surroundings
+    interfaces: Interfaces
     collected: Collected
     is_first: bool = False
 
     @property
     def network(self) -> Network:
         """The networks to look for backends on."""
-        return Network(self.surroundings.attached, self.surroundings.interfaces)
+        return Network(self.interfaces.attached, self.interfaces.present)
 
     @property
     def heads(self) -> Sequence[ServiceHead]:
@@ -87,14 +87,14 @@ def transaction(
         else:
             state.follow_pins()
         if plan_only:
-            yield Transaction(state, look_around(directory), Collected())
+            yield Transaction(state, read_interfaces(directory), Collected())
             return
-        surroundings = follow_interfaces(state)
+        interfaces = follow_interfaces(state)
         if collect is None or state.settings.is_marked:
             collected = collect_all(state)
         else:
             collected = collect_of_services(state, collect)
-        yield Transaction(state, surroundings, collected, is_first)
+        yield Transaction(state, interfaces, collected, is_first)
 
 
 def has_pins(directory: Path) -> bool:

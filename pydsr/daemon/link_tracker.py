@@ -188,7 +188,7 @@ def _is_detached(directory: Path) -> bool:
 def _tell_program(directory: Path) -> None:
     """Write the present MACs of the interfaces, and where the program can redirect to."""
     with transaction(directory, collect=()) as change:
-        write_egress(change.state, change.surroundings.attached)
+        write_egress(change.state, change.interfaces.attached)
 
 
 def _reattach(directory: Path, lost: Mapping[str, Attached]) -> list[_Reattached]:
@@ -205,7 +205,7 @@ def _reattach(directory: Path, lost: Mapping[str, Attached]) -> list[_Reattached
 
 
 def _reattach_in(change: Transaction, returning: Iterable[Attached]) -> Iterable[_Reattached]:
-    indices = {interface.name: interface.ifindex for interface in change.surroundings.attached}
+    indices = {interface.name: interface.ifindex for interface in change.interfaces.attached}
     for lost in returning:
         try:
             if lost.name not in indices:
