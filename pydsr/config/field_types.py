@@ -79,12 +79,8 @@ def checked_table_size(size: int) -> int:
     return size
 
 
-def _text_schema(description: str, *examples: str) -> WithJsonSchema:
-    return _schema("string", description, *examples)
-
-
-def _schema(kind: str | list[str], description: str, *examples: Any) -> WithJsonSchema:
-    return WithJsonSchema({"type": kind, "description": description, "examples": list(examples)})
+def _schema(*examples: Any, kind: str | list[str] = "string") -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, "examples": list(examples)})
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
@@ -92,60 +88,36 @@ Text = Annotated[str, BeforeValidator(_as_text)]
 EndpointText = Annotated[
     Endpoint,
     _parsed_by(Endpoint.parse, "an endpoint"),
-    _text_schema(
-        "VIP:PORT, TCP unless /udp or /sctp follows; PORT * is every port without a service",
-        "198.51.100.10:80",
-        "198.51.100.10:53/udp",
-        "[2001:db8::10]:443",
-        "198.51.100.10:*",
-    ),
+    _schema("198.51.100.10:80", "198.51.100.10:53/udp", "[2001:db8::10]:443", "198.51.100.10:*"),
 ]
 AddressText = Annotated[
     IPAddress,
     _parsed_by(parse_address, "an IP address"),
-    _text_schema("An IP address", "198.51.100.21", "2001:db8::21"),
+    _schema("198.51.100.21", "2001:db8::21"),
 ]
 MacText = Annotated[
-    MacAddress,
-    _parsed_by(MacAddress.parse, "a MAC address"),
-    _text_schema("Where frames go; resolved by ARP/ND if left out", "02:00:00:00:00:21"),
+    MacAddress, _parsed_by(MacAddress.parse, "a MAC address"), _schema("02:00:00:00:00:21")
 ]
 VlanText = Annotated[
     tuple[Tag, ...],
     _parsed_by(parse_tags, "a VLAN"),
-    _schema(
-        ["integer", "string"],
-        "The VLAN of the MAC's frames; 100.200 for QinQ, the provider's first",
-        100,
-        "100.200",
-    ),
+    _schema(100, "100.200", kind=["integer", "string"]),
 ]
 SeedText = Annotated[
-    int,
-    _parsed_by(parse_seed, "a hexadecimal number"),
-    _text_schema(
-        "Key of the flow hash, up to 16 hexadecimal digits: balancers with the same key choose "
-        "the same backends. Keep it secret: who knows it can choose the backend of a flow",
-        "5ca1ab1e0ddba11",
-    ),
+    int, _parsed_by(parse_seed, "a hexadecimal number"), _schema("5ca1ab1e0ddba11")
 ]
 SourceText = Annotated[
     str,
     _parsed_by(_checked_source, "a source"),
-    _text_schema("A network, an address, or any", "192.0.2.0/24", "2001:db8::/32", "any"),
+    _schema("192.0.2.0/24", "2001:db8::/32", "any"),
 ]
 NeededText = Annotated[
     int | None,
     _parsed_by(_needed, "a number of checks"),
-    WithJsonSchema(
-        {
-            "anyOf": [{"enum": ["all", "any"]}, {"type": "integer", "minimum": 1}],
-            "description": "How many checks must pass: all, any, or a number",
-        }
-    ),
+    WithJsonSchema({"anyOf": [{"enum": ["all", "any"]}, {"type": "integer", "minimum": 1}]}),
 ]
 MinimumText = Annotated[
     Minimum,
     _parsed_by(Minimum.parse, "a number or a percentage"),
-    _schema(["integer", "string"], "A number of backends, or a percentage of all", 2, "50%"),
+    _schema(2, "50%", kind=["integer", "string"]),
 ]

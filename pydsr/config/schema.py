@@ -75,7 +75,7 @@ class RulesShape(Shape):
     """Source rules: the longest prefix that contains a source decides."""
 
     allow: list[SourceText] = Field(default_factory=list)
-    """Sources to allow; deny any and allow some to admit only those."""
+    """Networks, addresses or any to allow; deny any and allow some to admit only those."""
 
     deny: list[SourceText] = Field(default_factory=list)
     """Sources to deny: their packets are dropped and counted as "denied"."""
@@ -121,7 +121,7 @@ class BackendShape(Shape):
     """MAC address that frames go to; resolved by ARP/ND if left out."""
 
     vlan: VlanText | None = None
-    """VLAN of the MAC, where its frames are tagged."""
+    """VLAN of the MAC, where its frames are tagged; 100.200 for QinQ, the provider's first."""
 
     state: Annotated[BackendState, Field(strict=False)] | None = None
     """up takes new flows, drain keeps only those it has, down takes none. Default: up."""
@@ -278,7 +278,9 @@ class FileShape(Shape):
     """Slots of a service's table, a prime: 100 or more per backend. Cannot be changed later."""
 
     seed: SeedText | None = None
-    """Key of the flow hash. Cannot be changed later."""
+    """Key of the flow hash, up to 16 hexadecimal digits; cannot be changed later. Balancers with
+    the same key choose the same backends. Keep it secret: who knows it can choose the backend of a
+    flow."""
 
     answer_while: AddressText | None = None
     """The VRRP address: only a balancer that has it answers ARP/ND for VIPs."""
