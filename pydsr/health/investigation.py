@@ -86,6 +86,7 @@ def _any_port(target: CheckTarget) -> CheckTarget:
 class _Pings:
     """The pings of one address; the unanswered ones with the time when they were sent."""
 
+    address: IPAddress
     answered: int = 0
     unanswered: dict[bytes, float] = field(default_factory=dict)
     is_blocked: bool = False
@@ -93,6 +94,31 @@ class _Pings:
     def lost(self, since: float) -> int:
         """Return how many were sent before a time and have no answer."""
         return sum(sent_at <= since for sent_at in self.unanswered.values())
+
+    async def run(self, mark: int, pause: float) -> None:
+        """Send pings with pauses, and count replies until cancelled."""
+        with ping_socket(self.address, mark) as raw:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._send_requests(raw, pause))
+                both.create_task(self._count_replies(raw, pause))
+
+    async def _send_requests(self, raw: PolledSocket, pause: float) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_PINGS):
+            try:
+                self.unanswered[send_request(raw, self.address)] = loop.time()
+            except OSError as error:
+                # Only this host's firewall says so.
+                self.is_blocked |= error.errno == errno.EPERM
+            await asyncio.sleep(pause)
+
+    async def _count_replies(self, raw: PolledSocket, pause: float) -> None:
+        while True:
+            try:
+                del self.unanswered[await reply_to(self.unanswered, raw, self.address)]
+                self.answered += 1
+            except OSError:  # an ICMP error, which is no reply
+                await asyncio.sleep(pause)
 
 
 @dataclass
@@ -109,8 +135,8 @@ class Investigation:
     is_stream: bool
     seconds: float
     _is_running: bool = False
-    _backend: _Pings = field(default_factory=_Pings)
-    _vip: _Pings = field(default_factory=_Pings)
+    _backend: _Pings = field(init=False)
+    _vip: _Pings = field(init=False)
     _wrong_source: IPAddress | None = None
     _filter: str = ""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -120,9 +146,11 @@ class Investigation:
         if not self.all_of_them.reserve(self.target.route):
             return
         self._is_running = True
+        self._backend, self._vip = _Pings(self.target.route.backend), _Pings(self.target.vip)
+        pause = self.seconds / 2 / _PINGS
         parts: list[_Part] = [
-            partial(self._ping, self.target.route.backend, self._backend),
-            partial(self._ping, self.target.vip, self._vip),
+            partial(self._backend.run, self.mark, pause),
+            partial(self._vip.run, self.mark, pause),
             partial(probe_neighbour, self.target.route),
             self._read_filter,
         ]
@@ -165,13 +193,6 @@ class Investigation:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
-    async def _ping(self, address: IPAddress, pings: _Pings) -> None:
-        pause = self.seconds / 2 / _PINGS
-        with ping_socket(address, self.mark) as raw:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_send_requests(raw, address, pings, pause))
-                both.create_task(_count_replies(raw, address, pings, pause))
-
     async def _read_filter(self) -> None:
         self._filter = await filter_remedy(self.target.vip, self.target.route.ifindex)
 
@@ -190,30 +211,6 @@ class Investigation:
                     connecting.cancel()
                     await asyncio.gather(connecting, return_exceptions=True)
                 self._wrong_source = source
-
-
-async def _send_requests(
-    raw: PolledSocket, address: IPAddress, pings: _Pings, pause: float
-) -> None:
-    loop = asyncio.get_running_loop()
-    for _ in range(_PINGS):
-        try:
-            pings.unanswered[send_request(raw, address)] = loop.time()
-        except OSError as error:
-            # Only this host's firewall says so.
-            pings.is_blocked |= error.errno == errno.EPERM
-        await asyncio.sleep(pause)
-
-
-async def _count_replies(
-    raw: PolledSocket, address: IPAddress, pings: _Pings, pause: float
-) -> None:
-    while True:
-        try:
-            del pings.unanswered[await reply_to(pings.unanswered, raw, address)]
-            pings.answered += 1
-        except OSError:  # an ICMP error, which is no reply
-            await asyncio.sleep(pause)
 
 
 async def _run_part(part: _Part) -> None:
