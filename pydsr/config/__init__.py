@@ -1,1 +1,1 @@
-"""The configuration file: YAML to a checked configuration, and back."""
+"""Configuration files: from YAML to a desired state, and back."""

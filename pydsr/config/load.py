@@ -77,7 +77,9 @@ def load_text(name: str, text: str) -> DesiredState:
 
 
 def _error(source: YamlSource, problems: Iterable[Problem]) -> InputError:
-    by_line = sorted((one.line or source.line(one.path), str(one)) for one in problems)
+    by_line = sorted(
+        (problem.line or source.line(problem.path), str(problem)) for problem in problems
+    )
     lines = [f"{source.name}:{line}: {text}" for line, text in dict.fromkeys(by_line)]
     if len(lines) > 1:
         lines.insert(0, f"{source.name} has {len(lines)} errors")
@@ -94,7 +96,7 @@ def _valid_services(value: Any) -> list[tuple[int, ServiceShape]]:
         except ValidationError as error:
             wrong = {details["loc"][0] for details in error.errors() if details["loc"]}
             if isinstance(item, dict) and "endpoint" not in wrong:
-                rest = {key: one for key, one in item.items() if key not in wrong}
+                rest = {key: item[key] for key in item.keys() - wrong}
                 services.append((number, ServiceShape.model_validate(rest)))
     return services
 

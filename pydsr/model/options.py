@@ -7,8 +7,9 @@ values it may have; the command line, the configuration file and its JSON Schema
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -44,15 +45,15 @@ class Option:
 
     Attributes:
         help: what it does; for ``--help``, manual pages and editors.
-        off_help: the same of the flag ``--no-NAME`` that turns an option off.
-        default_text: the default in words, where its value does not say it.
+        off_help: the same for the flag ``--no-NAME`` of an option that is on by default.
+        default_text: the default in words, where the value None stands for it.
         metavar: what ``--help`` calls the value.
         limits: the lowest and the highest number allowed.
         unit: what the number counts, for messages.
-        zero_means: what 0 does, where it is no number like others.
+        zero_means: what 0 stands for, where it is not a plain number.
         rehashes: whether another value hashes flows to other slots.
         feature: the part of the program that any value but the default needs.
-        name, default: of the field; set when the declarations are collected.
+        name, default: of the field; OPTIONS fills them in.
     """
 
     help: str
@@ -88,7 +89,7 @@ class Option:
 
 
 def _option(default: _T, help: str, **details: Any) -> _T:  # noqa: A002
-    return field(default=default, metadata={"option": Option(help, **details)})
+    return dataclasses.field(default=default, metadata={"option": Option(help, **details)})
 
 
 @dataclass(frozen=True)
@@ -162,14 +163,14 @@ class ServiceOptions:
 
 
 OPTIONS = tuple(
-    replace(one.metadata["option"], name=one.name, default=one.default)
-    for one in fields(ServiceOptions)
+    replace(field.metadata["option"], name=field.name, default=field.default)
+    for field in dataclasses.fields(ServiceOptions)
 )
 """All options, in the order in which users see them."""
 
-_WITH_LIMITS = tuple((one, *one.limits) for one in OPTIONS if one.limits)
-_NETMASKS = tuple(one for one in OPTIONS if one.rehashes and one.limits)
-_WITH_FEATURE = tuple(one for one in OPTIONS if one.feature)
+_WITH_LIMITS = tuple((option, *option.limits) for option in OPTIONS if option.limits)
+_NETMASKS = tuple(option for option in OPTIONS if option.rehashes and option.limits)
+_WITH_FEATURE = tuple(option for option in OPTIONS if option.feature)
 
 
 def option_errors(values: Mapping[str, Any]) -> Iterator[tuple[Option, InputError]]:
@@ -202,7 +203,9 @@ def option_errors(values: Mapping[str, Any]) -> Iterator[tuple[Option, InputErro
 def moves_flows(before: ServiceOptions, after: ServiceOptions) -> bool:
     """Return whether a change of options hashes flows to other slots."""
     return any(
-        getattr(before, one.name) != getattr(after, one.name) for one in OPTIONS if one.rehashes
+        getattr(before, option.name) != getattr(after, option.name)
+        for option in OPTIONS
+        if option.rehashes
     )
 
 

@@ -33,12 +33,14 @@ STATES = {number: state for state, number in STATE_NUMBERS.items()}
 
 _AFFINITIES = tuple(Affinity)
 _STORED_AS_FLAG = tuple(
-    (one, ServiceFlag[one.name.upper()])
-    for one in OPTIONS
-    if one.name.upper() in ServiceFlag.__members__
+    (option, ServiceFlag[option.name.upper()])
+    for option in OPTIONS
+    if option.name.upper() in ServiceFlag.__members__
 )
 _STORED_AS_NUMBER = tuple(
-    one for one in OPTIONS if one.type in (int, bool) and hasattr(layout.ServiceConfig, one.name)
+    option
+    for option in OPTIONS
+    if option.type in (int, bool) and hasattr(layout.ServiceConfig, option.name)
 )
 _INDEX_VALUE = struct.Struct("=IBBBx")
 """struct service, the value in an entry of the index."""
@@ -68,9 +70,9 @@ def unpack_options(value: Any, protocol: Protocol) -> ServiceOptions:
     """Return the options of a value of the services map."""
     learn = value.learn_seconds
     options: dict[str, Any] = {
-        one.name: one.type(getattr(value, one.name)) for one in _STORED_AS_NUMBER
+        option.name: option.type(getattr(value, option.name)) for option in _STORED_AS_NUMBER
     }
-    options |= {one.name: bool(value.flags & flag) for one, flag in _STORED_AS_FLAG}
+    options |= {option.name: bool(value.flags & flag) for option, flag in _STORED_AS_FLAG}
     return ServiceOptions(
         name=value.name.decode(),
         affinity=_AFFINITIES[value.affinity],
@@ -88,7 +90,7 @@ def pack_config(service: Service) -> layout.ServiceConfig:
         affinity=_AFFINITIES.index(options.affinity),
         learn_seconds=service.learn_seconds,
         flags=_flags(options),
-        **{one.name: getattr(options, one.name) for one in _STORED_AS_NUMBER},
+        **{option.name: getattr(options, option.name) for option in _STORED_AS_NUMBER},
     )
 
 
