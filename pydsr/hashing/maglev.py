@@ -2,33 +2,29 @@
 
 The table is that of Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
 Balancer", NSDI 2016, section 3.4: every backend walks the slots in an order of its own and
-the backends take turns, each claiming the next free slot of its walk. It follows from the
-backends alone, so that balancers which know the same backends agree on every flow.
+the backends take turns, each claiming the next free slot of its walk. The table depends on the
+backends alone, so balancers with the same backends agree on every flow.
 
-Weights decide how many turns a backend has and when. As in Envoy, turn ``k`` of a backend
-comes at time ``k / weight``; unlike there, the number of turns is fixed beforehand, so that
-shares are exact to a slot or two whatever the weights.
+Weights decide how many turns a backend has, and when. As in Envoy, turn ``k`` of a backend
+comes at time ``k / weight``. Unlike in Envoy, the number of turns is fixed beforehand, so shares
+are exact to a slot or two for any weights.
 """
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Iterable, Sequence
+from ctypes import c_uint32
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from math import isqrt
 
-from pydsr.hashing import c_library
+from pydsr.hashing import c_library, slots
+from pydsr.hashing.c_library import at
+from pydsr.hashing.slots import MAX_BACKEND_ID, NO_BACKEND
 from pydsr.model.service import BackendState
-
-NO_BACKEND = 0
-"""What a slot holds while no backend has a weight; ids of backends start at 1."""
-
-MAX_BACKEND_ID = 0xFFFF
-"""Slots are 16 bits wide."""
 
 DEFAULT_TABLE_SIZE = 65537
 """The smaller of the two table sizes the paper evaluates (its section 5.3)."""
@@ -36,21 +32,19 @@ DEFAULT_TABLE_SIZE = 65537
 MAX_TABLE_SIZE = 1_048_573
 """The largest prime below 2**20."""
 
-_FREE = -1
-_BYTE_VALUES = 256
+_FREE = 0xFFFF
 _PATTERNS_KEPT = 32
 """Some megabytes with the largest tables."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A backend as the table sees it.
+    """A backend in a table.
 
     Attributes:
-        key: what its walk over the slots is derived from, the same on every balancer:
-            the 16 bytes of its address.
-        weight: its share of the slots in proportion to the sum of all weights; 0 is no slot.
-        id: what its slots hold, 1 to 65535; it has no influence on which slots these are.
+        key: the 16 bytes of its address, the same on every balancer; its walk depends on them.
+        weight: its share of the slots, relative to the sum of all weights; 0 is no slot.
+        id: the value of its slots, 1 to 65535; it does not influence which slots these are.
         state: only a backend that is up has slots.
     """
 
@@ -107,7 +101,7 @@ def build_table(members: Iterable[Member], size: int = DEFAULT_TABLE_SIZE) -> ar
     pattern = _pattern(
         tuple(owner.key for owner in owners), tuple(owner.weight for owner in owners), size
     )
-    return _with_ids(pattern, [owner.id for owner in owners])
+    return slots.name_owners(pattern, [owner.id for owner in owners])
 
 
 def shares_of(members: Iterable[Member], size: int) -> dict[int, int]:
@@ -119,47 +113,41 @@ def shares_of(members: Iterable[Member], size: int) -> dict[int, int]:
 
 @lru_cache(maxsize=_PATTERNS_KEPT)
 def _pattern(keys: tuple[bytes, ...], weights: tuple[int, ...], size: int) -> array[int]:
-    """Return which owner each slot has, by its place among the keys.
+    """Return the owner of each slot, as its position among the keys.
 
-    Services often have the same backends, under other ids: they share what this costs.
+    Services often have the same backends under other ids, and then share this work.
     """
-    walks = [_walk(key, size) for key in keys]
-    turns = _turns(weights, size)
-    return c_library.fill_table(walks, turns, size) or _fill_table(walks, turns, size)
+    return _fill_table([_walk(key, size) for key in keys], _turns(weights, size), size)
 
 
 def _fill_table(walks: list[tuple[int, int]], turns: array[int], size: int) -> array[int]:
-    """Return which owner each slot has: what native.fill_table() does faster."""
+    """Return the owner of each slot, with owners by their position in `walks`.
+
+    Args:
+        walks: the start and the step of each owner's walk over the slots.
+        turns: for each slot, the owner whose turn it is.
+        size: the number of slots.
+    """
+    library = c_library.library()
+    if library is not None:
+        starts = (c_uint32 * len(walks))(*(offset for offset, _ in walks))
+        steps = (c_uint32 * len(walks))(*(skip for _, skip in walks))
+        filled = array("H", [_FREE]) * size
+        library.pydsr_maglev_fill(c_uint32(size), starts, steps, at(turns), at(filled))
+        return filled
     positions = [offset for offset, _ in walks]
     skips = [skip for _, skip in walks]
     table = [_FREE] * size
     for owner in turns:
         slot = positions[owner]
         skip = skips[owner]
-        while table[slot] >= 0:
+        while table[slot] != _FREE:
             slot += skip
             if slot >= size:
                 slot -= size
         table[slot] = owner
         positions[owner] = slot
     return array("H", table)
-
-
-def _with_ids(pattern: array[int], ids: Sequence[int]) -> array[int]:
-    """Return the table of a pattern with the ids of owners in their places."""
-    named = c_library.name_owners(pattern, ids)
-    if named is not None:
-        return named
-    if len(ids) > _BYTE_VALUES:
-        return array("H", map(ids.__getitem__, pattern))
-    # Byte for byte: translating a pattern is a hundred times faster than looking each slot up.
-    owners = pattern.tobytes()[0 if sys.byteorder == "little" else 1 :: 2]
-    packed = array("H", ids).tobytes()
-    unused = bytes(_BYTE_VALUES - len(ids))
-    slots = bytearray(2 * len(pattern))
-    slots[0::2] = owners.translate(packed[0::2] + unused)
-    slots[1::2] = owners.translate(packed[1::2] + unused)
-    return array("H", bytes(slots))
 
 
 def _owners(members: Iterable[Member]) -> list[Member]:

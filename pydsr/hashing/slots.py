@@ -1,75 +1,108 @@
-"""All slots of a table at once: laid out for the kernel, counted, followed, brought to rest. Pure.
+"""Operations on all slots of a table: layout for the kernel, counts, follow and rest. Pure.
 
-A table has 65,537 slots. So the loops are in C, where that was built; those in Python beside it say
-what is meant.
+A table has 65,537 slots, so the loops are in C (``slots.c``). The Python loops beside the calls do
+the same if the C library is missing.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from array import array
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from ctypes import byref, c_uint16, c_uint32
 from typing import Any
 
 from pydsr.hashing import c_library
-from pydsr.hashing.maglev import MAX_BACKEND_ID, NO_BACKEND
+from pydsr.hashing.c_library import at, zeros
+
+NO_BACKEND = 0
+"""What a slot holds while no backend has a weight; ids of backends start at 1."""
+
+MAX_BACKEND_ID = 0xFFFF
+"""Slots are 16 bits wide."""
 
 LOOK_UP_ONLY = 0xFFFF
-"""In place of a previous backend: flows have records, and there are no older ones to learn."""
+"""The previous owner of a slot whose flows all have records: there are no older ones to learn."""
 
 _OCTETS = 2
+_BYTE_VALUES = 256
 
 
 def at_rest(size: int) -> array[int]:
-    """Return the previous owners of slots of which every one is at rest."""
+    """Return the previous owners of slots that are all at rest."""
     return array("H", [NO_BACKEND]) * size
 
 
 def part(slots: Any, size: int) -> tuple[array[int], array[int]]:
-    """Return the current and previous owner of each slot.
+    """Return the current and the previous owners.
 
     Args:
         slots: a ctypes array that mirrors ``struct slot[size]``.
-        size: how many there are.
+        size: the number of slots.
     """
-    return c_library.part_slots(slots, size) or _part(slots)
-
-
-def _part(slots: Any) -> tuple[array[int], array[int]]:
-    numbers = array("H", bytes(slots))
-    return numbers[0::2], numbers[1::2]
+    library = c_library.library()
+    if library is None:
+        numbers = array("H", bytes(slots))
+        return numbers[0::2], numbers[1::2]
+    current, previous = zeros(size), zeros(size)
+    library.pydsr_slots_part(c_uint32(size), byref(slots), at(current), at(previous))
+    return current, previous
 
 
 def join(current: array[int], previous: array[int], slots: Any) -> None:
-    """Write the current and previous owner of each slot where :func:`part` reads them."""
-    if not c_library.join_slots(current, previous, slots):
-        _join(current, previous, slots)
-
-
-def _join(current: array[int], previous: array[int], slots: Any) -> None:
+    """Write the current and the previous owners into the array that :func:`part` reads."""
+    library = c_library.library()
+    if library is not None:
+        library.pydsr_slots_join(c_uint32(len(current)), at(current), at(previous), byref(slots))
+        return
     octets = bytearray(2 * _OCTETS * len(current))
     for position, numbers in enumerate((current, previous)):
-        # Octet by octet: three times faster than by numbers of two.
+        # Octet by octet is three times faster than by 16-bit numbers.
         for octet in range(_OCTETS):
             octets[_OCTETS * position + octet :: 2 * _OCTETS] = numbers.tobytes()[octet::_OCTETS]
     ctypes.memmove(slots, bytes(octets), len(octets))
 
 
+def name_owners(owners: array[int], ids: Sequence[int]) -> array[int]:
+    """Return the table with ids in the place of the owners' numbers."""
+    library = c_library.library()
+    if library is None:
+        return _name_owners(owners, ids)
+    named = zeros(len(owners))
+    table = (c_uint16 * len(ids))(*ids)
+    library.pydsr_slots_name(c_uint32(len(owners)), at(owners), table, at(named))
+    return named
+
+
+def _name_owners(owners: array[int], ids: Sequence[int]) -> array[int]:
+    if len(ids) > _BYTE_VALUES:
+        return array("H", map(ids.__getitem__, owners))
+    # Translating bytes is a hundred times faster than looking up each slot.
+    numbers = owners.tobytes()[0 if sys.byteorder == "little" else 1 :: 2]
+    packed = array("H", ids).tobytes()
+    unused = bytes(_BYTE_VALUES - len(ids))
+    slots = bytearray(2 * len(owners))
+    slots[0::2] = numbers.translate(packed[0::2] + unused)
+    slots[1::2] = numbers.translate(packed[1::2] + unused)
+    return array("H", bytes(slots))
+
+
 def count(values: array[int], value: int) -> int:
     """Return how many slots have a value."""
-    found = c_library.count_slots(values, value)
-    return values.count(value) if found is None else found
+    library = c_library.library()
+    if library is None:
+        return values.count(value)
+    return int(library.pydsr_slots_count(c_uint32(len(values)), at(values), c_uint16(value)))
 
 
 def count_moved(before: array[int], after: array[int]) -> int:
-    """Return how many slots had an owner, and have another."""
-    found = c_library.count_moved(before, after)
-    return _count_moved(before, after) if found is None else found
-
-
-def _count_moved(before: array[int], after: array[int]) -> int:
-    slots = zip(before, after, strict=True)
-    return sum(1 for old, new in slots if old not in (NO_BACKEND, new))
+    """Return how many slots had an owner and now have another."""
+    library = c_library.library()
+    if library is None:
+        slots = zip(before, after, strict=True)
+        return sum(1 for old, new in slots if old not in (NO_BACKEND, new))
+    return int(library.pydsr_slots_moved(c_uint32(len(before)), at(before), at(after)))
 
 
 def follow(
@@ -82,15 +115,25 @@ def follow(
     """Return the previous owner of each slot after a change, and whether any slot has one.
 
     Args:
-        owners: of each slot, after the change.
-        old_owners: before it.
+        owners: the owner of each slot after the change.
+        old_owners: the owners before it.
         old_previous: the previous owners before it.
         keeping: the backends that keep the flows they have.
-        learning: whether slots still learn from an earlier change.
+        learning: whether slots are still learning from an earlier change.
     """
-    return c_library.follow_slots(
-        owners, old_owners, old_previous, _flags(keeping, MAX_BACKEND_ID + 1), learning
-    ) or _follow(owners, old_owners, old_previous, keeping, learning)
+    library = c_library.library()
+    if library is None:
+        return _follow(owners, old_owners, old_previous, keeping, learning)
+    previous = array("H", old_previous)
+    learns = library.pydsr_slots_follow(
+        c_uint32(len(owners)),
+        at(owners),
+        at(old_owners),
+        at(previous),
+        at(_flags(keeping, MAX_BACKEND_ID + 1)),
+        c_uint32(learning),
+    )
+    return previous, bool(learns)
 
 
 def _follow(
@@ -103,7 +146,7 @@ def _follow(
     def slots() -> Iterator[tuple[int, int, int]]:
         return zip(owners, old_owners, old_previous, strict=True)
 
-    # Slots are many, what may happen to one is little.
+    # There are many slots, but few different ones.
     kept = {slot: _previous_after(*slot, learning, keeping) for slot in set(slots())}
     previous = array("H", map(kept.__getitem__, slots()))
     return previous, bool(set(kept.values()) - {NO_BACKEND, LOOK_UP_ONLY})
@@ -112,13 +155,13 @@ def _follow(
 def _previous_after(
     owner: int, old_owner: int, old_previous: int, learning: bool, keeping: Collection[int]
 ) -> int:
-    """Return the previous backend of one slot after a change: where its oldest flows are."""
+    """Return the previous backend of one slot after a change: the one with its oldest flows."""
     if learning and old_previous not in (NO_BACKEND, LOOK_UP_ONLY):
-        # Flows not seen since before the earlier change are still with its previous owner;
-        # those of the owner since have records.
+        # Flows not seen since the earlier change are still on its previous owner; the owner's own
+        # flows have records.
         oldest = old_previous
     else:
-        # At rest all flows, and after learning all without a record, are the owner's.
+        # At rest, all flows are the owner's; after learning, all flows without a record.
         oldest = old_owner
     if oldest in keeping and oldest != owner:
         return oldest
@@ -132,36 +175,38 @@ def rest(
     keeping: Collection[int],
     learning: bool,
 ) -> tuple[array[int], int]:
-    """Return the previous owner of each slot after slots have come to rest, and how many have.
+    """Bring slots to rest; return the previous owner of each slot, and how many came to rest.
 
     Args:
-        owners: of each slot.
+        owners: the owner of each slot.
         old_previous: the previous owners before.
-        recorded: slot to the backends that live flow records of it name.
+        recorded: by slot, the backends that its live flow records name.
         keeping: the backends that keep the flows they have.
-        learning: whether slots with a previous owner still learn.
+        learning: whether slots with a previous owner are still learning.
     """
-    held = [
+    tracked = {
         slot
         for slot, backends in recorded.items()
-        if any(one != owners[slot] and one in keeping for one in backends)
-    ]
-    return c_library.rest_slots(old_previous, _flags(held, len(owners)), learning) or _rest(
-        old_previous, frozenset(held), learning
-    )
-
-
-def _rest(
-    old_previous: array[int], held: Collection[int], learning: bool
-) -> tuple[array[int], int]:
+        if any(backend != owners[slot] and backend in keeping for backend in backends)
+    }
     previous = array("H", old_previous)
+    library = c_library.library()
+    if library is None:
+        return previous, _rest(previous, tracked, learning)
+    rested = library.pydsr_slots_rest(
+        c_uint32(len(previous)), at(previous), at(_flags(tracked, len(owners))), c_uint32(learning)
+    )
+    return previous, int(rested)
+
+
+def _rest(previous: array[int], tracked: Collection[int], learning: bool) -> int:
     rested = 0
-    for slot, older in enumerate(old_previous):
-        if older == NO_BACKEND or slot in held or (learning and older != LOOK_UP_ONLY):
+    for slot, older in enumerate(previous):
+        if older == NO_BACKEND or slot in tracked or (learning and older != LOOK_UP_ONLY):
             continue
         previous[slot] = NO_BACKEND
         rested += 1
-    return previous, rested
+    return rested
 
 
 def _flags(numbers: Collection[int], size: int) -> bytearray:

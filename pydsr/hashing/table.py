@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pydsr.hashing import maglev, slots
-from pydsr.hashing.maglev import NO_BACKEND, Member
+from pydsr.hashing.maglev import Member
+from pydsr.hashing.slots import NO_BACKEND
 from pydsr.model.errors import InputError
 
 MIN_TABLE_SIZE = 251

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from ctypes import Structure
 from enum import IntEnum, IntFlag
 
-from pydsr.hashing.maglev import NO_BACKEND
 from pydsr.hashing.service_index import BUCKET_BITS, VIP_BITS
-from pydsr.hashing.slots import LOOK_UP_ONLY
+from pydsr.hashing.slots import LOOK_UP_ONLY, NO_BACKEND
 from pydsr.kernel.bpf import layout
 from pydsr.model.errors import InternalError
 from pydsr.model.features import Feature
@@ -28,7 +27,7 @@ _SAME_NAMES = (
 )
 _OTHERS = (
     ("LOOK_UP_ONLY", "slots.py: LOOK_UP_ONLY", LOOK_UP_ONLY),
-    ("NO_BACKEND", "maglev.py: NO_BACKEND", NO_BACKEND),
+    ("NO_BACKEND", "slots.py: NO_BACKEND", NO_BACKEND),
     ("INDEX_BUCKET_BITS", "service_index.py: BUCKET_BITS", BUCKET_BITS),
     ("INDEX_VIP_BITS", "service_index.py: VIP_BITS", VIP_BITS),
 )

@@ -16,8 +16,8 @@ from itertools import count
 from types import TracebackType
 
 from pydsr.hashing import maglev
-from pydsr.hashing.maglev import NO_BACKEND, Member
-from pydsr.hashing.slots import LOOK_UP_ONLY
+from pydsr.hashing.maglev import Member
+from pydsr.hashing.slots import LOOK_UP_ONLY, NO_BACKEND
 from pydsr.hashing.table import Table
 from pydsr.kernel.bpf import bpffs, layout, libbpf, program
 from pydsr.kernel.bpf.counters import PerCpuArray

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pydsr.hashing import c_library, maglev, slots
-from pydsr.hashing.maglev import NO_BACKEND
-from pydsr.hashing.slots import LOOK_UP_ONLY
+from pydsr.hashing import c_library, slots
+from pydsr.hashing.slots import LOOK_UP_ONLY, NO_BACKEND
 
 IDS = st.one_of(st.integers(1, 4), st.integers(1, 65534))
 SIZES = st.integers(1, 70)
@@ -39,7 +38,7 @@ def tables(draw: st.DrawFn) -> tuple[array[int], array[int], array[int], set[int
 def in_both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have everything done both ways."""
     if request.param == "in Python":
-        monkeypatch.setattr(c_library, "_library", lambda: None)
+        monkeypatch.setattr(c_library, "library", lambda: None)
     elif not c_library.is_built():
         pytest.skip("pydsr/hashing/*.c is not built (no C compiler at installation)")
 
@@ -109,7 +108,7 @@ def test_slots_come_back_as_they_were_laid_out(
 @given(st.lists(IDS, min_size=1, max_size=300, unique=True), st.data())
 def test_ids_take_the_place_of_owners(ids: list[int], data: st.DataObject) -> None:
     drawn = data.draw(st.lists(st.integers(0, len(ids) - 1), min_size=1, max_size=50))
-    named = maglev._with_ids(array("H", drawn), ids)
+    named = slots.name_owners(array("H", drawn), ids)
     assert [ids[owner] for owner in drawn] == named.tolist()
 
 
