@@ -77,7 +77,7 @@ def _address(vip: Address, spec: BackendSpec, facts: Facts) -> Iterator[Fault]:
             "it does not accept the packets that the balancer sends it",
             _commands_to_add(vip, spec, facts),
         )
-    is_elsewhere = any(not holder.announces for holder, _ in holders)
+    has_silent_device = any(not holder.announces for holder, _ in holders)
     for holder, assigned in holders:
         delete = delete_address(assigned, holder.name).command
         if holder.announces:
@@ -88,7 +88,7 @@ def _address(vip: Address, spec: BackendSpec, facts: Facts) -> Iterator[Fault]:
                 f"the VIP is on {holder.name}, and belongs on {spec.device}",
                 f"{holder.name} answers {protocol} for it, so clients and routers may send to "
                 "this host, past the balancer",
-                (delete, *(() if is_elsewhere else _commands_to_add(vip, spec, facts))),
+                (delete, *(() if has_silent_device else _commands_to_add(vip, spec, facts))),
             )
         elif assigned.length != vip.max_prefixlen:
             yield Fault(
