@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, GetCoreSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pydsr.hashing.table import check_table_size
 from pydsr.model.addresses import Endpoint, IPAddress, MacAddress, Tag, parse_address, parse_tags
@@ -14,8 +14,6 @@ from pydsr.model.errors import InputError
 from pydsr.model.health_policy import Minimum
 from pydsr.model.service import parse_seed
 from pydsr.model.source_rules import parse_networks
-
-_T = TypeVar("_T")
 
 MAX_CHECKS = 100
 """The highest number of checks that can be needed."""
@@ -40,19 +38,31 @@ def _as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
-def _parsed_by(parse: Callable[[str], _T], what: str) -> PlainValidator:
-    """Return the validator of a text that a parser of the model reads."""
+class _ParsedBy:
+    """Validates a text by a parser of the model.
 
-    def validate(value: Any) -> _T:
+    A PlainValidator would do the same; it takes 40 ms more to import, as it also makes the schemas
+    of the parsed types.
+    """
+
+    def __init__(self, parse: Callable[[str], object], what: str) -> None:
+        self._parse = parse
+        self._what = what
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        del source, handler
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+    def _validate(self, value: object) -> object:
         text = _as_text(value)
         if not isinstance(text, str):
-            raise _error(f"must be {what}, as text")
+            raise _error(f"must be {self._what}, as text")
         try:
-            return parse(text)
+            return self._parse(text)
         except InputError as error:
             raise refused(error) from None
-
-    return PlainValidator(validate)
 
 
 def _needed(text: str) -> int | None:
@@ -87,37 +97,35 @@ Text = Annotated[str, BeforeValidator(_as_text)]
 
 EndpointText = Annotated[
     Endpoint,
-    _parsed_by(Endpoint.parse, "an endpoint"),
+    _ParsedBy(Endpoint.parse, "an endpoint"),
     _schema("198.51.100.10:80", "198.51.100.10:53/udp", "[2001:db8::10]:443", "198.51.100.10:*"),
 ]
 AddressText = Annotated[
     IPAddress,
-    _parsed_by(parse_address, "an IP address"),
+    _ParsedBy(parse_address, "an IP address"),
     _schema("198.51.100.21", "2001:db8::21"),
 ]
 MacText = Annotated[
-    MacAddress, _parsed_by(MacAddress.parse, "a MAC address"), _schema("02:00:00:00:00:21")
+    MacAddress, _ParsedBy(MacAddress.parse, "a MAC address"), _schema("02:00:00:00:00:21")
 ]
 VlanText = Annotated[
     tuple[Tag, ...],
-    _parsed_by(parse_tags, "a VLAN"),
+    _ParsedBy(parse_tags, "a VLAN"),
     _schema(100, "100.200", kind=["integer", "string"]),
 ]
-SeedText = Annotated[
-    int, _parsed_by(parse_seed, "a hexadecimal number"), _schema("5ca1ab1e0ddba11")
-]
+SeedText = Annotated[int, _ParsedBy(parse_seed, "a hexadecimal number"), _schema("5ca1ab1e0ddba11")]
 SourceText = Annotated[
     str,
-    _parsed_by(_checked_source, "a source"),
+    _ParsedBy(_checked_source, "a source"),
     _schema("192.0.2.0/24", "2001:db8::/32", "any"),
 ]
 NeededText = Annotated[
     int | None,
-    _parsed_by(_needed, "a number of checks"),
+    _ParsedBy(_needed, "a number of checks"),
     WithJsonSchema({"anyOf": [{"enum": ["all", "any"]}, {"type": "integer", "minimum": 1}]}),
 ]
 MinimumText = Annotated[
     Minimum,
-    _parsed_by(Minimum.parse, "a number or a percentage"),
+    _ParsedBy(Minimum.parse, "a number or a percentage"),
     _schema(2, "50%", kind=["integer", "string"]),
 ]
