@@ -80,7 +80,7 @@ def services_document(services: Sequence[Service]) -> list[ServiceDocument]:
     return [
         {
             "service": str(service.endpoint),
-            **{one.name: _option_value(service.options, one) for one in OPTIONS},
+            **{option.name: _option_value(service.options, option) for option in OPTIONS},
             "learn": service.learn_seconds,
             "backends": len(service.backends),
             "table_size": service.table_size,
