@@ -1,1 +1,1 @@
-"""What a packet costs, measured beside programs that do next to nothing."""
+"""Benchmarks: the cost of packets, commands and checks, each beside a peer."""

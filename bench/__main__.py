@@ -1,4 +1,4 @@
-"""Measure what a packet costs; ``make bench`` runs this, as root."""
+"""Measure the cost of a packet; ``make bench`` runs this as root."""
 
 from __future__ import annotations
 

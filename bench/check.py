@@ -1,8 +1,8 @@
-"""Tell whether packets became dearer: ``make bench-check``, as root.
+"""Report whether packets became more expensive: ``make bench-check``, as root.
 
-What a packet of each kind costs is divided by what the bare forwarder costs in the same rounds,
-and compared with the ratios that are stored. Times differ from machine to machine; these ratios
-differ little, and a change that the margin does not cover is one of the program.
+The cost of each kind of packet is divided by the bare forwarder's cost in the same rounds, and the
+ratio is compared with the stored one. Times differ between machines, ratios hardly. A difference
+above the margin is caused by a change of the program.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Count the connections that changes of backends break: ``python -m bench.consistency``, as root.
 
-Real TCP connections are kept busy through a lab while its backends change, by pydsr, by the same
-Maglev table without what pydsr remembers while slots change, and by nftables.
+Real TCP connections stay busy through a lab while its backends change. The contestants are pydsr,
+the same Maglev table without flow records, and nftables.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who is compared in what changes of backends break: each balances in a lab of its own."""
+"""The contestants of ``bench.consistency``; each balances in a lab of its own."""
 
 from __future__ import annotations
 

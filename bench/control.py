@@ -1,8 +1,8 @@
-"""Measure what commands cost: ``python -m bench.control``, as root.
+"""Measure the cost of commands: ``python -m bench.control``, as root.
 
-Commands are started as a user starts them, in a network namespace of their own; where nothing else
-is said the time is from exec to exit, when the change is long made. Beside each goal stands what
-starting Python and importing click takes on the same machine, in the same rounds.
+Commands run as a user runs them, in a network namespace of their own. Times are from exec to exit
+unless said otherwise; the change is complete earlier. Beside each goal stands the time to start
+Python and import click on the same machine in the same rounds.
 """
 
 from __future__ import annotations

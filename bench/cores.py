@@ -1,4 +1,4 @@
-"""Where a benchmark runs, and what else may run there."""
+"""Choose the core of a benchmark, and keep other processes off it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From measured rounds to a figure with its spread. Pure."""
+"""Summarise measured rounds as a figure with its spread. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pydsr is measured beside: a bare forwarder, and a program that only swaps MACs."""
+"""The peers of pydsr: a bare forwarder, and a program that only swaps MACs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Programs under measurement, run on one flow after the other by BPF_PROG_TEST_RUN.
+"""Run the programs under measurement with BPF_PROG_TEST_RUN, one flow after the other.
 
-The kernel says the mean of a run's packets in whole nanoseconds.
+The kernel reports the mean time of a run's packets in whole nanoseconds.
 """
 
 from __future__ import annotations

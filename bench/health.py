@@ -1,13 +1,13 @@
 """Measure health checks: ``python -m bench.health``, as root.
 
-First, what they cost: 1,000 checks a second of each kind, of real servers in another namespace, as
-percent of a core. It is the processor time of the checker alone, threads included; in a namespace
-what the kernel does for both ends of a connection is in it. Beside it stand the bare system calls
-of a connection, made as often from the same interpreter.
+First their cost: 1,000 checks per second of each kind, of real servers in another namespace, in
+percent of a core. It is the processor time of the checking process with all its threads, including
+the kernel's work for both ends of each connection, because both are on this machine. Beside it
+stand the bare system calls of a connection, as often, from the same interpreter.
 
-Then, how soon a host that is in every service is out: a daemon checks 1,000 pairs of a service and
-a backend once a second, half of them on one host, which stops. A service has it out when another
-table of it is in place.
+Then the time until a dead host is out of all services: a daemon checks 1,000 pairs of service and
+backend once a second, half of them on one host, which stops. The host is out of a service when the
+service's next table is in place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How soon a host that dies is out of every service: a daemon's, which checks 1,000 pairs."""
+"""Measure how soon a dead host is out of every service of a daemon with 1,000 checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web server that is checked."""
+"""The web server that health checks ask."""
 
 from __future__ import annotations
 

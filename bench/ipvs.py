@@ -1,6 +1,6 @@
-"""Measure IPVS beside pydsr over a wire, as root: ``python -m bench.ipvs``.
+"""Measure IPVS beside pydsr over a wire: ``python -m bench.ipvs``, as root.
 
-It takes a kernel with IPVS; ``make bench-ipvs`` runs it in a virtual machine that has one.
+The kernel must have IPVS; ``make bench-ipvs`` runs this in a virtual machine that has it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""IPVS by direct routing, and who it is measured beside over a wire.
+"""IPVS by direct routing, and its peers, over a wire.
 
-IPVS is given what its users give it: the VIP as a local address, forwarding, and schedulers that
-hash the port too, without which all connections of one client go to one backend. Its hash table has
-2^20 buckets, where the kernel's default is 2^12, so that no connection waits behind others.
+IPVS is set up as its users do: the VIP as a local address, forwarding, and schedulers that hash the
+port too, without which all connections of one client go to one backend. Its hash table has 2^20
+buckets (the default is 2^12), so that long chains do not slow it down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The connections that IPVS is measured with: such as stay, and such as begin. Pure."""
+"""The connections of the IPVS benchmark: established ones and new ones. Pure."""
 
 from __future__ import annotations
 

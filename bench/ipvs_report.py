@@ -1,6 +1,6 @@
-"""What was measured beside IPVS, as ratios, and how it leaves the virtual machine. Pure.
+"""Report the IPVS measurements as ratios, and pass them out of the virtual machine. Pure.
 
-Nothing but text comes out of that machine, so the document is one line of it, after a marker.
+Only text leaves that machine, so the document is one line behind a marker.
 """
 
 from __future__ import annotations

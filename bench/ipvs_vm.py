@@ -1,8 +1,8 @@
-"""Run ``bench.ipvs`` in the virtual machine, and keep what it measured: ``make bench-ipvs``.
+"""Run ``bench.ipvs`` in the virtual machine and keep its results: ``make bench-ipvs``.
 
-Debian's kernel clears every page that it hands out, and a veth of Linux 6.1 takes a new page for
-every frame that becomes a socket buffer, but none for one that XDP sends on. On an emulated
-processor clearing takes longer than all the rest of the frame's way; so the kernel does not clear.
+Debian's kernel clears every page that it allocates. A veth of Linux 6.1 allocates a page for each
+frame that becomes a socket buffer, but none for a frame that XDP sends on. On an emulated processor
+clearing takes longer than the rest of the path, so it is switched off.
 """
 
 from __future__ import annotations

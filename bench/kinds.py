@@ -1,4 +1,4 @@
-"""The kinds of packets that are measured, and the services they are for."""
+"""The kinds of packets that are measured, and their services."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The rule that nftlb writes for Direct Server Return. Pure.
 
 Source: ``tests/004_dsr_ipv4_tcp_hash`` of nftlb (https://github.com/zevenet/nftlb); here it hashes
-source address and port. It names no seed, so that the kernel draws another with every rule; the
-same with a fixed seed is the best that the rule can do.
+source address and port. nftlb sets no seed, so the kernel draws another one with every rule. The
+same rule with a fixed seed is the best case.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How every plot of the benchmarks looks: SVG, the same file for the same figures."""
+"""The style of all plots: SVG, and the same file for the same figures."""
 
 from __future__ import annotations
 

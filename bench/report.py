@@ -1,4 +1,4 @@
-"""Results as a table and as JSON, with the machine they are of."""
+"""Present results as a table and as JSON, with the machine they were measured on."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Measure what a packet costs with many flows, services and backends: ``python -m bench.scale``.
+"""Measure packets with many flows, services and backends: ``python -m bench.scale``, as root.
 
-At rest no connection is looked up, and the tables of other services are not touched: the cost is
-to be flat. Each row of a group is measured in the same interleaved rounds, the bare forwarder with
-as many services and backends beside it. Run as root.
+At rest no flow is looked up and other services' tables are not read: the cost should be constant.
+All rows of a group are measured in the same interleaved rounds, beside the bare forwarder with as
+many services and backends.
 """
 
 from __future__ import annotations

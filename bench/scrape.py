@@ -1,8 +1,8 @@
-"""Measure what a scrape costs: ``python -m bench.scrape``, as root.
+"""Measure the cost of a scrape: ``python -m bench.scrape``, as root.
 
-A daemon in a network namespace serves the metrics of many services whose backends are checked.
-Beside the time of a scrape stands how long the daemon takes to answer something small: while that
-waits, checks would wait. The metrics are read anew for every scrape.
+A daemon in a network namespace serves the metrics of many services with checked backends. Beside
+the time of a scrape stands the daemon's answer time to a small request; while that waits, health
+checks would wait too. The metrics are read anew for every scrape.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Show where the time of a packet goes: ``python -m bench.steps``, as root.
+"""Measure each step of a packet's path: ``python -m bench.steps``, as root.
 
-The program is cut off after each step (``steps.c``), and all of these run in the same rounds.
+``steps.c`` cuts the program off after each step; all of these programs run in the same rounds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Measure what the live view costs while it runs: ``python -m bench.top``, as root.
+"""Measure the cost of the live view: ``python -m bench.top``, as root.
 
-``pydsr top`` watches a balancer whose counters all move, in a terminal of 160 by 50, once a second.
-What it takes of a processor is what the kernel has counted for the process. Beside it stands
-procps' ``top`` in a terminal of that size, on the same machine and in the same rounds.
+``pydsr top`` watches a balancer whose counters all change, once a second, in a terminal of 160 by
+50. Its processor time is the kernel's count for the process. Beside it stands procps' ``top`` in
+such a terminal, on the same machine in the same rounds.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""Packets per second over veth: ``python -m bench.wire``, as root.
+"""Measure packets per second over veth: ``python -m bench.wire``, as root.
 
-One core makes frames, balances and counts them, so that the rates are those of the whole way:
-what is not the balancer's is the same for all, and ratios between balancers are nearer to 1 than
-those of the balancers' own time (``python -m bench``).
+One core generates, balances and counts the frames, so rates are of the whole path. The work around
+the balancer is the same for all, so ratios are nearer to 1 than those of ``python -m bench``.
 
-``xdp-bench tx`` is not itself among the contestants: that of xdp-tools 1.3 (Debian 12) asks for
-the tracepoint ``xdp_redirect_map_err``, which Linux 6.18 does not have, and does not attach. "MAC
-swap" does to a packet what it does. Nor are rules of tc without BPF: the kernel that this was
-written on has neither the flower nor the flow classifier.
+``xdp-bench tx`` is not among the contestants: version 1.3 (Debian 12) needs the tracepoint
+``xdp_redirect_map_err``, which Linux 6.18 does not have. "MAC swap" does the same to a packet.
+Rules of tc without BPF are missing too: this machine's kernel has no flower or flow classifier.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Changes under load: a service's table switched, again and again, while frames pass."""
+"""Change a service's table again and again while frames pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who balances over a wire: each in a network namespace of its own, attached for real."""
+"""The contestants over a wire, each attached in a network namespace of its own."""
 
 from __future__ import annotations
 

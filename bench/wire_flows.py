@@ -1,4 +1,4 @@
-"""The frames that are sent over a wire, and what became of them. Pure."""
+"""The frames that are sent over a wire, and what happened to them. Pure."""
 
 from __future__ import annotations
 

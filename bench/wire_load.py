@@ -1,7 +1,6 @@
-"""The load on a wire: flows of frames by the kernel's live frames, counted where they arrive.
+"""Load on a wire: flows of live frames, counted where they arrive.
 
-One core does all of it: it makes a frame, runs the balancer's end of the veth, and counts at the
-other end what comes back.
+One core makes a frame, runs the balancer's end of the veth, and counts frames at the other end.
 """
 
 from __future__ import annotations

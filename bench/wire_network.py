@@ -1,4 +1,4 @@
-"""Wires to balancers: network namespaces of their own, each a veth away from one outside."""
+"""Wires to balancers: network namespaces, each with a veth to the outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packet rates over a wire as a table, as JSON and as a plot; ratios are to the bare forwarder."""
+"""Present packet rates as a table, JSON and a plot, with ratios to the bare forwarder."""
 
 from __future__ import annotations
 

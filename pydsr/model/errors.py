@@ -19,11 +19,11 @@ class ExitStatus(IntEnum):
 
 
 class PydsrError(Exception):
-    """Something a user has to know: what is wrong, and a hint of what to do next.
+    """An error for the user: what is wrong, and what to do about it.
 
     Args:
         message: what is wrong, naming the object.
-        hint: what to do about it; empty where there is nothing to add.
+        hint: what to do about it; may be empty.
     """
 
     status = ExitStatus.FAILED
@@ -44,7 +44,7 @@ class BackendUnresolvedError(PydsrError):
     """A backend has no usable MAC: it does not answer, or is not on an attached link.
 
     Attributes:
-        silent: the addresses of those that do not answer; empty where that is not what is wrong.
+        silent: the addresses of the backends that do not answer.
     """
 
     silent: frozenset[IPv4Address | IPv6Address] = frozenset()
@@ -57,13 +57,13 @@ class PermissionDeniedError(PydsrError):
 
 
 class EnvironmentCannotError(PydsrError):
-    """The kernel, the NIC or the system cannot do what was asked."""
+    """The kernel, the NIC or the system lacks something that the command needs."""
 
     status = ExitStatus.CANNOT
 
 
 class NotAttachedError(PydsrError):
-    """There is no balancer state under the bpffs directory."""
+    """The bpffs directory holds no balancer state."""
 
 
 class BusyError(PydsrError):
@@ -71,4 +71,4 @@ class BusyError(PydsrError):
 
 
 class InternalError(PydsrError):
-    """A condition that is a defect of pydsr itself."""
+    """A defect of pydsr itself."""

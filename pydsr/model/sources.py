@@ -1,4 +1,4 @@
-"""Where the C sources of the data plane are, in a checkout and in an installed package."""
+"""Find the C sources of the data plane, in a checkout or an installed package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def xdp_directory() -> Path:
-    """Return the folder that holds ``pydsr.c``."""
+    """Return the directory of ``pydsr.c``."""
     installed = _PACKAGE / "xdp"
     return installed if installed.is_dir() else _PACKAGE.parent / "xdp"

@@ -1,4 +1,4 @@
-"""Frames by the million through the loaded program and through tests/support/packets/reference.py.
+"""Compare the loaded program with the reference on millions of frames.
 
 ``make fuzz`` runs it; tests/xdp/test_reference.py runs a bounded part with every test run.
 """

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: frames by the million, in several processes; asks for root."""
+"""Run ``python -m tests.fuzz`` as root: millions of frames in several processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loaded data planes: an empty one, and one with the services of world.py."""
+"""Fixtures: data planes without services, and with those of case_services.py."""
 
 from __future__ import annotations
 

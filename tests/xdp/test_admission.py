@@ -1,4 +1,4 @@
-"""Who may send to a service: source rules, and the guard against floods of new flows."""
+"""Admission: source rules, and the limit of new flows per source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiler in a process of its own does what it does here."""
+"""Compiling in a child process gives the same program as compiling in this one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loaded program does what the model does, packet by packet."""
+"""The loaded program agrees with the model of connection consistency, packet by packet."""
 
 from __future__ import annotations
 

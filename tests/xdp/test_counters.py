@@ -1,4 +1,4 @@
-"""What is counted, of which backend."""
+"""The counters of backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The explaining program says what the other one does, and leaves no trace."""
+"""pydsr_explain reports what pydsr_balance does, and counts and records nothing."""
 
 from __future__ import annotations
 

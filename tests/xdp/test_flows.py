@@ -1,4 +1,4 @@
-"""Flows whose slots are changing: the table of stories.py, and what it cannot tell."""
+"""Flows whose slots are changing: the table of flow_cases.py, and more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fragments: the first one's choice is remembered, and the others follow it."""
+"""Fragments: later ones follow the recorded choice of the first."""
 
 from __future__ import annotations
 

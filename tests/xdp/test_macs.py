@@ -1,4 +1,4 @@
-"""A backend's MAC while packets use it."""
+"""A backend's MAC changes while packets use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single packets through the loaded program: the tables of cases.py, and what holds for all."""
+"""Single packets through the loaded program: the tables of cases.py, and general rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program and the reference treat frames alike; ``make fuzz`` compares millions more."""
+"""The program agrees with the reference on random frames; ``make fuzz`` compares millions."""
 
 from __future__ import annotations
 

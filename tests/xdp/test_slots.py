@@ -1,4 +1,4 @@
-"""Which slot a packet falls into: affinity, and how evenly slots and backends are used."""
+"""The slot of a packet: affinity, and the spread over slots and backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captured packets: what the capture says of each, and that it changes nothing for any."""
+"""Captures: what an event says of a packet, and that packets are balanced as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The BPF file system that pins live in."""
+"""The BPF file system: check, mount and create directories of pins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOUNTS = Path("/proc/self/mounts")
 
 
 def check_name(directory: Path) -> None:
-    """Refuse what a BPF file system answers with "not permitted", whoever asks.
+    """Refuse a path with a dot, for which a BPF file system says "not permitted" even to root.
 
     Raises:
         InputError: a part of the path has a dot.
@@ -27,10 +27,10 @@ def check_name(directory: Path) -> None:
 
 
 def check_place(directory: Path) -> None:
-    """Refuse a directory that pins cannot be in.
+    """Refuse a directory that cannot hold pins.
 
     Raises:
-        InputError: its name cannot be, or it is on another kind of file system.
+        InputError: its name has a dot, or it is on another kind of file system.
     """
     check_name(directory)
     if _file_system(directory) != "bpf":
@@ -41,12 +41,12 @@ def check_place(directory: Path) -> None:
 
 
 def prepare_directory(directory: Path) -> None:
-    """Make sure a directory for pins exists, for root alone, on a BPF file system.
+    """Create a directory for pins that only root can use, if it does not exist.
 
-    Mounts one at its standard place where none is.
+    Mounts a BPF file system at its standard place if there is none.
 
     Raises:
-        InputError: the directory is on another kind of file system, or its name cannot be.
+        InputError: the directory is on another kind of file system, or its name has a dot.
         PermissionDeniedError: not privileged.
         EnvironmentCannotError: the kernel has no BPF file system.
     """
@@ -69,18 +69,18 @@ def prepare_directory(directory: Path) -> None:
 
 
 def remove_directory(directory: Path) -> None:
-    """Remove a directory of pins with what is in it."""
+    """Remove a directory of pins and everything in it."""
     shutil.rmtree(directory)
 
 
 def _file_system(path: Path) -> str:
-    """Return the kind of file system a path is on, whether or not it exists yet."""
-    found, kind = Path("/"), ""
+    """Return the type of the file system of a path, which need not exist."""
+    deepest, kind = Path("/"), ""
     for line in _MOUNTS.read_text(encoding="utf-8").splitlines():
         _, mount, mounted_kind, *_ = line.split(" ")
         point = Path(mount.encode().decode("unicode_escape"))
-        if path.is_relative_to(point) and len(point.parts) >= len(found.parts):
-            found, kind = point, mounted_kind
+        if path.is_relative_to(point) and len(point.parts) >= len(deepest.parts):
+            deepest, kind = point, mounted_kind
     return kind
 
 

@@ -1,6 +1,6 @@
-"""Mirrors of the structs in ``xdp/types.h``; ``layout_check.py`` has the compiler compare them.
+"""Mirrors of the structs in ``xdp/types.h``; ``layout_check.py`` makes the compiler compare them.
 
-Addresses, ports and MACs are bytes in network order; the rest is in the host's order.
+Addresses, ports and MACs are bytes in network order; everything else is in the host's order.
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ class SettingsValue(Structure):
 
 
 NO_SLOT = 0xFFFFFFFF
-"""The slot of an explanation without one."""
+"""In an explanation: the packet has no slot."""
 
 
 class Explanation(Structure):
@@ -326,7 +326,7 @@ class TapEvent(Structure):
 
 
 class TableValue(Structure):
-    """What the tables of every size have in common; see :func:`table_type`."""
+    """The fields that tables of every size have; see :func:`table_type`."""
 
     learn_until: int
     members_count: int
@@ -334,13 +334,13 @@ class TableValue(Structure):
 
 
 def members_max(table_size: int) -> int:
-    """Return how many backends a service with that many slots may have."""
+    """Return how many backends fit a table of a given size."""
     return table_size // _MEMBERS_PER_SLOT
 
 
 @cache
 def table_type(table_size: int) -> type[TableValue]:
-    """Return the mirror of struct table for a number of slots."""
+    """Return the mirror of struct table for a given number of slots."""
 
     class Table(TableValue):
         _fields_ = [
@@ -356,7 +356,7 @@ def table_type(table_size: int) -> type[TableValue]:
 
 
 def pack_address(address: IPAddress) -> bytes:
-    """Return the 16 bytes of an address; IPv4 in its mapped form (RFC 4291, 2.5.5.2)."""
+    """Return an address as 16 bytes, IPv4 in its mapped form (RFC 4291, 2.5.5.2)."""
     return address.packed if address.version == 6 else _MAPPED_PREFIX + address.packed
 
 

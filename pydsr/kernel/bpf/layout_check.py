@@ -1,4 +1,4 @@
-"""What the compiler compares the mirrors of the maps with: ``xdp/types.h`` itself."""
+"""Compare the layout in Python with the layout in ``xdp/``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OTHERS = (
 
 
 def static_assertions(table_size: int) -> str:
-    """Return C that compiles only where every mirror of layout.py is like its struct."""
+    """Return C assertions that compile only if every mirror in layout.py matches its struct."""
     mirrors: dict[str, type[Structure]] = {
         "service_key": layout.ServiceKey,
         "service": layout.ServiceValue,

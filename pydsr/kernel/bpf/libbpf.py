@@ -1,9 +1,7 @@
-"""The part of libbpf that pydsr uses, through ctypes.
+"""The functions of libbpf that pydsr uses, through ctypes.
 
-Descriptors are plain ints owned by whoever asked for them; :class:`Descriptor` closes its own.
-Every function raises ``OSError`` with the kernel's errno, and EnvironmentCannotError where libbpf
-is not installed.
-Numbers: ``linux/bpf.h``; structures are in :mod:`pydsr.kernel.bpf.uapi_structs`.
+Every function raises ``OSError`` with the kernel's errno, and EnvironmentCannotError if libbpf is
+not installed. Numbers are from ``linux/bpf.h``; structures are in ``uapi_structs.py``.
 """
 
 from __future__ import annotations
@@ -63,7 +61,7 @@ _VERIFIER_LOG_BYTES = 1 << 20
 
 
 class VerifierError(OSError):
-    """The kernel refused a program; ``log`` is what its verifier said."""
+    """The kernel refused a program; ``log`` is the verifier's."""
 
     def __init__(self, error: OSError, log: str) -> None:
         super().__init__(error.errno, error.strerror)
@@ -71,7 +69,7 @@ class VerifierError(OSError):
 
 
 class Descriptor:
-    """An owned file descriptor, closed by ``close``, ``with`` or its end of life."""
+    """An owned file descriptor, closed by ``close``, ``with`` or the destructor."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -102,7 +100,7 @@ _FUNCTIONS = (
     *("bpf_map_update_batch", "bpf_obj_get_info_by_fd", "bpf_prog_load"),
     *("bpf_prog_test_run_opts", "ring_buffer__new"),
 )
-"""Those of the functions used here that came last."""
+"""The functions that libbpf got last, of those used here."""
 
 
 @cache
@@ -112,9 +110,9 @@ def _library() -> Any:
 
 @cache
 def _brief() -> Any:
-    """Return the library for calls that never wait, and keep the interpreter's lock.
+    """Return the library for short calls, which do not release the interpreter's lock.
 
-    To let go of it for so short a time may cost milliseconds, where another thread is busy.
+    While another thread computes, 200 calls that release it take 0.15 to 0.5 s.
     """
     return _opened(ctypes.PyDLL)
 
@@ -124,14 +122,14 @@ def _opened(kind: type[ctypes.CDLL]) -> Any:
     for name in ("libbpf.so.1", "libbcc.so.0"):
         with suppress(OSError):
             return kind(name, use_errno=True)
-    raise _missing("all of it")
+    raise _missing("all functions")
 
 
 def check_library() -> None:
-    """Refuse a library that lacks a function, as those before 1.0 do.
+    """Refuse a libbpf that lacks a function, as versions before 1.0 do.
 
     Raises:
-        EnvironmentCannotError: there is none, or an old one; says what to install.
+        EnvironmentCannotError: libbpf is missing or too old; the hint says what to install.
     """
     missing = [name for name in _FUNCTIONS if not hasattr(_library(), name)]
     if missing:
@@ -140,12 +138,12 @@ def check_library() -> None:
 
 def _missing(what: str) -> EnvironmentCannotError:
     return EnvironmentCannotError(
-        f"libbpf is not here, or too old: it lacks {what}", "apt install libbpf1 (1.0 or later)"
+        f"libbpf is missing or too old: it lacks {what}", "apt install libbpf1 (1.0 or later)"
     )
 
 
 def _checked(result: int) -> int:
-    """Return the result of a libbpf call, whose failures are negative errnos."""
+    """Return the result of a libbpf call, or raise the negative errno in it."""
     if result < 0:
         raise OSError(-result, os.strerror(-result))
     return result
@@ -160,7 +158,7 @@ def map_create(
     flags: int = 0,
     inner: Descriptor | None = None,
 ) -> Descriptor:
-    """Create a map; sizes are bytes; ``inner`` is a template for a map of maps."""
+    """Create a map; sizes are in bytes; ``inner`` is the template of a map of maps."""
     options = MapCreateOptions(
         sz=ctypes.sizeof(MapCreateOptions),
         map_flags=flags,
@@ -176,7 +174,7 @@ def map_create(
 
 
 def map_lookup(fd: Descriptor, key: Any, value: Any) -> bool:
-    """Read the value of a key into a buffer; False where there is none."""
+    """Read the value of a key into a buffer; return False if the key is missing."""
     result = _brief().bpf_map_lookup_elem(fd.number, byref(key), byref(value))
     if result < 0 and ctypes.get_errno() == errno.ENOENT:
         return False
@@ -190,7 +188,7 @@ def map_update(fd: Descriptor, key: Any, value: Any) -> None:
 
 
 def map_delete(fd: Descriptor, key: Any) -> bool:
-    """Delete an element; False where there was none."""
+    """Delete an element; return False if the key is missing."""
     result = _library().bpf_map_delete_elem(fd.number, byref(key))
     if result < 0 and ctypes.get_errno() == errno.ENOENT:
         return False
@@ -199,7 +197,7 @@ def map_delete(fd: Descriptor, key: Any) -> bool:
 
 
 def map_keys(fd: Descriptor, key_type: type[Any]) -> Iterator[Any]:
-    """Walk the keys of a hash map; each is a copy of its own."""
+    """Yield the keys of a hash map."""
     previous: Any = None
     while True:
         key = key_type()
@@ -220,13 +218,13 @@ def map_read_batch(
 
     Args:
         fd: the map.
-        keys: a ctypes array as long as the batch may be.
-        values: as many values, each of all CPUs for a per-CPU map.
-        cursor: a buffer at least as large as a key (and 4 bytes), kept between calls.
-        first: whether this is the first call of a walk.
+        keys: a ctypes array of the batch's size.
+        values: as many values; for a per-CPU map, each with the values of all CPUs.
+        cursor: a buffer of at least a key's size and 4 bytes, kept between calls.
+        first: whether this call starts the walk.
 
     Returns:
-        How many were read, and whether the map ends with them.
+        The number of elements read, and whether the map ends there.
     """
     count = c_uint32(len(keys))
     options = BatchOptions(sz=ctypes.sizeof(BatchOptions))
@@ -245,7 +243,7 @@ def map_read_batch(
 
 
 def map_update_batch(fd: Descriptor, keys: Any, values: Any, number: int) -> None:
-    """Create or replace ``number`` elements by one system call."""
+    """Create or replace ``number`` elements with one system call."""
     count = c_uint32(number)
     options = BatchOptions(sz=ctypes.sizeof(BatchOptions))
     _checked(
@@ -276,7 +274,7 @@ def pin(fd: Descriptor, path: Path) -> None:
 
 
 def pin_replacing(fd: Descriptor, path: Path) -> None:
-    """Pin an object where another may be, in one step."""
+    """Pin an object and atomically replace another that may be pinned there."""
     aside = path.with_name(f"{path.name}-new")
     aside.unlink(missing_ok=True)
     pin(fd, aside)
@@ -295,12 +293,12 @@ def _info(fd: Descriptor, info: Any) -> Any:
 
 
 def map_info(fd: Descriptor) -> MapInfo:
-    """Return what a map is."""
+    """Return the kernel's information about a map."""
     return _info(fd, MapInfo())  # type: ignore[no-any-return]
 
 
 def program_info(fd: Descriptor) -> ProgramInfo:
-    """Return what a program is."""
+    """Return the kernel's information about a program."""
     return _info(fd, ProgramInfo())  # type: ignore[no-any-return]
 
 
@@ -312,7 +310,7 @@ def program_map_ids(fd: Descriptor) -> list[int]:
 
 
 def link_info(fd: Descriptor) -> LinkInfo:
-    """Return what an XDP link is."""
+    """Return the kernel's information about an XDP link."""
     return _info(fd, LinkInfo())  # type: ignore[no-any-return]
 
 
@@ -321,8 +319,7 @@ class RingBuffer:
 
     Args:
         fd: the map.
-        take: called with the bytes of each element, in :meth:`poll`; what it raises is raised
-            there.
+        take: called by :meth:`poll` with the bytes of each element; poll() raises its errors.
     """
 
     def __init__(self, fd: Descriptor, take: Callable[[bytes], None]) -> None:
@@ -331,12 +328,12 @@ class RingBuffer:
         def call(_context: int, data: int, size: int) -> int:
             try:
                 take(ctypes.string_at(data, size))
-            except BaseException as error:  # noqa: BLE001 - it cannot pass through libbpf
+            except BaseException as error:  # noqa: BLE001 - libbpf cannot pass it on
                 self._error = error
                 return -errno.ECANCELED
             return 0
 
-        # Kept, since libbpf calls it for as long as the reader lives.
+        # libbpf calls it as long as the reader exists, so keep a reference.
         self._call = _RING_CALLBACK(call)
         new = _library().ring_buffer__new
         new.restype = c_void_p
@@ -346,7 +343,7 @@ class RingBuffer:
             raise OSError(ctypes.get_errno(), "the ring buffer cannot be read")
 
     def poll(self, seconds: float) -> int:
-        """Wait for elements, take those that are there, and return how many they were."""
+        """Wait for elements, pass them on, and return their number."""
         poll = _library().ring_buffer__poll
         poll.argtypes = [c_void_p, c_int]
         taken = poll(self._reader, int(seconds * 1000))
@@ -370,7 +367,7 @@ def program_load(
     """Load a program.
 
     Raises:
-        VerifierError: refused; carries the verifier's log.
+        VerifierError: the kernel refused it; has the verifier's log.
     """
     load = _library().bpf_prog_load
     load.argtypes = [c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p]
@@ -395,7 +392,7 @@ def program_load(
     try:
         return Descriptor(_checked(attempt()))
     except OSError as error:
-        # The log costs time: ask for it only to explain a refusal.
+        # The log takes time, so ask for it only after a refusal.
         log = ctypes.create_string_buffer(_VERIFIER_LOG_BYTES)
         options.log_level, options.log_size = 1, len(log)
         options.log_buf = ctypes.cast(log, c_void_p)
@@ -404,7 +401,7 @@ def program_load(
 
 
 def link_create(program: Descriptor, ifindex: int, flags: int) -> Descriptor:
-    """Attach an XDP program to an interface by a link."""
+    """Attach an XDP program to an interface with a link."""
     options = LinkCreateOptions(sz=ctypes.sizeof(LinkCreateOptions), flags=flags)
     return Descriptor(
         _checked(
@@ -414,7 +411,7 @@ def link_create(program: Descriptor, ifindex: int, flags: int) -> Descriptor:
 
 
 def link_update(link: Descriptor, program: Descriptor) -> None:
-    """Replace a link's program without a gap."""
+    """Replace the program of a link; no packet passes without a program."""
     _checked(_library().bpf_link_update(link.number, program.number, None))
 
 
@@ -425,12 +422,12 @@ def run_program(
 
     Args:
         program: the program.
-        frame: the whole Ethernet frame.
-        repeat: how often to run it; the frame is not restored in between.
-        ifindex: the interface it comes in by, with XDP enabled; 0 is the loopback.
+        frame: the complete Ethernet frame.
+        repeat: the number of runs; the frame is not restored between them.
+        ifindex: the ingress interface, with XDP enabled; 0 is the loopback.
 
     Returns:
-        The XDP action, the frame after it, and the mean nanoseconds of a run.
+        The XDP action, the resulting frame, and the mean nanoseconds of a run.
     """
     out = ctypes.create_string_buffer(len(frame) + 256)
     context = XdpContext(data_end=len(frame), ingress_ifindex=ifindex)
@@ -452,18 +449,18 @@ def run_program(
 def run_program_live(
     program: Descriptor, frame: bytes, repeat: int, ifindex: int, batch: int = 64
 ) -> None:
-    """Run an XDP program on live frames, which go where it sends them.
+    """Run an XDP program on live frames, which the kernel sends as the program decides.
 
-    Source: Documentation/bpf/bpf_prog_run.rst of the kernel (5.18 or later). Pages of frames come
-    back as they were left: the program has to write anew what others change.
+    Source: Documentation/bpf/bpf_prog_run.rst of the kernel (5.18 or later). Frames are reused
+    without being restored, so the program must rewrite whatever others change.
 
     Args:
         program: the program.
-        frame: the whole Ethernet frame, as each page begins.
-        repeat: how many frames.
-        ifindex: the interface they come in by, and leave by for XDP_TX, of the calling thread's
-            network namespace; it has to have XDP enabled.
-        batch: how many at once, at most 256.
+        frame: the complete Ethernet frame that each buffer starts with.
+        repeat: the number of frames.
+        ifindex: the interface for ingress and XDP_TX, in the calling thread's network namespace;
+            it must have XDP enabled.
+        batch: frames at once, at most 256.
     """
     context = XdpContext(data_end=len(frame), ingress_ifindex=ifindex)
     options = TestRunOptions(

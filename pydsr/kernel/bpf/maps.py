@@ -1,6 +1,6 @@
-"""The maps: which there are, who writes each, and how they are created and opened.
+"""The maps: keys, values and writers of each, and how they are created, pinned and opened.
 
-They are pinned in one directory, and are the only state pydsr has.
+They are pinned in one directory and are the only state of pydsr.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BATCH = 4096
 
 @dataclass(frozen=True)
 class MapSpec:
-    """How a map is created; sizes in bytes."""
+    """The properties of a map; sizes are in bytes."""
 
     name: str
     kind: int
@@ -40,7 +40,7 @@ class MapSpec:
 
 
 def map_specs() -> tuple[MapSpec, ...]:
-    """Return every map of the data plane; a service's table is made by create_table_map()."""
+    """Return every map of the data plane, except the inner maps of maps of maps."""
     hash_, array, percpu = (
         libbpf.MAP_TYPE_HASH,
         libbpf.MAP_TYPE_ARRAY,
@@ -48,9 +48,9 @@ def map_specs() -> tuple[MapSpec, ...]:
     )
     index = sizeof(c_uint32)
     return (
-        # One element: what the pins were made for. Written when they are created.
+        # One element: the layout and the hash of these pins. Written at creation, features later.
         MapSpec("settings", array, index, sizeof(layout.SettingsValue), 1),
-        # (VIP, port, protocol) -> what the control plane knows of the service. Written by it.
+        # (VIP, port, protocol) -> the service's options. Written by the control plane.
         MapSpec(
             "services",
             hash_,
@@ -58,12 +58,11 @@ def map_specs() -> tuple[MapSpec, ...]:
             sizeof(layout.ServiceConfig),
             layout.SERVICES_MAX,
         ),
-        # One element: a map of one element, the services and VIPs as the program finds them.
-        # Written by the control plane.
+        # One element: a map of one element, the service index. Written by the control plane.
         MapSpec("service_index", libbpf.MAP_TYPE_ARRAY_OF_MAPS, index, index, 1),
         # Service id -> its table, a map of one element. Written by the control plane.
         MapSpec("tables", libbpf.MAP_TYPE_ARRAY_OF_MAPS, index, index, layout.SERVICES_MAX),
-        # Backend id -> the backend. Written by the control plane, a MAC by one store.
+        # Backend id -> the backend. Written by the control plane, its MAC with one store.
         MapSpec(
             "backends",
             array,
@@ -76,7 +75,7 @@ def map_specs() -> tuple[MapSpec, ...]:
         MapSpec("counters", percpu, index, sizeof(layout.CountersValue), layout.BACKENDS_MAX),
         # Reason -> packets. Written by the program.
         MapSpec("verdicts", percpu, index, sizeof(c_uint64), VERDICTS_MAX),
-        # Flow -> its backend, while its slot changes. Written by the program.
+        # Flow -> its backend, while its slot is changing. Written by the program.
         MapSpec(
             "records",
             libbpf.MAP_TYPE_LRU_HASH,
@@ -84,7 +83,7 @@ def map_specs() -> tuple[MapSpec, ...]:
             sizeof(layout.RecordValue),
             RECORDS_MAX,
         ),
-        # Flow -> the backend its SYN went to, until its next packet. Written by the program.
+        # Half-open flow -> the backend of its SYN. Written by the program.
         MapSpec(
             "pending",
             libbpf.MAP_TYPE_LRU_HASH,
@@ -92,7 +91,7 @@ def map_specs() -> tuple[MapSpec, ...]:
             sizeof(layout.RecordValue),
             PENDING_MAX,
         ),
-        # Packet in fragments -> the backend its first one went to. Written by the program.
+        # Packet in fragments -> the backend of its first fragment. Written by the program.
         MapSpec(
             "fragments",
             libbpf.MAP_TYPE_LRU_HASH,
@@ -100,7 +99,7 @@ def map_specs() -> tuple[MapSpec, ...]:
             sizeof(layout.FragmentValue),
             FRAGMENTS_MAX,
         ),
-        # VIP -> its policy, where it is not the default. Written by the control plane.
+        # VIP -> its policy, if it is not the default. Written by the control plane.
         MapSpec(
             "vips",
             hash_,
@@ -108,9 +107,9 @@ def map_specs() -> tuple[MapSpec, ...]:
             sizeof(layout.VipConfig),
             layout.SERVICES_MAX,
         ),
-        # One element: a map, scope and source prefix -> rule. Written by the control plane.
+        # One element: a map, (scope, source prefix) -> rule. Written by the control plane.
         MapSpec("acl", libbpf.MAP_TYPE_ARRAY_OF_MAPS, index, index, 1),
-        # Service and source network -> when its next flow is due. Written by the program.
+        # (Service, source network) -> when its next flow is due. Written by the program.
         MapSpec(
             "guards",
             libbpf.MAP_TYPE_LRU_HASH,
@@ -118,17 +117,17 @@ def map_specs() -> tuple[MapSpec, ...]:
             sizeof(layout.GuardValue),
             GUARDS_MAX,
         ),
-        # Interface index -> its MAC, or zeros. Written by the control plane.
+        # Interface index -> its MAC, or zeros if not attached. Written by the control plane.
         MapSpec("interfaces", array, index, sizeof(layout.InterfaceValue), layout.INTERFACES_MAX),
-        # Interface index -> itself, for redirecting to it. Written by the control plane.
+        # Interface index -> itself, for redirects. Written by the control plane.
         MapSpec("egress", libbpf.MAP_TYPE_DEVMAP_HASH, index, index, EGRESS_MAX),
-        # One element: whether packets are tapped. Written by the control plane.
+        # One element: whether a capture runs. Written by the control plane.
         MapSpec("tap", array, index, index, 1),
     )
 
 
 def create_acl_map() -> Descriptor:
-    """Create the map that holds the source rules of all scopes."""
+    """Create the inner map of the source rules."""
     return libbpf.map_create(
         libbpf.MAP_TYPE_LPM_TRIE,
         "rules",
@@ -140,14 +139,14 @@ def create_acl_map() -> Descriptor:
 
 
 def create_index_map() -> Descriptor:
-    """Create the map that holds the index of services."""
+    """Create the inner map of the service index."""
     return libbpf.map_create(
         libbpf.MAP_TYPE_ARRAY, "index", sizeof(c_uint32), sizeof(layout.ServiceIndex), 1
     )
 
 
 def create_table_map(table_size: int) -> Descriptor:
-    """Create the map that holds one service's table."""
+    """Create the inner map of one service's table."""
     return libbpf.map_create(
         libbpf.MAP_TYPE_ARRAY,
         "table",
@@ -158,14 +157,14 @@ def create_table_map(table_size: int) -> Descriptor:
 
 
 def create_program_map() -> Descriptor:
-    """Create the map that the program jumps through while packets are tapped."""
+    """Create the map through which the attached program jumps to a capture's program."""
     return libbpf.map_create(
         libbpf.MAP_TYPE_PROG_ARRAY, TAP_PROGRAM_MAP, sizeof(c_uint32), sizeof(c_uint32), 1
     )
 
 
 def create_map(spec: MapSpec, table_size: int) -> Descriptor:
-    """Create a map that is not pinned yet."""
+    """Create a map, without pinning it."""
     inner = None
     if spec.name == "service_index":
         inner = create_index_map()
@@ -185,7 +184,7 @@ def create_map(spec: MapSpec, table_size: int) -> Descriptor:
 
 
 def mismatch(spec: MapSpec, fd: Descriptor) -> str:
-    """Say how a map differs from its spec; empty where it does not."""
+    """Return how a map differs from its spec, or an empty string."""
     info = libbpf.map_info(fd)
     for what, expected, actual in (
         ("type", spec.kind, info.type),
@@ -199,7 +198,7 @@ def mismatch(spec: MapSpec, fd: Descriptor) -> str:
 
 
 class HashMap:
-    """A hash map with struct keys and values."""
+    """A hash map whose keys and values are structs."""
 
     def __init__(self, fd: Descriptor, key_type: type[Any], value_type: type[Structure]) -> None:
         self.fd = fd
@@ -216,7 +215,7 @@ class HashMap:
         libbpf.map_update(self.fd, key, value)
 
     def delete(self, key: Any) -> bool:
-        """Delete an element; False where there was none."""
+        """Delete an element; return False if the key is missing."""
         return libbpf.map_delete(self.fd, key)
 
     def all_keys(self) -> list[Any]:
@@ -227,7 +226,7 @@ class HashMap:
 def read_all(
     fd: Descriptor, key_type: type[Structure], value_type: type[Structure]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Walk a hash map as bytes; changes made meanwhile may hide or repeat some."""
+    """Yield the elements of a hash map as bytes; changes meanwhile may hide or repeat some."""
     key_size, value_size = sizeof(key_type), sizeof(value_type)
     for keys, values in read_batches(fd, key_type, value_type):
         for key, value in zip(
@@ -239,7 +238,7 @@ def read_all(
 def read_batches(
     fd: Descriptor, key_type: type[Structure], value_type: type[Structure]
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Walk a hash map by batches: some keys one after the other, and their values."""
+    """Yield the elements of a hash map in batches: joined keys, and joined values."""
     key_size, value_size = sizeof(key_type), sizeof(value_type)
     keys, values = (key_type * _BATCH)(), (value_type * _BATCH)()
     cursor = ctypes.create_string_buffer(max(key_size, 8))
@@ -270,10 +269,10 @@ class Pins:
         return self._open[name]
 
     def ensure(self, table_size: int, fill_settings: Callable[[Descriptor], None]) -> None:
-        """Create and pin every map that is not there yet; ``settings`` last.
+        """Create and pin every missing map, ``settings`` last.
 
-        A directory without ``settings`` was left by a creation that did not end, so nothing
-        uses its maps: they are made anew.
+        A directory without ``settings`` is left from an interrupted creation. Nothing uses its
+        maps, so they are replaced.
         """
         specs = map_specs()
         fresh = not self.path("settings").exists()

@@ -1,10 +1,10 @@
-"""Compile the data plane with bcc, and load it.
+"""Compile the data plane with bcc, and load it with libbpf.
 
-bcc is used for its compiler only. Maps are given to the program as descriptors, and the
-instructions are loaded by libbpf, since bcc cannot set program flags.
+bcc cannot set program flags, so only its compiler is used. The program gets its maps as
+descriptors.
 
-A process that has had bcc compile keeps 100 MB and more for as long as it lives. That is nothing to
-a command; a daemon has it done by :func:`compile_apart`.
+After a compilation, bcc keeps 100 MB or more until the process ends. That does not matter to a
+command; the daemon calls :func:`compile_apart` first.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ LICENCE = "Dual MIT/GPL"
 _UAPI = Path("/usr/include")
 _COMPILER = (*PYTHON, "pydsr.kernel.bpf.compiler")
 _SHIM_PREFIX, _SHIM_SECONDS = "pydsr-headers-", 3600.0
-"""How the folders of :func:`_kernel_shim` are named, and after what time none is in use."""
+"""The prefix of the directories of :func:`_kernel_shim`, and the age at which none is in use."""
 
 Compiled = Mapping[str, bytes]
-"""The instructions of a source, by function."""
+"""The instructions of each function of a source."""
 
 _is_apart = False
 
 
 def compile_apart() -> None:
-    """From now on, compile in processes of their own, which takes a tenth of a second more."""
+    """From now on compile in child processes; each compilation takes 0.1 s longer."""
     global _is_apart
     _is_apart = True
 
 
 @dataclass(frozen=True)
 class Programs:
-    """The loaded programs: the one for interfaces, and its twin that only answers questions."""
+    """The loaded programs: the one for interfaces, and the one for `pydsr explain`."""
 
     balance: Descriptor
     explain: Descriptor
@@ -71,11 +71,11 @@ def load_programs(
         features: the parts to compile in.
 
     Raises:
-        EnvironmentCannotError: bcc or the kernel cannot; says what to install.
+        EnvironmentCannotError: bcc or a kernel feature is missing; the hint says what to install.
         PermissionDeniedError: not privileged.
     """
-    # It is no pin: once only the program holds it, nobody can put a program into it any more,
-    # and the kernel empties it when whoever did is gone.
+    # This map is not pinned: the kernel removes a capture's program from it as soon as the
+    # capture's process closes its descriptor or dies.
     with create_program_map() as tap_program:
         compiled = compile_balancer(
             {**maps, TAP_PROGRAM_MAP: tap_program}, table_size, seed, features
@@ -92,14 +92,14 @@ def compile_balancer(
     features: Feature,
     constants: Mapping[str, str] | None = None,
 ) -> Compiled:
-    """Compile the data plane.
+    """Compile the data plane; arguments as for :func:`load_programs`.
 
     Args:
-        maps: by name, beside those of map_specs() ``tap_program``.
+        maps: those of map_specs(), and ``tap_program``.
         table_size: slots of a table.
         seed: the 64-bit key of the hash.
         features: the parts to compile in.
-        constants: more definitions.
+        constants: further definitions.
     """
     check_reasons(all_reasons())
     return compile_source(
@@ -115,7 +115,7 @@ def compile_balancer(
 def balancer_definitions(
     maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
 ) -> list[str]:
-    """Return the compiler flags that the sources in ``xdp/`` ask for."""
+    """Return the definitions that the sources in ``xdp/`` need, as compiler flags."""
     return [
         f"-DPYDSR_TABLE_SIZE={table_size}",
         f"-DPYDSR_SEED={seed:#x}ULL",
@@ -128,21 +128,21 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
     """Compile a C file with bcc.
 
     Args:
-        source: the file; its folder is searched for headers.
+        source: the file; its directory is searched for headers.
         definitions: compiler flags.
-        appended: C text compiled after it.
+        appended: C text to compile behind the file's.
     """
     check_bcc()
     _raise_memlock_limit()
     flags = [
-        # bcc brings its own copy of this header; the shim tree has no other.
+        # bcc has its own copy of this header, the shim tree has none.
         "-D__LINUX_BPF_H__",
         f"-I{source.parent}",
         "-Wall",
         "-Wno-unused-function",
         "-Wno-address-of-packed-member",
         "-Werror=implicit-function-declaration",
-        # Only instructions are taken out of it; making debug information takes a fifth of the time.
+        # Debug information is not used, and takes a fifth of the time.
         "-g0",
         *definitions,
     ]
@@ -174,7 +174,7 @@ def _instructions_apart(text: str, flags: list[str]) -> Compiled:
 
 
 def load_function(compiled: Compiled, name: str) -> Descriptor:
-    """Load one function as a program, fit for frames in several buffers (jumbo MTUs)."""
+    """Load a function as an XDP program that accepts frames in several buffers (jumbo MTUs)."""
     instructions = compiled.get(name)
     if not instructions:
         raise InternalError(f"the compiled program has no function {name}")
@@ -192,23 +192,23 @@ def load_function(compiled: Compiled, name: str) -> Descriptor:
 
 
 def check_bcc() -> None:
-    """Refuse to go on without bcc, which is looked for, but not imported.
+    """Refuse to continue without bcc; does not import it.
 
     Raises:
-        EnvironmentCannotError: it is not here; says what to install.
+        EnvironmentCannotError: bcc is not installed; the hint says how to install it.
     """
     spec = importlib.util.find_spec("bcc")
-    # A folder of that name without a module is found as well.
+    # A directory of that name without a module has a spec too, but no origin.
     if spec is None or spec.origin is None:
         raise EnvironmentCannotError(
-            "the Python package bcc is not here",
+            "the Python package bcc is not installed",
             "apt install python3-bpfcc, and use the system's python3 or a venv of it made "
             "with --system-site-packages",
         )
 
 
 def _raise_memlock_limit() -> None:
-    """Lift the limit that kernels before 5.11 count map memory against."""
+    """Lift the limit on locked memory, which includes maps on kernels before 5.11."""
     import resource
 
     try:
@@ -220,10 +220,10 @@ def _raise_memlock_limit() -> None:
 
 
 def find_headers() -> Path:
-    """Return where the user-space headers of this processor's kernel are (``asm``).
+    """Return the ``asm`` directory of the kernel's user-space headers for this architecture.
 
     Raises:
-        EnvironmentCannotError: they are not here; says what to install.
+        EnvironmentCannotError: they are not installed; the hint says how to install them.
     """
     architecture = _UAPI / (sysconfig.get_config_var("MULTIARCH") or "") / "asm"
     if not architecture.is_dir():
@@ -239,11 +239,11 @@ def find_headers() -> Path:
 
 @contextmanager
 def _kernel_shim() -> Iterator[None]:
-    """Have bcc take ``xdp/shim`` for the kernel's source tree."""
+    """Make bcc use ``xdp/shim`` as the kernel's source tree."""
     architecture = find_headers()
     shim = xdp_directory() / "shim" / "include"
     before = os.environ.get("BCC_KERNEL_SOURCE")
-    _remove_left_shims()
+    _remove_stale_shims()
     with tempfile.TemporaryDirectory(prefix=_SHIM_PREFIX) as directory:
         include = Path(directory) / "include"
         uapi = include / "uapi"
@@ -263,11 +263,11 @@ def _kernel_shim() -> Iterator[None]:
                 os.environ["BCC_KERNEL_SOURCE"] = before
 
 
-def _remove_left_shims() -> None:
-    """Remove what was left by processes that were killed while they compiled."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_SHIM_PREFIX}*"):
+def _remove_stale_shims() -> None:
+    """Remove the directories of processes that were killed while they compiled."""
+    for stale in Path(tempfile.gettempdir()).glob(f"{_SHIM_PREFIX}*"):
         with suppress(OSError):
-            found = left.lstat()
-            is_ours = found.st_uid == os.geteuid()
-            if is_ours and time.time() - found.st_mtime > _SHIM_SECONDS:
-                shutil.rmtree(left)
+            status = stale.lstat()
+            is_ours = status.st_uid == os.geteuid()
+            if is_ours and time.time() - status.st_mtime > _SHIM_SECONDS:
+                shutil.rmtree(stale)

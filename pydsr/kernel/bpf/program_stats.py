@@ -1,4 +1,4 @@
-"""What programs cost, where the kernel times them."""
+"""The CPU time of programs, if the kernel measures it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
 class ProgramCost(NamedTuple):
-    """Nanoseconds of CPU time in so many runs, since the program was loaded."""
+    """The measured CPU time and runs of a program since it was loaded."""
 
     nanoseconds: int
     runs: int
 
 
 def is_on() -> bool:
-    """Return whether the kernel times every program, which costs each run a little.
+    """Return whether the kernel times every program, which makes each run a little slower.
 
-    Source: Documentation/admin-guide/sysctl/kernel.rst of the kernel. What BPF_ENABLE_STATS asks
-    for, as bpftool does while it profiles, is not seen here.
+    Source: Documentation/admin-guide/sysctl/kernel.rst of the kernel. The switch does not show
+    BPF_ENABLE_STATS, which bpftool uses for profiles.
     """
     try:
         return SWITCH.read_text(encoding="ascii").strip() == "1"
@@ -30,9 +30,9 @@ def is_on() -> bool:
 
 
 def program_cost(program_id: int) -> ProgramCost | None:
-    """Return what a program has cost while it was timed; None where it cannot be asked for.
+    """Return the measured cost of a program.
 
-    It is gone, or the process lacks CAP_SYS_ADMIN, which opening by an id takes.
+    None if the program is gone, or if the process lacks CAP_SYS_ADMIN, which opening by id needs.
     """
     try:
         with libbpf.program_by_id(program_id) as program:

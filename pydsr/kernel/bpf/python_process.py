@@ -1,4 +1,4 @@
-"""How this package is started again, as another process."""
+"""Start modules of this package as other processes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pydsr
 
 PYTHON = (sys.executable, "-P", "-m")
-"""Runs a module of this package; ``-P`` keeps the working directory out of where it is sought."""
+"""Runs a module; ``-P`` keeps the working directory out of the search path."""
 
 
 def environment() -> dict[str, str]:
-    """Return an environment in which such a process finds this very package."""
+    """Return an environment in which the process imports this copy of the package."""
     package = str(Path(pydsr.__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([package, inherited]) if inherited else package

@@ -1,7 +1,7 @@
-"""The program that copies packets into a ring buffer, and the switch that it takes.
+"""Captures in the kernel: the program that copies packets to a ring buffer, and its switch.
 
-All of it lives with the process that taps. When that is gone, however it went, the kernel takes
-the program out of the map it was jumped to by, and packets go on as before.
+Program and ring buffer belong to the capturing process. When it ends, even if killed, the kernel
+removes the program from the map, and packets are balanced as before.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from pydsr.model.errors import BusyError, EnvironmentCannotError
 from pydsr.model.features import Feature
 
 RING_BYTES = 1 << 23
-"""Room for about four thousand packets that were not read yet."""
+"""Room for about four thousand packets."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which packets are tapped: one of `every`, if it leaves for one of some reasons by number."""
+    """Capture one packet in `every`, if its reason is one of `reasons` (numbers)."""
 
     every: int
     reasons: frozenset[int]
 
 
 class Tapping:
-    """Packets being tapped, from the start to ``close`` or the end of ``with``.
+    """A running capture, until ``close`` or the end of ``with``.
 
     Args:
-        state: of the balancer.
-        program_id: of the attached program.
-        sampling: which packets.
-        take: called for each.
+        state: the balancer's.
+        program_id: the attached program.
+        sampling: which packets to capture.
+        take: called with each packet.
 
     Raises:
-        BusyError: somebody taps already.
-        EnvironmentCannotError: the program was attached without this.
+        BusyError: another capture runs.
+        EnvironmentCannotError: the attached program was compiled without captures.
     """
 
     def __init__(
@@ -109,46 +109,46 @@ class Tapping:
         self.close()
 
     def poll(self, seconds: float) -> int:
-        """Wait for packets, take those that are there, and return how many they were."""
+        """Wait for packets, pass them on, and return their number."""
         return self._reader.poll(seconds)
 
     def lost(self) -> int:
-        """Return how many packets found no room."""
+        """Return how many packets did not fit the ring buffer."""
         number = c_uint64()
         libbpf.map_lookup(self._lost, c_uint32(0), number)
         return number.value
 
     def close(self) -> None:
-        """End it; closing twice does nothing."""
+        """End the capture; closing twice does nothing."""
         if self._programs.number >= 0:
             self._state.tap_switch.write(False)
             libbpf.map_delete(self._programs, c_uint32(0))
-        for held in (self._programs, self._program, self._ring, self._lost, self._scratch):
-            held.close()
+        for fd in (self._programs, self._program, self._ring, self._lost, self._scratch):
+            fd.close()
         self._reader.close()
 
 
 def _event(octets: bytes) -> layout.TapEvent:
-    """Return an event of which only the captured bytes were sent."""
+    """Return an event, of which the program sends only the captured bytes."""
     return layout.TapEvent.from_buffer_copy(octets.ljust(sizeof(layout.TapEvent), b"\0"))
 
 
 def forget_killed(state: LiveState, program_ids: set[int]) -> None:
-    """Clear the switch that a killed process left on: it costs packets a jump to nowhere."""
+    """Clear the switch if a killed capture left it on, where it costs packets a failed jump."""
     if not state.tap_switch.is_on():
         return
-    maps = [found for number in program_ids if (found := _program_map(number)) is not None]
+    maps = [fd for number in program_ids if (fd := _program_map(number)) is not None]
     if not any(map(_is_taken, maps)):
         state.tap_switch.write(False)
 
 
 def _program_map(program_id: int) -> Descriptor | None:
-    """Return the map that the program jumps through, which is not pinned."""
+    """Return the map through which the program jumps; it is not pinned."""
     with libbpf.program_by_id(program_id) as program:
         for number in libbpf.program_map_ids(program):
-            found = libbpf.map_by_id(number)
-            if libbpf.map_info(found).name.decode() == TAP_PROGRAM_MAP:
-                return found
+            fd = libbpf.map_by_id(number)
+            if libbpf.map_info(fd).name.decode() == TAP_PROGRAM_MAP:
+                return fd
     return None
 
 

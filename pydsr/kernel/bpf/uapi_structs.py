@@ -1,7 +1,7 @@
-"""Structures of the kernel's and libbpf's interface, as far as pydsr uses them.
+"""Structures of the kernel's and libbpf's interface that pydsr uses.
 
-Sources: ``linux/bpf.h``, and ``bpf.h`` of libbpf 1.0 and later. Both sides accept a structure
-that ends early: ``sz``, or the length given beside it, says where.
+Sources: ``linux/bpf.h``, and ``bpf.h`` of libbpf 1.0 and later. Both accept a shortened structure:
+``sz``, or a length beside the structure, says where it ends.
 """
 
 from __future__ import annotations

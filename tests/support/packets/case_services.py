@@ -1,4 +1,4 @@
-"""The services that the tables of cases are about, and packets to them."""
+"""The services of the case tables, and packets to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the program does with single packets, as tables; stories.py has those of flows."""
+"""Single packets and their verdicts, as tables; flow_cases.py has those of flows."""
 
 from __future__ import annotations
 

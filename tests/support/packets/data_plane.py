@@ -1,7 +1,7 @@
-"""The data plane on no interface: its maps and programs, and packets through them.
+"""A data plane without interfaces: its maps and programs, and packets through them.
 
-BPF_PROG_TEST_RUN lets packets come in by the loopback, so a backend with that interface's index
-is where packets come from, and one with another index is not.
+BPF_PROG_TEST_RUN lets packets come in by the loopback. So a backend with the loopback's index is
+behind the ingress interface, and one with another index is behind another interface.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a program with every feature does with packets, as tables; tags are in tagged.py."""
+"""Packets through a program with every feature, as tables; vlan_cases.py has those with tags."""
 
 from __future__ import annotations
 

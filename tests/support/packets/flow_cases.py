@@ -1,4 +1,4 @@
-"""What becomes of a flow's packets while its slot changes, as a table."""
+"""The packets of a flow while its slot is changing, as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One frame through the program and through the reference, quickly."""
+"""Compare program and reference on one frame."""
 
 from __future__ import annotations
 

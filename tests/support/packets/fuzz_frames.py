@@ -1,4 +1,4 @@
-"""Frames to begin with, and what is done to them."""
+"""Seed frames for the fuzzer, and the mutations of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is served while frames are compared: told to the program, and to the reference."""
+"""The services of the fuzzer, for the program and for the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ICMP errors about what backends sent, as a table."""
+"""ICMP errors about packets of backends, as a table."""
 
 from __future__ import annotations
 

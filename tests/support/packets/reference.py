@@ -1,10 +1,10 @@
-"""A second opinion: what is to become of any frame, decided from the RFCs in plain Python.
+"""The reference: the verdict about any frame, decided from the RFCs in plain Python.
 
-Headers are read by scapy, one layer at a time, and nothing of pydsr is used: neither its packing
-of maps nor its parsing. tests/fuzz compares this with the loaded program, frame by frame.
+scapy reads the headers, one layer at a time, and no code of pydsr is used, neither for maps nor for
+parsing. tests/fuzz compares the reference with the loaded program, frame by frame.
 
-Not decided here: which of several backends a flow goes to, and what slots that change do with it
-(tests/support/consistency_model.py has a model of that). So each service has one backend.
+It does not decide which of several backends a flow goes to, nor what changing slots do with it;
+tests/support/consistency_model.py models that. So each service has one backend.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Frames as scapy reads them, one layer at a time, for ``reference.py`` to decide by."""
+"""Read frames with scapy, one layer at a time, for ``reference.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames with VLAN tags, as tables: what comes in, and what the backend's VLAN makes of it."""
+"""Frames with VLAN tags, as tables: the frame, and the tags that its backend gives it."""
 
 from __future__ import annotations
 
