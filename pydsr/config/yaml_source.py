@@ -23,6 +23,9 @@ _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _NUMBER_BEGINS = frozenset("-0123456789")
 
+_LEVELS_MAX = 100
+"""How deep values may be nested: each level takes some of Python's stack."""
+
 
 Path = tuple[str | int, ...]
 """From the root of a file to a value in it: keys of mappings and positions in lists."""
@@ -70,16 +73,22 @@ class YamlSource:
     problems: tuple[Problem, ...] = ()
 
     @cached_property
-    def _lines(self) -> dict[Path, int]:
+    def _positions(self) -> _Reader:
         reader = _Reader(yaml.parse(self.text, _LOADER), keep_lines=True)
         reader.document()
-        return reader.lines
+        return reader
 
     def line(self, path: Path) -> int:
         """Return the line, from 1, of the value at a path, or of the nearest one around it."""
-        while path and path not in self._lines:
-            path = path[:-1]
-        return self._lines.get(path, 1)
+        lines, aliases = self._positions.lines, self._positions.aliases
+        where: Path = ()
+        line = 1
+        for step in path:
+            where = (*aliases.get(where, where), step)
+            if where not in lines:
+                break
+            line = lines[where]
+        return line
 
 
 def read(name: str, text: str) -> YamlSource:
@@ -103,11 +112,14 @@ class _Reader:
     Attributes:
         problems: documents and keys that cannot be used.
         lines: the line of each value by its path, where they are kept.
+        aliases: the path of its anchor for the path of each alias. The values behind aliases have
+            no lines of their own: a few nested aliases stand for billions of values.
     """
 
     def __init__(self, events: Iterator[Any], keep_lines: bool = False) -> None:
         self.problems: list[Problem] = []
         self.lines: dict[Path, int] = {}
+        self.aliases: dict[Path, Path] = {}
         self._keep_lines = keep_lines
         self._events = events
         self._anchors: dict[str, tuple[Path, Any]] = {}
@@ -126,14 +138,16 @@ class _Reader:
     def _value(self, event: Any, path: Path) -> Any:
         kind = type(event)
         value: Any
+        if len(path) > _LEVELS_MAX:
+            message = f"more than {_LEVELS_MAX} levels are nested"
+            raise ComposerError(None, None, message, event.start_mark)
         if kind is yaml.ScalarEvent:
             value = _scalar(event)
         elif kind is yaml.AliasEvent:
             if event.anchor not in self._anchors:
                 message = f"there is no &{event.anchor} before this"
                 raise ComposerError(None, None, message, event.start_mark)
-            anchored, value = self._anchors[event.anchor]
-            self._copy_lines(anchored, path)
+            self.aliases[path], value = self._anchors[event.anchor]
             return value
         elif kind is yaml.SequenceStartEvent:
             value = []
@@ -152,8 +166,8 @@ class _Reader:
         while type(key := next(self._events)) is not yaml.MappingEndEvent:
             if type(key) is not yaml.ScalarEvent:
                 self._problem(path, key, "a key must be a plain text")
-                self._value(key, path)
-                self._value(next(self._events), path)
+                self._value(key, (*path, "?"))
+                self._value(next(self._events), (*path, "?"))
                 continue
             where = (*path, key.value)
             self._note_line(where, key)
@@ -166,13 +180,6 @@ class _Reader:
     def _note_line(self, path: Path, event: Any) -> None:
         if self._keep_lines:
             self.lines.setdefault(path, event.start_mark.line + 1)
-
-    def _copy_lines(self, source: Path, target: Path) -> None:
-        """Give what is behind an alias the lines of what its anchor is at."""
-        depth = len(source)
-        for path, line in list(self.lines.items()):
-            if len(path) > depth and path[:depth] == source:
-                self.lines[target + path[depth:]] = line
 
     def _problem(self, path: Path, event: Any, message: str) -> None:
         self.problems.append(Problem(path, message, event.start_mark.line + 1))

@@ -64,6 +64,26 @@ ERRORS = {
         "services: *pool\n",
         "f:1: is not valid YAML: there is no &pool before this",
     ),
+    "values nested too deeply": (
+        "services: " + 2000 * "[",
+        "f:1: is not valid YAML: more than 100 levels are nested",
+    ),
+    "keys nested too deeply": (
+        "services: []\n" + 2000 * "? ",
+        "f:2: is not valid YAML: more than 100 levels are nested",
+    ),
+    "aliases that stand for more values than fit in memory": (
+        "a0: &a0 [x]\n"
+        + "".join(f"a{n}: &a{n} [{','.join(9 * [f'*a{n - 1}'])}]\n" for n in range(1, 30))
+        + "services: *a29\n",
+        "f has 39 errors\n"
+        + "\n".join(
+            f"f:{n + 1}: a{n}: there is no such key; there are: answer-while, interfaces, rules, "
+            "seed, services, table-size, vips"
+            for n in range(30)
+        )
+        + "".join(f"\nf:30: services[{n}]: must be a mapping, not a list" for n in range(9)),
+    ),
     "an alias inside its anchor": (
         "services: &all\n  - *all\n",
         "f:2: is not valid YAML: there is no &all before this",
