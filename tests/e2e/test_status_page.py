@@ -307,7 +307,7 @@ def test_a_stopped_server_needs_attention_until_it_is_back(
             expect(row.locator("td.state")).to_have_text("down", timeout=_MS)
             expect(row.locator("td.health")).to_contain_text("unhealthy")
             finding = watched.page.locator("#attention li").filter(has_text="10.77.0.12")
-            expect(finding).to_contain_text("nothing listens at the port")
+            expect(finding).to_contain_text("nothing listens on the port")
             expect(finding.locator("code")).to_have_text("ss -ln")
             newest = watched.page.locator("#events li").first
             expect(newest).to_contain_text("backend-unhealthy")
