@@ -179,7 +179,7 @@ def test_what_is_used_cannot_be_left_out(served: Pydsr, lb: Host) -> None:
     for arguments in ((), ("--plan",)):
         done = served("attach", "eth0", "--without", "every-port", *arguments)
         assert done.status == ExitStatus.BAD_INPUT
-        assert "every-port, which the configuration uses" in done.stderr
+        assert "every-port, which is in use" in done.stderr
     assert lb.xdp_program("eth0") == program
     assert "every-port" in features(served)
 
