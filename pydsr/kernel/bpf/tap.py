@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from ctypes import c_uint32, c_uint64, sizeof
 from dataclasses import dataclass
-from types import TracebackType
 
 from pydsr.kernel.bpf import layout, libbpf
 from pydsr.kernel.bpf.libbpf import Descriptor, RingBuffer
@@ -100,12 +99,7 @@ class Tapping:
     def __enter__(self) -> Tapping:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def poll(self, seconds: float) -> int:

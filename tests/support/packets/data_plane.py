@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from ctypes import c_uint32
 from dataclasses import dataclass
 from itertools import count
-from types import TracebackType
 
 from pydsr.hashing import maglev
 from pydsr.hashing.maglev import Member
@@ -125,12 +124,7 @@ class Rig:
     def __enter__(self) -> Rig:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
