@@ -1,4 +1,4 @@
-"""Tune the daemon's process: where it compiles, how threads switch, how memory is returned.
+"""Tune the daemon's process: how threads switch, and how memory is returned.
 
 Every trick that concerns the whole process is here, with its measured effect. Tricks of one
 library stay beside it: ``kernel.bpf.libbpf`` and ``hashing`` call short C functions without
@@ -12,8 +12,6 @@ import ctypes
 import sys
 from contextlib import suppress
 
-from pydsr.kernel.bpf.program import compile_apart
-
 _SWITCH_SECONDS = 0.0005
 _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
@@ -23,8 +21,6 @@ _TRIM_SECONDS = 10.0
 
 def tune_process() -> None:
     """Tune the process; call this before other threads exist."""
-    # bcc's compiler stays in memory: 179 MB resident, and 64 MB if another process compiles.
-    compile_apart()
     # A thread that returns from a kernel call waits this long for the interpreter while another
     # thread computes. 200 short calls take 0.15 s, and 0.5 s with Python's default of 5 ms.
     sys.setswitchinterval(_SWITCH_SECONDS)

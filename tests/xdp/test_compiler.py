@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from pydsr.kernel.bpf import program
+from pydsr.kernel.bpf import compiler, program
 from pydsr.model.errors import InternalError
-
-
-@pytest.fixture
-def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a flag that is set by a test reset after it."""
-    monkeypatch.setattr(program, "_is_apart", False)
 
 
 @pytest.fixture
@@ -29,25 +25,31 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("apart")
-def test_what_is_compiled_apart_is_the_same(source: Path) -> None:
-    here = program.compile_source(source, ["-DNUMBER=2"])
-    program.compile_apart()
-    assert here == program.compile_source(source, ["-DNUMBER=2"])
-    assert {"one", "two"} == here.keys()
-    with program.load_function(here, "two") as loaded:
+def compile_in_worker(source: Path, definitions: list[str]) -> program.Compiled:
+    """Compile in a worker thread, as the daemon does."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(program.compile_source, source, definitions).result()
+
+
+def test_a_worker_thread_compiles_the_same_in_a_child(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_this_process = program.compile_source(source, ["-DNUMBER=2"])
+    monkeypatch.delattr(compiler, "instructions_of")
+    assert in_this_process == compile_in_worker(source, ["-DNUMBER=2"])
+    assert {"one", "two"} == in_this_process.keys()
+    with program.load_function(in_this_process, "two") as loaded:
         assert loaded.number > 0
 
 
-@pytest.mark.usefixtures("apart")
-@pytest.mark.parametrize("is_apart", [False, True])
+@pytest.mark.parametrize("compile_source", [program.compile_source, compile_in_worker])
 def test_what_does_not_compile_is_said(
-    source: Path, is_apart: bool, capfd: pytest.CaptureFixture[str]
+    source: Path,
+    compile_source: Callable[[Path, list[str]], program.Compiled],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    if is_apart:
-        program.compile_apart()
     with pytest.raises(InternalError, match=r"two\.c does not compile"):
-        program.compile_source(source, ["-DNUMBER=unknown"])
+        compile_source(source, ["-DNUMBER=unknown"])
     assert "unknown" in capfd.readouterr().err
 
 
