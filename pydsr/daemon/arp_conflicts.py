@@ -50,7 +50,7 @@ class ArpConflictWatcher:
 
     def _record_changes(self, conflicts: set[Finding], now: float) -> None:
         for conflict in conflicts - self._since.keys():
-            details: dict[str, object] = {"finding": conflict.kind.value, "hint": conflict.remedy}
+            details: dict[str, object] = {"finding": conflict.kind.id, "hint": conflict.remedy}
             event = Event(EventKind.VIP_CLAIMED, conflict.subject, conflict.what, None, details)
             self._record(event)
             self._since[conflict] = now

@@ -37,3 +37,4 @@ def test_a_lasting_conflict_is_reported_once(monkeypatch: pytest.MonkeyPatch) ->
         ("vip-claimed", "192.0.2.80"),
     ]
     assert expected == [(event.kind, event.object) for event in happened]
+    assert {"finding": "arp-leak", "hint": "mend it"} == happened[0].details
