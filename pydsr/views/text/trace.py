@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,9 +83,11 @@ def frame_line(frame: TracedFrame) -> str:
     """Return the trace of a frame as one line: number, local time, headers, length, verdict."""
     captured = frame.captured
     words = [f"{captured.number:>6}"]
-    if captured.time is not None:
-        fraction = f"{captured.time % 1:.6f}"[1:]
-        words.append(time.strftime("%H:%M:%S", time.localtime(captured.time)) + fraction)
+    # The clock of a capture may count seconds beyond any date.
+    with suppress(OverflowError, OSError, ValueError):
+        if captured.time is not None:
+            fraction = f"{captured.time % 1:.6f}"[1:]
+            words.append(time.strftime("%H:%M:%S", time.localtime(captured.time)) + fraction)
     words.append(f"{summary(captured.frame)}, {captured.length} bytes: {_outcome(frame)}")
     return " ".join(words)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pydsr.captures.pcap import CapturedFrame
 from pydsr.control.attached_interfaces import Attached
 from pydsr.control.trace import Trace
 from pydsr.model.addresses import Endpoint, Tag
@@ -24,7 +25,7 @@ from pydsr.model.source_rules import Action
 from pydsr.views.json import documents
 from pydsr.views.text import figures, lines, tables
 from pydsr.views.text.lines import Lines
-from pydsr.views.text.trace import trace_table
+from pydsr.views.text.trace import TracedFrame, frame_line, trace_table
 from pydsr.views.top.choices import Choices
 from pydsr.views.top.frame import frame
 from pydsr.views.top.moment import Moment
@@ -317,3 +318,8 @@ def test_every_reason_is_explained() -> None:
     document = as_json(documents.reasons_document(all_reasons()))
     assert [entry["reason"] for entry in document] == [reason.name for reason in all_reasons()]
     assert all(entry["text"] and entry["verdict"] for entry in document)
+
+
+def test_a_frame_captured_beyond_any_date_has_no_time() -> None:
+    captured = CapturedFrame(1, 2.0**64, bytes(60), 60)
+    assert frame_line(TracedFrame(captured, None, note="too short")).startswith("     1 00:00")
