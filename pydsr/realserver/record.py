@@ -117,6 +117,11 @@ class RecordFile:
             raise PermissionDeniedError(
                 f"reading {self._path} is not permitted", "run as root (sudo)"
             ) from None
+        except OSError as error:
+            raise EnvironmentCannotError(
+                f"{self._path} cannot be read: {error.strerror}",
+                "choose another directory with --record-directory",
+            ) from None
         try:
             document = json.loads(text)
             return Record.from_document(document) if document["boot"] == _boot() else Record()

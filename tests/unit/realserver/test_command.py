@@ -15,8 +15,9 @@ import click
 import pytest
 
 from pydsr.cli.realserver import realserver
-from pydsr.model.errors import ExitStatus
+from pydsr.model.errors import EnvironmentCannotError, ExitStatus
 from pydsr.realserver.__main__ import main, parser
+from pydsr.realserver.record import RecordFile
 from pydsr.realserver.standalone import archive, sources
 
 OLDEST_PYTHON = (3, 9)
@@ -126,3 +127,11 @@ def test_wrong_usage_of_the_one_file_is_its_own_status(
         main(arguments)
     assert ExitStatus.USAGE == end.value.code
     assert "usage: realserver" in capsys.readouterr().err
+
+
+def test_a_record_directory_that_is_none_is_refused(tmp_path: Path) -> None:
+    not_a_directory = tmp_path / "file"
+    not_a_directory.touch()
+    with pytest.raises(EnvironmentCannotError) as raised:
+        RecordFile(not_a_directory).load()
+    assert "cannot be read: Not a directory" in raised.value.message
