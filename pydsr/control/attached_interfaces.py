@@ -124,7 +124,7 @@ def living_links(directory: Path) -> dict[int, LinkInfo]:
     living: dict[int, LinkInfo] = {}
     try:
         paths = sorted((directory / "links").iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise not_attached(directory) from None
     except PermissionError:
         raise not_permitted(directory) from None

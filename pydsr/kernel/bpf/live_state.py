@@ -57,7 +57,7 @@ class LiveState:
     def _open_settings(self) -> SettingsStore:
         try:
             settings = SettingsStore(self.pins["settings"])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise not_attached(self.directory) from None
         except PermissionError:
             raise not_permitted(self.directory) from None
@@ -82,7 +82,7 @@ class LiveState:
         """Return what tells these pins from others at the same place; None without pins."""
         try:
             status = self.pins.path("settings").stat()
-        except (FileNotFoundError, PermissionError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
         return status.st_dev, status.st_ino
 

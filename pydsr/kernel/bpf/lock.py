@@ -28,7 +28,7 @@ def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """
     try:
         lock = Descriptor(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise not_attached(directory) from None
     except PermissionError:
         raise not_permitted(directory) from None
