@@ -29,11 +29,11 @@ static __always_inline struct address address_load_ipv6(const void *bytes)
 	return address;
 }
 
-static __always_inline bool address_equals(const struct address *one,
+static __always_inline bool address_equals(const struct address *first,
 					   const struct address *other)
 {
-	return one->halves[0] == other->halves[0] &&
-	       one->halves[1] == other->halves[1];
+	return first->halves[0] == other->halves[0] &&
+	       first->halves[1] == other->halves[1];
 }
 
 static __always_inline bool address_is_ipv4(const struct address *address)

@@ -29,7 +29,7 @@
 #include "types.h"
 #include "verdicts.h"
 
-/* Whether a backend id of a record still means a backend that keeps flows. */
+/* Whether a record's backend still belongs to the service and keeps flows. */
 static __always_inline bool backend_keeps(__u32 id, __u32 service)
 {
 	struct backend *backend = bpf_map_lookup_elem(MAP(backends), &id);

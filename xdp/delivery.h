@@ -62,7 +62,7 @@ next_hop_find(const struct backend *backend, struct decision *decision,
 	return REASON_FORWARDED;
 }
 
-/* Replace a frame's VLAN tags by those of its backend; the priority stays. */
+/* Replace a frame's VLAN tags with its backend's; the priority stays. */
 static __always_inline enum reason tags_replace(struct xdp_md *ctx,
 						const struct packet *packet,
 						const struct backend *backend)

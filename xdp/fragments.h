@@ -19,8 +19,8 @@
 #define FRAGMENT_NANOSECONDS 30000000000ULL
 
 /*
- * Whether to balance a fragment by its ports. Without the feature not even a
- * first one is: the later ones could not follow it.
+ * Whether to balance a fragment by its ports. Without the feature, a first
+ * fragment is not balanced either: later ones could not follow it.
  */
 static __always_inline bool fragment_has_ports(const struct packet *packet)
 {

@@ -81,7 +81,7 @@ static __always_inline bool parse_icmp_error(void *data, void *data_end,
 		return false;
 	flow->destination_port = ports[0];
 	flow->source_port = ports[1];
-	/* The rest is of the error, because that is the frame to be sent. */
+	/* The rest comes from the error: it is the frame to send. */
 	flow->fragment = FRAGMENT_NONE;
 	flow->eth_proto = error->eth_proto;
 	flow->frame_bytes = error->frame_bytes;

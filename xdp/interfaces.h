@@ -40,8 +40,8 @@ static __always_inline bool frame_is_ours(struct xdp_md *ctx,
 }
 
 /*
- * pydsr_explain may be asked about a frame without an interface: then it is
- * taken for one that came in by the interface of its backend.
+ * pydsr_explain may be asked about a frame without an interface. The frame then
+ * counts as received on its backend's interface.
  */
 static __always_inline bool ingress_is_open(struct xdp_md *ctx, enum mode mode)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What is parsed out of a packet; ethernet.h, ipv4.h, ipv6.h, l4.h fill it in. */
+/* The fields of a packet; ethernet.h, ipv4.h, ipv6.h and l4.h fill them in. */
 #ifndef PYDSR_PACKET_H
 #define PYDSR_PACKET_H
 

@@ -23,9 +23,9 @@ REASON(6, ARP_ANSWERED, TX, "ARP request for a VIP, answered")
 REASON(7, ND_ANSWERED, TX, "neighbour solicitation for a VIP, answered")
 REASON(8, ECHO_ANSWERED, TX, "ping of a VIP, answered")
 REASON(9, NOT_IP, PASS, "neither IPv4 nor IPv6, nor ARP for a VIP")
-REASON(10, NOT_VIP, PASS, "its destination is no VIP")
+REASON(10, NOT_VIP, PASS, "its destination is not a VIP")
 REASON(11, NOT_OUR_MAC, PASS,
-       "for a VIP, but addressed to another host's MAC or to many")
+       "for a VIP, but sent to another host's MAC, or by broadcast or multicast")
 REASON(12, UNSERVED_PASSED, PASS,
        "for a VIP's port without a service, which the VIP is set to pass")
 REASON(13, UNSERVED_DROPPED, DROP,
@@ -33,17 +33,17 @@ REASON(13, UNSERVED_DROPPED, DROP,
 REASON(14, NO_SERVICE, DROP, "for a VIP, but no service has that port and protocol")
 REASON(15, DENIED, DROP, "its source is denied by a rule (pydsr acl)")
 REASON(16, FLOW_RATE, DROP,
-       "opens one more flow than its source may in this time (--max-new-flows)")
+       "opens a flow beyond the limit of its source network (--max-new-flows)")
 REASON(17, NO_BACKEND, DROP, "its service has no backend that takes new flows")
 REASON(18, NO_MAC, DROP, "its backend has no usable MAC address")
 REASON(19, OTHER_INTERFACE, DROP,
-       "its backend is behind an interface that the balancer is not on")
+       "its backend is behind an interface that pydsr is not attached to")
 REASON(20, BOUNCED, DROP,
        "sent back by the backend it is for, which does not have the VIP")
-REASON(21, NO_HEADROOM, DROP, "its driver leaves no room for the VLAN tag of its backend")
+REASON(21, NO_HEADROOM, DROP, "the NIC driver leaves no room for the VLAN tag of its backend")
 REASON(22, ICMP_OTHER, DROP,
-       "ICMP to a VIP that is no echo request, nor an error about a service's flow")
+       "ICMP to a VIP, neither an echo request nor an error about a service's flow")
 REASON(23, FRAGMENT, DROP,
-       "fragment for a VIP of a packet whose first fragment was not seen before it")
+       "fragment for a VIP, and the first fragment of its packet was not seen before")
 REASON(24, MALFORMED, DROP,
        "for a VIP, but its headers are cut short or contradict its length")

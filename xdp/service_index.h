@@ -54,8 +54,9 @@ static __always_inline bool index_may_have(const struct service_index *index,
 }
 
 /*
- * The key of an empty entry is zero, which no look-up asks for: the key of a
- * VIP has is_vip set, and that of a service has a VIP's address or a protocol.
+ * The key of an empty entry is zero, and no look-up asks for it: the key of a
+ * VIP has is_vip set; the key of a service has a protocol (balance_plain()) or a
+ * VIP's address (balance_any()).
  */
 static __always_inline bool index_find(const struct service_index *index,
 				       const struct service_key *key,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * Captures (`pydsr tap`). While one word is set, the attached program jumps to
- * the program that the capture has put into a map of programs. That one does
- * the same with the packet and copies it to a ring buffer. If the map is empty,
- * as a killed `pydsr tap` leaves it, the attached program just goes on.
+ * the program that the capture has put into a map of programs. That program
+ * handles the packet in the same way and copies it to a ring buffer. If the map
+ * is empty, as a killed `pydsr tap` leaves it, the attached program goes on.
  */
 #ifndef PYDSR_TAP_H
 #define PYDSR_TAP_H

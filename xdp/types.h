@@ -106,7 +106,7 @@ struct service_index {
 	/* Odd; the hash of a key is multiplied by it. */
 	__u64 salt;
 	__u8 pad[56];
-	/* A bit for each hash of an address, set for those of VIPs. */
+	/* A bit for each hash of an address, set if a VIP has that hash. */
 	__u64 vips[INDEX_VIP_WORDS];
 	struct service_bucket buckets[INDEX_BUCKETS];
 };
@@ -256,7 +256,7 @@ struct fragment {
 
 /* A source rule: the longest matching prefix of a scope decides. */
 struct acl_key {
-	__u32 prefix; /* in bits: 32 of the scope, then those of the source */
+	__u32 prefix; /* in bits: 32 of the scope, then the source's */
 	__u32 scope; /* a service id, or a scope of all services */
 	struct address source;
 };
@@ -301,7 +301,7 @@ struct settings {
 	__u64 seed;
 	/* Set during a change; if it is interrupted, the next one recovers. */
 	__u32 changing;
-	/* Bits of enum feature: in the loaded program; and asked for or refused. */
+	/* Bits of enum feature: in the loaded program; requested; excluded. */
 	__u32 features;
 	__u32 features_with;
 	__u32 features_without;

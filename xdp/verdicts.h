@@ -44,8 +44,9 @@ static __always_inline int reason_verdict(enum reason reason)
 
 /*
  * Whether backend_choose() found a backend, or deliver() could send the frame.
- * One comparison is cheaper than reason_verdict(): so no reason that they return
- * to refuse a packet may be in the range, and all that let it pass have to be.
+ * One comparison is cheaper than reason_verdict(). It requires that the range
+ * contains every reason by which they let a packet pass, and none by which they
+ * refuse one.
  */
 #define REASON_FORWARDS_LAST REASON_FORWARDED_CURRENT
 

@@ -120,9 +120,8 @@ def drain(
 ) -> None:
     """Give backends no new flows; their existing flows stay.
 
-    Weight 0 does the same. A flow that has sent nothing since the drain is not known to be there
-    until the service's learning time has passed, so --wait takes at least that long (see `pydsr
-    services add --learn`).
+    Weight 0 does the same. A flow shows that it exists only when it sends, so --wait takes at least
+    the service's learning time (see `pydsr services add --learn`).
 
     \b
     Examples:

@@ -128,11 +128,12 @@ def export(directory: Path) -> None:
 def schema(name: str) -> None:
     """Print a JSON Schema of the file, or of a JSON document.
 
-    Editors use the schema of the file, scripts those of what --json prints.
+    Editors use the schema of the file, scripts the schemas of what --json prints.
 
     \b
-    Documents: status, services, backends, vips, acl, stats, reasons, explain, frame, packet, plan,
-    health, event. New keys may be added to them; existing ones stay.
+    Documents: status, services, backends, vips, acl, stats, reasons, top, explain, frame, packet,
+    plan, health, doctor, event, realserver-check, realserver-change, realserver-files. New keys may
+    be added to them; existing ones stay.
 
     \b
     Examples:

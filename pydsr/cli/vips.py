@@ -28,7 +28,7 @@ def vips() -> None:
     type=click.Choice([policy.value for policy in Unserved]),
     required=True,
     help="count: drop, counted as no_service (the default). drop: drop, counted as "
-    "unserved_dropped, so that intended drops are told apart. pass: hand the packet to the kernel "
+    "unserved_dropped, which keeps intended drops apart. pass: hand the packet to the kernel "
     "of this host, which does not have the VIP; make sure that it does not route the packet back.",
 )
 @edit_command

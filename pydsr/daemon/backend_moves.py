@@ -1,7 +1,7 @@
 """Compare where packets to backends are sent with the kernel's neighbour table, and move them.
 
 Everything here blocks and is called in a thread. Only MACs that were resolved are changed, never
-those given by hand.
+fixed ones.
 """
 
 from __future__ import annotations

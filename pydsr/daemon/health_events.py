@@ -10,7 +10,7 @@ from pydsr.model.check_result import Result
 from pydsr.model.events import Event, EventKind
 from pydsr.model.service import BackendState
 
-_BY_HAND = "; its state was changed by hand, and stays so until the file is loaded again"
+_BY_COMMAND = "; a command has changed its state, which stays until the file is loaded again"
 
 
 def change_event(
@@ -53,7 +53,7 @@ def change_event(
     else:
         return None
     if change.changes_data_plane and not is_made:
-        text += _BY_HAND
+        text += _BY_COMMAND
     return Event(kind, f"{change.endpoint} {change.address}", text, seconds, details)
 
 

@@ -2,7 +2,7 @@
 /*
  * The loops of pydsr/hashing/slots.py, which says what they do and does the same where
  * this is not built. Freestanding: there is nothing to link with. Without
- * branches: what is in a slot cannot be foretold from the one before.
+ * branches: a slot's contents cannot be predicted from the slot before it.
  */
 
 #include <stdint.h>
@@ -17,11 +17,12 @@ struct slot {
 };
 
 /* One value or the other, by a condition of 1 or 0; a ternary may branch. */
-static inline uint16_t either(uint32_t condition, uint16_t one, uint16_t other)
+static inline uint16_t either(uint32_t condition, uint16_t first,
+			      uint16_t other)
 {
 	uint16_t mask = -condition;
 
-	return (one & mask) | (other & ~mask);
+	return (first & mask) | (other & ~mask);
 }
 
 void pydsr_slots_part(uint32_t size, const struct slot *slots,
@@ -106,19 +107,19 @@ uint32_t pydsr_slots_follow(uint32_t size, const uint16_t *owners,
  * Bring slots to rest.
  *
  * previous: the previous owner of each slot; NO_BACKEND for those at rest.
- * held: of each slot, whether a record keeps it from resting.
+ * recorded: for each slot, whether a record keeps it from coming to rest.
  * learning: whether slots with a previous owner still learn.
  *
  * Returns how many come to rest.
  */
 uint32_t pydsr_slots_rest(uint32_t size, uint16_t *previous,
-			  const uint8_t *held, uint32_t learning)
+			  const uint8_t *recorded, uint32_t learning)
 {
 	uint32_t rested = 0;
 
 	for (uint32_t slot = 0; slot < size; slot++) {
 		uint16_t old = previous[slot];
-		uint32_t rests = (old != NO_BACKEND) & !held[slot] &
+		uint32_t rests = (old != NO_BACKEND) & !recorded[slot] &
 				 (!learning | (old == LOOK_UP_ONLY));
 
 		previous[slot] = either(rests, NO_BACKEND, old);

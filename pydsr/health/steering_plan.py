@@ -16,7 +16,7 @@ Each route to a backend has a number, which makes its firewall mark and its rout
 - ``prohibit`` keeps a check from taking another route to the VIP while the interface is down. It
   gives the error EACCES, which nothing else gives.
 - Two kinds of backends get an invented link-local address with a permanent neighbour entry: one
-  whose MAC is set by hand, and one with an IPv4 address for an IPv6 VIP, which the kernel cannot
+  with a fixed MAC, and one with an IPv4 address for an IPv6 VIP, which the kernel cannot
   route.
 
 The VIP is not an address of this machine. Answers from it need no setting but one: a reverse path

@@ -17,7 +17,7 @@ from pydsr.model.service import Backend
 class Route:
     """How frames reach a backend: by a device in its network, or its VLAN.
 
-    A MAC that is not set by hand is None: the kernel resolves it.
+    The MAC is None unless it is fixed: the kernel resolves it.
     """
 
     backend: IPAddress

@@ -128,7 +128,7 @@ class RecordFile:
         except (ValueError, KeyError, TypeError, AttributeError, PydsrError) as error:
             raise EnvironmentCannotError(
                 f"{self._path} is not a record of what setup has changed: {error}",
-                "delete it, and undo by hand what `ip address` and `sysctl` show",
+                "delete it, and undo what `ip address` and `sysctl` show",
             ) from None
 
     def save(self, record: Record) -> None:

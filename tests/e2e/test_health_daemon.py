@@ -215,7 +215,7 @@ def test_what_was_changed_by_hand_stays(lab: Lab, servers: Servers, tmp_path: Pa
         lab.pydsr("backends", "drain", f"{VIP4}:{PORT}", "10.77.0.12")
         with closed(lab, servers):
             event = kept.until("backend-unhealthy", "10.77.0.12")
-            assert "changed by hand" in event["cause"]
+            assert "a command has changed its state" in event["cause"]
         kept.until("backend-healthy", "10.77.0.12")
         assert "drain" == kept.states()["10.77.0.12"]
 

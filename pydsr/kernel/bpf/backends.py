@@ -21,7 +21,7 @@ from pydsr.model.service import PlacedBackend
 _BYTES = sizeof(layout.BackendValue)
 _STATE_OFFSET = layout.BackendValue.state.offset
 _ENTRY = struct.Struct("=6s2xIIBB6x16s8s16x")
-"""struct backend: MAC, interface, service, state, whether by hand, address, tags."""
+"""struct backend: MAC, interface, service, state, whether the MAC is fixed, address, tags."""
 
 
 class BackendEntry(NamedTuple):

@@ -93,7 +93,7 @@ class BackendDocument(TypedDict):
     address: str
     mac: str | None
     mac_by_hand: bool
-    """Whether the MAC was given by hand rather than resolved by ARP or ND."""
+    """Whether the MAC is fixed rather than resolved by ARP or ND."""
     vlan: str | None
     """VLAN of its frames; 100.200 for QinQ."""
     weight: int

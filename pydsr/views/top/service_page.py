@@ -167,7 +167,7 @@ def _weight(backend: Backend, health: BackendHealthDocument | None) -> Line:
 
 def _seen(moment: Moment, backend: Backend) -> Line:
     if backend.mac_by_hand:
-        return line(("by hand", "dim"))
+        return line(("fixed", "dim"))
     if backend.mac is None:
         return line(figures.UNKNOWN)
     return line(figures.duration(moment.mac_ages.get((backend.address, backend.mac))))

@@ -32,7 +32,7 @@ def test_a_service_is_filtered_opened_purged_and_back(balancer: Pydsr) -> None:
         terminal.wait_for("10.66.0.13")
         terminal.type("/web\r\r")
         terminal.wait_for("2 of 2 backends up")
-        terminal.wait_for("by hand")
+        terminal.wait_for("fixed")
         balancer.ok("backends", "down", WEB, "10.66.0.11")
         terminal.wait_for("1 of 2 backends up")
         balancer.ok("attach", "eth0")

@@ -180,7 +180,7 @@ def test_the_event_says_that_a_change_by_hand_stays() -> None:
     add(state, 1.0, CLOSED)
     (change,) = state.decide(WEB, failing, 1.0)
     event = event_of(state, change, 1.0, is_made=False)
-    assert event.cause.startswith("nothing listens; its state was changed by hand")
+    assert event.cause.startswith("nothing listens; a command has changed its state")
 
 
 def test_an_agents_report_is_decided_once() -> None:

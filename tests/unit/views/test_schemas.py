@@ -6,6 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from docs.documents import DOCUMENT, reference
+from pydsr.cli.configuration import schema
 from pydsr.config.schema import json_schema
 from pydsr.model.events import Event, EventKind
 from pydsr.views.json.schemas import KINDS, document_schema
@@ -16,6 +17,11 @@ def test_every_schema_is_valid(name: str) -> None:
     schema = document_schema(name)
     Draft202012Validator.check_schema(schema)
     assert f"pydsr {name}" == schema["title"]
+
+
+def test_the_help_of_schema_names_every_document() -> None:
+    _, _, names = (schema.help or "").partition("Documents: ")
+    assert set(KINDS) == set(names.partition(".")[0].replace(",", " ").split())
 
 
 def test_the_schema_of_the_file_has_a_title() -> None:

@@ -238,7 +238,7 @@ def test_a_service_alone_shows_everything_about_its_backends() -> None:
     row = line_with(lines, "  10.0.0.1 ")
     for cell in ("60%", "50%", "+20%", "1/4", "12 s", "7 s", str(MAC)):
         assert cell in row
-    assert "by hand" in line_with(lines, "10.0.0.2 ")
+    assert "fixed" in line_with(lines, "10.0.0.2 ")
     assert "✘ 10.0.0.1 http: connection refused" in lines
     assert line_with(lines, "confirmed")
 

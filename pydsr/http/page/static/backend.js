@@ -43,7 +43,7 @@ export class Row {
   describe() {
     const { address, state, weight, mac, vlan, interface: behind, health } = this.backend;
     const isByHand = this.backend.mac_by_hand;
-    const place = [mac ?? "no MAC address", vlan && `VLAN ${vlan}`, isByHand && "by hand"];
+    const place = [mac ?? "no MAC address", vlan && `VLAN ${vlan}`, isByHand && "fixed MAC"];
     this.cells.backend.append(element("bdi", {}, address),
       element("small", {}, place.filter(Boolean).join(" "),
         element("span", { class: "behind" }, behind ? ` on ${behind}` : "")));
