@@ -10,7 +10,7 @@ from pathlib import Path
 from pydsr.control.detach import remove_unused_directory
 from pydsr.kernel.bpf import bpffs
 from pydsr.kernel.bpf.libbpf import Descriptor
-from pydsr.kernel.bpf.lock import not_permitted
+from pydsr.kernel.bpf.lock import is_same, not_permitted
 from pydsr.model.errors import BusyError, InputError, NotAttachedError, PermissionDeniedError
 
 
@@ -34,7 +34,7 @@ class Instance:
             PermissionDeniedError: not privileged.
         """
         links = self._directory / "links"
-        if self._lock is not None and _is_same(self._lock, links):
+        if self._lock is not None and is_same(self._lock, links):
             return
         if self._lock is None:
             self._created = not self._directory.exists()
@@ -68,15 +68,6 @@ class Instance:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-
-def _is_same(lock: Descriptor, path: Path) -> bool:
-    try:
-        present = path.stat()
-    except FileNotFoundError:
-        return False
-    locked_directory = os.fstat(lock.number)
-    return (locked_directory.st_dev, locked_directory.st_ino) == (present.st_dev, present.st_ino)
 
 
 def prepare_runtime(directory: Path) -> None:

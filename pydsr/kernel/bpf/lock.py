@@ -26,26 +26,47 @@ def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         BusyError: another command held it until the deadline.
         NotAttachedError: there is no such directory.
     """
+    deadline = time.monotonic() + seconds
+    while True:
+        with _open(directory) as lock:
+            _wait(lock, directory, deadline)
+            # Another may have purged the directory and made it anew until now.
+            if is_same(lock, directory):
+                yield
+                return
+
+
+def _open(directory: Path) -> Descriptor:
     try:
-        lock = Descriptor(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        return Descriptor(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except (FileNotFoundError, NotADirectoryError):
         raise not_attached(directory) from None
     except PermissionError:
         raise not_permitted(directory) from None
-    with lock:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                fcntl.flock(lock.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise BusyError(
-                        f"another pydsr command is changing {directory}",
-                        "wait for it to end, and try again",
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)
-        yield
+
+
+def _wait(lock: Descriptor, directory: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(lock.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise BusyError(
+                    f"another pydsr command is changing {directory}",
+                    "wait for it to end, and try again",
+                ) from None
+            time.sleep(_LOCK_POLL_SECONDS)
+
+
+def is_same(lock: Descriptor, path: Path) -> bool:
+    """Return whether a path still leads to the directory that is open as a lock."""
+    try:
+        present = path.stat()
+    except FileNotFoundError:
+        return False
+    locked_directory = os.fstat(lock.number)
+    return (locked_directory.st_dev, locked_directory.st_ino) == (present.st_dev, present.st_ino)
 
 
 def not_attached(directory: Path) -> NotAttachedError:

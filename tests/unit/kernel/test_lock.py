@@ -1,14 +1,16 @@
-"""The lock on a directory of pins, which may be no directory."""
+"""The lock on a directory of pins, which may be no directory, or soon another one."""
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from pydsr.control.attached_interfaces import living_links
 from pydsr.kernel.bpf.lock import locked
-from pydsr.model.errors import NotAttachedError
+from pydsr.model.errors import BusyError, NotAttachedError
 
 
 @pytest.mark.parametrize("path", ["nothing", "file", "file/below"])
@@ -18,3 +20,37 @@ def test_no_balancer_is_attached_where_there_is_no_directory(tmp_path: Path, pat
         pass
     with pytest.raises(NotAttachedError):
         living_links(tmp_path / path)
+
+
+def test_the_lock_is_on_the_directory_that_is_there_at_last(tmp_path: Path) -> None:
+    """A command waited while another purged the balancer and a third attached it anew."""
+    directory = tmp_path / "pins"
+    directory.mkdir()
+
+    def wait() -> None:
+        with locked(directory), pytest.raises(BusyError), locked(directory, seconds=0):
+            pass
+
+    with ThreadPoolExecutor() as threads:
+        with locked(directory):
+            waiting = threads.submit(wait)
+            time.sleep(0.1)
+            directory.rename(tmp_path / "purged")
+            directory.mkdir()
+        waiting.result()
+
+
+def test_the_lock_of_a_balancer_purged_meanwhile_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "pins"
+    directory.mkdir()
+
+    def wait() -> None:
+        with pytest.raises(NotAttachedError), locked(directory):
+            pass
+
+    with ThreadPoolExecutor() as threads:
+        with locked(directory):
+            waiting = threads.submit(wait)
+            time.sleep(0.1)
+            directory.rmdir()
+        waiting.result()
