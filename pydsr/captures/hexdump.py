@@ -23,7 +23,7 @@ def parse_frame(text: str) -> bytes:
     for line in text.splitlines():
         offset = _OFFSET.match(line)
         if offset and int(offset[1], 16) == len(frame):
-            # A wide gap or a bar ends the bytes: the same as characters follow.
+            # A wide gap or a bar ends the bytes; their characters follow.
             octets = _GAP.split(line[offset.end() :].strip(), maxsplit=1)[0]
             frame += _parse_bytes(octets)[:_LINE_BYTES]
         else:
@@ -46,7 +46,7 @@ def _parse_bytes(text: str) -> bytes:
             continue
         if not _HEX.fullmatch(digits):
             if len(octets) >= _LINE_BYTES:
-                break  # the column of characters after a full line
+                break  # the characters after a full line
             raise InputError(f"{word!r} is no byte in hex", f"give a frame {_EXAMPLE}")
         octets += bytes.fromhex(digits)
     return bytes(octets)

@@ -1,8 +1,8 @@
 """Read frames from pcap and pcapng files, one at a time.
 
-Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Files are not trusted: no length in
-them is believed before it is checked. docs/decisions/0014-libraries-kept-and-replaced.md compares
-the libraries that read these formats.
+Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Files are untrusted: every length in
+them is checked before it is used. docs/decisions/0014-libraries-kept-and-replaced.md compares the
+libraries that read these formats.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 from pydsr.model.errors import InputError
 
 FRAME_BYTES_MAX = 262144
-"""The most that tcpdump captures of a packet (MAXIMUM_SNAPLEN of libpcap)."""
+"""The most bytes that tcpdump captures of a packet (MAXIMUM_SNAPLEN of libpcap)."""
 
 _BLOCK_BYTES_MAX = 16 << 20
 _ETHERNET = 1
@@ -40,7 +40,7 @@ class CapturedFrame:
 
     Attributes:
         number: counted from 1, as Wireshark does.
-        time: seconds since the epoch; None where the file does not say.
+        time: seconds since the epoch; None if the file does not say.
         frame: the captured bytes, from the Ethernet header on.
         length: the frame's length on the wire.
     """
@@ -60,7 +60,7 @@ class _BrokenError(Exception):
 
 
 class _NoCaptureError(Exception):
-    """The file starts like neither format."""
+    """The file has the magic number of neither format."""
 
 
 class _LinkTypeError(Exception):

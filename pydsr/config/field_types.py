@@ -34,15 +34,15 @@ def _error(words: str) -> PydanticCustomError:
 
 
 def _as_text(value: Any) -> Any:
-    """Take a number as the text it is written as: a name may be 80, and a VLAN mostly is."""
+    """Return a number as text: a name may be 80, and most VLANs are numbers."""
     return str(value) if type(value) is int else value
 
 
 class _ParsedBy:
     """Validates a text by a parser of the model.
 
-    A PlainValidator would do the same; it takes 40 ms more to import, as it also makes the schemas
-    of the parsed types.
+    A PlainValidator would do the same; it takes 40 ms longer to import, because it also makes the
+    schemas of the parsed types.
     """
 
     def __init__(self, parse: Callable[[str], object], what: str) -> None:
@@ -71,7 +71,7 @@ def _needed(text: str) -> int | None:
     if text in words:
         return words[text]
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_CHECKS:
-        raise InputError(f"{text!r} is no number of checks", "write all, any, or a number")
+        raise InputError(f"{text!r} is not a number of checks", "write all, any, or a number")
     return int(text)
 
 
@@ -81,7 +81,7 @@ def _checked_source(text: str) -> str:
 
 
 def checked_table_size(size: int) -> int:
-    """Return a number of slots that a table can have, or refuse it."""
+    """Check the number of slots of a table."""
     try:
         check_table_size(size)
     except InputError as error:

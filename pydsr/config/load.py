@@ -1,7 +1,7 @@
 """Load a configuration file: the desired state it describes, or everything wrong with it.
 
 :mod:`pydsr.config.yaml_source` reads the YAML, :mod:`pydsr.config.schema` checks each value, and
-this module what the values mean together.
+this module checks values against each other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _STDIN = "-"
 
 
 def load_file(name: str) -> DesiredState:
-    """Load a file, or stdin where the name is ``-``.
+    """Load a file, or stdin if the name is ``-``.
 
     Raises:
         InputError: the file cannot be read or has errors; the message lists all of them.
@@ -105,7 +105,7 @@ class _Conversion:
     """Makes the desired state of a file whose values are valid one by one.
 
     Attributes:
-        problems: values that are wrong together; what they are converted to is of no use.
+        problems: values that contradict each other; if there are any, discard the result.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -1,4 +1,4 @@
-"""Say in the words of the file what pydantic found wrong with it."""
+"""Translate pydantic's errors into the words of the file."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ _TYPES = {
 
 
 def problems_of(error: ValidationError) -> Iterator[Problem]:
-    """Yield a problem for each error that pydantic found."""
+    """Yield a problem for each of pydantic's errors."""
     return map(_problem, _details_of(error))
 
 
 def _details_of(error: ValidationError) -> Iterator[ErrorDetails]:
-    """Yield every error; a check is validated apart, so the paths of its errors are completed."""
+    """Yield every error. Checks are validated apart, so their errors get complete paths here."""
     for details in error.errors():
         inner = details.get("ctx", {}).get("error")
         if not isinstance(inner, ValidationError):
@@ -96,7 +96,7 @@ def _problem(details: ErrorDetails) -> Problem:
 
 
 def _path_in_file(path: Path) -> Path:
-    """Return the path without the members of unions, which pydantic names and the file has not."""
+    """Return the path without union members, which pydantic names but the file does not have."""
     if "checks" not in path:
         return path
     members = {*check_shapes(), "int", "str"}
@@ -108,7 +108,7 @@ def _path_in_file(path: Path) -> Path:
 
 
 def _keys_at(path: Path) -> list[str]:
-    """Return the keys that the mapping at a path of pydantic's may have."""
+    """Return the keys that the mapping at a path, as pydantic names it, may have."""
     if path[:1] == ("vips",):
         shape: type[BaseModel] = VipShape
     else:

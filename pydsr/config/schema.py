@@ -1,8 +1,9 @@
 """The keys of a configuration file and their values; also as JSON Schema.
 
-The parsers of the command line check each value; :mod:`pydsr.config.load` checks what values mean
-together. To add a key, add a field: its description is what editors and manual pages show. Options
-of a service are declared in :mod:`pydsr.model.options`, checks in :mod:`pydsr.model.checks`.
+The parsers of the command line check each value; :mod:`pydsr.config.load` checks values against
+each other. To add a key, add a field: its description is what editors and manual pages show.
+Options of a service are declared in :mod:`pydsr.model.options`, checks in
+:mod:`pydsr.model.checks`.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ InterfaceEntry = Annotated[InterfaceShape, WrapValidator(_interface), _OrText(["
 
 
 class VipShape(Shape):
-    """Settings of a virtual IP that are not those of a service."""
+    """Settings of a virtual IP."""
 
     unserved: Annotated[Unserved, Field(strict=False)] = Unserved.COUNT
     """Packets for a port without a service: count drops them as no_service, drop as intended,
@@ -121,10 +122,10 @@ class BackendShape(Shape):
     """MAC address that frames go to; resolved by ARP/ND if left out."""
 
     vlan: VlanText | None = None
-    """VLAN of the MAC, where its frames are tagged; 100.200 for QinQ, the provider's first."""
+    """VLAN of frames to the MAC; 100.200 for QinQ, with the provider's VLAN first."""
 
     state: Annotated[BackendState, Field(strict=False)] | None = None
-    """up takes new flows, drain keeps only those it has, down takes none. Default: up."""
+    """up gets new flows, drain keeps existing flows only, down has no flows. Default: up."""
 
     def desired(self) -> DesiredBackend:
         """Return the desired backend.
@@ -199,13 +200,13 @@ CheckEntry = Annotated[
 
 
 class HealthShape(Shape):
-    """What makes a backend healthy, and what becomes of an unhealthy one."""
+    """When a backend is healthy, and what happens to an unhealthy backend."""
 
     needed: NeededText = None
     """Checks that must pass for a backend to be healthy: all, any, or a number."""
 
     on_failure: Literal["down", "drain"] = "down"
-    """State of an unhealthy backend: down moves its flows to others, drain leaves it those."""
+    """State of an unhealthy backend: down moves its flows to others, drain keeps them."""
 
     minimum_healthy: MinimumText = Minimum()
     """Backends that stay in service however many fail: a number, or a percentage."""
@@ -217,7 +218,7 @@ class HealthShape(Shape):
     """Seconds for the weight of a backend to rise after it became healthy."""
 
     suspect: bool = True
-    """Check a backend at once when new connections to it do not come about (TCP)."""
+    """Check a backend at once when new connections to it fail (TCP)."""
 
 
 class EndpointShape(Shape):
@@ -262,7 +263,8 @@ class ServiceShape(OptionsShape):
     """Checks of each backend; only `pydsr run` makes them and acts on the results."""
 
     health: HealthShape = Field(default_factory=HealthShape)
-    """What makes a backend healthy by those checks, and what becomes of an unhealthy one."""
+    """Which checks must pass for a backend to be healthy, and what happens to an unhealthy
+    backend."""
 
     backends: list[BackendEntry] = Field(default_factory=list)
     """Backends that share the flows."""
@@ -279,8 +281,8 @@ class FileShape(Shape):
 
     seed: SeedText | None = None
     """Key of the flow hash, up to 16 hexadecimal digits; cannot be changed later. Balancers with
-    the same key choose the same backends. Keep it secret: who knows it can choose the backend of a
-    flow."""
+    the same key choose the same backends. Keep it secret: whoever knows it can choose the backend
+    of a flow."""
 
     answer_while: AddressText | None = None
     """The VRRP address: only a balancer that has it answers ARP/ND for VIPs."""

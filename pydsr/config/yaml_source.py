@@ -1,4 +1,4 @@
-"""Read YAML as plain values, and find the lines of those that are wrong.
+"""Read YAML as plain values, and find the line of a wrong value.
 
 Scalars follow the core schema of YAML 1.2, without floats: what YAML 1.1 takes for a time of day
 or an octal number, such as the MAC 12:34:56:12:34:56, stays text. Keys are plain texts and unique.
@@ -17,7 +17,7 @@ import yaml
 from yaml.composer import ComposerError
 
 _LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-"""The loader of libyaml, ten times faster, where PyYAML was built with it."""
+"""libyaml's loader if PyYAML was built with it: ten times faster."""
 
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
@@ -33,12 +33,12 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with a file.
+    """A problem of a file.
 
     Attributes:
         path: of the value that is wrong.
         message: a sentence whose subject is the path.
-        line: where the value stands, from 1; None where the path tells.
+        line: of the value, from 1; None if the path is enough.
     """
 
     path: Path
@@ -107,7 +107,7 @@ def read(name: str, text: str) -> YamlSource:
 
 
 class _Reader:
-    """Makes values of events, which is faster than making nodes of them first.
+    """Converts events to values, which is faster than making nodes first.
 
     Attributes:
         problems: documents and keys that cannot be used.

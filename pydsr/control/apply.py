@@ -1,4 +1,4 @@
-"""Applying a desired state: plan all differences, refuse what may not be, and commit."""
+"""Apply a desired state: plan all differences, refuse invalid ones, and commit."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def apply(
 ) -> Impact:
     """Bring a balancer to a desired state.
 
-    Services it does not name are removed; interfaces it does not name stay attached. Whether VIPs
-    are answered for depends on this machine's addresses, where it names one.
+    Services it does not name are removed; interfaces it does not name stay attached. If it names a
+    VRRP address, the addresses of this host decide whether VIPs are answered for.
 
     Args:
-        directory: where the pins are; they are made if need be.
-        desired: how the balancer is to be.
+        directory: where the pins are; it is created if it is missing.
+        desired: the state to reach.
         plan_only: write nothing; return what would change.
         max_moved: refuse to move more than this percentage of any service's slots.
 
@@ -75,7 +75,7 @@ def apply(
         state, on = change.state, change.interfaces.attached
         new: tuple[DesiredInterface, ...] = ()
         if change.is_first:
-            # Backends are resolved on the interfaces, so these come first.
+            # Backends are resolved on the interfaces, so attach those first.
             new = desired.interfaces
             _attach(state, desired, new)
             on = attached(directory)
@@ -148,7 +148,7 @@ def _plan(
 def _plan_interfaces(
     state: LiveState, desired: DesiredState, on: Sequence[Attached]
 ) -> tuple[list[DesiredInterface], list[Attached]]:
-    """Return the interfaces to attach, and the same as they will be, after attach's own checks."""
+    """Check the interfaces to attach; return them before and after attaching."""
     by_name = {interface.name: interface for interface in on}
     present = living_links(state.directory)
     to_attach, as_attached = [], []

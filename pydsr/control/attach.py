@@ -1,4 +1,4 @@
-"""Attaching the program to interfaces, and upgrading it where it is attached."""
+"""Attach the program to interfaces, and upgrade it on attached interfaces."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class AttachOptions:
         mode: auto, native or generic.
         table_size: slots of a service's table, a prime.
         seed: the 64-bit key of the flow hash; random by default.
-        asked, refused: features to compile in although nothing needs them, and to leave out.
+        requested, excluded: features to compile in although nothing needs them, and to leave out.
     """
 
     mode: str = "auto"
     table_size: int | None = None
     seed: int | None = None
-    asked: Feature = NO_FEATURES
-    refused: Feature = NO_FEATURES
+    requested: Feature = NO_FEATURES
+    excluded: Feature = NO_FEATURES
 
 
 _DEFAULTS = AttachOptions()
@@ -60,13 +60,14 @@ _DEFAULTS = AttachOptions()
 def attach(
     directory: Path, interface_names: Sequence[str], options: AttachOptions = _DEFAULTS
 ) -> list[Attached]:
-    """Compile the program and attach it to interfaces; where it already is, upgrade it.
+    """Compile the program and attach it to interfaces; upgrade it where it is attached already.
 
     Every interface attached before gets the new program too, so that all run the same.
 
     Raises:
-        InputError: unknown interface, or settings that differ from those in use or are needed.
-        EnvironmentCannotError: the kernel, the NIC or another XDP program stands against it.
+        InputError: unknown interface, or settings that differ from the current ones, or a needed
+        feature left out.
+        EnvironmentCannotError: the kernel, the NIC or another XDP program prevents it.
     """
     if options.table_size is not None:
         check_table_size(options.table_size)
@@ -75,7 +76,7 @@ def attach(
     settings = new_settings(options.table_size, options.seed)
     with transaction(directory, create=settings) as change:
         check_settings(change.state, options.table_size, options.seed)
-        # Again: another attach may have been at work until now.
+        # Check again: another attach may have held the lock until now.
         interfaces = [links.find_interface(interface.name) for interface in named]
         return attach_interfaces(change.state, interfaces, options)
 
@@ -116,7 +117,9 @@ def plan_attach(
 def _plan_features(directory: Path, ifindexes: set[int], options: AttachOptions) -> list[Change]:
     with closing(LiveState(directory)) as state:
         before = state.settings.features()
-        after = choose_features(before, needs_of(state, ifindexes), options.asked, options.refused)
+        after = choose_features(
+            before, needs_of(state, ifindexes), options.requested, options.excluded
+        )
     coming, going = after.compiled & ~before.compiled, before.compiled & ~after.compiled
     return [
         *(Change("compile in", name) for name in names(coming)),
@@ -143,7 +146,9 @@ def attach_interfaces(
     named = {interface.index for interface in interfaces}
     needs = needs_of(state, named | present.keys())
     needs = replace(needs, used=needs.used | used)
-    features = choose_features(state.settings.features(), needs, options.asked, options.refused)
+    features = choose_features(
+        state.settings.features(), needs, options.requested, options.excluded
+    )
     programs = load(state, features)
     for ifindex, mac in find_own_macs(links.all_interfaces(), named).items():
         state.interfaces.write(ifindex, mac)
@@ -176,7 +181,7 @@ def _warn_of_mixed_modes(interfaces: Sequence[Attached]) -> None:
 
 
 def check_settings(state: LiveState, table_size: int | None, seed: int | None) -> None:
-    """Refuse settings other than those in use; None stands for any.
+    """Refuse settings that differ from the current ones; None stands for any.
 
     Raises:
         InputError: the table size or the seed differs.

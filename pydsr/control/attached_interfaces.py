@@ -22,7 +22,7 @@ from pydsr.model.interfaces import Interface, find_own_macs
 _log = logging.getLogger(__name__)
 
 _NAME_SECONDS = 5.0
-"""How old the names of interfaces may be, which can change without their links."""
+"""How old the names of interfaces may be: a name can change while the link stays."""
 
 _FLAGS = {"native": libbpf.XDP_FLAG_NATIVE, "generic": libbpf.XDP_FLAG_GENERIC}
 
@@ -32,7 +32,7 @@ class Attached:
     """An attached interface.
 
     Attributes:
-        mode: native or generic; empty where the interface is gone.
+        mode: native or generic; empty if the interface is gone.
         upgraded: its program was replaced in place by this attach.
     """
 
@@ -105,7 +105,7 @@ class AttachedInterfaces:
         self._due = 0.0
 
     def read(self) -> list[Attached]:
-        """Return the same as :func:`attached`."""
+        """Return the result of :func:`attached`."""
         programs = {index: info.prog_id for index, info in living_links(self._directory).items()}
         now = time.monotonic()
         if programs != self._programs or now >= self._due:
@@ -137,7 +137,7 @@ def living_links(directory: Path) -> dict[int, LinkInfo]:
 
 
 def refuse_foreign_program(interface: Interface, own: LinkInfo | None) -> None:
-    """Refuse an interface that has another program than that of our link.
+    """Refuse an interface whose program is not the one of our link.
 
     Args:
         interface: the interface to attach.
@@ -162,10 +162,10 @@ def refuse_foreign_program(interface: Interface, own: LinkInfo | None) -> None:
     except OSError:
         name = "unknown"
     raise EnvironmentCannotError(
-        f"{interface.name} already has an XDP program that is not pydsr's here: "
+        f"{interface.name} already has an XDP program that this balancer did not attach: "
         f"{name} (id {program}, {interface.xdp_mode} mode)",
-        f"take it off first, if it is yours: ip link set dev {interface.name} xdp off; "
-        "one pinned elsewhere by pydsr: pydsr --bpffs DIR detach",
+        f"if nothing needs it, remove it: ip link set dev {interface.name} xdp off; "
+        "if another pydsr attached it: pydsr --bpffs DIR detach",
     )
 
 
@@ -244,7 +244,7 @@ def _explain(error: OSError, interface: Interface) -> str:
     """Return why a driver refuses the program, in the words of the doctor.
 
     Raises:
-        EnvironmentCannotError: another program is in its way, so no mode will do.
+        EnvironmentCannotError: another program is attached, so no mode works.
     """
     # Imported here: most drivers do not refuse, and commands start faster without it.
     from pydsr.kernel.machine.attach_obstacles import explain_refusal, program_above

@@ -62,7 +62,7 @@ class Balancer:
         self._collect_due = 0.0
 
     def close(self) -> None:
-        """Close the maps; the data plane goes on."""
+        """Close the maps; the data plane continues."""
         self._state.close()
 
     def __enter__(self) -> Balancer:
@@ -115,7 +115,7 @@ class Balancer:
     def snapshot(self) -> Snapshot:
         """Return all counters of this moment, fast enough to be called every second.
 
-        The pins are followed, where the balancer was purged and attached anew.
+        If the balancer was purged and attached again, the new pins are opened.
 
         Raises:
             NotAttachedError: it was purged.
@@ -126,7 +126,7 @@ class Balancer:
         except FileNotFoundError:
             if self._state.is_current():
                 raise
-            # It is being purged at this very moment.
+            # A purge is under way.
             raise not_attached(self.directory) from None
 
     def remaining_flows(
@@ -150,7 +150,7 @@ class Balancer:
             endpoint: of the service.
             addresses: of the backends.
             timeout: seconds to wait; None waits forever.
-            poll: seconds between two looks.
+            poll: seconds between two readings.
 
         Raises:
             InputError: no such service or backend.
@@ -171,7 +171,7 @@ class Balancer:
         self.collect_garbage()
 
     def tracer(self) -> Tracer:
-        """Return what traces packets through the loaded program; use it with ``with``.
+        """Return a tracer of packets through the loaded program, to use with ``with``.
 
         Raises:
             EnvironmentCannotError: the program for traces is not there.
@@ -203,11 +203,8 @@ class Balancer:
         Returns:
             Those services as they were before.
 
-        Returns:
-            Those services as they were before.
-
         Raises:
-            InputError: backends that cannot be.
+            InputError: backends are invalid.
             BackendUnresolvedError: a backend's MAC cannot be found.
         """
         state, now = self._state, time.monotonic()
@@ -221,6 +218,6 @@ class Balancer:
         return [live[edit.endpoint] for edit in edits if edit.endpoint in live]
 
     def collect_garbage(self, plan_only: bool = False) -> Collected:
-        """Bring slots to rest whose flows have ended, which every change does first."""
+        """Bring slots to rest whose flows have ended; every change does this first."""
         with transaction(self.directory, self._state, plan_only=plan_only) as change:
             return collect_all(self._state, plan_only=True) if plan_only else change.collected

@@ -36,7 +36,7 @@ class CaptureOptions:
 
     Attributes:
         count: end after this many; 0 for no end.
-        every: capture one of so many, by chance.
+        every: capture one packet in so many, at random.
         reasons: names of reasons; empty for all.
         drops: only dropped packets.
     """
@@ -89,7 +89,7 @@ def _attached(directory: Path) -> list[Attached]:
 
 @dataclass
 class Capture:
-    """A capture of one balancer's packets; ``totals`` count what was captured so far."""
+    """A capture of one balancer's packets; ``totals`` counts them."""
 
     directory: Path
     options: CaptureOptions
@@ -105,7 +105,7 @@ class Capture:
             started: called once, when the first program captures.
 
         Raises:
-            NotAttachedError: the balancer is on no interface, or not any more.
+            NotAttachedError: the balancer is not attached, or no longer.
             BusyError: somebody captures already.
         """
         while not self._is_over():
@@ -118,7 +118,7 @@ class Capture:
     def _run_program(
         self, handle: Callable[[CapturedPacket], None], started: Callable[[], None]
     ) -> None:
-        """Capture until the attached program is another one."""
+        """Capture until the attached program is replaced."""
         program_id = self._program_id()
         reasons = all_reasons()
         sampling = Sampling(self.options.every, chosen_reasons(self.options, reasons))
@@ -148,7 +148,7 @@ def _nothing() -> None:
 
 
 class _Reader:
-    """Makes packets of events that the program wrote."""
+    """Converts the program's events to packets."""
 
     def __init__(self, state: LiveState, reasons: tuple[Reason, ...]) -> None:
         self._state = state

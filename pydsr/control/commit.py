@@ -1,8 +1,8 @@
-"""Commits: a plan is written, in an order that a kill may interrupt anywhere.
+"""Commit plans, in an order that a kill may interrupt anywhere.
 
 Each write is one step for the packets that pass meanwhile. A kill between two of them leaves each
-service as it was or as it will be, and something for the next change to collect: the tables say
-what is true, and the index is made of the services.
+service in its old or its new state, and garbage for the next change to collect. The tables are
+authoritative, and the index is rebuilt from the services.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydsr.model.service import BackendState
 _NANOSECONDS = 1_000_000_000
 
 SlotsMoved = Mapping[Endpoint, int]
-"""How many slots of each service give their new flows to another backend than before."""
+"""The number of slots of each service whose new flows go to another backend than before."""
 
 
 def commit(state: LiveState, plan: Plan) -> SlotsMoved:
@@ -62,7 +62,7 @@ def _write_backends_and_tables(state: LiveState, plan: Plan) -> SlotsMoved:
                 tables.write(service.service.id, after)
             moved |= _moved(service, before, after)
     for service in plan.services:
-        # Flow records follow only now, since the slots have new owners by then.
+        # Only now, because the slots have their new owners.
         for backend in service.backends:
             if backend.id in service.live_backends:
                 state.backends.write_state(backend.id, STATE_NUMBERS[backend.desired.state])
@@ -71,7 +71,7 @@ def _write_backends_and_tables(state: LiveState, plan: Plan) -> SlotsMoved:
 
 
 def _tables(state: LiveState, service: ServicePlan) -> tuple[Table | None, Table | None]:
-    """Return the table of a service before and after; None where there is none, or no other."""
+    """Return the table of a service before and after; None if there is none, or no new one."""
     if not service.changes_table:
         return None, None
     before = None if service.before is None else state.tables.read(service.service.id)
@@ -120,7 +120,7 @@ def _write_services(state: LiveState, plan: Plan) -> None:
     if plan.rules is not None:
         _write_rules(state, plan.rules)
     if plan.removed or written or plan.policies or plan.rules is not None:
-        # The step that packets see: services and VIPs come and go all at once.
+        # Packets see this step: services and VIPs appear and disappear at once.
         state.index.write(state.services.configs())
 
 
@@ -140,7 +140,7 @@ def _delete_leftovers(state: LiveState, plan: Plan) -> None:
 
 
 def _tell_network(state: LiveState, plan: Plan) -> None:
-    """Announce new VIPs, and stop receiving what asks for those that are gone."""
+    """Announce new VIPs, and stop receiving solicitations for removed ones."""
     new = [
         service.service
         for service in plan.services
@@ -152,13 +152,13 @@ def _tell_network(state: LiveState, plan: Plan) -> None:
         withdraw_services(state.directory, plan.removed, state.services.configs())
 
 
-# -- what a plan means for traffic
+# -- the effect of a plan on traffic
 
 
 def slots_moved(state: LiveState, plan: Plan) -> SlotsMoved:
     """Return how many slots of each service a commit would move; nothing is written.
 
-    Every new table is built for that and dropped: those of a large file do not fit in memory.
+    Each new table is built and discarded: the tables of a large file do not fit in memory.
     """
     moved = _removed_slots(plan)
     for service in plan.services:
@@ -167,7 +167,7 @@ def slots_moved(state: LiveState, plan: Plan) -> SlotsMoved:
 
 
 def flows_moved(state: LiveState, plan: Plan) -> int:
-    """Return how many recorded flows lose their backend by the changes of a plan's services."""
+    """Return how many recorded flows lose their backend by a plan."""
     changing = [s for s in plan.services if s.before is not None and s.before.slots_changing]
     losing = {
         backend_id

@@ -1,4 +1,4 @@
-"""Detaching the program from interfaces, and removing the pins."""
+"""Detach the program from interfaces, and remove the pins."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def detach(directory: Path, names: Sequence[str], purge: bool = False) -> list[s
 
 
 def _withdraw(directory: Path, state: LiveState | None, leaving: Sequence[Attached]) -> None:
-    """Unpin links, which detaches them, and delete what goes with an attached interface."""
+    """Unpin links, which detaches them, and delete the entries of their interfaces."""
     kept = managed_neighbours.find_neighbours(Network(leaving).devices) if leaving else []
     managed_neighbours.delete_entries((n.address, n.device) for n in kept if n.is_ours)
     vips = [service.endpoint.address for service in state.services.configs()] if state else []
@@ -81,10 +81,10 @@ def _withdraw(directory: Path, state: LiveState | None, leaving: Sequence[Attach
 
 
 def remove_unused_directory(directory: Path) -> None:
-    """Remove a directory that no balancer was attached in, unless a command is at work in it.
+    """Remove a directory in which nothing was attached, unless a command is using it.
 
     Raises:
-        BusyError: a command is at work.
+        BusyError: a command is using it.
         NotAttachedError: there is no such directory.
     """
     with removal(directory, seconds=0):

@@ -1,4 +1,4 @@
-"""Comparing the live state with a desired state, and writing it as one."""
+"""Compare the live state with a desired state, and return it as one."""
 
 from __future__ import annotations
 

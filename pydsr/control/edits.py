@@ -46,7 +46,7 @@ class BackendEdit(Protocol):
         """The service."""
 
     def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
-        """Return the backends that a service, which is as given now, has after the edit.
+        """Return the backends that a service has after the edit.
 
         Raises:
             InputError: the edit makes no sense for that service.
@@ -91,7 +91,7 @@ class AddBackends(_NamedBackends):
     """
 
     def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
-        """Return the live backends, changed where the edit names them, and the new ones."""
+        """Return the live backends with the edit's changes, and the new ones."""
         added = {b.address: _merge(b, service.backend(b.address)) for b in self.backends}
         kept = tuple(
             added.pop(backend.address) if backend.address in added else as_desired(backend)
@@ -131,7 +131,7 @@ class ChangeState:
     state: BackendState
 
     def desired_backends(self, service: Service) -> tuple[DesiredBackend, ...]:
-        """Return the live backends, those of the edit in its state."""
+        """Return the live backends; those that the edit names get its state."""
         for backend in find_backends(service, self.addresses):
             if self.state is BackendState.UP and backend.weight == 0:
                 raise InputError(
@@ -148,7 +148,7 @@ class ChangeState:
 
 @dataclass(frozen=True)
 class SetRules:
-    """Allow or deny sources, for one service or, where ``scope`` is None, for all."""
+    """Allow or deny sources, for one service, or for all if ``scope`` is None."""
 
     scope: Endpoint | None
     networks: Sequence[IPNetwork]
@@ -161,7 +161,7 @@ class SetRules:
 
 @dataclass(frozen=True)
 class RemoveRules:
-    """Remove source rules, of one service or, where ``scope`` is None, of all."""
+    """Remove source rules of one service, or of all if ``scope`` is None."""
 
     scope: Endpoint | None
     networks: Sequence[IPNetwork]
@@ -209,7 +209,7 @@ def _merge(added: DesiredBackend, live: Backend | None) -> DesiredBackend:
         return added
     if added.mac is None and live.mac_by_hand:
         added = replace(added, mac=live.mac, tags=live.tags)
-    # A new weight does not end a drain somebody asked for; it ends one by weight 0.
+    # A new weight does not end a drain that a user asked for, only one by weight 0.
     if added.weight and live.weight and live.state is not BackendState.UP:
         added = replace(added, state=live.state)
     return added

@@ -1,6 +1,6 @@
 """Garbage collection: slots come to rest, records are deleted, ids are freed.
 
-Every transaction begins with it. It also recovers from a change that did not end.
+Every transaction begins with it. It also recovers from an interrupted change.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Collected:
 
     @property
     def impact(self) -> Impact:
-        """The same as changes for the user; no flow loses its backend."""
+        """The collection as changes for the user; no flow loses its backend."""
         done = (
             ("rest", f"{self.slots_rested} slots", self.slots_rested),
             ("forget", f"{self.records_deleted} flow records", self.records_deleted),
@@ -42,7 +42,7 @@ class Collected:
 def collect_all(state: LiveState, *, plan_only: bool = False) -> Collected:
     """Bring slots to rest, delete old records, and free the ids of retired backends.
 
-    If the last change did not end, everything else is first made to agree with the tables.
+    If the last change was interrupted, everything else is first made to agree with the tables.
     With ``plan_only`` nothing is written.
     """
     interrupted = state.settings.is_marked and not plan_only
@@ -127,7 +127,7 @@ def _bring_to_rest(
 
     dead += filter(is_at_rest, live)
     if not plan_only:
-        # Only now: until its slot is at rest, a record is what keeps its flow in place.
+        # Last: until its slot is at rest, a record keeps its flow on its backend.
         for record in dead:
             state.flow_records.delete(record)
         # No packet of a slot at rest would ever confirm or replace a half-open flow.
@@ -164,7 +164,7 @@ def _recover(state: LiveState, services: Sequence[Service]) -> None:
 
 
 def delete_orphans(state: LiveState, services: Sequence[Service]) -> None:
-    """Delete the rules and policies that belong to none of these services, which are all."""
+    """Delete the rules and policies of services that no longer exist; ``services`` are all."""
     ids = {None, *(service.id for service in services)}
     scoped = state.source_rules.read()
     kept = {scope: rules for scope, rules in scoped.items() if scope in ids}

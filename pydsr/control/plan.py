@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def features(self) -> Feature:
-        """The features it needs of the program."""
+        """The program features that it needs."""
         has_rules = any((self.rules or {}).values())
         used = Feature.ACL if has_rules else NO_FEATURES
         return reduce(or_, (service.features for service in self.services), used)
@@ -69,7 +69,7 @@ def plan_edit(state: LiveState, edit: Edit, network: Network) -> Plan:
     """Return the plan of one edit.
 
     Raises:
-        InputError: the edit makes no sense here, or more of something than fits.
+        InputError: the edit makes no sense here, or exceeds a limit.
         BackendUnresolvedError: the MAC of a backend cannot be found.
     """
     match edit:
@@ -107,10 +107,10 @@ def plan_backend_edits(
 ) -> Plan:
     """Return the plan of edits of several services; a service that does not exist is left out.
 
-    There may be one edit of each service at most. ``live`` are all services.
+    Each service may have one edit at most. ``live`` are all services.
 
     Raises:
-        InputError: an edit makes no sense here, or more of something than fits.
+        InputError: an edit makes no sense here, or exceeds a limit.
         BackendUnresolvedError: the MAC of a backend cannot be found.
     """
     before_after = [
@@ -192,7 +192,7 @@ def _plan_rules(state: LiveState, scope: Endpoint | None, edit: SetRules | Remov
 
 
 def live_rules(state: LiveState) -> dict[Endpoint | None, Rules]:
-    """Return the source rules of each scope that has any, those of all services first."""
+    """Return the source rules of each scope that has any, the scope of all services first."""
     by_id = state.source_rules.read()
     rules: dict[Endpoint | None, Rules] = {None: by_id[None]} if None in by_id else {}
     return rules | {

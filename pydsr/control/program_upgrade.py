@@ -49,20 +49,19 @@ def needs_of(state: LiveState, ifindexes: Collection[int]) -> Needs:
 
 
 def follow_interfaces(state: LiveState) -> Interfaces:
-    """Write the MACs that interfaces have now, and add the VLAN feature if there are new VLANs.
+    """Write the current MACs of interfaces, and add the VLAN feature if there are new VLANs.
 
     A program that knows an old MAC passes packets to the new one, as if for another host.
 
-    Returns:
-        The interfaces there are, and those the balancer is attached to.
+    Returns: All interfaces, and the attached ones.
     """
     interfaces = read_interfaces(state.directory)
     forget_killed(state, {interface.program_id for interface in interfaces.attached})
     attached_to = {interface.ifindex for interface in interfaces.attached}
     for ifindex, mac in find_own_macs(interfaces.present, attached_to).items():
         state.interfaces.write(ifindex, mac)
-    refused = state.settings.features().refused
-    if has_vlans(interfaces.present, attached_to) and Feature.VLAN not in refused:
+    excluded = state.settings.features().excluded
+    if has_vlans(interfaces.present, attached_to) and Feature.VLAN not in excluded:
         add_features(state, Feature.VLAN)
     return interfaces
 
@@ -71,22 +70,22 @@ def refuse_left_out(state: LiveState, needed: Feature) -> None:
     """Refuse a plan that needs features which attach was told to leave out.
 
     Raises:
-        InputError: the program is without one of them, on request.
+        InputError: attach excluded one of them.
     """
     features = state.settings.features()
-    missing = needed & ~features.compiled & features.refused
+    missing = needed & ~features.compiled & features.excluded
     if missing:
-        refused = join_names(missing)
+        excluded = join_names(missing)
         raise InputError(
-            f"this takes {refused}, which the program was attached without",
-            f"pydsr attach --with {refused} IFACE compiles it in; no packet is lost by that",
+            f"this takes {excluded}, which the program was attached without",
+            f"pydsr attach --with {excluded} IFACE compiles it in; no packet is lost by that",
         )
 
 
 def add_features(state: LiveState, needed: Feature) -> None:
     """Upgrade the program to one with some features, if it lacks any.
 
-    To be called before anything is written that needs them.
+    Call it before writing anything that needs them.
 
     Raises:
         InputError: attach was told to leave one out.
@@ -105,7 +104,7 @@ def add_features(state: LiveState, needed: Feature) -> None:
 
 
 def load(state: LiveState, features: Features) -> Programs:
-    """Compile and load the program with some features; no interface uses it yet."""
+    """Compile and load the program with some features, without attaching it."""
     maps = {spec.name: state.pins[spec.name] for spec in map_specs()}
     return load_programs(maps, state.settings.table_size, state.settings.seed, features.compiled)
 
@@ -113,8 +112,8 @@ def load(state: LiveState, features: Features) -> Programs:
 def install(state: LiveState, programs: Programs, features: Features) -> None:
     """Replace the program of every attached interface, and the one that is traced.
 
-    A kill in between leaves interfaces with either program. So until all have the new one, only
-    those features are on record that both have.
+    A kill in between leaves interfaces with either program. So until all have the new one, only the
+    features of both are recorded.
     """
     present = state.settings.features()
     state.settings.write_features(replace(present, compiled=present.compiled & features.compiled))

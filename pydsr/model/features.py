@@ -29,11 +29,11 @@ DEFAULT_FEATURES = Feature.FRAGMENTS | Feature.TAP
 
 @dataclass(frozen=True)
 class Features:
-    """The features of the loaded program, and those asked for and refused at attach."""
+    """The features of the loaded program, and those requested and excluded at attach."""
 
     compiled: Feature = NO_FEATURES
-    asked: Feature = NO_FEATURES
-    refused: Feature = NO_FEATURES
+    requested: Feature = NO_FEATURES
+    excluded: Feature = NO_FEATURES
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class FeatureUse:
     Attributes:
         compiled: features in the program.
         unused: compiled features that nothing uses; the next attach leaves them out.
-        refused: features that attach was told to leave out.
+        excluded: features that attach left out by request.
     """
 
     compiled: Feature = NO_FEATURES
     unused: Feature = NO_FEATURES
-    refused: Feature = NO_FEATURES
+    excluded: Feature = NO_FEATURES
 
 
 @dataclass(frozen=True)
@@ -102,36 +102,40 @@ def find_needs(services: Feature, *, has_rules: bool, ways_in: int, has_vlans: b
 
 
 def choose_features(
-    present: Features, needs: Needs, asked: Feature = NO_FEATURES, refused: Feature = NO_FEATURES
+    present: Features,
+    needs: Needs,
+    requested: Feature = NO_FEATURES,
+    excluded: Feature = NO_FEATURES,
 ) -> Features:
     """Return the features of the program that an attach loads.
 
     Args:
-        present: the features before; what was asked for or refused stays so.
+        present: the features before; what was requested or excluded stays so.
         needs: the features that the balancer needs.
-        asked: features named by ``--with`` now.
-        refused: features named by ``--without`` now.
+        requested: features named by ``--with`` now.
+        excluded: features named by ``--without`` now.
 
     Raises:
-        InputError: a feature is named by both, or refused but used.
+        InputError: a feature is named by both, or excluded but used.
     """
-    if asked & refused:
+    if requested & excluded:
         raise InputError(
-            f"{join_names(asked & refused)} is both asked for and refused", "name it once"
+            f"{join_names(requested & excluded)} is named by both --with and --without",
+            "name it once",
         )
-    asked_now = (present.asked | asked) & ~refused
-    refused_now = (present.refused | refused) & ~asked
-    missing = join_names(needs.used & refused_now)
+    requested_now = (present.requested | requested) & ~excluded
+    excluded_now = (present.excluded | excluded) & ~requested
+    missing = join_names(needs.used & excluded_now)
     if missing:
         raise InputError(
             f"the program cannot be without {missing}, which is in use",
             f"attach it --with {missing}",
         )
-    compiled = (DEFAULT_FEATURES | needs.used | needs.useful | asked_now) & ~refused_now
-    return Features(compiled, asked_now, refused_now)
+    compiled = (DEFAULT_FEATURES | needs.used | needs.useful | requested_now) & ~excluded_now
+    return Features(compiled, requested_now, excluded_now)
 
 
 def report_use(present: Features, needs: Needs) -> FeatureUse:
-    """Return which features the program has, which are unused and which refused."""
-    kept = DEFAULT_FEATURES | needs.used | needs.useful | present.asked
-    return FeatureUse(present.compiled, present.compiled & ~kept, present.refused)
+    """Return which features the program has, which are unused and which excluded."""
+    kept = DEFAULT_FEATURES | needs.used | needs.useful | present.requested
+    return FeatureUse(present.compiled, present.compiled & ~kept, present.excluded)

@@ -64,7 +64,7 @@ class SettingsStore:
         self._write(value)
 
     def features(self) -> Features:
-        """Return the features of the loaded program, and those that attach was told of."""
+        """Return the features of the loaded program, and those that attach requested and excluded."""
         value = self._read()
         return Features(
             Feature(value.features),
@@ -76,8 +76,8 @@ class SettingsStore:
         """Set the features of the loaded program."""
         value = self._read()
         value.features = features.compiled
-        value.features_with = features.asked
-        value.features_without = features.refused
+        value.features_with = features.requested
+        value.features_without = features.excluded
         self._write(value)
 
 

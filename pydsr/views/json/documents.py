@@ -71,7 +71,7 @@ def status_document(
         "layout_version": layout_version,
         "features": names(features.compiled),
         "unused_features": names(features.unused),
-        "refused_features": names(features.refused),
+        "refused_features": names(features.excluded),
     }
 
 

@@ -68,8 +68,8 @@ def _feature_lines(features: FeatureUse) -> Iterable[Text]:
     if features.unused:
         unused = ", ".join(names(features.unused))
         yield Text(f"no longer used: {unused}; the next attach leaves them out", style="dim")
-    if features.refused:
-        yield Text(f"left out by --without: {', '.join(names(features.refused))}", style="yellow")
+    if features.excluded:
+        yield Text(f"left out by --without: {', '.join(names(features.excluded))}", style="yellow")
 
 
 _OPTION_COLUMNS = {"name", "affinity", "netmask4", "netmask6", "learn"}

@@ -153,7 +153,7 @@ ERRORS = {
     ),
     "an invalid number of checks": (
         SERVICE + "    checks: [tcp]\n    health: {needed: some}\n",
-        "f:4: services[0].health.needed: 'some' is no number of checks "
+        "f:4: services[0].health.needed: 'some' is not a number of checks "
         "(write all, any, or a number)",
     ),
     "an invalid minimum": (

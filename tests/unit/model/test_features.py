@@ -73,7 +73,7 @@ def test_vlan_devices_make_their_feature_useful_only() -> None:
 def test_attach_compiles_used_and_default_features() -> None:
     chosen = choose_features(Features(), Needs(Feature.ACL, Feature.VLAN))
     assert chosen.compiled == DEFAULT_FEATURES | Feature.ACL | Feature.VLAN
-    assert (chosen.asked, chosen.refused) == (NO_FEATURES, NO_FEATURES)
+    assert (chosen.requested, chosen.excluded) == (NO_FEATURES, NO_FEATURES)
 
 
 def test_attach_leaves_out_unused_features() -> None:
@@ -82,44 +82,44 @@ def test_attach_leaves_out_unused_features() -> None:
 
 
 def test_asked_and_refused_features_are_remembered() -> None:
-    told = choose_features(Features(), Needs(), asked=Feature.GUARD, refused=Feature.TAP)
+    told = choose_features(Features(), Needs(), requested=Feature.GUARD, excluded=Feature.TAP)
     assert told.compiled == Feature.GUARD | Feature.FRAGMENTS
     assert choose_features(told, Needs()) == told
 
 
 def test_the_latest_request_for_a_feature_holds() -> None:
-    told = choose_features(Features(), Needs(), asked=Feature.GUARD, refused=Feature.TAP)
-    turned = choose_features(told, Needs(), asked=Feature.TAP, refused=Feature.GUARD)
-    assert (turned.asked, turned.refused) == (Feature.TAP, Feature.GUARD)
+    told = choose_features(Features(), Needs(), requested=Feature.GUARD, excluded=Feature.TAP)
+    turned = choose_features(told, Needs(), requested=Feature.TAP, excluded=Feature.GUARD)
+    assert (turned.requested, turned.excluded) == (Feature.TAP, Feature.GUARD)
     assert turned.compiled == DEFAULT_FEATURES
 
 
 def test_vlans_can_be_left_out_although_there_are_vlan_devices() -> None:
-    chosen = choose_features(Features(), Needs(useful=Feature.VLAN), refused=Feature.VLAN)
+    chosen = choose_features(Features(), Needs(useful=Feature.VLAN), excluded=Feature.VLAN)
     assert chosen.compiled == DEFAULT_FEATURES
 
 
 @pytest.mark.parametrize("earlier", [True, False], ids=["refused before", "refused now"])
 def test_a_used_feature_cannot_be_refused(earlier: bool) -> None:
-    before = Features(refused=Feature.ACL if earlier else NO_FEATURES)
-    refused = NO_FEATURES if earlier else Feature.ACL
+    before = Features(excluded=Feature.ACL if earlier else NO_FEATURES)
+    excluded = NO_FEATURES if earlier else Feature.ACL
     with pytest.raises(InputError, match="cannot be without acl") as caught:
-        choose_features(before, Needs(Feature.ACL), refused=refused)
+        choose_features(before, Needs(Feature.ACL), excluded=excluded)
     assert "--with acl" in caught.value.hint
 
 
-def test_a_feature_both_asked_for_and_refused_is_an_error() -> None:
+def test_a_feature_named_by_both_options_is_an_error() -> None:
     both = Feature.TAP | Feature.ACL
-    with pytest.raises(InputError, match="acl is both"):
-        choose_features(Features(), Needs(), asked=both, refused=Feature.ACL)
+    with pytest.raises(InputError, match="acl is named by both"):
+        choose_features(Features(), Needs(), requested=both, excluded=Feature.ACL)
 
 
 def test_unused_features_are_reported() -> None:
     """Features asked for and default features do not count as unused."""
     present = Features(
         compiled=DEFAULT_FEATURES | Feature.ACL | Feature.VLAN | Feature.REDIRECT | Feature.GUARD,
-        asked=Feature.GUARD,
-        refused=Feature.EVERY_PORT,
+        requested=Feature.GUARD,
+        excluded=Feature.EVERY_PORT,
     )
     use = report_use(present, Needs(Feature.ACL, Feature.VLAN))
     assert use == FeatureUse(present.compiled, Feature.REDIRECT, Feature.EVERY_PORT)

@@ -32,7 +32,7 @@ from pydsr.views.top.moment import Moment
 from tests.support.sample_traffic import LONGEST_V6, MAC, backend, line_with, lines_of, service
 
 FEATURES = FeatureUse(
-    Feature.VLAN | Feature.FRAGMENTS | Feature.ACL, unused=Feature.ACL, refused=Feature.TAP
+    Feature.VLAN | Feature.FRAGMENTS | Feature.ACL, unused=Feature.ACL, excluded=Feature.TAP
 )
 
 # Numbers
