@@ -64,7 +64,7 @@ class SettingsStore:
         self._write(value)
 
     def features(self) -> Features:
-        """Return the features of the loaded program, and those that attach requested and excluded."""
+        """Return the features of the program: loaded, requested and excluded."""
         value = self._read()
         return Features(
             Feature(value.features),
