@@ -49,7 +49,7 @@ def run(
     web: Listen | None,
     runtime: Path,
 ) -> None:
-    """Run the daemon: keep the balancer as a file says.
+    """Run the daemon, which keeps a file in force.
 
     The daemon applies the file when it starts, when the file changes and on SIGHUP. A file with
     errors changes nothing. Changes made by commands last until the next reload; `pydsr diff FILE`

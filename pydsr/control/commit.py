@@ -34,7 +34,7 @@ def commit(state: LiveState, plan: Plan) -> SlotsMoved:
     """Write a plan, and return how many slots of each service it moved.
 
     Raises:
-        InputError: attach was told to leave out a feature that the plan needs.
+        InputError: attach excluded a feature that the plan needs.
         EnvironmentCannotError: the program cannot be compiled with such a feature.
     """
     if not plan.changes:

@@ -12,9 +12,9 @@ _BY_ADDRESS = ("ipvlan", "ipvtap")
 
 
 def check_kind(interface: Interface, interfaces: Iterable[Interface], mode: str) -> None:
-    """Refuse kinds of devices that the program does not work on, and name the one to attach.
+    """Refuse a device on which the program does not work, and name the one to attach.
 
-    ``interfaces`` are all of this network namespace.
+    ``interfaces`` are all interfaces of this network namespace.
 
     Raises:
         EnvironmentCannotError: a part of a bond, or an ipvlan; a VLAN device or a bridge, unless
@@ -55,7 +55,7 @@ def _name_below(interface: Interface, by_index: Mapping[int, Interface]) -> str:
 
 
 def check_mode(interface: Interface, is_ours: bool, mode: str) -> None:
-    """Refuse to change the mode of an attached interface, which an upgrade cannot.
+    """Refuse to change the mode of an attached interface: an upgrade cannot.
 
     Raises:
         InputError: it is attached in another mode.

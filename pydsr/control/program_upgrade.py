@@ -53,7 +53,8 @@ def follow_interfaces(state: LiveState) -> Interfaces:
 
     A program that knows an old MAC passes packets to the new one, as if for another host.
 
-    Returns: All interfaces, and the attached ones.
+    Returns:
+        All interfaces, and the attached ones.
     """
     interfaces = read_interfaces(state.directory)
     forget_killed(state, {interface.program_id for interface in interfaces.attached})
@@ -67,7 +68,7 @@ def follow_interfaces(state: LiveState) -> Interfaces:
 
 
 def refuse_left_out(state: LiveState, needed: Feature) -> None:
-    """Refuse a plan that needs features which attach was told to leave out.
+    """Refuse a plan that needs features which attach excluded.
 
     Raises:
         InputError: attach excluded one of them.
@@ -77,7 +78,7 @@ def refuse_left_out(state: LiveState, needed: Feature) -> None:
     if missing:
         excluded = join_names(missing)
         raise InputError(
-            f"this takes {excluded}, which the program was attached without",
+            f"this needs {excluded}, which the program was attached without",
             f"pydsr attach --with {excluded} IFACE compiles it in; no packet is lost by that",
         )
 
@@ -88,7 +89,7 @@ def add_features(state: LiveState, needed: Feature) -> None:
     Call it before writing anything that needs them.
 
     Raises:
-        InputError: attach was told to leave one out.
+        InputError: attach excluded one of them.
         EnvironmentCannotError: the program cannot be compiled or loaded.
     """
     refuse_left_out(state, needed)

@@ -1,4 +1,4 @@
-"""Resolving backends: the MAC, VLAN and interface that their frames go to."""
+"""Resolve backends: find the MAC, VLAN and interface for their frames."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pydsr.model.interfaces import Interface, Segment, find_segments
 from pydsr.model.service import Backend, DesiredBackend, Service
 
 BeforeAfter = tuple[Service | None, DesiredService]
-"""A service as it is, or None where it does not exist, and as it is to be."""
+"""A live service, or None if it does not exist, and the desired service."""
 
 
 def place_backends(services: Sequence[BeforeAfter], network: Network) -> list[list[Place]]:
     """Resolve all backends that services will have.
 
-    A live backend keeps its place, unless the kernel is sure that it is elsewhere by now.
+    A live backend keeps its place unless the kernel has confirmed another one.
 
     Returns for each service the places of its desired backends, in their order.
 
     Raises:
         BackendUnresolvedError: the MAC of one or more cannot be found; the message names them.
-        InputError: the MAC of one is the balancer's own.
+        InputError: a backend has the balancer's own MAC.
         NotAttachedError: there is no interface to look for them on.
     """
     kept = [_kept_places(before, desired) for before, desired in services]
@@ -58,7 +58,7 @@ def place_backends(services: Sequence[BeforeAfter], network: Network) -> list[li
 
 
 def newer_place(kept: Place, seen: Sequence[Place]) -> Place | None:
-    """Return where a backend is by now, if none of the places it is seen in is the one kept."""
+    """Return the new place of a backend; None if it is still seen at the kept one."""
     return seen[0] if seen and kept not in seen else None
 
 
@@ -68,7 +68,7 @@ def _kept_places(before: Service | None, desired: DesiredService) -> dict[IPAddr
 
 
 def _kept_place(live: Backend | None, desired: DesiredBackend) -> Place | None:
-    """Return the place a live backend may keep; None where another was asked for."""
+    """Return the place that a live backend may keep; None if another was requested."""
     if live is None or live.place is None:
         return None
     if not live.mac_by_hand:
@@ -78,7 +78,7 @@ def _kept_place(live: Backend | None, desired: DesiredBackend) -> Place | None:
 
 
 class Network:
-    """The networks behind attached interfaces; all interfaces are read unless they are given."""
+    """The networks behind attached interfaces; by default all interfaces are read."""
 
     def __init__(
         self, attached: Sequence[Attached], interfaces: Sequence[Interface] | None = None
@@ -103,7 +103,7 @@ class Network:
         """Resolve backends by asking the networks for them.
 
         Raises:
-            BackendUnresolvedError: one or more do not answer, or are elsewhere.
+            BackendUnresolvedError: one or more do not answer, or are on another network.
             NotAttachedError: there is no network to ask.
         """
         if not addresses:
@@ -112,7 +112,7 @@ class Network:
         return {address: self._at_port(address, place) for address, place in places.items()}
 
     def seen(self, addresses: Sequence[IPAddress]) -> Mapping[IPAddress, Sequence[Place]]:
-        """Return the places where the kernel is sure that backends are now, by address."""
+        """Return the places of backends that the kernel has confirmed, by address."""
         new = [address for address in addresses if address not in self._seen]
         if new and self._attached:
             confirmed = neighbours.confirmed_places(new, self._segments)
@@ -156,10 +156,10 @@ class Network:
             )
 
     def place_by_hand(self, backend: DesiredBackend, mac: MacAddress) -> Place:
-        """Return the place of a backend whose MAC was given: by its route, or the only one.
+        """Return the place of a backend with a fixed MAC: by its route, or the only interface.
 
         Raises:
-            BackendUnresolvedError: no route tells which of several interfaces leads there.
+            BackendUnresolvedError: no route says which of several interfaces leads there.
         """
         if len(self._segments) == 1:
             return Place(mac, next(iter(self._ifindexes)), backend.tags)

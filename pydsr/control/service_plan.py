@@ -1,4 +1,4 @@
-"""The plans of services: how each gets from what it is to what it is to be."""
+"""The plans of services: how each gets from its live to its desired state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pydsr.model.service import Backend, PlacedBackend, Service
 
 @dataclass(frozen=True)
 class ServicePlan:
-    """What will be written of one service.
+    """The writes for one service.
 
     Attributes:
         before: the live service; None if it will be created.
@@ -50,17 +50,17 @@ class ServicePlan:
 
     @cached_property
     def live_backends(self) -> Mapping[int, Backend]:
-        """The backends it has now, by id."""
+        """Its live backends, by id."""
         return {backend.id: backend for backend in self.before.backends} if self.before else {}
 
     @property
     def new_backends(self) -> list[PlacedBackend]:
-        """The backends it does not have yet."""
+        """The backends that it gains."""
         return [backend for backend in self.backends if backend.id not in self.live_backends]
 
     @property
     def moved_backends(self) -> list[PlacedBackend]:
-        """The backends it has whose frames will go to another place."""
+        """Its backends that move to another place."""
         return [
             backend
             for backend in self.backends
@@ -88,7 +88,7 @@ class ServicePlan:
 
     @property
     def features(self) -> Feature:
-        """The features it needs of the program."""
+        """The program features that it needs."""
         used = self.service.features
         return used | Feature.VLAN if any(b.place.tags for b in self.backends) else used
 
@@ -99,12 +99,12 @@ def plan_services(
     network: Network,
     vips: Collection[IPAddress],
 ) -> tuple[ServicePlan, ...]:
-    """Return the plans of those services that differ from what they are to be.
+    """Return the plans of the services that differ from the desired state.
 
-    ``vips`` are all there will be.
+    ``vips`` are all VIPs after the change.
 
     Raises:
-        InputError: backends that cannot be, or more of something than fits.
+        InputError: backends are invalid, or a limit is exceeded.
         BackendUnresolvedError: the MAC of a backend cannot be found.
     """
     for _, desired in services:

@@ -1,4 +1,4 @@
-"""Snapshots of the counters, the flows that remain on backends, and problems."""
+"""Take snapshots of the counters, count the flows left on backends, and list problems."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RemainingFlows:
 
 
 def take_snapshot(state: LiveState, interfaces: Sequence[Attached]) -> Snapshot:
-    """Return all counters of this moment, and the interfaces as they are given."""
+    """Return a snapshot of all counters; the interfaces are given."""
     services, counters = _read_consistently(state)
     reasons = all_reasons()
     counts = state.counters.verdicts(len(reasons))
@@ -58,8 +58,8 @@ def take_snapshot(state: LiveState, interfaces: Sequence[Attached]) -> Snapshot:
 def _read_consistently(state: LiveState) -> tuple[tuple[Service, ...], dict[int, Counters]]:
     """Return every service, and the totals of its backends by id, of one moment.
 
-    An id may be given to another backend between the two readings: what a change went through is
-    read again.
+    An id may go to another backend between the two readings, so a reading that a change interrupted
+    is repeated.
     """
     while True:
         services = state.services.all()
@@ -116,7 +116,7 @@ def count_remaining(
 
 
 def find_problems(interfaces: Sequence[Attached], services: Sequence[Service]) -> list[str]:
-    """Return what keeps a balancer from working, one sentence each."""
+    """Return the problems that keep a balancer from working, one sentence each."""
     problems = [] if interfaces else ["no interface is attached"]
     problems += [
         f"{interface.name} is attached in {interface.mode} mode, at a fraction of the native speed"

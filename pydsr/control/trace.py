@@ -18,7 +18,7 @@ from pydsr.model.reasons import all_reasons
 
 _ETHERNET_BYTES = 14
 FRAME_BYTES_MIN = 60
-"""What the shortest frame is filled up to on the wire (IEEE 802.3, without its check sequence)."""
+"""The shortest frame on the wire, without its check sequence (IEEE 802.3)."""
 
 # Any two that are not multicast.
 _TO, _FROM = b"\x02\x00\x00\x00\x00\x01", b"\x02\x00\x00\x00\x00\x02"
@@ -30,7 +30,7 @@ _NUMBERS = {Protocol.TCP: 6, Protocol.UDP: 17, Protocol.SCTP: 132}
 _SCTP_DATA, _SCTP_INIT = 0, 1
 _TCP_SYN = 0x02
 _TCP_ACK = 0x10
-_FRAME_BYTES_MAX = 262144  # more than a test run takes: longer frames of a file are not padded
+_FRAME_BYTES_MAX = 262144  # A test run takes no more; longer frames of a file are not padded.
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Trace:
 
     Attributes:
         verdict: tx, redirect, pass or drop.
-        interface: index of the one it would leave by; None where it would not.
+        interface: index of the egress interface; None if it would not leave.
     """
 
     service: Endpoint | None
@@ -96,7 +96,7 @@ class Tracer:
             source: the client's address.
             source_port: the client's port.
             syn: whether the packet opens a connection.
-            ingress: the attached interface it comes in by; None for that of its backend.
+            ingress: the attached interface where it arrives; None for its backend's interface.
 
         Raises:
             InputError: the source is of the other IP version than the endpoint, the endpoint has
@@ -122,11 +122,11 @@ class Tracer:
         """Return what would happen to a frame.
 
         Args:
-            frame: from its Ethernet header on; what was captured of it.
-            length: how many bytes it had.
-            ingress: the attached interface it comes in by; None for the one that has the MAC it
-                is sent to, or else the first.
-            to_us: treat it as sent to that interface's MAC, unless it was sent to a group.
+            frame: its captured bytes, from the Ethernet header on.
+            length: of the frame on the wire.
+            ingress: the attached interface where it arrives; None for the one with its destination
+                MAC, or else the first.
+            to_us: treat it as sent to that interface's MAC, unless it is multicast.
 
         Raises:
             InputError: the interface is not attached.
@@ -227,12 +227,12 @@ def flow_frame(
 
 
 def sent_to(frame: bytes, mac: MacAddress) -> bytes:
-    """Return a frame with another destination MAC; one that was sent to a group stays as it is."""
+    """Return a frame with another destination MAC; a multicast frame is returned unchanged."""
     return frame if frame[0] & 1 else mac.octets + frame[6:]
 
 
 def headers_bytes(frame: bytes) -> int:
-    """Return how many bytes of a frame are enough to decide where it goes.
+    """Return how many bytes of a frame decide where it goes.
 
     Args:
         frame: from its Ethernet header on; what was captured of it.

@@ -26,7 +26,7 @@ class Transaction:
 
     Attributes:
         state: the live state; nobody else changes it meanwhile.
-        interfaces: the interfaces there are, and those the balancer is attached to.
+        interfaces: all interfaces, and the attached ones.
         collected: what garbage collection did.
         is_first: whether the maps were created by this transaction.
     """
@@ -56,12 +56,13 @@ def transaction(
     collect: Collection[Endpoint] | None = None,
     create: Settings | None = None,
 ) -> Iterator[Transaction]:
-    """Hold the lock for the length of the block, with the live state fit for a change.
+    """Hold the lock for the length of the block, with a live state that is ready for a change.
 
     The live state follows the pins, the program follows its interfaces, and garbage is collected.
-    The block then plans and commits. Whatever writes more than one thing marks the maps as
-    changing while it writes (:meth:`SettingsStore.marked`), so a block that refuses its input
-    leaves no mark, and one that was killed while it wrote does: the next transaction recovers.
+    The block then plans and commits. A function that writes several things marks the maps as
+    changing meanwhile (:meth:`SettingsStore.marked`). So a block that refuses its input leaves no
+    mark. If the process is killed while it writes, the mark stays, and the next transaction
+    recovers.
 
     Args:
         directory: where the pins are.
@@ -117,8 +118,8 @@ def _removed_on_error(directory: Path) -> Iterator[None]:
 def removal(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[LiveState | None]:
     """Hold the lock for the length of the block, which detaches or removes pins.
 
-    Yields the live state; None where it does not exist, is damaged or of another version: that
-    must be removable too.
+    Yields the live state; None if it is missing, damaged or from another version, which must be
+    removable too.
 
     Raises:
         BusyError: another command held the lock until the deadline.

@@ -1,4 +1,4 @@
-"""Who answers ARP and neighbour discovery for VIPs, and announcing them to the networks."""
+"""Answer ARP and neighbour discovery for VIPs, and announce VIPs on the networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pydsr.model.service import Service
 def follow_address(directory: Path, desired: DesiredState) -> list[Service]:
     """Start or stop answering for VIPs, depending on whether this host has the VRRP address.
 
-    Nothing else of the desired state is written: what commands have changed since stays. Returns
+    Nothing else of the desired state is written: later changes by commands stay. Returns
     the services that this changed, as they are now.
 
     Raises:
@@ -48,13 +48,13 @@ def follow_address(directory: Path, desired: DesiredState) -> list[Service]:
 
 
 def announce_again(directory: Path) -> None:
-    """Announce the VIPs that are answered for now: an announcement can be lost."""
+    """Announce again the VIPs that are answered for: an announcement can be lost."""
     with closing(LiveState(directory)) as state:
         announce_services(directory, state.services.configs())
 
 
 def announce_services(directory: Path, services: Iterable[Service]) -> None:
-    """Announce the VIPs of services, where they are answered for, on all attached interfaces."""
+    """Announce the answered VIPs of services on all attached interfaces."""
     vips = dict.fromkeys(s.endpoint.address for s in services if s.options.arp)
     if vips:
         announce_vips(_attached_interfaces(directory), [*vips])
@@ -81,7 +81,7 @@ def announce_vips(interfaces: Sequence[Interface], vips: Sequence[IPAddress]) ->
 def withdraw_services(
     directory: Path, removed: Sequence[Service], remaining: Iterable[Service]
 ) -> None:
-    """Stop receiving solicitations for VIPs that have no service any more."""
+    """Stop receiving solicitations for VIPs without a service."""
     gone = {service.endpoint.address for service in removed}
     vips = {service.endpoint.address for service in remaining}
     for interface in _attached_interfaces(directory):

@@ -1,1 +1,1 @@
-"""The daemon: keeps a balancer as its file says, and follows what happens on the network."""
+"""The daemon: keeps a file in force, and follows changes of the network."""

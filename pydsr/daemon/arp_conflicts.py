@@ -19,7 +19,7 @@ from pydsr.kernel.net import links
 from pydsr.model.events import Event, EventKind
 
 FIRST_SECONDS, NEXT_SECONDS = 5.0, 60.0
-"""When the network is asked: after the start, and then regularly."""
+"""The delay after the start, and the period of queries."""
 
 _CONFLICTS = (FindingKind.ARP_LEAK, FindingKind.VIP_CONTESTED)
 

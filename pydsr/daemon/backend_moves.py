@@ -1,7 +1,6 @@
-"""Compare where packets to backends are sent with the kernel's neighbour table, and move them.
+"""Compare the places of backends with the kernel's neighbour table, and move backends.
 
-Everything here blocks and is called in a thread. Only MACs that were resolved are changed, never
-fixed ones.
+All functions block and run in a thread. They change resolved MACs only, never fixed ones.
 """
 
 from __future__ import annotations
@@ -52,8 +51,8 @@ class Survey:
 
     Attributes:
         neighbours: their neighbour entries on the balancer's networks.
-        sightings: backends that are not where packets are sent.
-        unreachable: backends that no network of the balancer leads to, with the reason.
+        sightings: backends at another place than the one packets are sent to.
+        unreachable: backends on no network of the balancer, with the reason.
     """
 
     neighbours: Sequence[Neighbour]
@@ -89,7 +88,7 @@ def survey(directory: Path) -> Survey:
             places.setdefault(layout.unpack_address(entry.address), set()).add(_place(entry))
     network = Network(attached(directory))
     entries = managed_neighbours.find_neighbours(network.devices)
-    # These were kept for former backends by a daemon that ended or was killed.
+    # An earlier daemon has left these entries of former backends.
     managed_neighbours.delete_entries(
         (entry.address, entry.device)
         for entry in entries
@@ -132,7 +131,7 @@ def _sightings(
     neighbours: Sequence[Neighbour],
     network: Network,
 ) -> Iterator[Sighting]:
-    """Yield a sighting for each backend that is not where packets are sent.
+    """Yield a sighting for each backend at another place than the one packets are sent to.
 
     A MAC in use may be unconfirmed: its bridge shows which port it is behind.
     """
@@ -156,7 +155,7 @@ def _sightings(
 def move_backends(
     directory: Path, sightings: Sequence[Sighting]
 ) -> tuple[list[Move], dict[IPAddress, str]]:
-    """Send packets for backends to where these were seen, each by one store.
+    """Send packets for backends to the places where they were seen, each by one store.
 
     A backend stays if the kernel has also confirmed its old place, on another network.
 
@@ -164,7 +163,7 @@ def move_backends(
         The moves, and the reason for each backend whose MAC was refused.
 
     Raises:
-        BusyError: another command is changing the state, and did not end.
+        BusyError: another command held the lock until the deadline.
     """
     network = Network(attached(directory))
     seen = network.seen([sighting.address for sighting in sightings])

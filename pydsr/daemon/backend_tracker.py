@@ -24,7 +24,7 @@ from pydsr.model.events import Event, EventKind
 from pydsr.model.netlink_events import Confidence, Neighbour
 
 SURVEY_SECONDS = 60.0
-"""How often all neighbours are looked up, even if no event seems to be lost."""
+"""The period of look-ups of all neighbours, even if no event was lost."""
 
 _UNREACHABLE_SECONDS = 10.0
 """The same while a backend has no route, which may appear."""
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class BackendTracker:
-    """Notes events about neighbours in memory, and acts on them when told to."""
+    """Records neighbour events in memory; its actions run in threads."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class BackendTracker:
         self._sightings.clear()
         self._silent.clear()
 
-    # -- events, noted in memory
+    # -- events, recorded in memory
 
     def on_neighbour(self, now: Neighbour) -> None:
-        """Note a neighbour entry."""
+        """Record a neighbour entry."""
         macs = self._macs.get(now.address)
         if macs is None:
             return
@@ -89,7 +89,7 @@ class BackendTracker:
             self._report_answering(now.address)
 
     def on_neighbour_gone(self, address: IPAddress) -> None:
-        """Have a deleted entry recreated: without it the kernel does not ask for the backend."""
+        """Schedule a deleted entry to be recreated, so that the kernel keeps resolving it."""
         if address in self._macs:
             self.request_survey()
 

@@ -81,7 +81,7 @@ def with_daemon_health(
     checked = [service.endpoint for service in desired.services if service.health is not None]
     if not checked:
         return desired, ()
-    # Imported here as other commands use this module too, and need to start fast.
+    # Imported late: other commands use this module too, and must start fast.
     from pydsr.health.service_health import apply_health, health_from_document
 
     try:

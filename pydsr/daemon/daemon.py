@@ -68,7 +68,7 @@ class Options:
 
 
 class Daemon:
-    """Keeps one balancer as its file says."""
+    """Keeps a file in force on one balancer."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -101,7 +101,7 @@ class Daemon:
         return StatusPage(directory, listen, self._events, self._health.document)
 
     def _tasks(self) -> dict[str, Task]:
-        """Return the tasks to run as long as the daemon, by the name to log.
+        """Return the tasks to run until the daemon ends, by name.
 
         Each is a coroutine that never returns. It is restarted if it fails, and cancelled at the
         end.

@@ -25,7 +25,7 @@ class EventServer:
 
     Args:
         log: the events.
-        path: of the socket; one that a dead daemon left behind is replaced.
+        path: of the socket; a dead daemon's socket is replaced.
         documents: by request, a function that returns the document to reply with.
     """
 

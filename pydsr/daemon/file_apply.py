@@ -1,6 +1,6 @@
 """Apply the file even if some of its backends do not answer ARP or ND yet.
 
-Everything here blocks and is called in a thread.
+All functions block and run in a thread.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _waits(backend: DesiredBackend, silent: Collection[IPAddress]) -> bool:
 
 
 def find_answering(directory: Path, waiting: WaitingBackends) -> set[IPAddress]:
-    """Return the waiting backends that answer by now, without taking the lock."""
+    """Return the waiting backends that answer now, without taking the lock."""
     addresses = {backend.address for backends in waiting.values() for backend in backends}
     network = Network(attached(directory))
     try:

@@ -1,4 +1,4 @@
-"""Watch the file and reload it when it changes; add its backends that answer late."""
+"""Reload the file when it changes, and add backends that answer late."""
 
 from __future__ import annotations
 

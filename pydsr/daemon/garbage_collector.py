@@ -1,6 +1,6 @@
 """Collect the garbage of finished changes in the background.
 
-Without it, slots whose learning time is over would rest only at the next change.
+Without it, slots whose learning time is over would come to rest only at the next change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydsr.control.balancer import Balancer
 from pydsr.model.errors import BusyError, NotAttachedError
 
 FIRST_SECONDS, LONGEST_SECONDS = 60.0, 960.0
-"""The pause between runs, and its maximum while flow records keep the same slots from resting."""
+"""The pause between runs, and its maximum while flow records keep slots from coming to rest."""
 
 _log = logging.getLogger(__name__)
 

@@ -55,12 +55,13 @@ class DataPlane:
                 self._balancer.follow_pins()
                 yield self._balancer
             except Exception:
-                # Maps that were purged would keep their memory; and after a failure, read all anew.
+                # Open purged maps would keep their memory, and after a failure everything is read
+                # again.
                 self._close()
                 raise
 
     def services(self, endpoints: Collection[Endpoint]) -> dict[Endpoint, Service]:
-        """Return those of the services that exist; none without a balancer."""
+        """Return the services that exist; none without a balancer."""
         try:
             with self._opened() as balancer:
                 live = balancer.services()

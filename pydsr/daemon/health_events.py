@@ -20,10 +20,10 @@ def change_event(
     *,
     is_made: bool,
 ) -> Event | None:
-    """Return the event of a change; None for a mere step of a slow start.
+    """Return the event of a change; None for a step of a slow start.
 
-    The cause is a failure, and when the first in its row was. A change is not made if a command
-    has changed the backend since.
+    The cause is a failure, and the time of the first failure in its row. A change is not made if a
+    command has changed the backend since.
     """
     before, after = change.before, change.after
     details: dict[str, object] = {

@@ -29,7 +29,7 @@ ROUTES_SECONDS = 5.0
 """How often routes are looked up again: commands may add and move backends."""
 
 SUSPECT_SECONDS = 10.0
-"""Over how long traffic is compared; clients without an answer repeat their SYN meanwhile."""
+"""The time between compared snapshots; clients without an answer repeat their SYN meanwhile."""
 
 _BUSY_SECONDS, _RETRY_SECONDS = 0.1, 1.0
 
@@ -74,7 +74,7 @@ class HealthMonitor:
     async def reloading(self, wanted: DesiredState) -> AsyncIterator[DesiredState]:
         """Yield a file's desired state with health applied, for the block to apply.
 
-        Health changes nothing meanwhile, and goes by the new file once the block has succeeded.
+        Health changes nothing meanwhile. It adopts the new file once the block has succeeded.
         """
         services = [service for service in wanted.services if service.health is not None]
         async with self._lock:
@@ -111,7 +111,7 @@ class HealthMonitor:
     async def run(self) -> None:
         """Check backends and make the changes that follow, until cancelled."""
         if not self._has_cleaned:
-            # Rules and routes of a killed daemon go even if there is nothing to check now.
+            # Remove rules and routes of a killed daemon even if there is nothing to check.
             with suppress(BusyError):
                 async with Steering():
                     self._has_cleaned = True
@@ -143,13 +143,13 @@ class HealthMonitor:
             watching_traffic.cancel()
 
     async def _wait_after(self, error: PydsrError) -> None:
-        """Log once why changes cannot be made, and wait; checks go on meanwhile."""
+        """Log once why changes cannot be made, and wait; checks continue meanwhile."""
         self._routes, self._routes_due = None, 0.0
         if isinstance(error, BusyError):
             self._warnings.warn("changes", f"{error.message}: waiting for it")
             await asyncio.sleep(_BUSY_SECONDS)
             return
-        # A balancer that was detached is no error: it may be attached again.
+        # A detached balancer is not an error: it may be attached again.
         if not isinstance(error, NotAttachedError):
             self._warnings.warn("changes", f"health cannot change the backends: {error.message}")
         await asyncio.sleep(_RETRY_SECONDS)
@@ -234,7 +234,7 @@ class HealthMonitor:
     # -- the traffic
 
     async def _watch_traffic(self, checker: Checker) -> None:
-        """Check backends at once that get new connections of which none is established."""
+        """Check backends at once if none of their new connections is established."""
         before = None
         while True:
             services = self._state.services.items()

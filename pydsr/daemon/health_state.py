@@ -46,10 +46,10 @@ class _Results:
 
     Attributes:
         failures: the latest result of each check that fails, the newest last.
-        failing_since: when the first of the failures in a row was.
-        cause: the failure that made the backend unhealthy, and when the first in its row was. It is
-            kept apart, since the check may pass again before the change is made.
-        certificate_ends: when the certificate expires that each check last saw.
+        failing_since: the time of the first failure in a row.
+        cause: the failure that made the backend unhealthy, and the time of the first in its row. It
+            is separate because the check may pass again before the change is made.
+        certificate_ends: the expiry of the certificate that each check last saw.
     """
 
     failures: dict[Check, Result] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class HealthState:
         return health is None or health.is_healthy is not False
 
     def cause(self, key: Key) -> tuple[Result | None, float | None]:
-        """Return the failure that made a backend unhealthy, and when the first in its row was."""
+        """Return the failure that made a backend unhealthy, and when its row began."""
         results = self._results.get(key, _Results())
         newest = next(reversed(results.failures.values()), None)
         return results.cause or (newest, results.failing_since)

@@ -27,7 +27,7 @@ class Instance:
         self._lock: Descriptor | None = None
 
     def acquire(self) -> None:
-        """Take the lock, again if the directory was purged since, and create that if missing.
+        """Take the lock, also again after a purge, and create a missing directory.
 
         Raises:
             BusyError: another daemon runs.

@@ -1,4 +1,4 @@
-"""Track the attached interfaces by netlink events: lost, back, down, up or changed."""
+"""Track attached interfaces by netlink events: lost, back, down, up or changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class LinkTracker:
-    """Notes events about links in memory, and acts on them when told to."""
+    """Records link events in memory; its actions run in threads."""
 
     def __init__(
         self, directory: Path, record: Callable[[Event], object], wake: Callable[[], None]
@@ -72,10 +72,10 @@ class LinkTracker:
         self._down.clear()
         self._topology = None
 
-    # -- events, noted in memory
+    # -- events, recorded in memory
 
     def on_link(self, now: Link) -> None:
-        """Note the present state of an interface."""
+        """Record the state of an interface."""
         interface = now.interface
         before = self._links.get(interface.index)
         self._links[interface.index] = now
@@ -93,7 +93,7 @@ class LinkTracker:
             self._wake()
 
     def on_link_gone(self, gone: LinkGone) -> None:
-        """Note that an interface was deleted."""
+        """Record that an interface was deleted."""
         index = gone.interface.index
         self._links.pop(index, None)
         self._down.pop(index, None)
@@ -186,7 +186,7 @@ def _is_detached(directory: Path) -> bool:
 
 
 def _tell_program(directory: Path) -> None:
-    """Write the present MACs of the interfaces, and where the program can redirect to."""
+    """Write the MACs of the interfaces, and the interfaces that the program can redirect to."""
     with transaction(directory, collect=()) as change:
         write_egress(change.state, change.interfaces.attached)
 
@@ -194,7 +194,7 @@ def _tell_program(directory: Path) -> None:
 def _reattach(directory: Path, lost: Mapping[str, Attached]) -> list[_Reattached]:
     """Attach to lost interfaces that exist again, in the mode that they had.
 
-    Packets to backends behind them leave by them as before.
+    Packets for backends behind them leave by them again.
     """
     present = {interface.name for interface in links.all_interfaces()}
     returning = [interface for name, interface in lost.items() if name in present]

@@ -39,7 +39,7 @@ async def export_metrics(directory: Path, socket: Path, listen: Listen) -> None:
             return None
 
     with suppress(NotAttachedError):
-        # An error that no scrape will ever be without ends the process at its start.
+        # An error that every scrape would have ends the process at its start.
         await reader.snapshot()
     serving = asyncio.create_task(
         serve_metrics(reader, ask_daemon, partial(warnings.warn, "maps"), listen)

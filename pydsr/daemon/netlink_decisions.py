@@ -1,4 +1,4 @@
-"""Decide what a netlink event about a neighbour or a link asks for. Pure."""
+"""Decide what to do about netlink events of neighbours and links. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NeighbourReaction(Enum):
 def react_to_neighbour(
     before: Neighbour | None, now: Neighbour, known_macs: Collection[MacAddress]
 ) -> NeighbourReaction:
-    """Return what a change of a neighbour entry asks for.
+    """Return what to do about a change of a neighbour entry.
 
     A MAC that the kernel has confirmed is followed. An unconfirmed MAC is followed only if it
     replaces another one: then the backend announced it itself, and the kernel uses it as well. An
@@ -116,7 +116,7 @@ class LinkReaction(Enum):
 def react_to_link(
     before: Link | None, now: Link, attached: Collection[int], lost: Collection[str]
 ) -> LinkReaction:
-    """Return what a change of an interface asks for.
+    """Return what to do about a change of an interface.
 
     Args:
         before: the last state; None if it was unknown.

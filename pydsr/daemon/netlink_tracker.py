@@ -1,7 +1,7 @@
 """Listen to netlink, and make packets follow backends and links.
 
-One task listens and notes events in memory; another acts on them in threads, so that none is
-missed meanwhile. If events are lost all the same, everything is looked up.
+One task listens and records events in memory. Another acts on them in threads, so that no event is
+missed meanwhile. If events are lost nevertheless, everything is looked up.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tune the daemon's process: how threads switch, and how memory is returned.
 
-Every trick that concerns the whole process is here, with its measured effect. Tricks of one
-library stay beside it: ``kernel.bpf.libbpf`` and ``hashing`` call short C functions without
-releasing the interpreter's lock.
+This module has all tuning of the whole process, with measured effects. Tuning of one library is
+beside it: ``kernel.bpf.libbpf`` and ``hashing`` call short C functions without releasing the
+interpreter's lock.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Statistics:
             durations.outcomes[result.outcome.value] += 1
 
     def document(self, checked: Collection[Endpoint]) -> dict[str, Any]:
-        """Return the counters as JSON, and drop those of services that are not checked any more."""
+        """Return the counters as JSON; drop those of services that are no longer checked."""
         self._checks = {key: value for key, value in self._checks.items() if key[0] in checked}
         return {
             "events": dict(self._events),
