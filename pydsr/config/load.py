@@ -41,16 +41,19 @@ def load_file(name: str) -> DesiredState:
     Raises:
         InputError: the file cannot be read or has errors; the message lists all of them.
     """
-    if name == _STDIN:
-        return load_text("stdin", sys.stdin.read())
     try:
-        return load_text(name, FilePath(name).read_text(encoding="utf-8"))
+        if name == _STDIN:
+            name, octets = "stdin", sys.stdin.buffer.read()
+        else:
+            octets = FilePath(name).read_bytes()
+        text = octets.decode("utf-8")
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(
             f"{name} is not text in UTF-8: {error.reason} at byte {error.start}"
         ) from None
+    return load_text(name, text)
 
 
 def load_text(name: str, text: str) -> DesiredState:

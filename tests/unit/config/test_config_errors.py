@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -414,3 +415,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     binary.write_bytes(b"services: \xff")
     with pytest.raises(InputError, match=r"is not text in UTF-8: invalid start byte at byte 10"):
         load_file(str(binary))
+
+
+def test_stdin_that_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: \xff\n")))
+    with pytest.raises(InputError) as raised:
+        load_file("-")
+    assert raised.value.message == "stdin is not text in UTF-8: invalid start byte at byte 3"
