@@ -1,4 +1,4 @@
-"""``pydsr doctor``: problems of host, NICs, VIPs and backends, and their remedies."""
+"""``pydsr doctor``: problems of host, NICs, VIPs and backends, with fixes."""
 
 from __future__ import annotations
 

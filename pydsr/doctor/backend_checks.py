@@ -1,7 +1,7 @@
-"""Checks the VIP on every backend once, by the way that the daemon's checks take.
+"""Check the VIP on every backend once, on the path of the daemon's checks.
 
-A TCP service is asked for a connection, which harms no server. For other services no valid datagram
-is known, so the check pings the VIP.
+For a TCP service, the check opens a connection, which harms no server. For other services it pings
+the VIP, because it knows no valid datagram.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The balancer that is examined, as far as this process may see it."""
+"""The examined balancer, as far as this process may read it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Balancer:
     Attributes:
         interfaces: all interfaces of this network namespace.
         links: its links by interface index, which may be one of another namespace.
-        attached: indices of the interfaces of this namespace that it is attached to.
-        state: its live state; None where there is none, or none that can be read.
+        attached: indices of the attached interfaces of this namespace.
+        state: its live state; None if there is none, or if it cannot be read.
         remarks: why it cannot be read.
     """
 

@@ -1,4 +1,4 @@
-"""`pydsr doctor`: examines host, interfaces, VIPs and backends, attached or not."""
+"""Examine host, interfaces, VIPs and backends, before or after attaching."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from pydsr.model.interfaces import Interface
 _log = logging.getLogger(__name__)
 
 ReadHealth = Callable[[], Mapping[str, Any]]
-"""Returns a daemon's health as JSON; raises PydsrError where there is no daemon."""
+"""Returns a daemon's health as JSON; raises PydsrError if there is no daemon."""
 
 
 def examine(directory: Path, names: Sequence[str], read_health: ReadHealth) -> Report:
-    """Return what the doctor has to say.
+    """Return the findings and notes about a balancer and its host.
 
     Args:
         directory: the balancer's pins, which need not exist.
-        names: interfaces; without any, those attached, or else those that could be.
+        names: interfaces; if empty, the attached ones, or else all that could be attached.
         read_health: returns the daemon's health, whose backends are not checked again.
     """
     named = [find_interface(name) for name in dict.fromkeys(names)]

@@ -1,4 +1,4 @@
-"""What is known of a balancer's NICs, VIPs and backends, and how it is found out."""
+"""Facts about a balancer's NICs, VIPs and backends, and functions that gather them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pydsr.model.interfaces import Interface, find_segments, has_vlans
 from pydsr.model.service import Backend, BackendState, Service
 
 _NIC_KINDS = ("", "bond", "team", "veth")
-"""Kinds of interfaces that a balancer may be meant for; hardware has none."""
+"""Kinds of interfaces that could be attached; hardware has no kind."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class ExaminedNic(NicFacts):
     Attributes:
         is_attached: whether the balancer is attached to it.
         program_mac: the MAC that the attached program accepts packets for.
-        reads_vlans: whether the program needs to see VLAN tags here.
-        unheard: IPv6 VIPs whose solicitations it may filter out.
+        reads_vlans: whether the program needs to see VLAN tags on it.
+        unheard: IPv6 VIPs whose solicitations the NIC may filter out.
         refusal: why attach would refuse it.
-        foreign: the program of somebody else that is on it.
+        foreign: the other program that is attached to it.
     """
 
     is_attached: bool = False
@@ -51,7 +51,7 @@ class ExaminedNic(NicFacts):
 
 @dataclass(frozen=True)
 class VipFacts:
-    """What is known of a VIP.
+    """Facts about a VIP.
 
     Attributes:
         asked: names of the devices from which the network was asked for it.
@@ -71,7 +71,7 @@ class VipFacts:
 
 @dataclass(frozen=True)
 class BackendFacts:
-    """What is known of a backend of a service.
+    """Facts about a backend of a service.
 
     Attributes:
         mac: the MAC that its packets are sent to.
@@ -92,16 +92,16 @@ class BackendFacts:
 
 @dataclass(frozen=True)
 class NetworkFacts:
-    """What is known of the VIPs and backends of a balancer.
+    """Facts about the VIPs and backends of a balancer.
 
     Attributes:
         vips: each VIP once.
-        backends: those of all services, except backends that are down.
+        backends: of all services, except backends that are down.
         names: the addresses of the backends with each MAC.
         own_macs: the MACs of the attached interfaces.
         empty: services of which no backend takes new flows.
         is_attached: whether the balancer is attached in this network namespace.
-        is_elsewhere: whether it is attached in another one only.
+        is_elsewhere: whether it is attached in another network namespace only.
     """
 
     vips: tuple[VipFacts, ...] = ()
@@ -114,7 +114,7 @@ class NetworkFacts:
 
 
 def candidates(interfaces: Sequence[Interface]) -> list[Interface]:
-    """Return the interfaces that a balancer may be meant for: network cards and alike, and up."""
+    """Return the interfaces that could be attached: NICs and the like that are up."""
     return [
         interface
         for interface in interfaces
@@ -126,14 +126,14 @@ def candidates(interfaces: Sequence[Interface]) -> list[Interface]:
 
 
 def examine_nics(wanted: Iterable[Interface], balancer: Balancer) -> list[ExaminedNic]:
-    """Return what is known of interfaces, and of the balancer on them."""
+    """Return facts about interfaces, and about the balancer on them."""
     return [_examine_nic(nic, balancer) for nic in read_nics(wanted)]
 
 
 def examine_network(
     balancer: Balancer, state: LiveState, daemon_results: Mapping[Key, Checked]
 ) -> NetworkFacts:
-    """Return what is known of VIPs and backends, checking those without results of the daemon."""
+    """Return facts about VIPs and backends; check backends without results of the daemon."""
     services = state.services.all()
     if not services and not balancer.is_elsewhere:
         return NetworkFacts()
@@ -159,7 +159,7 @@ def examine_network(
 def examine_vips(
     balancer: Balancer, services: Sequence[Service], local: Mapping[IPAddress, str]
 ) -> NetworkFacts:
-    """Return what is known of VIPs alone, asking the network who answers for each."""
+    """Return facts about VIPs only, asking the network who answers for each."""
     attached = balancer.attached_interfaces
     return NetworkFacts(
         vips=tuple(_examine_vips(services, balancer, local)) if attached else (),

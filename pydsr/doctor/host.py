@@ -1,4 +1,4 @@
-"""Judges a host. Pure."""
+"""Derive findings about a host from facts. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pydsr.kernel.machine.findings import Finding, FindingKind, Note, Problem, R
 from pydsr.kernel.machine.host import HostFacts
 
 OLDEST_KERNEL = (5, 18)
-"""The first with XDP programs for frames in several buffers (xdp.frags)."""
+"""The first kernel with XDP programs for frames in several buffers (xdp.frags)."""
 
 _MEMCG_ACCOUNTING = (5, 11)
 _LOCKED_BYTES = 1 << 30
-"""More than the maps of a full balancer take when it starts; tables come on top."""
+"""More than the maps of a balancer need at its start; tables need more."""
 
 _HOST = "host"
 

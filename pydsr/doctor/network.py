@@ -1,4 +1,4 @@
-"""Judges VIPs and backends. Pure."""
+"""Derive findings about VIPs and backends from facts. Pure."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _claimed(
             f"on the backend: {_stop_leak(facts)}",
         )
     if not facts.answered:
-        # As intended: the VIP is routed, or another balancer has it now.
+        # Intended: the VIP is routed, or another balancer answers for it.
         return Note(str(vip), f"{mac} {said}, and this balancer does not (--no-arp)")
     return Finding(
         FindingKind.VIP_CONTESTED,

@@ -1,4 +1,4 @@
-"""Judges network interfaces. Pure."""
+"""Derive findings about network interfaces from facts. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGE_RING = 4096
 
 
 def judge_nics(nics: Sequence[ExaminedNic], machine: Machine) -> list[Remark]:
-    """Return the remarks on interfaces that are attached, or are to be."""
+    """Return the remarks on interfaces that are attached or will be."""
     remarks: list[Remark] = []
     for facts in nics:
         remarks += judge_nic(facts, machine)
@@ -120,7 +120,7 @@ def _tags(facts: ExaminedNic) -> Iterator[Remark]:
 
 
 def _redirection(facts: ExaminedNic) -> Iterator[Finding]:
-    """Judge redirection, where the kernel reports it.
+    """Judge redirection, if the kernel reports it.
 
     Many drivers are targets of redirection only while they have a program themselves.
     """

@@ -1,6 +1,6 @@
 """The library with the loops over slots in C (``maglev.c``, ``slots.c``).
 
-It is missing where no C compiler was at hand at installation; then the callers' Python loops do the
+It is missing if there was no C compiler at installation; the callers' Python loops then do the
 same. Slots and owners are arrays of unsigned 16-bit numbers.
 """
 
@@ -38,5 +38,5 @@ def zeros(size: int) -> array[int]:
 
 
 def at(numbers: array[int] | bytearray) -> Any:
-    """Return the address of numbers, of which there must be at least one."""
+    """Return the address of an array, which must not be empty."""
     return byref(ctypes.c_char.from_buffer(numbers))

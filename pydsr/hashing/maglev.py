@@ -1,9 +1,9 @@
 """Weighted Maglev hashing: which backend owns which slot of a service's table.
 
-The table is that of Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
-Balancer", NSDI 2016, section 3.4: every backend walks the slots in an order of its own and
-the backends take turns, each claiming the next free slot of its walk. The table depends on the
-backends alone, so balancers with the same backends agree on every flow.
+The algorithm is from Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load
+Balancer", NSDI 2016, section 3.4: every backend walks the slots in its own order, and the backends
+take turns, each claiming the next free slot of its walk. The table depends on the backends alone,
+so balancers with the same backends agree on every flow.
 
 Weights decide how many turns a backend has, and when. As in Envoy, turn ``k`` of a backend
 comes at time ``k / weight``. Unlike in Envoy, the number of turns is fixed beforehand, so shares
@@ -43,8 +43,8 @@ class Member:
 
     Attributes:
         key: the 16 bytes of its address, the same on every balancer; its walk depends on them.
-        weight: its share of the slots, relative to the sum of all weights; 0 is no slot.
-        id: the value of its slots, 1 to 65535; it does not influence which slots these are.
+        weight: its share of the slots, relative to the sum of all weights; 0 gets no slot.
+        id: written into its slots, 1 to 65535; it does not influence which slots it gets.
         state: only a backend that is up has slots.
     """
 
@@ -86,7 +86,7 @@ def build_table(members: Iterable[Member], size: int = DEFAULT_TABLE_SIZE) -> ar
         everywhere if no backend has a weight.
 
     Raises:
-        ValueError: the size is no prime up to ``MAX_TABLE_SIZE``, a weight or id is out of
+        ValueError: the size is not a prime up to ``MAX_TABLE_SIZE``, a weight or id is out of
             range, two backends share a key, or there are more backends than slots.
     """
     if not 2 <= size <= MAX_TABLE_SIZE:
@@ -175,7 +175,7 @@ def _walk(key: bytes, size: int) -> tuple[int, int]:
 def _shares(weights: Sequence[int], size: int) -> list[int]:
     """Share out the slots by largest remainder, at least one slot each.
 
-    A backend too light for one whole slot gets that one; the heavier ones share what is left.
+    A backend too light for a whole slot gets one slot. The heavier backends share the rest.
     """
     shares = [1] * len(weights)
     slots, total = size, sum(weights)
@@ -196,9 +196,9 @@ def _shares(weights: Sequence[int], size: int) -> list[int]:
 def _turns(weights: tuple[int, ...], size: int) -> array[int]:
     """Return whose turn it is, once for each slot: turn k of a backend comes at k / weight.
 
-    At equal times the order is that of the backends. Comparing the quotients as floats is
-    exact: with weights below 2**16 and times below 2**20 two that differ do so by 2**-32 or
-    more, and a float of that size resolves 2**-33.
+    Turns at equal times follow the order of the backends. Comparing the quotients as floats is
+    exact: with weights below 2**16 and times below 2**20, different quotients differ by at least
+    2**-32, and a float of that size resolves 2**-33.
     """
     shares = _shares(weights, size)
     owners = [owner for owner, share in enumerate(shares) for _ in range(share)]

@@ -33,7 +33,7 @@ def hash_key(key: bytes, salt: int) -> int:
 
 
 def vip_words(keys: Iterable[bytes]) -> dict[int, int]:
-    """Return the words that are not zero of those that have a bit for each VIP.
+    """Return the non-zero words of the bitmap of VIPs, by position.
 
     Args:
         keys: of entries, which begin with the VIP's 16 bytes.
@@ -56,7 +56,7 @@ def place_entries(entries: Mapping[bytes, bytes]) -> tuple[int, dict[int, bytes]
         The salt that the hash is multiplied by, and the bytes of each position that is taken.
 
     Raises:
-        ValueError: they do not fit, which takes more entries than half of the places.
+        ValueError: they do not fit, which needs more entries than half of the places.
     """
     for salt in _SALTS:
         placed = _try_salt(entries, salt)

@@ -17,13 +17,13 @@ from pydsr.hashing import c_library
 from pydsr.hashing.c_library import at, zeros
 
 NO_BACKEND = 0
-"""What a slot holds while no backend has a weight; ids of backends start at 1."""
+"""The value of a slot while no backend has a weight; ids of backends start at 1."""
 
 MAX_BACKEND_ID = 0xFFFF
 """Slots are 16 bits wide."""
 
 LOOK_UP_ONLY = 0xFFFF
-"""The previous owner of a slot whose flows all have records: there are no older ones to learn."""
+"""The previous owner of a slot without older flows to learn: all its flows have records."""
 
 _OCTETS = 2
 _BYTE_VALUES = 256
@@ -65,7 +65,7 @@ def join(current: array[int], previous: array[int], slots: Any) -> None:
 
 
 def name_owners(owners: array[int], ids: Sequence[int]) -> array[int]:
-    """Return the table with ids in the place of the owners' numbers."""
+    """Return the table with ids instead of the owners' numbers."""
     library = c_library.library()
     if library is None:
         return _name_owners(owners, ids)

@@ -1,8 +1,8 @@
 """A service's table, and the rules by which one table follows another. Pure.
 
-A slot names its current backend and, while flows from before a change may still be about,
-the previous one. What the program makes of both is in ``xdp/consistency.h``; why, in
-``docs/decisions/0002-no-table-at-rest.md``.
+A slot names its current backend and, while flows older than a change may exist, the previous one.
+``xdp/consistency.h`` chooses between them; ``docs/decisions/0002-no-table-at-rest.md`` explains
+why.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Table:
     Attributes:
         members: the backends, drained and down ones included.
         current: slot to the backend of new flows.
-        previous: slot to the backend of flows older than the last change; LOOK_UP_ONLY where
-            there are none, and NO_BACKEND at rest.
+        previous: slot to the backend of flows older than the last change; LOOK_UP_ONLY if there are
+            none, and NO_BACKEND at rest.
         learn_until: nanoseconds of CLOCK_MONOTONIC.
-        owned: how many slots each member owns, by id, where that is known without counting.
+        owned: how many slots each member owns, by id, if known without counting.
     """
 
     members: tuple[Member, ...]
@@ -53,7 +53,7 @@ class Table:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether every slot is."""
+        """Whether every slot is at rest."""
         return self.previous.tobytes() == bytes(2 * self.size)
 
     def slots_by_backend(self) -> dict[int, int]:
@@ -66,7 +66,7 @@ def check_table_size(size: int) -> None:
     """Refuse a number of slots that no table can have.
 
     Raises:
-        InputError: it is no prime, or too small or large; the hint names the nearest.
+        InputError: it is not a prime, or too small or large; the hint names the nearest prime.
     """
     if not MIN_TABLE_SIZE <= size <= maglev.MAX_TABLE_SIZE or not maglev.is_prime(size):
         nearest = maglev.next_prime(min(max(size, MIN_TABLE_SIZE), maglev.MAX_TABLE_SIZE))
@@ -91,10 +91,10 @@ def following_table(
     """Return the table after a change of members.
 
     Args:
-        table: the table before, with slots that came to rest already put to rest.
+        table: the table before, after garbage collection.
         members: the members after.
         now: nanoseconds of CLOCK_MONOTONIC.
-        learn_nanoseconds: how long flows older than the change may show up.
+        learn_nanoseconds: how long to learn flows older than the change.
         keeps_connections: False for a service whose packets are flows of their own: every
             slot goes to rest on its new backend at once.
     """
@@ -110,21 +110,21 @@ def following_table(
     keeping = {member.id for member in members if member.keeps_flows}
     learning = now < table.learn_until
     previous, learns_anew = slots.follow(current, table.current, table.previous, keeping, learning)
-    # Never earlier than before: slots that still learn from an earlier change go on.
+    # Never earlier than before: slots may still learn from an earlier change.
     learn_until = max(now + learn_nanoseconds if learns_anew else 0, table.learn_until)
     return Table(tuple(members), current, previous, learn_until, owned)
 
 
 def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int) -> Table:
-    """Return the table with every slot at rest that has no reason left to be tracked.
+    """Return the table after bringing slots to rest that need no tracking.
 
     Args:
         table: the table.
-        recorded: slot to the backends that live flow records of it name.
+        recorded: slot to the backends in its live flow records.
         now: nanoseconds of CLOCK_MONOTONIC.
 
     Returns:
-        The same object where nothing changes.
+        The same object if nothing changes.
     """
     keeping = {member.id for member in table.members if member.keeps_flows}
     learning = now < table.learn_until

@@ -20,7 +20,7 @@ class Attempt:
     Attributes:
         target: what to check.
         mark: of sockets that reach it.
-        is_own_address: whether the probe asks the backend's own address instead of the VIP.
+        is_own_address: whether the probe asks the backend's own address, not the VIP.
         is_connected: whether a TCP connection was established.
         wrong_source: another address that answered a datagram.
     """

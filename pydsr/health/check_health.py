@@ -1,7 +1,7 @@
 """A backend's health by one check, and when that check runs next. Pure.
 
 Only results in a row count: a result of the other kind starts the count again. The caller gives the
-health before the first check, so that a start of the daemon changes nothing.
+health before the first check, so starting the daemon changes nothing.
 """
 
 from __future__ import annotations

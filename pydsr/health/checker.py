@@ -1,4 +1,4 @@
-"""Checks the backends of services: when each check runs, by which route, and the health by it.
+"""Check the backends of services: schedule checks, route them, and keep the health by each.
 
 Each check of a backend has a task, which sleeps until the next check is due. First checks are
 spread over an interval and later ones jittered, so that a thousand checks never start at once.
@@ -166,7 +166,7 @@ def _by_backend(
 
 @dataclass
 class _Running:
-    """A job's task, and the health by its check."""
+    """A job's task, and the backend's health by its check."""
 
     job: Job
     health: CheckHealth

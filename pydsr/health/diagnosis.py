@@ -1,4 +1,4 @@
-"""From the symptoms of a failed check, and the evidence beside it, to what is wrong. Pure.
+"""Diagnose a failed check from its symptoms and other evidence. Pure.
 
 These signs were observed on real hosts (``tests/netns/health/test_health.py``):
 
@@ -92,7 +92,7 @@ class Symptoms:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an investigation has found; None is unknown.
+    """The evidence of an investigation; None is unknown.
 
     Attributes:
         has_neighbour: whether the kernel has a MAC for the backend.
@@ -124,7 +124,7 @@ NOTHING_KNOWN = Evidence()
 
 
 def is_decided(symptoms: Symptoms) -> bool:
-    """Return whether the symptoms alone say what is wrong."""
+    """Return whether the symptoms alone are enough for a diagnosis."""
     return (
         symptoms.is_late
         or (symptoms.is_connected and symptoms.errno != 0)

@@ -1,8 +1,8 @@
-"""Gathers evidence while a check gets no answer: pings, neighbour, answers from another address.
+"""Gather evidence while a check gets no answer: pings, neighbour, answers from another address.
 
 An investigation costs as much as forty checks, and if a network fails, a thousand checks may fail
-in a second. So only some are investigated at once. For the others the evidence of an earlier
-investigation stands in: of the same target, or of the same VIP on the same backend by another port.
+in a second. So only some are investigated at once. Other checks use the evidence of an earlier
+investigation: of the same target, or of the same VIP on the same backend at another port.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MOST_AT_ONCE = 16
 """How many investigations run at once."""
 
 MOST_PER_BACKEND = 4
-"""How many of them are of one backend: a dead backend fails in many services for one reason."""
+"""How many run for one backend: a dead backend fails in many services for the same reason."""
 
 KEPT_SECONDS = 60.0
-"""How long evidence stands in for investigations that could not run."""
+"""How long evidence is used for investigations that could not run."""
 
 _PINGS = 8
-"""How many go to each address: if half of all packets get lost, one time in 256 all of these do."""
+"""Pings for each address: if half of all packets are lost, all of these are once in 256 times."""
 
 _Part = Callable[[], Awaitable[None]]
 
@@ -56,7 +56,7 @@ class Investigations:
         return True
 
     def release(self, route: Route) -> None:
-        """Count an investigation as ended."""
+        """Count the end of an investigation."""
         self._running[route] -= 1
         self._running += Counter()  # drops zeros
 
@@ -108,7 +108,7 @@ class _Pings:
             try:
                 self.unanswered[send_request(raw, self.address)] = loop.time()
             except OSError as error:
-                # Only this host's firewall says so.
+                # Only a firewall of this host does this.
                 self.is_blocked |= error.errno == errno.EPERM
             await asyncio.sleep(pause)
 
@@ -142,7 +142,7 @@ class Investigation:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Begin, unless too many are running."""
+        """Begin, unless too many investigations run."""
         if not self.all_of_them.reserve(self.target.route):
             return
         self._is_running = True
@@ -163,7 +163,7 @@ class Investigation:
         if not self._is_running:
             return self.all_of_them.recent(self.target)
         await self._cancel()
-        # A ping sent a moment ago, because this host had stood still, may still be answered.
+        # If this host stood still, a ping may have been sent only a moment ago.
         since = asyncio.get_running_loop().time() - self.seconds / 4
         answering = [pings for pings in (self._backend, self._vip) if pings.answered]
         lost = sum(pings.lost(since) for pings in answering)
@@ -214,7 +214,7 @@ class Investigation:
 
 
 async def _run_part(part: _Part) -> None:
-    """Run a part of an investigation; its failure is no evidence."""
+    """Run a part of an investigation; its own failure is not evidence."""
     try:
         await part()
     except (OSError, NetlinkError) as error:

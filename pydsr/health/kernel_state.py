@@ -1,4 +1,4 @@
-"""This kernel's neighbour entries and reverse path filter, as far as failing checks depend on them.
+"""The kernel's neighbour entries and reverse path filter, which can make checks fail.
 
 Neighbours: over IPv6, Linux skips routes by a neighbour that did not answer (``rt6_check_neigh`` of
 net/ipv6/route.c). Checks then fail at once, even after the backend is back, until the kernel tries

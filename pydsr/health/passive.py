@@ -1,4 +1,4 @@
-"""Finds backends that look like black holes, by the traffic they get. Pure.
+"""Find backends that look like black holes from their traffic. Pure.
 
 The balancer sees one direction only, and keeps no flow records at rest, so it cannot tell a
 repeated SYN from a new one. But a backend's counters can: ``new_flows`` counts SYNs, ``packets``

@@ -1,4 +1,4 @@
-"""Pings addresses by marked sockets."""
+"""Ping addresses through marked sockets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ECHO6, _REPLY6 = 128, 129
 
 
 def ping_socket(address: IPAddress, mark: int) -> PolledSocket:
-    """Return a raw socket that sends to one address, and receives from it alone.
+    """Return a raw socket that sends to one address and receives from it only.
 
     Raises:
         OSError: there is no route to it, or the process lacks CAP_NET_RAW.
@@ -38,7 +38,7 @@ def ping_socket(address: IPAddress, mark: int) -> PolledSocket:
 
 
 async def ping(raw: PolledSocket, address: IPAddress) -> None:
-    """Send an echo request by a :func:`ping_socket`, and wait for its reply.
+    """Send an echo request through a :func:`ping_socket`, and wait for its reply.
 
     Raises:
         OSError: the request cannot be sent, or an ICMP error came back.
@@ -76,7 +76,7 @@ async def reply_to(echoes: Container[bytes], raw: PolledSocket, address: IPAddre
 
 
 def _echo_of_reply(packet: bytes, version: int) -> bytes:
-    """Return a reply's identity, number and payload, as sent; empty if it is no reply."""
+    """Return a reply's identifier, number and payload, as sent; empty if it is not a reply."""
     try:
         message = packet if version == 6 else bytes(IP(packet).data)
     except UnpackError:

@@ -1,7 +1,7 @@
-"""From the health of a service's backends to their states and weights. Pure.
+"""Derive states and weights from the health of a service's backends. Pure.
 
-The file says which backends are up. Health makes some of those down, drained or lighter. That is
-applied to the desired state before each apply or diff, and is never written to the file.
+The file says which backends are up. Health makes some of them down, drained or lighter. It is
+applied to the desired state before each apply or diff, and never written to the file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class BackendHealth:
 
     @classmethod
     def of(cls, backend: DesiredBackend) -> BackendHealth:
-        """Return the health of a backend that nothing is known about: healthy."""
+        """Return the health of a backend before any check: healthy."""
         return cls(backend.state, backend.weight, backend.weight)
 
 

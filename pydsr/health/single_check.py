@@ -1,4 +1,4 @@
-"""Makes one check: runs the probe, and says what is wrong if it fails.
+"""Make one check: run the probe, and diagnose a failure.
 
 While the probe waits for its answer for longer than usual, an investigation runs beside it. So a
 failed check is explained at its timeout, and a check that passes takes no longer.
@@ -69,7 +69,7 @@ async def _attempt(
         return diagnose(target, symptoms)
     evidence = await investigation.evidence()
     if symptoms.errno == errno.EHOSTUNREACH and evidence == NOTHING_KNOWN:
-        # There was no ICMP error, so the kernel itself says this: its neighbour entry has failed.
+        # Without an ICMP error, the kernel itself reports it: its neighbour entry has failed.
         evidence = Evidence(has_neighbour=False)
     return diagnose(target, symptoms, evidence)
 

@@ -1,7 +1,7 @@
 """Sockets that reach one backend by their mark, and the ICMP errors they receive.
 
-Not asyncio's streams: a check may end at any moment by its timeout, and must close its sockets at
-once. Those would close later, in their own time.
+They replace asyncio's streams: a timeout may end a check at any moment, and must close its sockets
+at once. asyncio's streams would close later.
 """
 
 from __future__ import annotations

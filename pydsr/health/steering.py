@@ -1,4 +1,4 @@
-"""Routes marked sockets to the VIP on one backend each, by rules and routes of the kernel.
+"""Route marked sockets to the VIP on one backend each, by rules and routes of the kernel.
 
 :meth:`Steering.refresh` compares the kernel's entries with the wanted ones and makes the
 difference. So the next start removes what a killed process left, and a refresh restores what the
@@ -24,7 +24,8 @@ from pydsr.model.errors import BusyError, InputError
 _log = logging.getLogger(__name__)
 
 _LOCK = "\0pydsr-health"
-"""An abstract socket: the name belongs to the network namespace, and goes with the process."""
+"""An abstract socket: its name belongs to the network namespace, and disappears with the
+process."""
 
 
 class Steering:
@@ -95,7 +96,7 @@ class Steering:
     def _numbered(self, routes: Collection[Route]) -> dict[Route, int]:
         """Return the number of each route: its present one, or a free one.
 
-        New numbers follow the latest, so that a late answer to a removed route finds no new owner.
+        New numbers follow the latest, so that a late answer cannot reach the new owner of a number.
         """
         if len(routes) > MAX_ROUTES:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Reads and writes the kernel's rules, routes and neighbours of health checks, by netlink."""
+"""Read and write the kernel's rules, routes and neighbours of health checks by netlink."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _explained() -> Iterator[None]:
 
 @asynccontextmanager
 async def netlink() -> AsyncIterator[AsyncIPRoute]:
-    """Open a netlink socket, whose errors become those of pydsr.
+    """Open a netlink socket whose errors are raised as errors of pydsr.
 
     Raises:
         PermissionDeniedError: CAP_NET_ADMIN is missing.

@@ -50,20 +50,20 @@ class Job:
 
     @cached_property
     def _hash(self) -> int:
-        # Of some forty values, and needed several times for each check.
+        # Cached: hashing some forty values several times for each check is slow.
         return hash((self.check, self.target))
 
 
 def route_to(
     backend: Backend, vip: IPAddress, interfaces: Collection[Interface], attached: Collection[int]
 ) -> Route | None:
-    """Return how this kernel reaches a backend by the same device as the balancer's program.
+    """Return how this kernel reaches a backend through the same device as the program.
 
     Args:
         backend: as in the data plane.
         vip: to check on it.
         interfaces: all of this network namespace.
-        attached: indices of those that the balancer is attached to.
+        attached: indices of the attached ones.
 
     Returns:
         None if no device of this machine has the backend's VLAN tags, or its MAC is unknown.

@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 class SharedResult(Generic[_T]):
     """Computes a result again if the last one is too old, one computation at a time.
 
-    However many clients ask, and however often, they cost no more than one.
+    Many clients cost no more than one.
 
     Args:
         compute: returns the result; its exceptions are shared as well.
@@ -78,7 +78,7 @@ class SnapshotReader:
             raise
         except OSError as error:
             self._close()
-            # The balancer may be purged at this very moment.
+            # A purge may be under way.
             if not (self._directory / "settings").exists():
                 raise not_attached(self._directory) from None
             raise EnvironmentCannotError(

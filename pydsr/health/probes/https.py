@@ -24,7 +24,7 @@ from pydsr.model.check_values import host_name
 from pydsr.model.checks import HttpsCheck
 
 SESSION_SECONDS = 60.0
-"""How long after its full handshake a session is used."""
+"""Seconds for which a session is used after its full handshake."""
 
 _DAY = 24 * 3600
 _CHUNK = 16384
@@ -87,7 +87,7 @@ def _bad_certificate(attempt: Attempt, reason: str) -> Result:
 
 @dataclass(frozen=True)
 class Session:
-    """A session, and what its full handshake has shown.
+    """A session, and the certificate of its full handshake.
 
     Attributes:
         state: to resume; a server may give another one each time.
@@ -103,7 +103,7 @@ class Session:
 
 @dataclass(frozen=True)
 class TlsClient:
-    """A TLS context, which says whom to trust, with the sessions that it has begun."""
+    """A TLS context with its trusted authorities, and the sessions begun with it."""
 
     context: ssl.SSLContext
     _sessions: dict[tuple[CheckTarget, str], Session] = field(default_factory=dict)
@@ -114,7 +114,7 @@ class TlsClient:
         return session if session is not None and session.begun + SESSION_SECONDS > now else None
 
     def forget(self, target: CheckTarget, name: str) -> None:
-        """Make the next handshake a full one, since TLS has failed."""
+        """Forget the session after a TLS failure: the next handshake is a full one."""
         self._sessions.pop((target, name), None)
 
     def keep(self, target: CheckTarget, name: str, session: Session, now: float) -> None:
@@ -132,7 +132,7 @@ def tls_client(verify: bool, ca_file: str | None) -> TlsClient:
     Raises:
         OSError: the file cannot be read, or has no certificates.
     """
-    # A file that has changed makes another client.
+    # A changed file needs a new client.
     changed = Path(ca_file).stat().st_mtime_ns if ca_file else 0
     return _client(verify, ca_file, changed)
 

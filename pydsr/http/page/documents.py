@@ -92,7 +92,7 @@ def structure_document(
 
 
 def problem_document(about: About, error: PydsrError, reasons: Sequence[Reason]) -> Document:
-    """Return the same keys for a balancer that cannot be read."""
+    """Return the keys of :func:`structure_document` for a balancer that cannot be read."""
     return {
         "balancer": about.document(),
         "problem": {"message": error.message, "hint": error.hint},
@@ -161,7 +161,7 @@ def attention(
         for backend in service.backends:
             key = str(service.endpoint), str(backend.address)
             items += _of_backend(service, backend, health.get(key))
-    # Sorting is stable: within a level the order is that of the services.
+    # Sorting is stable: within a level, the order of the services stays.
     return sorted(items, key=lambda item: item["level"] != "trouble")
 
 

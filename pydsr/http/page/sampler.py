@@ -126,7 +126,7 @@ class Sampler:
     async def run(self) -> None:
         """Take samples until cancelled."""
         while True:
-            # CPU time, as a sample that waits on a busy host costs no more.
+            # CPU time: a sample that waits on a busy host costs no more.
             began, before = time.monotonic(), time.process_time()
             self.sample = await self._take()
             self._began = began

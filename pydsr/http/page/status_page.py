@@ -157,7 +157,7 @@ class StatusPage:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ALIVE_SECONDS):
                     await changed.wait()
-            # Collect what happens in short succession into one message.
+            # Collect events in short succession into one message.
             await asyncio.sleep(_PAUSE_SECONDS)
 
     def _events_after(self, number: int) -> list[Event]:
