@@ -1,7 +1,7 @@
-"""Sends HTTP requests, each on a new connection: ``python -m pydsr.lab.client --target HOST:PORT``.
+"""Send HTTP requests, each on a new connection: ``python -m pydsr.lab.client --target HOST:PORT``.
 
-It prints one line of JSON for each, and ends after ``--requests``, or else when its stdin is
-closed: so it ends with the process that started it.
+It prints one line of JSON for each request. It ends after ``--requests``, or else when its stdin is
+closed, so that it ends with its parent process.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def request(target: str, path: str, timeout: float) -> Answer:
 
 
 class Worker:
-    """Threads that share a number of requests, and print their outcome."""
+    """Threads that share a number of requests, and print each outcome."""
 
     def __init__(self, targets: list[str], path: str, timeout: float, requests: int | None) -> None:
         self._targets = targets

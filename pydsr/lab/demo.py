@@ -1,6 +1,6 @@
 """The demo: real requests through a real balancer, and the traffic of each host.
 
-It reports results as they come, and concludes with its expectations. The lab cleans up.
+It reports results as they come, and ends with its expectations. The lab cleans up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PHASE_SECONDS = 2.0
 _TIMEOUT_SECONDS = 2.0
 _DEADLINE_SECONDS = 120.0
 _SMALL_SHARE = 0.2
-"""Of the replies' bytes, what the balancer may send at most. Acknowledgements are 5 %."""
+"""The share of the replies' bytes that the balancer may send. Acknowledgements are 5 %."""
 
 
 @dataclass(frozen=True)

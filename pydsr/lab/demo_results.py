@@ -1,4 +1,4 @@
-"""What the demo reports, step by step. Pure: ``demo_report`` renders it."""
+"""The results of the demo, step by step. Pure: ``demo_report`` renders them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class CommandOutput:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the demo expects, and whether it was so."""
+    """An expectation of the demo, and whether it was met."""
 
     claim: str
     held: bool

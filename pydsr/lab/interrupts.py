@@ -1,4 +1,4 @@
-"""Turns SIGINT, SIGTERM and SIGHUP into KeyboardInterrupt, deferred where it would do harm.
+"""Turn SIGINT, SIGTERM and SIGHUP into KeyboardInterrupt, deferred where it would do harm.
 
 A lab is built completely or not at all: a signal may interrupt between two steps of building it,
 but not between starting a process and recording it, nor while the lab is being removed.

@@ -1,4 +1,4 @@
-"""A lab: builds hosts, starts servers and the balancer, runs commands on hosts, removes it all.
+"""A lab: build hosts, start servers and the balancer, run commands on hosts, remove all of it.
 
 The name of a lab leads to all of it: namespaces ``pydsr-NAME-*``, the bpffs directory
 ``pydsr-NAME`` and the records of its processes.
@@ -39,7 +39,7 @@ _SERVERS_DEADLINE_SECONDS = 60.0
 _DETACH_SECONDS = 60.0
 
 Stream = int | IO[str] | None
-"""What a standard stream is connected to, as in the module subprocess."""
+"""A target of a standard stream, as in the module subprocess."""
 
 
 class Lab:

@@ -1,6 +1,6 @@
-"""Builds a lab's network: namespaces, a bridge, links and addresses; reads its counters.
+"""Build a lab's network: namespaces, a bridge, links and addresses; read its counters.
 
-Each host is set up as a real one has to be. A backend gets the sysctls of ``pydsr.realserver.arp``
+Each host is set up like a real one. A backend gets the sysctls of ``pydsr.realserver.arp``
 before the VIP, so that it never announces the VIP on the wire.
 """
 
@@ -65,7 +65,7 @@ def enter_namespace(namespace: str) -> Iterator[None]:
 
 @contextmanager
 def kernel_errors(action: str) -> Iterator[None]:
-    """Turn errors of the kernel into "cannot ACTION" and what a user can do about it."""
+    """Turn kernel errors into "cannot ACTION", with a hint for the user."""
     try:
         yield
     except (OSError, NetlinkError) as error:
@@ -98,7 +98,7 @@ def namespaces(lab: str) -> list[str]:
 
 
 def remove_namespaces(lab: str) -> None:
-    """Remove the namespaces of a lab and their links; all that can be, even if one fails."""
+    """Remove the namespaces of a lab and their links; continue if one fails."""
     failure: PydsrError | None = None
     for namespace in namespaces(lab):
         try:

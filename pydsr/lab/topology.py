@@ -157,6 +157,6 @@ def bpffs_of(lab: str) -> Path:
 
 
 def belongs_to(lab: str, namespace: str) -> bool:
-    """Return whether a namespace is of a lab; those of lab ``a-b`` are not of lab ``a``."""
+    """Return whether a namespace belongs to a lab; lab ``a`` does not include lab ``a-b``."""
     hosts = r"(switch|lb[2-9]?|client[0-9]+|backend[0-9]+)"
     return re.fullmatch(namespace_of(re.escape(lab), hosts), namespace) is not None

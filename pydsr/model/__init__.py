@@ -1,1 +1,1 @@
-"""What things are: immutable values, without I/O."""
+"""The domain of pydsr as immutable values, without I/O."""

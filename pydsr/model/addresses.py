@@ -1,6 +1,6 @@
 """Addresses and endpoints: IP, MAC, VLAN tags, VIP with port and protocol.
 
-Text forms are those of the command line: ``ADDR:PORT[/tcp|/udp|/sctp]`` for an endpoint.
+Text forms are as on the command line: ``ADDR:PORT[/tcp|/udp|/sctp]`` for an endpoint.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def parse_address(text: str) -> IPAddress:
     """Parse an IP address that a host can have.
 
     Raises:
-        InputError: the text is no address, or one that is unspecified, loopback, multicast,
-            broadcast or IPv4-mapped.
+        InputError: the text is not an address, or is an unspecified, loopback, multicast, broadcast
+            or IPv4-mapped one.
     """
     try:
         # inet_pton is in C and fast, which counts in files with thousands of addresses.
@@ -104,7 +104,7 @@ class Endpoint:
         """Parse ``ADDR:PORT[/tcp|/udp|/sctp]``, ``[V6]:PORT…``; PORT ``*`` is every port.
 
         Raises:
-            InputError: the text is no endpoint; the message names the part that is wrong.
+            InputError: the text is not an endpoint; the message names the wrong part.
         """
         form = "write it as 198.51.100.10:80, 198.51.100.10:53/udp or [2001:db8::10]:80"
         place, _, protocol_text = text.partition("/")

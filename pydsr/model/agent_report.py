@@ -1,6 +1,6 @@
 """The report of an agent on a backend. Pure.
 
-The format is that of ``agent-check`` in HAProxy's configuration manual (section 5.2): words up to
+HAProxy's configuration manual, section 5.2 (``agent-check``), defines the format: words up to
 the end of the line, separated by spaces, tabs or commas; a description may follow ``#``.
 """
 
@@ -13,7 +13,7 @@ from pydsr.model.errors import InputError
 from pydsr.model.service import MAX_WEIGHT, BackendState
 
 MAX_PERCENT = 10_000
-"""The largest percentage of its weight that an agent can ask for."""
+"""The largest percentage of its weight that an agent can request."""
 
 _HEALTH = {"up": True, "down": False, "failed": False, "stopped": False, "fail": False}
 _STATES = {"ready": BackendState.UP, "drain": BackendState.DRAIN, "maint": BackendState.DOWN}
@@ -21,11 +21,11 @@ _STATES = {"ready": BackendState.UP, "drain": BackendState.DRAIN, "maint": Backe
 
 @dataclass(frozen=True)
 class AgentReport:
-    """An agent's report. None means that it did not mention this, so that it stays as it was.
+    """An agent's report. None means that it did not mention this, which then stays unchanged.
 
     Attributes:
         is_up: whether the server is healthy.
-        state: that it asks for, whatever the health.
+        state: the state that it requests, independent of health.
         percent: of its configured weight; 0 drains.
         description: for people.
     """
@@ -36,7 +36,7 @@ class AgentReport:
     description: str = ""
 
     def after(self, earlier: AgentReport) -> AgentReport:
-        """Return this report, completed by what an earlier one said."""
+        """Return this report, completed from an earlier one."""
         return AgentReport(
             earlier.is_up if self.is_up is None else self.is_up,
             earlier.state if self.state is None else self.state,
@@ -52,7 +52,7 @@ class AgentReport:
         return BackendState.DRAIN if self.percent == 0 else None
 
     def weight(self, configured: int) -> int:
-        """Return the weight that the agent asks for; 0 only for 0 %, never by rounding."""
+        """Return the weight that the agent requests; 0 only for 0 %, never by rounding."""
         if self.percent is None or not configured:
             return configured
         asked = (configured * self.percent + 50) // 100

@@ -1,4 +1,4 @@
-"""Changes: what a command did or, with --plan, would do, as the user is shown it. Pure."""
+"""Changes that a command made or, with --plan, would make, for display. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydsr.model.service import Backend, DesiredBackend, Service
 
 @dataclass(frozen=True)
 class Change:
-    """One difference: what happens to which object, and its value before and after."""
+    """One difference: the action, its object, and the value before and after."""
 
     action: str
     object: str
@@ -22,14 +22,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Impact:
-    """What a command changes, and what that means for traffic.
+    """The changes of a command, and their effect on traffic.
 
     Attributes:
         changes: every difference.
         slots_moved: slots whose new flows go to another backend than before.
         slots: all slots of the services concerned.
         flows_moved: recorded flows that lose their backend. Flows are recorded only while slots
-            change; at rest only the slots tell.
+            change; at rest, only ``slots_moved`` shows an effect.
         notes: differences that are left alone.
     """
 
@@ -48,7 +48,7 @@ def backend_changes(
     Args:
         service: the service with its live backends.
         desired: all backends it will have.
-        places: where the frames of each will go; None where that is not known yet.
+        places: where the frames of each will go; None if not known yet.
     """
     changes: list[Change] = []
     staying = {backend.address for backend in desired}

@@ -9,7 +9,7 @@ from pydsr.model.agent_report import AgentReport
 
 
 class Outcome(StrEnum):
-    """Whether a check passed, why it failed, or why it says nothing about the backend."""
+    """The outcome of a check: passed, failed with a cause, or inconclusive."""
 
     PASSED = "good"
 
@@ -71,7 +71,7 @@ class Result:
         message: what is wrong, with address and port; empty if nothing is.
         hint: what to do about it; may be empty.
         seconds: how long the check took.
-        warnings: what will be wrong soon, such as a certificate that expires.
+        warnings: future faults, such as an expiring certificate.
         report: what an agent reported.
         certificate_ends: when the server's certificate expires, in seconds since the epoch; None
             without TLS or verification.
@@ -92,7 +92,7 @@ class Result:
 
     def lasting(self, seconds: float) -> Result:
         """Return the result with its duration."""
-        # Not by ``replace``, which takes three times as long: every check comes by here.
+        # Not with ``replace``, which takes three times as long: every check runs this.
         return Result(
             self.outcome,
             self.message,

@@ -1,4 +1,4 @@
-"""The desired state of a balancer, as a file describes it, and the changes that make it."""
+"""The desired state of a balancer, as a file describes it, and the changes that create it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DesiredState:
 
     Attributes:
         interfaces: interfaces to attach; others that are attached stay attached.
-        table_size, seed: None keeps those of the balancer, or takes the defaults.
+        table_size, seed: None keeps the balancer's, or uses the defaults.
         policies: what VIPs do with ports without a service, where it is not COUNT.
         services: all services.
         rules: source rules of all services.
@@ -64,7 +64,7 @@ class DesiredState:
     answer_while: IPAddress | None = None
 
     def at(self, addresses: Collection[IPAddress]) -> DesiredState:
-        """Return the state for a machine with some addresses: without the VRRP address, no ARP."""
+        """Return the state for a host with some addresses: without the VRRP address, no ARP."""
         if self.answer_while is None or self.answer_while in addresses:
             return self
         silent = (replace(each, options=replace(each.options, arp=False)) for each in self.services)
@@ -79,7 +79,7 @@ class DesiredState:
 
     @property
     def features(self) -> Feature:
-        """The features that the program needs, as far as that is known before resolving."""
+        """The features that the program needs, as far as known before resolving."""
         used = Feature.ACL if self.scoped_rules else NO_FEATURES
         for service in self.services:
             used |= service.without_backends.features
@@ -88,7 +88,7 @@ class DesiredState:
         return used
 
     def changes_from_nothing(self) -> tuple[Change, ...]:
-        """Return the changes that make the state where there is no balancer yet."""
+        """Return the changes that create the state without a balancer."""
         changes = [attach_change(interface) for interface in self.interfaces]
         for service in self.services:
             changes.append(add_change(service.endpoint, service.options))

@@ -1,4 +1,4 @@
-"""Features: parts of the XDP program that are compiled in only where they are used."""
+"""Features: parts of the XDP program that are compiled in only if they are used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Feature(IntFlag):
 NO_FEATURES = Feature(0)
 
 DEFAULT_FEATURES = Feature.FRAGMENTS | Feature.TAP
-"""Compiled in unless ``attach --without`` refuses them: any traffic may need them."""
+"""Compiled in unless ``attach --without`` excludes them: any traffic may need them."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def find_needs(services: Feature, *, has_rules: bool, ways_in: int, has_vlans: b
     Args:
         services: those that its services use.
         has_rules: whether there are source rules.
-        ways_in: how many devices packets come in by.
-        has_vlans: whether there are VLAN devices on them, which may serve something else.
+        ways_in: how many devices packets arrive by.
+        has_vlans: whether there are VLAN devices on them, which may have another purpose.
     """
     used = services
     if has_rules:

@@ -49,7 +49,7 @@ NO_MINIMUM = Minimum()
 
 @dataclass(frozen=True)
 class HealthPolicy:
-    """How a service's backends are checked, and what follows.
+    """The checks of a service's backends, and the consequences.
 
     Attributes:
         checks: of each backend; at least one.

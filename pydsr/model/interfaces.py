@@ -13,7 +13,7 @@ class Interface:
     """A network interface as netlink shows it.
 
     Attributes:
-        xdp_mode: how an XDP program is attached; empty where there is none.
+        xdp_mode: how an XDP program is attached; empty if there is none.
         xdp_program: that program's id, or 0.
         parent: index of the device it is on top of (macvlan, VLAN); 0 if there is none, or if it
             is in another network namespace.
@@ -97,7 +97,7 @@ def find_own_macs(
 ) -> dict[int, MacAddress]:
     """Return the MACs that packets for the balancer are sent to, by index of their ingress.
 
-    A packet of a bond comes in by one of its parts, which is the interface that the program sees.
+    A packet of a bond arrives by one of its parts, and the program sees that part.
     """
     by_index = {interface.index: interface for interface in interfaces}
     macs = {}

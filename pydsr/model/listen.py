@@ -1,4 +1,4 @@
-"""Addresses at which pydsr listens for HTTP."""
+"""Addresses to listen on for HTTP."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pydsr.model.interfaces import Interface
 
 
 class Confidence(Enum):
-    """How sure the kernel is of a neighbour's MAC, from its state in linux/neighbour.h."""
+    """The certainty of a neighbour's MAC, from its state in linux/neighbour.h."""
 
     SURE = "reachable, permanent or noarp"
     UNSURE = "stale, delay or probe"

@@ -46,13 +46,13 @@ class Option:
     Attributes:
         help: what it does; for ``--help``, manual pages and editors.
         off_help: the same for the flag ``--no-NAME`` of an option that is on by default.
-        default_text: the default in words, where the value None stands for it.
+        default_text: the default in words, if the value None stands for it.
         metavar: what ``--help`` calls the value.
         limits: the lowest and the highest number allowed.
         unit: what the number counts, for messages.
-        zero_means: what 0 stands for, where it is not a plain number.
-        rehashes: whether another value hashes flows to other slots.
-        feature: the part of the program that any value but the default needs.
+        zero_means: the meaning of 0, if it is not a plain number.
+        rehashes: whether a new value moves flows to other slots.
+        feature: the program feature that any other value than the default needs.
         name, default: of the field; OPTIONS fills them in.
     """
 
@@ -75,7 +75,7 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The name on the command line, without dashes: that of a switch which is on has no-."""
+        """The name on the command line, without dashes; ``no-NAME`` if it is on by default."""
         return f"no-{self.key}" if self.default is True else self.key
 
     @property
@@ -174,13 +174,13 @@ _WITH_FEATURE = tuple(option for option in OPTIONS if option.feature)
 
 
 def option_errors(values: Mapping[str, Any]) -> Iterator[tuple[Option, InputError]]:
-    """Find every value that its option may not have.
+    """Find every invalid value of an option.
 
     Args:
         values: of all options, by the names of their fields.
 
     Yields:
-        An option, and what is wrong with its value.
+        An option, and the error of its value.
     """
     name = values["name"]
     if len(name.encode()) > MAX_NAME_BYTES or not name.isprintable():
@@ -210,7 +210,7 @@ def moves_flows(before: ServiceOptions, after: ServiceOptions) -> bool:
 
 
 def check_options(endpoint: Endpoint, options: ServiceOptions) -> None:
-    """Refuse options that do not fit an endpoint.
+    """Refuse options that contradict an endpoint.
 
     Raises:
         InputError: they do not.

@@ -38,7 +38,7 @@ class BackendRate(NamedTuple):
 
     Attributes:
         total: since the backend was created.
-        share: part of the service's packets, 0 to 1; None without packets.
+        share: its share of the service's packets, 0 to 1; None without packets.
         weight_share: the part that its weight asks for, 0 to 1; 0 unless it is up.
     """
 

@@ -1,4 +1,4 @@
-"""The reasons with which packets leave the program, read from ``xdp/reasons.h``."""
+"""The reasons for the program's verdicts, read from ``xdp/reasons.h``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services and backends: live ones, as the maps hold them, and desired ones."""
+"""Services and backends: live ones, from the maps, and desired ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WEIGHT = re.compile("[0-9]{1,9}")
 
 
 class Unserved(StrEnum):
-    """What becomes of packets for a port of a VIP that has no service.
+    """What happens to packets for a port of a VIP without a service.
 
     COUNT drops them and counts a fault, DROP drops them as intended, PASS hands them to the
     kernel of this machine.
@@ -40,7 +40,7 @@ class Unserved(StrEnum):
 
 
 class BackendState(StrEnum):
-    """Whether a backend takes new flows (up), keeps only old ones (drain) or has none (down)."""
+    """Whether a backend gets new flows (up), only keeps old ones (drain) or has none (down)."""
 
     UP = "up"
     DRAIN = "drain"
@@ -68,7 +68,7 @@ class Backend:
     Attributes:
         id: unique over all services, unchanged as long as the backend lives.
         mac: where frames go; None until it is resolved.
-        mac_by_hand: whether the MAC was given by ``@MAC`` and is not resolved.
+        mac_by_hand: whether the MAC is fixed (``@MAC``), not resolved.
         ifindex: index of the interface that leads to it.
         slots: how many slots of the service's table it owns.
         tags: the VLAN tags on its frames, outermost first.
@@ -132,12 +132,12 @@ class Service:
 
 @dataclass(frozen=True)
 class DesiredBackend:
-    """A backend as a user or a file asks for it.
+    """A backend as a user or a file describes it.
 
     Attributes:
         weight: its share of new flows; 0 drains it.
         mac: where its frames go; None to find it by ARP/ND.
-        tags: the VLAN tags on its frames, where the MAC is given.
+        tags: the VLAN tags on its frames, if the MAC is fixed.
     """
 
     address: IPAddress
@@ -180,16 +180,16 @@ class PlacedBackend:
 
     @property
     def mac_by_hand(self) -> bool:
-        """Whether the MAC was given and is not resolved."""
+        """Whether the MAC is fixed, not resolved."""
         return self.desired.mac is not None
 
 
 def state_of_weight(weight: int) -> BackendState:
-    """Return the state of a backend whose user names a weight and no state."""
+    """Return the state of a backend for which only a weight is given."""
     return BackendState.UP if weight else BackendState.DRAIN
 
 
 def as_desired(backend: Backend) -> DesiredBackend:
-    """Return the desired backend that leaves a live one as it is."""
+    """Return the desired backend that equals a live one."""
     mac, tags = (backend.mac, backend.tags) if backend.mac_by_hand else (None, ())
     return DesiredBackend(backend.address, backend.weight, backend.state, mac, tags)

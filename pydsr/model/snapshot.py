@@ -9,7 +9,7 @@ from pydsr.model.service import Service
 
 
 class Counters(NamedTuple):
-    """Totals since a backend or service was added; bytes are those of whole Ethernet frames.
+    """Totals since a backend or service was added; bytes count whole Ethernet frames.
 
     ``new_flows`` counts SYNs or INITs and is None for UDP, which does not mark new flows. A tuple,
     because live views make thousands of them every second.
@@ -30,7 +30,7 @@ class Counters(NamedTuple):
 
 @dataclass(frozen=True)
 class ProgramRun:
-    """The CPU time of a program since it was loaded, as far as the kernel timed it.
+    """The CPU time of a program since it was loaded, while the kernel timed it.
 
     Attributes:
         interfaces: names of the interfaces that the program is attached to.

@@ -1,7 +1,7 @@
 """Source rules: the sources that may send to a service, or to all services. Pure.
 
 In each scope the longest prefix that contains the source decides; without one the source is
-allowed. A packet must be allowed both by the rules for all services and by those of its service.
+allowed. A packet must be allowed by the rules for all services and by its service's rules.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def parse_networks(texts: Iterable[str], scope: Endpoint | None) -> tuple[IPNetw
 def _parse_network(text: str) -> IPNetwork:
     try:
         if "%" in text:
-            raise ValueError(text)  # a zone, which a network has none of
+            raise ValueError(text)  # A network has no zone.
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The entries of backends, in the memory that the map of them shares with this process."""
+"""The entries of backends, in memory that their map shares with this process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENTRY = struct.Struct("=6s2xIIBB6x16s8s16x")
 
 
 class BackendEntry(NamedTuple):
-    """Mirrors struct backend; ``mac``, ``address`` and ``tags`` are as packets have them."""
+    """Mirrors struct backend; ``mac``, ``address`` and ``tags`` are in network byte order."""
 
     mac: bytes
     ifindex: int
@@ -56,7 +56,7 @@ class BackendStore:
         return b"".join(self._memory[n * _BYTES : (n + 1) * _BYTES] for n in backend_ids)
 
     def ids(self, *states: StateNumber) -> Iterator[int]:
-        """Walk the ids whose entries have one of some states."""
+        """Yield the ids whose entries have one of some states."""
         for state in states:
             numbers = self._memory[_STATE_OFFSET::_BYTES]
             backend_id = numbers.find(state, 1)
@@ -98,7 +98,7 @@ class BackendStore:
     def write_place(self, backend_id: int, place: Place, *, by_hand: bool) -> None:
         """Set where a backend's frames go: a packet sees the old place or the new one.
 
-        Where more than the MAC changes, packets between the two meet no MAC and are dropped.
+        If more than the MAC changes, packets between two writes find no MAC and are dropped.
         """
         start = backend_id * _BYTES
         view = layout.BackendValue.from_buffer(self._memory, start)

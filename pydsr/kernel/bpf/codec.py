@@ -106,7 +106,7 @@ def pack_index(
     Args:
         services: all services.
         ruled: ids of services with source rules; None stands for the rules of all services.
-        policies: policies of VIPs, where they are not COUNT.
+        policies: policies of VIPs other than COUNT.
     """
     entries: dict[bytes, bytes] = {}
     vips: dict[IPAddress, ServiceFlag] = {}
@@ -134,7 +134,7 @@ def pack_index(
 
 
 def pack_tags(tags: Sequence[Tag]) -> Any:
-    """Return VLAN tags as the entry of a backend holds them."""
+    """Return VLAN tags in the form of a backend's entry."""
     packed = (layout.TagValue * layout.TAGS_MAX)()
     for position, tag in enumerate(tags):
         packed[position].protocol[:] = tag.protocol.to_bytes(2, "big")

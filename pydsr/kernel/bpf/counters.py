@@ -1,4 +1,4 @@
-"""The counters that the program keeps, for each CPU: of backends, and of reasons."""
+"""The program's counters of backends and reasons, for each CPU."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pydsr.model.snapshot import Counters
 
 _WRITTEN_AT_ONCE = 4096
 _PAGE = 256
-"""Elements read by one call: ids in use are mostly neighbours."""
+"""Elements read by one call: used ids are mostly adjacent."""
 
 
 class PerCpuArray:
-    """A per-CPU array whose values are some 64-bit counters each; reads add up the CPUs."""
+    """A per-CPU array of 64-bit counters; reads return the sum over the CPUs."""
 
     def __init__(self, fd: Descriptor, words: int) -> None:
         self._fd = fd
@@ -34,7 +34,7 @@ class PerCpuArray:
         return tuple(sum(values[word :: self._words]) for word in range(self._words))
 
     def read_many(self, indices: Iterable[int]) -> dict[int, tuple[int, ...]]:
-        """Return the totals of elements by index; their neighbours are read with them."""
+        """Return the totals of elements by index; adjacent elements are read with them."""
         totals: dict[int, tuple[int, ...]] = {}
         by_page: dict[int, list[int]] = {}
         for index in indices:
@@ -53,7 +53,7 @@ class PerCpuArray:
         return list(zip(*(self._sums(numbers, word) for word in range(self._words)), strict=True))
 
     def _sums(self, numbers: array[int], word: int) -> Iterator[int]:
-        """Walk the totals of one counter of each element."""
+        """Yield the total of one counter of each element."""
         in_one = self._words * self._cpus
         each_cpu = (numbers[place::in_one] for place in range(word, in_one, self._words))
         return map(sum, zip(*each_cpu, strict=True))

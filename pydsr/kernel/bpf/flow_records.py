@@ -22,7 +22,7 @@ _WORD = array("I").itemsize
 _SERVICE, _WORDS = layout.FlowKey.service.offset // _WORD, sizeof(layout.FlowKey) // _WORD
 
 _COUNT_VALID = 100
-"""How many times its own duration a count is valid: counting costs a hundredth of a CPU."""
+"""A count is valid for so many times its own duration: counting costs a hundredth of a CPU."""
 
 
 class FlowRecordStore:
@@ -34,7 +34,7 @@ class FlowRecordStore:
         self._count_due = 0.0
 
     def all(self) -> Iterator[FlowRecord]:
-        """Walk all records."""
+        """Yield all records."""
         for key, value in read_all(self._fd, layout.FlowKey, layout.RecordValue):
             last_seen, slot, backend, flags = _RECORD.unpack(value)
             (service,) = _FLOW_SERVICE.unpack_from(key, layout.FlowKey.service.offset)
@@ -42,7 +42,7 @@ class FlowRecordStore:
             yield FlowRecord(key, service, slot, backend, last_seen, closing)
 
     def count_by_service(self) -> Mapping[int, int]:
-        """Return how many records each service id has; with many records, had a moment ago."""
+        """Return the number of records by service id; with many records, a recent number."""
         begun = time.monotonic()
         if begun >= self._count_due:
             counts: Counter[int] = Counter()

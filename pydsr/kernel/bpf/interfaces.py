@@ -17,18 +17,18 @@ class InterfaceStore:
         self._egress = egress
 
     def read(self, ifindex: int) -> MacAddress:
-        """Return the MAC by which an interface takes packets; all zero if it takes none."""
+        """Return the MAC whose packets an interface accepts; all zeros if it is not attached."""
         value = layout.InterfaceValue()
         libbpf.map_lookup(self._interfaces, c_uint32(ifindex), value)
         return MacAddress(bytes(value.mac))
 
     def write(self, ifindex: int, mac: MacAddress) -> None:
-        """Set the MAC of an attached interface: the program takes packets sent to that MAC."""
+        """Set the MAC of an attached interface: the program accepts packets sent to that MAC."""
         value = layout.InterfaceValue(mac=layout.Mac(*mac.octets))
         libbpf.map_update(self._interfaces, c_uint32(ifindex), value)
 
     def delete(self, ifindex: int) -> None:
-        """Delete an interface: the program neither takes its packets nor redirects to it."""
+        """Delete an interface: the program neither accepts its packets nor redirects to it."""
         libbpf.map_update(self._interfaces, c_uint32(ifindex), layout.InterfaceValue())
         self.delete_egress(ifindex)
 

@@ -94,7 +94,7 @@ _FUNCTIONS = (
     *("bpf_map_update_batch", "bpf_obj_get_info_by_fd", "bpf_prog_load"),
     *("bpf_prog_test_run_opts", "ring_buffer__new"),
 )
-"""The functions that libbpf got last, of those used here."""
+"""The newest of the libbpf functions in use."""
 
 
 @cache
@@ -443,7 +443,7 @@ def run_program(
 def run_program_live(
     program: Descriptor, frame: bytes, repeat: int, ifindex: int, batch: int = 64
 ) -> None:
-    """Run an XDP program on live frames, which the kernel sends as the program decides.
+    """Run an XDP program on live frames, which the kernel then sends or drops.
 
     Source: Documentation/bpf/bpf_prog_run.rst of the kernel (5.18 or later). Frames are reused
     without being restored, so the program must rewrite whatever others change.

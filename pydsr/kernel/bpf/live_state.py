@@ -79,7 +79,7 @@ class LiveState:
         return settings
 
     def _identity_of_pins(self) -> tuple[int, int] | None:
-        """Return what tells these pins from others at the same place; None without pins."""
+        """Return what identifies these pins, not later ones in their place; None without pins."""
         try:
             status = self.pins.path("settings").stat()
         except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -91,10 +91,10 @@ class LiveState:
         return self._identity == self._identity_of_pins()
 
     def follow_pins(self) -> bool:
-        """Open the maps that are pinned now, if they are others; return whether they were.
+        """Open the pinned maps if they were replaced; return whether they were.
 
         Raises:
-            NotAttachedError: nothing is pinned any more. What was open stays open.
+            NotAttachedError: nothing is pinned any more; open maps stay open.
         """
         if self.is_current():
             return False
@@ -104,7 +104,7 @@ class LiveState:
         return True
 
     def close(self) -> None:
-        """Close every map; the data plane goes on."""
+        """Close every map; the data plane continues."""
         self.backends.close()
         self.pins.close()
 

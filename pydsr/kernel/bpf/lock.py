@@ -1,4 +1,4 @@
-"""The lock on a directory of pins, and the errors of a directory that cannot be used."""
+"""The lock on a directory of pins, and the errors of unusable directories."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LOCK_POLL_SECONDS = 0.02
 def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold the lock on a directory of pins for the length of the block.
 
-    The kernel frees it when the process ends, however it does.
+    The kernel frees it when the process ends, even if killed.
 
     Raises:
-        BusyError: another command held it until the deadline.
+        BusyError: another command held the lock until the deadline.
         NotAttachedError: there is no such directory.
     """
     deadline = time.monotonic() + seconds

@@ -184,7 +184,7 @@ def create_map(spec: MapSpec, table_size: int) -> Descriptor:
 
 
 def mismatch(spec: MapSpec, fd: Descriptor) -> str:
-    """Return how a map differs from its spec, or an empty string."""
+    """Return how a map differs from its spec; empty if it does not."""
     info = libbpf.map_info(fd)
     for what, expected, actual in (
         ("type", spec.kind, info.type),

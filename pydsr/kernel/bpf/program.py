@@ -89,7 +89,7 @@ def compile_balancer(
     """Compile the data plane; arguments as for :func:`load_programs`.
 
     Args:
-        maps: those of map_specs(), and ``tap_program``.
+        maps: the maps of map_specs(), and ``tap_program``.
         table_size: slots of a table.
         seed: the 64-bit key of the hash.
         features: the parts to compile in.
@@ -192,7 +192,7 @@ def check_bcc() -> None:
         EnvironmentCannotError: bcc is not installed; the hint says how to install it.
     """
     spec = importlib.util.find_spec("bcc")
-    # A directory of that name without a module has a spec too, but no origin.
+    # A directory of that name without a module also has a spec, but no origin.
     if spec is None or spec.origin is None:
         raise EnvironmentCannotError(
             "the Python package bcc is not installed",

@@ -1,4 +1,4 @@
-"""The services in their maps, and the index by which the program finds them."""
+"""The map of services, and the index by which the program finds them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SERVICE_ID = struct.Struct("=I")
 class ServiceHead:
     """A service without its backends, and the head of its table.
 
-    Reading thousands of heads is fast; making the values of their backends is not.
+    Reading thousands of heads is fast; creating the values of their backends is slow.
     """
 
     service: Service
@@ -57,8 +57,8 @@ class _Cached:
 class ServiceStore:
     """The map ``services``, joined with the tables and entries of their backends.
 
-    A view reads thousands of backends every second, and hardly any has changed: what is read is
-    compared as bytes, and the values made of it before are returned again.
+    A view reads thousands of backends every second, and few have changed. So :meth:`all` compares
+    bytes, and returns the earlier values of unchanged ones.
     """
 
     def __init__(self, fd: Descriptor, tables: TableStore, backends: BackendStore) -> None:
@@ -179,14 +179,14 @@ class ServiceStore:
         self._map.delete(pack_endpoint(endpoint))
 
     def free_ids(self, number: int) -> list[int]:
-        """Return ids that no service has; fewer than asked for when all are taken."""
+        """Return unused ids of services; fewer than ``number`` if they run out."""
         taken = {service.id for service in self.configs()}
         free = (n for n in range(layout.SERVICES_MAX) if n not in taken)
         return list(islice(free, number))
 
 
 class ServiceIndexStore:
-    """The map ``service_index``, whose one element is all that packets look services up in."""
+    """The map ``service_index``, in whose only element packets look up services."""
 
     def __init__(
         self, fd: Descriptor, source_rules: SourceRuleStore, vip_policies: VipPolicyStore
@@ -196,7 +196,7 @@ class ServiceIndexStore:
         self._vip_policies = vip_policies
 
     def write(self, services: Iterable[Service]) -> None:
-        """Make these services, and the rules and policies there are, visible to packets.
+        """Make these services, and all rules and policies, visible to packets.
 
         One map update: services and VIPs appear and disappear together.
         """

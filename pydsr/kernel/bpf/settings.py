@@ -1,4 +1,4 @@
-"""What the pins were made for, the features of the loaded program, and two marks."""
+"""The settings of the pins, the features of the loaded program, and two marks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydsr.model.features import Feature, Features
 
 @dataclass(frozen=True)
 class Settings:
-    """What never changes while pins exist; ``seed`` is the 64-bit key of the flow hash."""
+    """Settings that never change while pins exist; ``seed`` is the 64-bit flow hash key."""
 
     table_size: int
     seed: int
@@ -44,7 +44,7 @@ class SettingsStore:
 
     @property
     def is_marked(self) -> bool:
-        """Whether a process is changing the maps, or was killed while it did."""
+        """Whether a process is changing the maps, or was killed meanwhile."""
         return bool(self._read().changing)
 
     @contextmanager

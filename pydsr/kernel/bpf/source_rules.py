@@ -1,6 +1,6 @@
 """Source rules, and the policies of VIPs for ports without a service, in their maps.
 
-The program reads both only where the index of services says so: write the index after them.
+The program reads both only if the service index says so: write the index after them.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class VipPolicyStore:
         self._vips = HashMap(fd, layout.Address, layout.VipConfig)
 
     def read(self) -> dict[IPAddress, Unserved]:
-        """Return the policy of each VIP that has another one than the default."""
+        """Return the policy of each VIP with another policy than the default."""
         return {
             layout.unpack_address(bytes(key)): _POLICIES[value.unserved]
             for key in self._vips.all_keys()

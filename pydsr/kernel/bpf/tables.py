@@ -1,8 +1,8 @@
 """The tables of services in their maps: read by head or as a whole, written in batches.
 
 A table is the one element of a map of its own, which ``tables`` refers to by service id. When
-``tables`` is to refer to another map, the kernel waits for milliseconds until no packet uses the
-old one. So one call replaces a hundred tables.
+``tables`` gets a new inner map, the kernel waits for milliseconds until no packet uses the old one.
+So one call replaces a hundred tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.maps import create_table_map
 
 _BATCH_AT_FIRST, _BATCH_MAX = 32, 128
-"""Tables replaced by one call: few at first, so that these are in place early, and then more.
+"""Tables replaced by one call: few at first, so that the first are in place early, then more.
 
 Each is an open descriptor until then, and a process may have 1024 by default.
 """
@@ -48,7 +48,7 @@ class TableHead:
     members: bytes = b""
 
     def rows(self) -> Iterator[tuple[int, int, int, int]]:
-        """Walk the members: weight, slots, backend id and state of each."""
+        """Yield weight, slots, backend id and state of each member."""
         return _MEMBER.iter_unpack(self.members)
 
 
@@ -79,7 +79,7 @@ class TableStore:
                 with libbpf.map_by_id(number) as fd:
                     libbpf.map_lookup(fd, c_uint32(0), self._buffer)
             except FileNotFoundError:
-                # Replaced between the two steps by a change this reader does not wait for.
+                # A change that this reader does not wait for replaced it between the two steps.
                 continue
             self._heads[service_id] = number, _head_of(self._buffer)
             return self._buffer
@@ -87,7 +87,7 @@ class TableStore:
         return None
 
     def _number(self, service_id: int) -> int:
-        """Return the id of the map that is a service's table; 0 where there is none."""
+        """Return the id of the map with a service's table; 0 if there is none."""
         number = c_uint32()
         libbpf.map_lookup(self._fd, c_uint32(service_id), number)
         return number.value
@@ -173,7 +173,7 @@ class TableStore:
 
 
 class TableWriter:
-    """Tables that are being written, each in one step for the packets meanwhile."""
+    """Writes tables; packets see each change in one step."""
 
     def __init__(self, fd: Descriptor, create: Callable[[Table], Descriptor]) -> None:
         self._fd = fd
@@ -200,7 +200,7 @@ class TableWriter:
             self._most = min(2 * self._most, _BATCH_MAX)
 
     def flush(self) -> None:
-        """Put in place what was written."""
+        """Put the written tables in place."""
         number = len(self._waiting)
         if not number:
             return

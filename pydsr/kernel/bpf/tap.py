@@ -123,7 +123,7 @@ class Tapping:
 
 
 def _event(octets: bytes) -> layout.TapEvent:
-    """Return an event, of which the program sends only the captured bytes."""
+    """Return an event; the program sends only the captured bytes of its frame."""
     return layout.TapEvent.from_buffer_copy(octets.ljust(sizeof(layout.TapEvent), b"\0"))
 
 

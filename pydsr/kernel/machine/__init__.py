@@ -1,1 +1,1 @@
-"""What the host, its NICs and their drivers can do, and what stands in the way of an attach."""
+"""The abilities of the host, its NICs and their drivers, and obstacles to an attach."""

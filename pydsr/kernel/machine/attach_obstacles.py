@@ -24,7 +24,7 @@ _LIKELY_CAUSES = {
 """The usual cause of each error: dev_xdp_attach() and the drivers' sources."""
 
 _BOND_MODES = ("balance-rr", "active-backup", "balance-xor", "802.3ad")
-"""Those that bond_xdp_check() accepts; hashed ones without the policy that needs VLAN tags."""
+"""The modes that bond_xdp_check() accepts; hashed modes only without vlan+srcmac."""
 
 _BOND_HASHED = ("balance-xor", "802.3ad")
 _BOND_HASH_REFUSED = "vlan+srcmac"
@@ -32,7 +32,7 @@ _GENERIC = "or --mode generic, slowly"
 
 
 def find_obstacles(facts: NicFacts, machine: Machine) -> list[Finding]:
-    """Return why native mode will be refused; nothing where the driver should accept a program."""
+    """Return the obstacles to native mode; none if the driver should accept a program."""
     if facts.interface.kind == "bond":
         return list(_bond(facts, machine))
     if not has_native(facts, machine):
@@ -42,7 +42,7 @@ def find_obstacles(facts: NicFacts, machine: Machine) -> list[Finding]:
 
 
 def explain_refusal(number: int | None, facts: NicFacts, machine: Machine) -> str:
-    """Return why an interface refused a program in native mode, with some errno, and what to do."""
+    """Return why an interface refused a program in native mode, given the errno, and what to do."""
     obstacles = find_obstacles(facts, machine)
     if obstacles:
         reasons = "; ".join(f"{finding.what}: {finding.remedy}" for finding in obstacles)
@@ -102,7 +102,7 @@ def program_above(name: str, above: Sequence[str]) -> Finding:
     return Finding(
         FindingKind.XDP_ABOVE,
         name,
-        f"{name} takes no program: another XDP program{where} is in its way",
+        f"{name} takes no program: another XDP program{where} prevents it",
         "a program on a device above it (macvlan, VLAN, bond) excludes one on it: take that off "
         f"first, with ip link set dev {' '.join(above) or 'NAME'} xdp off",
     )

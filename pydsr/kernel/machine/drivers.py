@@ -1,4 +1,4 @@
-"""What each driver needs for XDP in native mode. Pure.
+"""The requirements of each driver for XDP in native mode. Pure.
 
 Since Linux 6.3 the kernel itself reports what a driver supports (``xdp-features`` of the netlink
 family ``netdev``); there only the conditions of this table count. Sources:
@@ -40,7 +40,7 @@ class QueueRule(Enum):
 
 @dataclass(frozen=True)
 class Driver:
-    """What is known of a driver.
+    """The abilities and requirements of a driver.
 
     Attributes:
         since: the first kernel with native XDP in it.
@@ -119,4 +119,4 @@ DRIVERS = {
     "vmxnet3": Driver((6, 6), largest_mtu=3494),
     "xen_netfront": Driver((5, 9), largest_mtu=3840),
 }
-"""By the name that ``ethtool -i`` shows. A bond needs what its parts need."""
+"""Drivers by the name that ``ethtool -i`` shows. A bond has the requirements of its parts."""

@@ -1,4 +1,4 @@
-"""Findings: what the doctor reports, and what a refused attach names.
+"""Findings: reported by the doctor, and named by a refused attach.
 
 Every kind of finding is declared here, with its severity and why it matters. docs/doctor.md shows
 them as a table.
@@ -21,7 +21,7 @@ class Severity(StrEnum):
     """Packets are lost, or attaching fails."""
 
     WARNING = "warning"
-    """It works, but slower or less reliably than intended."""
+    """It works, but more slowly or less reliably than intended."""
 
     ADVICE = "advice"
     """It could be faster."""
@@ -124,13 +124,13 @@ def kind_of(outcome: Outcome) -> FindingKind:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, or could be better.
+    """A fault, or something to improve.
 
     Attributes:
         kind: its kind, which has the severity and why it matters.
         subject: the host, interface, VIP or backend it is about.
         what: what is wrong, naming the object.
-        remedy: the command that mends it, or what else does.
+        remedy: the command or action that fixes it.
     """
 
     kind: FindingKind
@@ -141,11 +141,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that is well, or that could not be examined.
+    """Something that is fine, or that could not be examined.
 
     Attributes:
         subject: the host, interface, VIP or backend it is about.
-        text: what was seen; or why nothing was.
+        text: the observation, or why there is none.
         looked: whether it was examined.
     """
 
@@ -173,7 +173,7 @@ class Report:
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What is well, and what could not be examined."""
+        """The notes: what is fine, and what could not be examined."""
         return tuple(remark for remark in self.remarks if isinstance(remark, Note))
 
     @property
@@ -184,7 +184,7 @@ class Report:
 
     @property
     def is_well(self) -> bool:
-        """Whether there is no error and no warning: advice alone leaves a balancer well."""
+        """Whether there is no error and no warning; there may be advice."""
         return all(finding.kind.severity is Severity.ADVICE for finding in self.findings)
 
 
@@ -195,7 +195,7 @@ def only_findings(remarks: Iterable[Remark]) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Problem:
-    """What an error says: ``message`` is what is wrong, ``hint`` what to do."""
+    """The message of an error (what is wrong), and its hint (what to do)."""
 
     message: str
     hint: str
@@ -206,7 +206,7 @@ class Problem:
 
 
 def problem_of(check: Callable[[], object]) -> Problem | None:
-    """Return the problem that a check raises as an error; None where it raises none."""
+    """Return the problem that a check raises as an error; None if it raises none."""
     try:
         check()
     except PydsrError as error:

@@ -1,4 +1,4 @@
-"""What is known of this host: its kernel, limits, privileges and installed tools."""
+"""Facts about this host: its kernel, limits, privileges and installed tools."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _JIT = Path("/proc/sys/net/core/bpf_jit_enable")
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What is known of a host; None is "not known", and for a problem "none".
+    """Facts about a host; None means unknown, and for a problem, none.
 
     Attributes:
         release: of its kernel.
-        missing_capabilities: those that this process needs and lacks.
+        missing_capabilities: capabilities that this process needs and lacks.
         bpf: why no BPF program can be loaded; None also where the process may not try.
         jit: whether programs are compiled to machine code.
         pins: why the directory of pins cannot be used.
@@ -53,7 +53,7 @@ class HostFacts:
 
 
 def read_host(directory: Path) -> HostFacts:
-    """Return what is known of this host, for a balancer with its pins in a directory."""
+    """Return facts about this host, for a balancer with its pins in a directory."""
     missing = _missing_capabilities()
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     is_privileged = "SYS_ADMIN" not in missing
@@ -98,7 +98,7 @@ def _load_program() -> tuple[Problem | None, bool | None]:
 
 
 def _read_jit() -> bool | None:
-    """Return the JIT setting; None outside the first network namespace, which alone shows it."""
+    """Return the JIT setting; None outside the initial network namespace, which alone shows it."""
     try:
         return int(_JIT.read_text(encoding="ascii")) > 0
     except (OSError, ValueError):

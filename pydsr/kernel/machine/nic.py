@@ -1,4 +1,4 @@
-"""What is known of a NIC: its driver, offloads, queues, interrupts and the devices around it."""
+"""Facts about a NIC: its driver, offloads, queues, interrupts and related devices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HASH_POLICIES = ("layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vla
 
 @dataclass(frozen=True)
 class Machine:
-    """What judging a NIC needs to know of its machine."""
+    """The facts about a machine that findings about its NICs depend on."""
 
     kernel: Version
     cpus: int
@@ -46,7 +46,7 @@ class Bond:
 
 @dataclass(frozen=True)
 class NicFacts:
-    """What is known of an interface; None is "not known".
+    """Facts about an interface; None means unknown.
 
     Attributes:
         interface: what netlink reports of it.
@@ -92,7 +92,7 @@ def this_machine() -> Machine:
 
 
 def read_nics(wanted: Iterable[Interface]) -> list[NicFacts]:
-    """Return what is known of interfaces; less of those that have vanished meanwhile."""
+    """Return facts about interfaces; fewer about interfaces that have vanished."""
     with netlink() as ip:
         messages = {message["index"]: message for message in ip.get_links()}
     interfaces = {index: interface_from(message) for index, message in messages.items()}

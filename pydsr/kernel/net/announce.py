@@ -20,7 +20,7 @@ _ALL_NODES = ipaddress.IPv6Address("ff02::1")
 
 
 def announce(device: str, mac: MacAddress, vips: Iterable[IPAddress]) -> None:
-    """Announce VIPs at the MAC of the attached interface; failures are only logged."""
+    """Announce VIPs with the MAC of the attached interface; failures are only logged."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
         try:
             raw.bind((device, 0))

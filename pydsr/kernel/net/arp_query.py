@@ -1,7 +1,7 @@
-"""Asks the network who answers for an address, by ARP and neighbour discovery.
+"""Ask the network who answers for an address, by ARP and neighbour discovery.
 
 The kernel's own tables do not say: they keep one of several answers, and none for an address of
-this machine. What this machine's own XDP program answers is not received: it only goes out.
+this machine. Answers of this machine's own XDP program are not received: they only go out.
 
 The queries change nothing on other hosts. For IPv4 they are probes without a sender address
 (RFC 5227, section 2.1). For IPv6 they have a sender, so that answers come to this machine alone:
@@ -32,7 +32,7 @@ from pydsr.model.interfaces import Interface
 _ROUNDS = 2
 _ROUND_SECONDS = 0.25
 _BURST = 64
-"""How many addresses are asked for at once."""
+"""The number of addresses asked for at once."""
 
 _BROADCAST, _NO_SENDER = b"\xff" * 6, bytes(4)
 _SO_BINDTODEVICE = 25
@@ -87,7 +87,7 @@ class _Query:
 
     def send(self, addresses: Iterable[IPAddress]) -> None:
         for address in addresses:
-            # What cannot be sent now, for lack of room or a route, is sent in the next round.
+            # Queries that fail for lack of room or a route are sent again in the next round.
             with suppress(OSError):
                 self._send(address)
 

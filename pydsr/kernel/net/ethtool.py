@@ -1,4 +1,4 @@
-"""What drivers report about a device: ethtool's ioctls, netlink's ``netdev``, and interrupts.
+"""Read driver reports about a device: ethtool's ioctls, netlink's ``netdev``, and interrupts.
 
 No privilege is needed. What a driver does not report is None or empty.
 """

@@ -58,7 +58,7 @@ def find_neighbours(devices: Collection[int]) -> list[Neighbour]:
 
 
 def keep_resolved(wanted: Iterable[tuple[IPAddress, int]]) -> list[IPAddress]:
-    """Have the kernel keep addresses behind devices resolved; return those that it refuses."""
+    """Make the kernel keep addresses behind devices resolved; return the refused ones."""
     refused = []
     with netlink() as ip:
         for address, device in wanted:
@@ -80,7 +80,7 @@ def keep_resolved(wanted: Iterable[tuple[IPAddress, int]]) -> list[IPAddress]:
 
 
 def delete_entries(entries: Iterable[tuple[IPAddress, int]]) -> None:
-    """Delete entries that were kept resolved; the kernel resolves again where it needs to."""
+    """Delete entries that were kept resolved; the kernel resolves them again on demand."""
     with netlink() as ip:
         for address, device in entries:
             try:

@@ -1,7 +1,7 @@
 """MAC addresses of backends, from the kernel's neighbour tables.
 
-Only the kernel sends ARP and neighbour discovery here: pydsr asks it to resolve what is missing or
-stale, and polls the table until the entry is there or the deadline has passed.
+Only the kernel sends ARP and neighbour discovery: pydsr asks it to resolve missing and stale
+entries, and polls the table until they are resolved or the deadline has passed.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def confirmed_places(
 
 
 def mac_ages() -> dict[tuple[IPAddress, MacAddress], float]:
-    """Return how many seconds ago the kernel last confirmed each MAC that it does confirm."""
+    """Return the seconds since the kernel last confirmed each MAC."""
     ages: dict[tuple[IPAddress, MacAddress], float] = {}
     with netlink() as ip:
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -201,12 +201,12 @@ def _place(mac: MacAddress, segment: Segment) -> Place:
 def _request_resolution(
     ip: IPRoute, address: IPAddress, device: int, entry: NetlinkMessage | None
 ) -> None:
-    """Have the kernel resolve an address that is not confirmed, without traffic of ours."""
+    """Make the kernel resolve an address that is not confirmed, without sending anything."""
     if entry is not None and entry["state"] & _CONFIRMED:
         return
     request = {"dst": str(address), "ifindex": device, "family": family_of(address)}
     if entry is not None and entry["state"] & _STALE:
-        # The kernel would first probe the old MAC, which may belong to a card since replaced.
+        # Otherwise the kernel would first probe the old MAC, perhaps of a replaced NIC.
         ip.neigh("del", **request)
     ip.neigh("replace", state=ndmsg.NUD_NONE, flags=_NTF_USE, **request)
 

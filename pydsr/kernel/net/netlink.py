@@ -1,11 +1,11 @@
 """Netlink sockets, and the parts of pyroute2 that pydsr uses.
 
-``pyroute2/__init__.py`` imports every protocol that the library knows. That takes 42 ms of
-processor time, beside 88 ms for everything else that a command imports here (pyroute2 0.9.7,
-Python 3.11). Its submodules work without it, but importing one runs the package's ``__init__``
-first, and importlib's LazyLoader runs it as soon as the import system reads the package's
-``__path__``. So :func:`parts_of_pyroute2` puts an empty package in its place for the length of one
-block. Other modules import pyroute2's names from here; ethtool.py alone imports more.
+``pyroute2/__init__.py`` imports every protocol that the library knows. That takes 42 ms of CPU
+time; everything else that a command imports takes 88 ms (pyroute2 0.9.7, Python 3.11). Its
+submodules work without it, but importing one runs the package's ``__init__`` first, and importlib's
+LazyLoader runs it as soon as the import system reads the package's ``__path__``. So
+:func:`parts_of_pyroute2` puts an empty package in its place for the length of one block. Other
+modules import pyroute2's names from here; ethtool.py alone imports more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lets neighbour solicitations for IPv6 VIPs through a NIC's filter: they are multicast.
+"""Let neighbour solicitations for IPv6 VIPs through a NIC's multicast filter.
 
 The kernel joins the groups of its own addresses only, and a VIP is not an address of the balancer.
 """
@@ -37,7 +37,7 @@ def solicited_node_address(address: IPv6Address) -> IPv6Address:
 
 
 def receive_solicitations(interface: Interface, vips: Iterable[IPAddress]) -> None:
-    """Have a NIC receive the solicitations for the IPv6 VIPs; failures are only logged."""
+    """Make a NIC receive solicitations for the IPv6 VIPs; failures are only logged."""
     for group in _groups(vips):
         try:
             _change_filter(interface, _SIOCADDMULTI, group)
@@ -52,9 +52,9 @@ def receive_solicitations(interface: Interface, vips: Iterable[IPAddress]) -> No
 def stop_receiving(
     interface: Interface, gone: Iterable[IPAddress], left: Iterable[IPAddress] = ()
 ) -> None:
-    """Leave the groups of VIPs that are gone, except those shared with VIPs that are left."""
+    """Leave the groups of removed VIPs, except groups shared with remaining VIPs."""
     for group in _groups(gone) - _groups(left):
-        # Somebody may have left the group by hand.
+        # Another program may have left the group.
         with suppress(OSError):
             _change_filter(interface, _SIOCDELMULTI, group)
 
