@@ -58,10 +58,10 @@ def up(backends: int, clients: int, name: str) -> None:
     from pydsr.lab.lab import Lab
 
     with _interrupted_exits():
-        made = Lab(name, backends, clients)
-        made.up()
-    _report(Step(f"The lab {name!r} is up: {_size(made.topology)}."))
-    _report(_ways_to_play(made))
+        new = Lab(name, backends, clients)
+        new.up()
+    _report(Step(f"The lab {name!r} is up: {_size(new.topology)}."))
+    _report(_ways_to_play(new))
 
 
 @lab.command()
@@ -79,8 +79,8 @@ def down(name: str) -> None:
     from pydsr.lab.lab import remove
 
     with _interrupted_exits():
-        found = remove(name)
-    _report(Step(f"The lab {name!r} is gone." if found else f"There is no lab {name!r}."))
+        existed = remove(name)
+    _report(Step(f"The lab {name!r} is gone." if existed else f"There is no lab {name!r}."))
 
 
 @lab.command()
@@ -104,14 +104,14 @@ def demo(backends: int, clients: int, name: str | None) -> None:
     check_name(name)
     Demo.check_size(backends)
     with _interrupted_exits():
-        made = Lab(name, backends, clients)
-        _report(Step(f"A lab of namespaces: {_size(made.topology)}"))
+        new = Lab(name, backends, clients)
+        _report(Step(f"A lab of namespaces: {_size(new.topology)}"))
         try:
-            made.up()
-            conclusion = Demo(made, _report).run()
+            new.up()
+            conclusion = Demo(new, _report).run()
         finally:
-            made.down()
-    if not conclusion.held:
+            new.down()
+    if not conclusion.is_met:
         sys.exit(ExitStatus.FAILED)
 
 
@@ -142,12 +142,12 @@ def _size(topology: Topology) -> str:
     )
 
 
-def _ways_to_play(made: Lab) -> Commands:
-    client = f"nsenter --net=/run/netns/{made.topology.namespace('client1')}"
-    balancer = f"nsenter --net=/run/netns/{made.topology.namespace(Role.BALANCER)}"
-    pydsr = f"{balancer} pydsr --bpffs {made.bpffs}"
-    backend = f"nsenter --net=/run/netns/{made.topology.namespace('backend1')}"
-    last = made.topology.hosts_of(Role.BACKEND)[-1]
+def _ways_to_play(new: Lab) -> Commands:
+    client = f"nsenter --net=/run/netns/{new.topology.namespace('client1')}"
+    balancer = f"nsenter --net=/run/netns/{new.topology.namespace(Role.BALANCER)}"
+    pydsr = f"{balancer} pydsr --bpffs {new.bpffs}"
+    backend = f"nsenter --net=/run/netns/{new.topology.namespace('backend1')}"
+    last = new.topology.hosts_of(Role.BACKEND)[-1]
     return Commands(
         "Try:",
         (
@@ -160,6 +160,6 @@ def _ways_to_play(made: Lab) -> Commands:
             (f"{pydsr} top", "watch the traffic live"),
             (f"{pydsr} backends remove {SERVICES[0]} {last.address4}", f"remove {last.name}"),
             (f"{backend} pydsr realserver check {VIP4} {VIP6}", "check a backend"),
-            (f"pydsr lab down --name {made.name}", "remove the lab"),
+            (f"pydsr lab down --name {new.name}", "remove the lab"),
         ),
     )

@@ -83,17 +83,17 @@ def console() -> Console:
 
 
 def show(as_json: bool, document: Callable[[], Any], table: Callable[[], RenderableType]) -> None:
-    """Print a document or a table; only the one printed is made."""
+    """Print a document or a table; only one of them is built."""
     if as_json:
         click.echo(json.dumps(document(), indent=2))
         return
     from pydsr.views.text.tables import is_large, plain_lines
 
-    made = table()
-    if is_large(made):
-        click.echo("\n".join(plain_lines(made)))
+    rendered = table()
+    if is_large(rendered):
+        click.echo("\n".join(plain_lines(rendered)))
     else:
-        console().print(made)
+        console().print(rendered)
 
 
 def show_impact(impact: Impact, plan_only: bool, as_json: bool) -> None:

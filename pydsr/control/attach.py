@@ -186,11 +186,11 @@ def check_settings(state: LiveState, table_size: int | None, seed: int | None) -
     Raises:
         InputError: the table size or the seed differs.
     """
-    for what, asked, used in (
+    for what, requested, used in (
         ("table size", table_size, state.settings.table_size),
         ("seed", seed, state.settings.seed),
     ):
-        if asked is not None and asked != used:
+        if requested is not None and requested != used:
             shown = "another" if what == "seed" else str(used)
             raise InputError(
                 f"the balancer in {state.directory} runs with {shown} {what}; changing it "

@@ -71,8 +71,8 @@ def read_macs(directory: Path) -> dict[IPAddress, set[MacAddress]]:
         for _, entry in _resolved(state):
             macs.setdefault(entry.address, set()).add(entry.mac)
     return {
-        layout.unpack_address(address): {MacAddress(mac) for mac in found}
-        for address, found in macs.items()
+        layout.unpack_address(address): {MacAddress(mac) for mac in packed}
+        for address, packed in macs.items()
     }
 
 

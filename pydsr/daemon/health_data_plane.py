@@ -82,12 +82,12 @@ class DataPlane:
         routes = {}
         for service in services:
             vip, present = service.endpoint.address, live.get(service.endpoint)
-            found = (
+            candidates = (
                 route_to(backend, vip, interfaces, attached)
                 for item in checked_backends(service)
                 if present is not None and (backend := present.backend(item.address)) is not None
             )
-            routes[service.endpoint] = tuple(route for route in found if route is not None)
+            routes[service.endpoint] = tuple(route for route in candidates if route is not None)
         return routes
 
     def make(self, changes: Iterable[HealthChange]) -> set[Key]:

@@ -206,13 +206,13 @@ class HealthMonitor:
             for change in self._state.decide(endpoint, checker.health, now)
         ]
         try:
-            made = await asyncio.to_thread(self._data_plane.make, changes)
+            changed = await asyncio.to_thread(self._data_plane.make, changes)
         except PydsrError:
             self._undecided |= services
             raise
         self._state.apply(changes)
         for change in changes:
-            self._record_change(change, is_made=change.key in made)
+            self._record_change(change, is_made=change.key in changed)
         for endpoint in services:
             self._plan_next_weight(endpoint, now)
 
@@ -238,7 +238,11 @@ class HealthMonitor:
         before = None
         while True:
             services = self._state.services.items()
-            watched = {endpoint for endpoint, one in services if one.health and one.health.suspects}
+            watched = {
+                endpoint
+                for endpoint, service in services
+                if service.health and service.health.suspects
+            }
             after = await asyncio.to_thread(self._data_plane.snapshot) if watched else None
             if before is not None and after is not None:
                 suspicious = {

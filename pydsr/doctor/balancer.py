@@ -37,7 +37,7 @@ class Balancer:
     @property
     def attached_interfaces(self) -> list[Interface]:
         """The interfaces of this namespace that it is attached to."""
-        return [one for one in self.interfaces if one.index in self.attached]
+        return [each for each in self.interfaces if each.index in self.attached]
 
     @property
     def is_elsewhere(self) -> bool:

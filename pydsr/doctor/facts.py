@@ -54,16 +54,16 @@ class VipFacts:
     """Facts about a VIP.
 
     Attributes:
-        asked: names of the devices from which the network was asked for it.
-        not_asked: why it was not asked from some device.
+        queried: names of the devices from which the network was asked for it.
+        not_queried: why it was not asked from some device.
         claims: the hosts that answered.
         local: its ``ip address del`` arguments, where it is an address of this machine.
         answered: whether the balancer's program answers for it.
     """
 
     vip: IPAddress
-    asked: tuple[str, ...] = ()
-    not_asked: tuple[str, ...] = ()
+    queried: tuple[str, ...] = ()
+    not_queried: tuple[str, ...] = ()
     claims: frozenset[Claim] = frozenset()
     local: str = ""
     answered: bool = True
@@ -223,13 +223,13 @@ def _examine_vips(
         answers = arp_query.query(_network_devices(balancer), answered)
     except PermissionError:
         answers = arp_query.Answers()
-        answers.refused[4] = answers.refused[6] = ["not privileged"]
+        answers.failed[4] = answers.failed[6] = ["not privileged"]
     for vip, is_answered in answered.items():
         yield VipFacts(
             vip,
-            asked=tuple(answers.asked[vip.version]),
-            not_asked=tuple(
-                f"the network was not asked for it: {why}" for why in answers.refused[vip.version]
+            queried=tuple(answers.queried[vip.version]),
+            not_queried=tuple(
+                f"the network was not asked for it: {why}" for why in answers.failed[vip.version]
             ),
             claims=frozenset(answers.claims.get(vip, ())),
             local=local.get(vip, ""),
@@ -241,12 +241,12 @@ def _network_devices(balancer: Balancer) -> list[Interface]:
     """Return the devices with the addresses of the networks that the balancer is on."""
     segments = find_segments(balancer.interfaces, balancer.attached)
     return [
-        one
-        for one in balancer.interfaces
+        device
+        for device in balancer.interfaces
         # A port of a bridge has no addresses: the bridge has them.
-        if one.index in segments
-        and one.is_up
-        and not (one.index in balancer.attached and one.master)
+        if device.index in segments
+        and device.is_up
+        and not (device.index in balancer.attached and device.master)
     ]
 
 

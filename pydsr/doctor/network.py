@@ -52,11 +52,11 @@ def _vip(facts: VipFacts, network: NetworkFacts) -> Iterator[Remark]:
     for mac in macs:
         devices = ", ".join(sorted({claim.device for claim in others if claim.mac == mac}))
         yield _claimed(facts, mac, devices, network.names.get(mac, ()), len(macs))
-    if facts.asked and not macs:
-        devices = ", ".join(facts.asked)
+    if facts.queried and not macs:
+        devices = ", ".join(facts.queried)
         whose = "this balancer alone answers" if facts.answered else "nobody answers"
         yield Note(name, f"{whose} {_protocol(facts)} on {devices}")
-    yield from (Note(name, reason, looked=False) for reason in facts.not_asked)
+    yield from (Note(name, reason, looked=False) for reason in facts.not_queried)
 
 
 def _claimed(
@@ -65,21 +65,21 @@ def _claimed(
     vip = facts.vip
     number = others + facts.answered
     count = f"{number} MACs answer for it" if number > 1 else "nobody else does"
-    said = f"answers {_protocol(facts)} for {vip} on {devices}"
+    claim = f"answers {_protocol(facts)} for {vip} on {devices}"
     if backends:
         return Finding(
             FindingKind.ARP_LEAK,
             str(vip),
-            f"backend {', '.join(backends)} ({mac}) {said} ({count})",
+            f"backend {', '.join(backends)} ({mac}) {claim} ({count})",
             f"on the backend: {_stop_leak(facts)}",
         )
     if not facts.answered:
         # Intended: the VIP is routed, or another balancer answers for it.
-        return Note(str(vip), f"{mac} {said}, and this balancer does not (--no-arp)")
+        return Note(str(vip), f"{mac} {claim}, and this balancer does not (--no-arp)")
     return Finding(
         FindingKind.VIP_CONTESTED,
         str(vip),
-        f"{mac} {said}, and is neither this balancer nor a backend ({count})",
+        f"{mac} {claim}, and is neither this balancer nor a backend ({count})",
         f"take {vip} off that host; if it is another balancer, let only one answer at a time "
         "(answer-while in the file, with keepalived), or none: --no-arp",
     )

@@ -158,9 +158,9 @@ def _owners(members: Iterable[Member]) -> list[Member]:
             raise ValueError(f"weight {member.weight} of backend {member.id} is negative")
         if not NO_BACKEND < member.id <= MAX_BACKEND_ID:
             raise ValueError(f"backend id {member.id} is not between 1 and {MAX_BACKEND_ID}")
-    for one, other in pairwise(ordered):
-        if one.key == other.key:
-            raise ValueError(f"backends {one.id} and {other.id} share the key {one.key.hex()}")
+    for first, second in pairwise(ordered):
+        if first.key == second.key:
+            raise ValueError(f"backends {first.id} and {second.id} share the key {first.key.hex()}")
     return [m for m in ordered if m.weight and m.state is BackendState.UP]
 
 

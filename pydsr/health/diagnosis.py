@@ -137,18 +137,18 @@ def is_decided(symptoms: Symptoms) -> bool:
 def diagnose(target: CheckTarget, symptoms: Symptoms, evidence: Evidence = NOTHING_KNOWN) -> Result:
     """Return a failed check's result: its outcome, with a message and a hint."""
     backend, vip = target.route.backend, target.vip
-    asked = f"{backend} (port {target.port})" if symptoms.is_own_address else str(target)
+    subject = f"{backend} (port {target.port})" if symptoms.is_own_address else str(target)
     wrong_source = symptoms.wrong_source or evidence.wrong_source
     if symptoms.is_late:
         return Result(
             Outcome.UNCHECKED,
-            f"{asked} cannot be checked in time: this machine is too busy",
+            f"{subject} cannot be checked in time: this machine is too busy",
             "check less often, or give pydsr more CPU time (CPUWeight= of its unit, nice)",
         )
     if symptoms.errno in _NO_RESOURCES:
-        return _unchecked(asked, symptoms.errno)
+        return _unchecked(subject, symptoms.errno)
     if evidence.is_blocked and not symptoms.is_own_address:
-        return _unchecked(asked, errno.EPERM)
+        return _unchecked(subject, errno.EPERM)
     if symptoms.errno in _NO_ROUTE and symptoms.icmp is None:
         return Result(
             Outcome.UNSTEERED,
@@ -156,7 +156,7 @@ def diagnose(target: CheckTarget, symptoms: Symptoms, evidence: Evidence = NOTHI
             "is the interface up? `ip link` shows it",
         )
     if symptoms.is_connected:
-        return _after_connecting(asked, symptoms, evidence)
+        return _after_connecting(subject, symptoms, evidence)
     if wrong_source is not None:
         return Result(
             Outcome.WRONG_SOURCE,
@@ -165,9 +165,9 @@ def diagnose(target: CheckTarget, symptoms: Symptoms, evidence: Evidence = NOTHI
             "backend must not translate sources (nft list ruleset)",
         )
     if symptoms.icmp is not None:
-        return _by_icmp(target, symptoms.icmp, asked, symptoms.is_own_address)
+        return _by_icmp(target, symptoms.icmp, subject, symptoms.is_own_address)
     if symptoms.errno == errno.ECONNREFUSED:
-        return _closed(target, asked)
+        return _closed(target, subject)
     if evidence.has_neighbour is False and not evidence.backend_answers:
         return Result(
             Outcome.NO_NEIGHBOUR,
@@ -181,55 +181,55 @@ def diagnose(target: CheckTarget, symptoms: Symptoms, evidence: Evidence = NOTHI
             evidence.filter,
         )
     if evidence.is_lossy:
-        return _lost(asked, evidence)
+        return _lost(subject, evidence)
     if evidence.backend_answers and evidence.vip_answers is False and not symptoms.is_own_address:
         return _vip_missing(target, "answers ping, but not for the VIP")
-    return _silent(target, asked, evidence)
+    return _silent(target, subject, evidence)
 
 
-def _unchecked(asked: str, number: int) -> Result:
+def _unchecked(subject: str, number: int) -> Result:
     hint = "raise the limit of open files, or check less often"
     if number == errno.EPERM:
         hint = (
             "run as root (sudo), or with the capabilities NET_ADMIN and NET_RAW; this machine's "
             "firewall (nft list ruleset) must pass its own packets to the VIPs"
         )
-    return Result(Outcome.UNCHECKED, f"{asked} cannot be checked: {os.strerror(number)}", hint)
+    return Result(Outcome.UNCHECKED, f"{subject} cannot be checked: {os.strerror(number)}", hint)
 
 
-def _lost(asked: str, evidence: Evidence) -> Result:
+def _lost(subject: str, evidence: Evidence) -> Result:
     answered = evidence.pings_sent - evidence.pings_lost
     return Result(
         Outcome.PACKETS_LOST,
-        f"{asked} does not answer in time, and only {answered} of {evidence.pings_sent} pings were "
-        "answered: packets get lost",
+        f"{subject} does not answer in time, and only {answered} of {evidence.pings_sent} pings "
+        "were answered: packets get lost",
         "look for errors and drops: `ip -s link` on both ends, and the switch's ports",
     )
 
 
-def _after_connecting(asked: str, symptoms: Symptoms, evidence: Evidence) -> Result:
+def _after_connecting(subject: str, symptoms: Symptoms, evidence: Evidence) -> Result:
     if symptoms.errno:
         return Result(
             Outcome.BROKEN_OFF,
-            f"{asked} accepted the connection, and closed it before it answered",
+            f"{subject} accepted the connection, and closed it before it answered",
             "the server's log on the backend may say why",
         )
     if evidence.is_lossy:
-        return _lost(asked, evidence)
+        return _lost(subject, evidence)
     return Result(
         Outcome.TIMED_OUT,
-        f"{asked} accepts connections, but does not answer in time",
+        f"{subject} accepts connections, but does not answer in time",
         "is the server overloaded or stopped?",
     )
 
 
-def _by_icmp(target: CheckTarget, icmp: IcmpError, asked: str, is_own_address: bool) -> Result:
+def _by_icmp(target: CheckTarget, icmp: IcmpError, subject: str, is_own_address: bool) -> Result:
     if icmp.is_port_unreachable:
-        return _closed(target, asked)
+        return _closed(target, subject)
     if icmp.is_prohibited:
         return Result(
             Outcome.REJECTED,
-            f"{asked}: a firewall on {icmp.offender} rejects the packets",
+            f"{subject}: a firewall on {icmp.offender} rejects the packets",
             "allow the balancer's address on the backend: nft list ruleset",
         )
     if icmp.offender != target.vip and not is_own_address:
@@ -237,14 +237,14 @@ def _by_icmp(target: CheckTarget, icmp: IcmpError, asked: str, is_own_address: b
         return _vip_missing(target, how)
     return Result(
         Outcome.TIMED_OUT,
-        f"{asked}: unreachable, says {icmp.offender} (ICMP type {icmp.type}, code {icmp.code})",
+        f"{subject}: unreachable, says {icmp.offender} (ICMP type {icmp.type}, code {icmp.code})",
     )
 
 
-def _closed(target: CheckTarget, asked: str) -> Result:
+def _closed(target: CheckTarget, subject: str) -> Result:
     return Result(
         Outcome.PORT_CLOSED,
-        f"{asked}: nothing listens on the port",
+        f"{subject}: nothing listens on the port",
         f"`ss -ln` on {target.route.backend} shows what does; a server bound to the backend's "
         "own address does not serve the VIP",
     )
@@ -259,11 +259,11 @@ def _vip_missing(target: CheckTarget, how: str) -> Result:
     )
 
 
-def _silent(target: CheckTarget, asked: str, evidence: Evidence) -> Result:
+def _silent(target: CheckTarget, subject: str, evidence: Evidence) -> Result:
     if evidence.vip_answers:
         return Result(
             Outcome.TIMED_OUT,
-            f"{asked} does not answer, though the VIP answers ping there",
+            f"{subject} does not answer, though the VIP answers ping there",
             "is the server stopped, or does a firewall drop its packets?",
         )
     if evidence.backend_answers is False:
@@ -272,4 +272,4 @@ def _silent(target: CheckTarget, asked: str, evidence: Evidence) -> Result:
             f"{target.route.backend} answers nothing, not even ping",
             "is the backend up?",
         )
-    return Result(Outcome.TIMED_OUT, f"{asked} does not answer in time")
+    return Result(Outcome.TIMED_OUT, f"{subject} does not answer in time")

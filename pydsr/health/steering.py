@@ -104,10 +104,10 @@ class Steering:
                 f"at most {MAX_ROUTES} in one network namespace",
             )
         numbers = {route: self._numbers[route] for route in routes if route in self._numbers}
-        taken = set(numbers.values())
+        used = set(numbers.values())
         circle = (self._latest + step for step in range(MAX_ROUTES))
         free = (number % MAX_ROUTES + 1 for number in circle)
-        unused = (number for number in free if number not in taken)
+        unused = (number for number in free if number not in used)
         return numbers | {route: next(unused) for route in routes if route not in numbers}
 
 

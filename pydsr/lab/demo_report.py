@@ -118,14 +118,14 @@ def _(output: CommandOutput) -> RenderableType:
 def _(conclusion: Conclusion) -> RenderableType:
     lines = Text("\n").join(
         Text.assemble(
-            ("✔ ", "green") if one.held else ("✘ ", "bold red"),
-            one.claim if one.held else (f"failed: {one.claim}", "bold"),
+            ("✔ ", "green") if expectation.is_met else ("✘ ", "bold red"),
+            expectation.claim if expectation.is_met else (f"failed: {expectation.claim}", "bold"),
         )
-        for one in conclusion.expectations
+        for expectation in conclusion.expectations
     )
-    title = "all expectations met" if conclusion.held else "some expectations failed"
+    title = "all expectations met" if conclusion.is_met else "some expectations failed"
     return Panel(
-        lines, title=title, border_style="green" if conclusion.held else "red", expand=False
+        lines, title=title, border_style="green" if conclusion.is_met else "red", expand=False
     )
 
 

@@ -98,7 +98,7 @@ class Expectation:
     """An expectation of the demo, and whether it was met."""
 
     claim: str
-    held: bool
+    is_met: bool
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ class Conclusion:
     expectations: tuple[Expectation, ...]
 
     @property
-    def held(self) -> bool:
+    def is_met(self) -> bool:
         """Whether all of them were met."""
-        return all(expectation.held for expectation in self.expectations)
+        return all(expectation.is_met for expectation in self.expectations)
 
 
 DemoOutput = Step | Commands | RequestStats | ReturnPath | Removal | CommandOutput | Conclusion

@@ -40,7 +40,7 @@ class Protocol(StrEnum):
     SCTP = "sctp"
 
     @property
-    def tells_new_flows(self) -> bool:
+    def marks_new_flows(self) -> bool:
         """Whether packets mark new flows: TCP by SYN, SCTP by INIT."""
         return self is not Protocol.UDP
 

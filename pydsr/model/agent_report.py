@@ -55,8 +55,8 @@ class AgentReport:
         """Return the weight that the agent requests; 0 only for 0 %, never by rounding."""
         if self.percent is None or not configured:
             return configured
-        asked = (configured * self.percent + 50) // 100
-        return min(max(asked, 1 if self.percent else 0), MAX_WEIGHT)
+        weight = (configured * self.percent + 50) // 100
+        return min(max(weight, 1 if self.percent else 0), MAX_WEIGHT)
 
 
 def parse_agent(text: str) -> AgentReport:

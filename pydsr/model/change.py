@@ -106,7 +106,10 @@ def option_changes(
     """Return the changes from the options of a service to others."""
     if before == after:
         return ()
-    values = ((one.key, getattr(before, one.name), getattr(after, one.name)) for one in OPTIONS)
+    values = (
+        (option.key, getattr(before, option.name), getattr(after, option.name))
+        for option in OPTIONS
+    )
     return tuple(
         Change(f"set {key}", str(endpoint), _shown(old), _shown(new))
         for key, old, new in values

@@ -215,7 +215,7 @@ def check_options(endpoint: Endpoint, options: ServiceOptions) -> None:
     Raises:
         InputError: they do not.
     """
-    if options.max_new_flows and not endpoint.protocol.tells_new_flows:
+    if options.max_new_flows and not endpoint.protocol.marks_new_flows:
         raise InputError(
             f"max-new-flows has no effect on {endpoint}: UDP packets do not mark new flows",
             "leave it out, or limit sources with pydsr acl",

@@ -207,7 +207,7 @@ class _Column(NamedTuple):
 def backend_counters(snapshot: Snapshot, service: Service, backend: Backend) -> Counters:
     """Return a backend's totals, with ``new_flows`` None for protocols without a SYN."""
     counted = snapshot.counters.get(backend.id, _NOTHING)
-    if service.endpoint.protocol.tells_new_flows:
+    if service.endpoint.protocol.marks_new_flows:
         return counted
     return Counters(counted.packets, counted.bytes, None)
 
@@ -219,14 +219,14 @@ def service_counters(snapshot: Snapshot, service: Service) -> Counters:
 
 def _totals(snapshot: Snapshot, service: Service) -> list[Counters]:
     counted = [snapshot.counters.get(backend.id, _NOTHING) for backend in service.backends]
-    if service.endpoint.protocol.tells_new_flows:
+    if service.endpoint.protocol.marks_new_flows:
         return counted
     return [Counters(each.packets, each.bytes, None) for each in counted]
 
 
 def _sum_counters(service: Service, totals: Sequence[Counters]) -> Counters:
     packets, size, new_flows = zip(*totals, strict=True) if totals else ((), (), ())
-    tells_flows = service.endpoint.protocol.tells_new_flows
+    tells_flows = service.endpoint.protocol.marks_new_flows
     return Counters(sum(packets), sum(size), sum(new_flows) if tells_flows else None)
 
 

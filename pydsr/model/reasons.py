@@ -35,16 +35,16 @@ def parse_reasons(header: str) -> tuple[Reason, ...]:
     Raises:
         InternalError: the numbers have gaps or duplicates.
     """
-    found = {
+    reasons = {
         int(number): Reason(name.lower(), verdict.lower(), text)
         for number, name, verdict, text in _REASON.findall(header)
     }
-    if set(found) != set(range(header.count("\nREASON("))):
+    if set(reasons) != set(range(header.count("\nREASON("))):
         raise InternalError(
             "the numbers in xdp/reasons.h have gaps or duplicates, or a line cannot be parsed",
             "give a new reason the next free number",
         )
-    return tuple(found[number] for number in sorted(found))
+    return tuple(reasons[number] for number in sorted(reasons))
 
 
 def reasons_fingerprint(reasons: Sequence[Reason]) -> int:

@@ -1,6 +1,6 @@
-"""`pydsr realserver`: sets a backend up for Direct Server Return, checks it and undoes that.
+"""`pydsr realserver`: set a backend up for Direct Server Return, check it, and undo the setup.
 
-It runs on the backend, which needs none of the rest of pydsr and may be older than it. So this
+It runs on the backend, which needs no other part of pydsr, and may have an older system. So this
 package uses Python 3.9, its standard library, ``pydsr.model.errors`` and the ``ip`` command only;
-``standalone.py`` makes one file of it.
+``standalone.py`` packs it into one file.
 """

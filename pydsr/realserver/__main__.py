@@ -1,4 +1,4 @@
-"""The command line of ``realserver.pyz``, for backends where there is nothing but Python."""
+"""The command line of ``realserver.pyz``, for backends with nothing but Python."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ class Rule:
 
     Attributes:
         wanted: the value that setup sets.
-        accepted: all values that are right.
-        why: what happens with another value.
+        accepted: all correct values.
+        why: the effect of another value.
     """
 
     name: str
@@ -71,10 +71,10 @@ def violations(rule: Rule, facts: Facts) -> list[str]:
 
 
 def remedies(rule: Rule, facts: Facts) -> list[Setting]:
-    """Return the settings that have to be set to the wanted value.
+    """Return the settings to change to the wanted value.
 
-    The setting for all interfaces is among them, so that later interfaces get it, too; unless the
-    own values of all present interfaces are right: somebody has decided so.
+    They include the setting for all interfaces, which later interfaces get too. If the
+    values of all present interfaces are correct, nothing is changed.
     """
     if facts.announcing and not violations(rule, facts):
         return []

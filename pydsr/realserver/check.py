@@ -1,4 +1,4 @@
-"""Checks a backend: what is wrong, why it matters, and the commands that mend it. Pure."""
+"""Check a backend: what is wrong, why it matters, and the commands that fix it. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydsr.realserver.values import Address, BackendSpec, Facts, Setting
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that is wrong on a backend.
+    """A fault of a backend.
 
     Attributes:
-        is_miss: whether it breaks the service; otherwise it may, and a person has to judge.
+        is_miss: whether it breaks the service; otherwise it may, and a person must judge.
         subject: the VIP or interface it is about.
         what: what is wrong.
         why: why it matters.
-        commands: what mends it, in order.
+        commands: that fix it, in order.
     """
 
     is_miss: bool
@@ -30,7 +30,7 @@ class Fault:
 
 
 def check(spec: BackendSpec, facts: Facts) -> list[Fault]:
-    """Return all faults of a host, in the order in which to mend them."""
+    """Return all faults of a host, in the order in which to fix them."""
     faults = list(_arp(facts)) if spec.of(4) else []
     # Before the addresses: they cannot be added while IPv6 is disabled.
     faults += _ipv6(spec, facts) if spec.of(6) else []

@@ -1,4 +1,4 @@
-"""The commands setup, check and undo: what they do, and what they answer.
+"""The commands setup, check and undo, and their output.
 
 ``pydsr realserver`` and the file that is copied to a backend both run these.
 """
@@ -40,7 +40,7 @@ HELP = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command prints to stdout (``output``) and stderr, and its exit status."""
+    """The text of a command for stdout (``output``) and stderr, and its exit status."""
 
     output: str = ""
     messages: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ def undo(
     as_json: bool = False,
     directory: Path = DIRECTORY,
 ) -> Answer:
-    """Undo what setup has changed for some VIPs or all. If it fails, it can be tried again."""
+    """Undo what setup has changed for some VIPs or all. If it fails, try it again."""
     leaving = tuple(dict.fromkeys(parse_vip(vip) for vip in vips))
     if bool(leaving) == every:
         raise InputError("undo takes VIPs, or --all", "`ip address show` lists addresses")
@@ -108,12 +108,12 @@ def make_files(
     spec: BackendSpec, flavour: str, as_json: bool = False, directory: Path | None = None
 ) -> Answer:
     """Print files that keep a backend set up across reboots, or write them below a directory."""
-    made = files(spec, flavour)
+    generated = files(spec, flavour)
     if directory is not None:
-        return Answer(messages=tuple(str(_write(file, directory)) for file in made))
+        return Answer(messages=tuple(str(_write(file, directory)) for file in generated))
     if as_json:
-        return Answer(_json({"files": [asdict(file) for file in made]}))
-    return Answer(as_stream(made))
+        return Answer(_json({"files": [asdict(file) for file in generated]}))
+    return Answer(as_stream(generated))
 
 
 def _write(file: File, directory: Path) -> Path:

@@ -1,6 +1,6 @@
 """Files that keep a backend set up across reboots, for each way to configure a network. Pure.
 
-All of them set the sysctls by sysctl.d. systemd applies it before any network comes up
+All of them use sysctl.d for the sysctls. systemd applies it before any network comes up
 (systemd-sysctl.service is part of sysinit.target), and an interface's own settings again when the
 interface appears: so they are set before the address is added.
 """
@@ -38,10 +38,10 @@ def files(spec: BackendSpec, flavour: str) -> list[File]:
     return FLAVOURS[flavour](spec)
 
 
-def as_stream(made: list[File]) -> str:
+def as_stream(generated: list[File]) -> str:
     """Return files as one text, each after a line with its path."""
     return "\n".join(
-        f"# ---- {file.path} (mode {file.mode:04o}) ----\n{file.text}" for file in made
+        f"# ---- {file.path} (mode {file.mode:04o}) ----\n{file.text}" for file in generated
     )
 
 
@@ -113,11 +113,11 @@ WantedBy=multi-user.target
 
 
 def _networkd(spec: BackendSpec) -> list[File]:
-    made = _sysctl_d(spec)
+    generated = _sysctl_d(spec)
     base = f"/etc/systemd/network/90-{_NAME}"
     if spec.device != LOOPBACK:
         netdev = f"{_header(spec)}\n[NetDev]\nName={spec.device}\nKind=dummy\n"
-        made.append(File(f"{base}.netdev", netdev))
+        generated.append(File(f"{base}.netdev", netdev))
     effect = "# To take effect now: sysctl --system && networkctl reload\n"
     sections = [f"[Match]\nName={spec.device}\n", "[Network]\nLinkLocalAddressing=no\n"]
     for vip in spec.vips:
@@ -125,8 +125,8 @@ def _networkd(spec: BackendSpec) -> list[File]:
         if vip.version == 6:
             section += "DuplicateAddressDetection=none\nPreferredLifetime=0\nAddPrefixRoute=no\n"
         sections.append(section)
-    made.append(File(f"{base}.network", "\n".join((_header(spec) + effect, *sections))))
-    return made
+    generated.append(File(f"{base}.network", "\n".join((_header(spec) + effect, *sections))))
+    return generated
 
 
 def _netplan(spec: BackendSpec) -> list[File]:

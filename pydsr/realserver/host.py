@@ -23,7 +23,7 @@ from pydsr.realserver.values import EVERY_INTERFACE, Address, Assigned, Facts, I
 _PROC_SYS = Path("/proc/sys")
 _SILENT_FLAGS = {"LOOPBACK", "NOARP"}
 _OUTSIDE = "192.0.2.1"
-"""An address behind routers, which nobody has: it is for documentation (RFC 5737)."""
+"""An address behind routers that no host has: it is for documentation (RFC 5737)."""
 
 _FAMILIES = {"inet", "inet6"}
 _TIMEOUT_SECONDS = 30
@@ -50,7 +50,7 @@ def run_ip(arguments: Iterable[str]) -> str:
 
 
 def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    """Run a program and return how it ended; None where it is not installed."""
+    """Run a program and return its result; None if it is not installed."""
     variables = environment()
     path = shutil.which(program, path=variables["PATH"])
     if path is None:
@@ -66,7 +66,7 @@ def run_program(program: str, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def read_facts() -> Facts:
-    """Return what is known of the backend's network."""
+    """Return the facts about the backend's network."""
     interfaces = {
         link["ifname"]: _interface(link)
         # An interface that vanishes meanwhile leaves an empty object.
@@ -79,7 +79,7 @@ def read_facts() -> Facts:
 
 
 def execute(steps: Iterable[Step]) -> None:
-    """Do the steps in their order; if one raises an error, those before it are done."""
+    """Run the steps in order; if one raises an error, the earlier ones are done."""
     for step in steps:
         if isinstance(step, SetSysctl):
             _write_setting(step.setting, step.value)

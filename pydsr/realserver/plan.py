@@ -1,4 +1,4 @@
-"""Plans setup and undo: ordered steps, and the record of what they change. Pure.
+"""Plan setup and undo: ordered steps, and the record of their changes. Pure.
 
 The order matters: a host stops answering ARP for a VIP before it gets the VIP, and loses the VIP
 before it answers again.
@@ -25,19 +25,19 @@ from pydsr.realserver.steps import (
 from pydsr.realserver.values import LOOPBACK, Address, Assigned, BackendSpec, Facts, Setting
 
 _LOCALHOST = Assigned.parse("127.0.0.1/8")
-"""What the kernel adds to a loopback that is brought up without an address."""
+"""The address that the kernel adds to a loopback when it is brought up without one."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps, and the record of what they change.
+    """Steps, and the record of their changes.
 
     Attributes:
-        steps: in the order in which they are safe.
+        steps: in a safe order.
         record: written before the first step of setup, and after the last of undo.
-        notes: what a person should know.
+        notes: for the operator.
     """
 
     steps: tuple[Step, ...]
@@ -48,7 +48,7 @@ class Plan:
 def plan_setup(spec: BackendSpec, facts: Facts, record: Record) -> Plan:
     """Return the plan that makes a host accept packets for VIPs.
 
-    The record may be that of earlier setups which were killed half-way.
+    The record may come from earlier setups that were killed half-way.
 
     Raises:
         InputError, EnvironmentCannotError: the host cannot be set up as it is.
@@ -84,7 +84,7 @@ def plan_setup(spec: BackendSpec, facts: Facts, record: Record) -> Plan:
 def plan_undo(vips: Iterable[Address], facts: Facts, record: Record) -> Plan:
     """Return the plan that undoes what setup has changed for VIPs, and nothing else.
 
-    What several VIPs share is undone with the last of them.
+    Changes that several VIPs share are undone with the last of them.
     """
     leaving = tuple(dict.fromkeys(vips))
     kept = tuple(vip for vip in record.vips if vip not in leaving)
@@ -221,7 +221,7 @@ def _delete_dummies(
 
 
 def _restore(record: Record, facts: Facts, notes: list[str]) -> list[Step]:
-    """Restore links and sysctls that still are as setup left them."""
+    """Restore links and sysctls that are unchanged since setup."""
     steps: list[Step] = [
         set_link(name, "down")
         for name in record.raised
@@ -230,8 +230,8 @@ def _restore(record: Record, facts: Facts, notes: list[str]) -> list[Step]:
     for setting, change in reversed(list(record.settings.items())):
         value = facts.settings.get(setting)
         if value == change.set:
-            steps.append(SetSysctl(setting, change.found))
-        elif value is not None and value != change.found:
+            steps.append(SetSysctl(setting, change.before))
+        elif value is not None and value != change.before:
             notes.append(f"{setting} stays {value}: setup had set it to {change.set}")
     return steps
 

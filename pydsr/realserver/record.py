@@ -1,7 +1,7 @@
-"""The record of what setup has changed, by which undo puts back exactly that.
+"""The record of setup's changes, from which undo restores exactly these.
 
-It is written before the first change, and removed after the last one is undone. It lives under
-/run: like it, sysctls and addresses do not survive a reboot. Each network namespace has its own.
+It is written before the first change, and removed after the last one is undone. It is below /run,
+because sysctls and addresses do not survive a reboot either. Each network namespace has its own.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Change:
     """A sysctl's value before setup, and the value that setup set."""
 
-    found: int
+    before: int
     set: int
 
 
 @dataclass(frozen=True)
 class Record:
-    """What setup has done and undo has not yet undone.
+    """The changes of setup that undo has not undone.
 
     Attributes:
-        vips: those that were set up, whether or not something had to be changed.
+        vips: the VIPs that were set up, whether or not something was changed.
         settings: the sysctls that were changed.
         addresses: the addresses that were added, with their device, including the one that the
             kernel adds to a loopback that is brought up.
@@ -61,7 +61,7 @@ class Record:
         return {
             "vips": [str(vip) for vip in self.vips],
             "settings": {
-                setting.path: {"found": change.found, "set": change.set}
+                setting.path: {"found": change.before, "set": change.set}
                 for setting, change in self.settings.items()
             },
             "addresses": {str(each): device for each, device in self.addresses.items()},
@@ -93,7 +93,7 @@ class RecordFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other commands from changing this host in the block."""
+        """Keep other commands from changing this host during the block."""
         self._create_directory()
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -108,7 +108,7 @@ class RecordFile:
             os.close(descriptor)
 
     def load(self) -> Record:
-        """Return the record; an empty one where nothing was set up since the host was booted."""
+        """Return the record; an empty one if nothing was set up since boot."""
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:

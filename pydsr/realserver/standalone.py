@@ -1,4 +1,4 @@
-"""Makes one file of this package, which runs on a backend with Python and nothing of pydsr."""
+"""Pack this package into one file, which runs on a backend with Python but without pydsr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backend should be, and what is known of its network. Pure."""
+"""The desired settings of a backend, and facts about its network. Pure."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def parse_interface(text: str) -> str:
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """What a backend should be.
+    """The desired settings of a backend.
 
     Attributes:
         vips: the addresses it accepts packets for, without announcing them.
-        device: the device that has them: the loopback, or a dummy that setup creates.
-        interfaces: those that the balancer's packets come in by, on a host with several whose
+        device: the device with the VIPs: the loopback, or a dummy that setup creates.
+        interfaces: where the balancer's packets arrive, on a host with several interfaces whose
             reverse path filter would drop them.
     """
 
@@ -110,7 +110,7 @@ class Setting(NamedTuple):
 
     @classmethod
     def parse(cls, path: str) -> Setting:
-        """Parse a path; ValueError if it is not that of an interface's setting."""
+        """Parse a path; ValueError if it is not the path of an interface's setting."""
         match = re.fullmatch(r"net/ipv([46])/conf/([^/\s]+)/([a-z_0-9]+)", path)
         if match is None or match[2] in (".", ".."):
             raise ValueError(path)
@@ -128,7 +128,7 @@ class Assigned(NamedTuple):
 
     @classmethod
     def alone(cls, vip: Address) -> Assigned:
-        """Return a VIP as a backend needs it: with the longest prefix, so without a network."""
+        """Return a VIP with the longest prefix, which a backend needs: it adds no network."""
         return cls(vip, vip.max_prefixlen)
 
     @classmethod
@@ -150,7 +150,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a backend's network.
+    """Facts about a backend's network.
 
     Attributes:
         interfaces: by name.

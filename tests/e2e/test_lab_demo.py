@@ -104,13 +104,13 @@ def test_the_demo_notices_what_does_not_hold(name: str) -> None:
             lab.pydsr("backends", "remove", service, backend)
         outputs: list[DemoOutput] = []
         conclusion = Demo(lab, outputs.append).run()
-    broken = {check.claim for check in conclusion.expectations if not check.held}
+    broken = {check.claim for check in conclusion.expectations if not check.is_met}
     assert {
         "every backend answered requests",
         "every other backend answered requests after",
     } == broken
     assert conclusion == outputs[-1]
-    assert not conclusion.held
+    assert not conclusion.is_met
 
 
 def read_until(process: subprocess.Popen[bytes], text: str) -> None:

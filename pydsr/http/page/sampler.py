@@ -128,12 +128,12 @@ class Sampler:
         while True:
             # CPU time: a sample that waits on a busy host costs no more.
             began, before = time.monotonic(), time.process_time()
-            self.sample = await self._take()
+            self.sample = await self._take_sample()
             self._began = began
             self._wake_watchers()
-            await self._rest(began, time.process_time() - before)
+            await self._pause(began, time.process_time() - before)
 
-    async def _rest(self, began: float, took: float) -> None:
+    async def _pause(self, began: float, took: float) -> None:
         seconds = max(UNWATCHED_SECONDS, took / UNWATCHED_SHARE)
         if self._watchers:
             seconds = max(WATCHED_SECONDS, took / WATCHED_SHARE)
@@ -144,7 +144,7 @@ class Sampler:
         await asyncio.sleep(began + max(_LEAST_SECONDS, 10 * took) - time.monotonic())
         self._wake.clear()
 
-    async def _take(self) -> Sample:
+    async def _take_sample(self) -> Sample:
         clock = datetime.now(UTC)
         health = health_by_backend(self._health(), clock)
         try:

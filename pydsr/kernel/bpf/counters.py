@@ -88,7 +88,7 @@ class CounterStore:
         totals = self._counters.read_many(ids)
         counters = dict(zip(totals, map(Counters._make, totals.values()), strict=True))
         for service in services:
-            if not service.endpoint.protocol.tells_new_flows:
+            if not service.endpoint.protocol.marks_new_flows:
                 for backend in service.backends:
                     counters[backend.id] = counters[backend.id]._replace(new_flows=None)
         return counters

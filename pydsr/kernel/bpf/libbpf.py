@@ -313,15 +313,15 @@ class RingBuffer:
 
     Args:
         fd: the map.
-        take: called by :meth:`poll` with the bytes of each element; poll() raises its errors.
+        handle: called by :meth:`poll` with the bytes of each element; poll() raises its errors.
     """
 
-    def __init__(self, fd: Descriptor, take: Callable[[bytes], None]) -> None:
+    def __init__(self, fd: Descriptor, handle: Callable[[bytes], None]) -> None:
         self._error: BaseException | None = None
 
         def call(_context: int, data: int, size: int) -> int:
             try:
-                take(ctypes.string_at(data, size))
+                handle(ctypes.string_at(data, size))
             except BaseException as error:  # noqa: BLE001 - libbpf cannot pass it on
                 self._error = error
                 return -errno.ECANCELED
@@ -340,11 +340,11 @@ class RingBuffer:
         """Wait for elements, pass them on, and return their number."""
         poll = _library().ring_buffer__poll
         poll.argtypes = [c_void_p, c_int]
-        taken = poll(self._reader, int(seconds * 1000))
+        number = poll(self._reader, int(seconds * 1000))
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        return 0 if taken == -errno.EINTR else _checked(taken)
+        return 0 if number == -errno.EINTR else _checked(number)
 
     def close(self) -> None:
         """Free it; closing twice does nothing."""

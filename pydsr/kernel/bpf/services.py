@@ -180,8 +180,8 @@ class ServiceStore:
 
     def free_ids(self, number: int) -> list[int]:
         """Return unused ids of services; fewer than ``number`` if they run out."""
-        taken = {service.id for service in self.configs()}
-        free = (n for n in range(layout.SERVICES_MAX) if n not in taken)
+        used = {service.id for service in self.configs()}
+        free = (n for n in range(layout.SERVICES_MAX) if n not in used)
         return list(islice(free, number))
 
 

@@ -37,7 +37,7 @@ class Tapping:
         state: the balancer's.
         program_id: the attached program.
         sampling: which packets to capture.
-        take: called with each packet.
+        handle: called with each packet.
 
     Raises:
         BusyError: another capture runs.
@@ -49,7 +49,7 @@ class Tapping:
         state: LiveState,
         program_id: int,
         sampling: Sampling,
-        take: Callable[[layout.TapEvent], None],
+        handle: Callable[[layout.TapEvent], None],
     ) -> None:
         features = state.settings.features().compiled
         programs = _program_map(program_id)
@@ -58,7 +58,7 @@ class Tapping:
                 "the program was attached without tap",
                 "pydsr attach --with tap IFACE compiles it in; no packet is lost by that",
             )
-        if _is_taken(programs):
+        if _is_in_use(programs):
             raise BusyError("somebody taps packets here already", "end that `pydsr tap` first")
         self._state = state
         self._programs = programs
@@ -73,7 +73,7 @@ class Tapping:
             sizeof(layout.TapEvent),
             1,
         )
-        self._reader = RingBuffer(self._ring, lambda octets: take(_event(octets)))
+        self._reader = RingBuffer(self._ring, lambda octets: handle(_event(octets)))
         self._program = self._load(features, sampling)
         libbpf.map_update(programs, c_uint32(0), c_uint32(self._program.number))
         state.tap_switch.write(True)
@@ -132,7 +132,7 @@ def forget_killed(state: LiveState, program_ids: set[int]) -> None:
     if not state.tap_switch.is_on():
         return
     maps = [fd for number in program_ids if (fd := _program_map(number)) is not None]
-    if not any(map(_is_taken, maps)):
+    if not any(map(_is_in_use, maps)):
         state.tap_switch.write(False)
 
 
@@ -146,5 +146,5 @@ def _program_map(program_id: int) -> Descriptor | None:
     return None
 
 
-def _is_taken(programs: Descriptor) -> bool:
+def _is_in_use(programs: Descriptor) -> bool:
     return libbpf.map_lookup(programs, c_uint32(0), c_uint32())

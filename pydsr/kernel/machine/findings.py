@@ -168,7 +168,9 @@ class Report:
         """The findings, the worst first."""
         ranks = list(Severity)
         return tuple(
-            sorted(only_findings(self.remarks), key=lambda one: ranks.index(one.kind.severity))
+            sorted(
+                only_findings(self.remarks), key=lambda finding: ranks.index(finding.kind.severity)
+            )
         )
 
     @property

@@ -61,13 +61,13 @@ class Answers:
 
     Attributes:
         claims: who answers, by address.
-        asked: the devices that queries were sent from, by IP version.
-        refused: why other devices could not send them, by IP version.
+        queried: the devices that queries were sent from, by IP version.
+        failed: why other devices could not send them, by IP version.
     """
 
     claims: dict[IPAddress, set[Claim]] = field(default_factory=dict)
-    asked: dict[int, list[str]] = field(default_factory=lambda: {4: [], 6: []})
-    refused: dict[int, list[str]] = field(default_factory=lambda: {4: [], 6: []})
+    queried: dict[int, list[str]] = field(default_factory=lambda: {4: [], 6: []})
+    failed: dict[int, list[str]] = field(default_factory=lambda: {4: [], 6: []})
 
 
 class _Query:
@@ -206,10 +206,10 @@ def query(devices: Sequence[Interface], addresses: Iterable[IPAddress]) -> Answe
                 except PermissionError:
                     raise
                 except OSError as error:
-                    answers.refused[kind.version].append(f"{device.name}: {error.strerror}")
+                    answers.failed[kind.version].append(f"{device.name}: {error.strerror}")
                     continue
                 queries[stack.enter_context(query.socket)] = query
-                answers.asked[kind.version].append(device.name)
+                answers.queried[kind.version].append(device.name)
         for start in range(0, len(wanted), _BURST):
             _query_burst(wanted[start : start + _BURST], queries, answers)
     return answers

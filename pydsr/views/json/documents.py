@@ -146,7 +146,7 @@ def stats_document(snapshot: Snapshot) -> StatsDocument:
 
 
 def change_document(change: Change) -> ChangeDocument:
-    """Return one change of a plan as JSON; values keep their types."""
+    """Return a change of a plan as JSON; values keep their types."""
     return {
         "action": change.action,
         "object": change.object,
@@ -207,11 +207,11 @@ def rules_document(rules: Mapping[Endpoint | None, Rules]) -> list[ScopeDocument
         {
             "scope": scope_name(scope),
             "rules": [
-                {"source": str(network), "action": str(found[network])}
-                for network in sorted(found, key=sort_key)
+                {"source": str(network), "action": str(of_scope[network])}
+                for network in sorted(of_scope, key=sort_key)
             ],
         }
-        for scope, found in rules.items()
+        for scope, of_scope in rules.items()
     ]
 
 

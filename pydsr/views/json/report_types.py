@@ -109,7 +109,7 @@ class EventDocument(TypedDict):
 
 @documented
 class FindingDocument(TypedDict):
-    """Something on a backend host that is not as it must be."""
+    """A fault of a backend host."""
 
     level: Annotated[str, one_of("miss", "warning")]
     """A miss keeps the service from working; a warning needs a person's judgement."""
@@ -188,7 +188,7 @@ class DoctorCheckDocument(TypedDict):
     subject: str
     """As for a finding."""
     text: str
-    """What was seen, or why nothing was."""
+    """The observation, or why there is none."""
     looked: bool
     """Whether it was examined."""
 

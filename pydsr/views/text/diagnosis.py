@@ -1,4 +1,4 @@
-"""What the doctor and the daemon report: findings, health and events."""
+"""Reports of the doctor and the daemon: findings, health and events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PASSED, _NOT_CHECKED = "✓", "?"
 
 
 def doctor_report(report: Report) -> RenderableType:
-    """Show what was checked, then the findings, with the worst last, next to the prompt."""
+    """Show the notes, then the findings, the worst last, next to the prompt."""
     parts: list[RenderableType] = [_notes_table(report.notes), Text("")]
     if report.findings:
         parts += [_findings_table(reversed(report.findings)), Text("")]

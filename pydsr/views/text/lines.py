@@ -1,7 +1,7 @@
 """Lines of a terminal: texts with styles, fitted to a number of cells.
 
-The live view draws some fifty lines a second. Lines are tuples, which cost a tenth of rich's texts,
-and comparing them shows which ones have changed.
+The live view draws some fifty lines a second. Lines are tuples: they cost a tenth of rich's texts,
+and a comparison shows which have changed.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def cropped(parts: Line, width: int) -> Line:
 
 def fitted(parts: Line, width: int, *, right: bool = False) -> Line:
     """Return a line cut or padded to a width, aligned to the left or to the right."""
-    taken = cells(parts)
-    if taken > width:
+    wanted = cells(parts)
+    if wanted > width:
         return cropped(parts, width)
-    if taken == width:
+    if wanted == width:
         return parts
-    blank = (" " * (width - taken), "")
+    blank = (" " * (width - wanted), "")
     return (blank, *parts) if right else (*parts, blank)
 
 
@@ -84,7 +84,7 @@ def joined(lines: Iterable[Line], gap: str) -> Line:
 
 
 def hanging(head: Line, text: str, width: int, style: str = "") -> list[Line]:
-    """Return a head and a text that wraps beside it, in a column of at least 8 cells."""
+    """Return a heading and a text that wraps beside it, in a column of at least 8 cells."""
     indent = cells(head)
     first, *others = textwrap.wrap(text, max(8, width - indent)) or [""]
     return [(*head, (first, style)), *(line((" " * indent + each, style)) for each in others)]
@@ -116,7 +116,7 @@ def _printable(text: str) -> str:
 
 
 class Lines:
-    """Lines, from the top, as something that rich prints."""
+    """Lines, from the top, as a renderable for rich."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self.lines = lines

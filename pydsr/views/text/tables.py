@@ -1,4 +1,4 @@
-"""Tables for people, where scripts use ``--json``.
+"""Tables for people; scripts use ``--json``.
 
 Cells are ``Text``: rich reads a plain string as markup, and would swallow the brackets of
 ``[fd00::1]:80``.

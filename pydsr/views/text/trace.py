@@ -28,8 +28,8 @@ class TracedFrame:
     """A frame and the program's answer.
 
     Attributes:
-        answer: None where the program cannot be asked.
-        egress: name of the interface it would leave by, or None.
+        answer: None if the program cannot be asked.
+        egress: name of the egress interface, or None.
         note: why the program cannot be asked, or empty.
     """
 
@@ -40,7 +40,7 @@ class TracedFrame:
 
 
 def trace_table(trace: Trace, egress: str | None = None) -> RenderableType:
-    """Show what the program would do with a packet, and the interface it would leave by."""
+    """Show what the program would do with a packet, and the egress interface."""
     table = Table.grid(padding=(0, 2))
     meanings = {reason.name: reason.text for reason in all_reasons()}
     for name, value, style in (

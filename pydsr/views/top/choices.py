@@ -1,4 +1,4 @@
-"""What the user of the live view has chosen, and how keys change it. Pure."""
+"""The user's choices in the live view, and how keys change them. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAGE_ROWS = 10
 """Rows that PgUp and PgDn move."""
 
 CTRL_D = "\x04"
-"""Quits, even while a filter is typed. Reading from a closed terminal gives it too."""
+"""Quits, even while a filter is typed. Reading a closed terminal returns it too."""
 
 _CTRL_U = "\x15"
 _QUIT_KEYS = ("q", "Q", CTRL_D)
@@ -41,7 +41,7 @@ SORT_KEYS = {sort[0].upper(): sort for sort in Sort}
 
 
 class Page(StrEnum):
-    """What the screen shows: all services, one service, reasons, or help."""
+    """The page on the screen: all services, one service, reasons, or help."""
 
     SERVICES = "services"
     SERVICE = "service"
@@ -51,14 +51,14 @@ class Page(StrEnum):
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user has chosen.
+    """The user's choices.
 
     Attributes:
         interval: seconds between readings.
         filter: words that services and backends must match.
         is_typing: whether keys go into the filter.
         service: the marked service, or the one shown alone; None for the first.
-        scrolled: rows that are above the screen.
+        scrolled: the number of rows above the screen.
     """
 
     interval: float = 1.0

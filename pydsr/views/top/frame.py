@@ -51,8 +51,8 @@ def frame(
 ) -> list[Line]:
     """Draw one frame, with a footer for the keys.
 
-    It fills all rows of a height; without a height it has as many rows as it takes. Pages likewise
-    take the width in cells and the room in rows, or None.
+    It fills all rows of a height; without a height it has as many rows as it needs. Pages also take
+    the width in cells and the room in rows, or None.
     """
     header = [_header(moment, width, paused=choices.paused), _problem(moment)]
     footer = [_footer(choices, width)] if keys else []
@@ -95,7 +95,7 @@ def _header(moment: Moment, width: int, *, paused: bool) -> Line:
     cost = (_packet_cost(moment), "bold")
     clock = ("paused", "black on yellow") if paused else (moment.clock, "dim")
     right = [part for part in (packets, bits, flows, cost, clock) if part[0]]
-    # "paused" stays however narrow the terminal is: the figures are not of now.
+    # "paused" is never dropped: the figures are not current.
     dispensable = [bits, flows, cost] if paused else [bits, flows, clock, cost]
     while dispensable and sum(len(text) + 2 for text, _ in right) > width - _INTERFACE_CELLS:
         dropped = dispensable.pop()
@@ -109,7 +109,7 @@ def _header(moment: Moment, width: int, *, paused: bool) -> Line:
 
 
 def _packet_cost(moment: Moment) -> str:
-    """Return the time per packet of the slowest program; empty where it is not known."""
+    """Return the time per packet of the slowest program; empty if unknown."""
     timed = [each.nanoseconds for each in moment.rates.programs if each.nanoseconds is not None]
     return f"{max(timed):.0f} ns/pkt" if timed else ""
 
@@ -122,7 +122,7 @@ def _problem(moment: Moment) -> Line:
 
 
 def _footer(choices: Choices, width: int) -> Line:
-    """Return the keys that there is room for, the last of which is always help."""
+    """Return the keys that fit; the last is always help."""
     if choices.is_typing:
         return line(
             ("filter: ", "bold cyan"), choices.filter, ("▏", "bold"), ("  Enter keeps it", "dim"),

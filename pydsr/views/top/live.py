@@ -1,4 +1,4 @@
-"""The loop of the live view: it reads counters and keys, and has frames drawn."""
+"""The loop of the live view: read counters and keys, and draw frames."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 _PAUSE_SECONDS = 2.0
 _PAUSE_TIMES = 200
-"""A background query rests for 200 times the CPU time it took: half a percent of a CPU."""
+"""The pause after a background query, times its CPU time: it uses half a percent of a CPU."""
 
 _Answer = TypeVar("_Answer")
 
@@ -131,7 +131,7 @@ class _Watch:
         self.update_background(with_ages=True)
 
     def update_background(self, *, with_ages: bool) -> None:
-        """Take over the latest answers; MAC ages only where a page shows them."""
+        """Adopt the latest answers; MAC ages only if a page shows them."""
         self.moment = replace(self.moment, health=self._health.latest())
         if with_ages:
             self.moment = replace(self.moment, mac_ages=self._ages.latest())

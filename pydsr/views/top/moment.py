@@ -1,4 +1,4 @@
-"""What the live view shows at one moment."""
+"""The data of the live view at one moment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def health_by_backend(document: HealthDocument) -> Health:
 
 @dataclass(frozen=True)
 class Moment:
-    """What is shown.
+    """The data to show.
 
     Attributes:
         history: earlier rates, for sparklines.

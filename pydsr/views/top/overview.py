@@ -45,7 +45,7 @@ def overview(
     if room is None:
         drawn = _services(moment, choices, services, wanted, width, spaced=True, mark=None)
         return [*drawn, *reason_lines(reasons, width, None)]
-    # A quarter is for the reasons whatever the services need: drops must be visible.
+    # A quarter is always for reasons: drops must be visible.
     needed = 1 + sum(wanted)
     below = reason_lines(reasons, width, max(room // 4, room - needed))
     room -= len(below)
@@ -99,7 +99,7 @@ def _page(
 
 
 def _allot(wanted: Sequence[int], room: int) -> list[int]:
-    """Divide rows among services: small services get all they want, large ones share the rest."""
+    """Divide rows among services: small services get all their rows, large ones share the rest."""
     rows = [0] * len(wanted)
     by_size = sorted(range(len(wanted)), key=lambda index: wanted[index])
     for place, index in enumerate(by_size):

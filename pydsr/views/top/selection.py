@@ -1,4 +1,4 @@
-"""Which services and backends the live view shows, and in which order. Pure."""
+"""Select and sort the services and backends that the live view shows. Pure."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _NAMES = {
     "\x08": "backspace",
 }
 _REST_SECONDS = 0.05
-"""How long the rest of a sequence may take; what comes later was typed after Esc."""
+"""How long the rest of a sequence may take; later characters were typed after Esc."""
 
 
 def split_keys(typed: str) -> list[str]:
@@ -52,7 +52,7 @@ def split_keys(typed: str) -> list[str]:
 
 
 class Keyboard:
-    """The keys typed on stdin. If stdin is no terminal there are none, and time passes."""
+    """The keys typed on stdin. If stdin is not a terminal, there are none, and time passes."""
 
     def __init__(self) -> None:
         self._descriptor = sys.stdin.fileno() if sys.stdin.isatty() else None

@@ -248,7 +248,7 @@ def services(draw: st.DrawFn, endpoint: Endpoint) -> DesiredService:
     affinity = draw(st.sampled_from(Affinity))
     flow = affinity is Affinity.FLOW
     learn = draw(st.none() | st.integers(0, 604800))
-    limited = endpoint.protocol.tells_new_flows
+    limited = endpoint.protocol.marks_new_flows
     options = ServiceOptions(
         name=draw(st.text("abc :#'\"-~[]{}*&!|>%@`ü0", max_size=20)),
         affinity=affinity,

@@ -21,7 +21,7 @@ from pydsr.views.text.diagnosis import doctor_document, doctor_report
 
 OURS, BACKENDS, STRANGERS = (MacAddress.parse(f"02:00:00:00:00:0{n}") for n in (1, 2, 3))
 SERVICE = Endpoint.parse("10.66.0.80:80")
-VIP = VipFacts(ip_address("10.66.0.80"), asked=("eth0",))
+VIP = VipFacts(ip_address("10.66.0.80"), queried=("eth0",))
 BACKEND = BackendFacts(
     SERVICE,
     ip_address("10.66.0.11"),

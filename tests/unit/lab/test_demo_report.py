@@ -69,7 +69,7 @@ def test_a_removal_shows_both_rates_and_what_was_cut_off() -> None:
 def test_the_conclusion_says_whether_all_expectations_were_met(held: bool, title: str) -> None:
     conclusion = Conclusion((Expectation("one", True), Expectation("other", held)))
     text = "\n".join(lines_of(conclusion))
-    assert held == conclusion.held
+    assert held == conclusion.is_met
     assert title in text
     assert ("failed: other" in text) != held
 
