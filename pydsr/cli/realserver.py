@@ -159,7 +159,8 @@ def standalone(output: Path | None) -> None:
         return
     try:
         output.write_bytes(archive())
-        output.chmod(0o755)
+        if output.is_file():  # not a device or pipe, whose mode others rely on
+            output.chmod(0o755)
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}", "name another file") from None
 

@@ -71,7 +71,7 @@ def test_what_a_driver_cannot_send_out_is_counted(arms: Arms, bpffs: Path) -> No
     done = pydsr("attach", "eth1", "--mode", "generic")
     assert done.status == ExitStatus.DONE
     assert "packets that come in by eth0" in done.stderr
-    assert "sent out by eth1" in done.stderr
+    assert "sent out of eth1" in done.stderr
     pydsr.ok("backends", "set", SERVICE, BEHIND_ETH1[0])
     assert arms.client.asks_for_page(VIP, "-m", "1") is None
     assert pydsr.json("stats")["verdicts"]["other_interface"] > 0

@@ -94,6 +94,17 @@ def test_the_one_file_runs_alone(tmp_path: Path) -> None:
     assert "Address=10.0.0.80/32" in alone.stdout.splitlines()
 
 
+def test_a_pipe_keeps_its_mode_and_a_file_can_be_run(tmp_path: Path) -> None:
+    """As /dev/null does, which everybody writes to."""
+    pipe, file = tmp_path / "pipe", tmp_path / "realserver.pyz"
+    os.mkfifo(pipe, 0o600)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        for output in (pipe, file):
+            realserver.main(["standalone", "-o", str(output)], standalone_mode=False)
+        assert archive() == reader.communicate()[0]
+    assert [0o600, 0o755] == [path.stat().st_mode & 0o777 for path in (pipe, file)]
+
+
 def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:
     file = tmp_path / "realserver.pyz"
     file.write_bytes(archive())
