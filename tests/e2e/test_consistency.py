@@ -139,12 +139,12 @@ class History:
     states: dict[str, str] = field(
         default_factory=lambda: {f"backend{n}": "up" for n in range(1, 6)} | {SPARE: "absent"}
     )
-    told: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
 
     def step(self, by_command: bool) -> list[Connection]:
         """Make one change; returns all connections after some more were opened."""
         verb, host = self.random.choice(list(self._possible()))
-        self.told.append(f"{verb} {host}")
+        self.steps.append(f"{verb} {host}")
         if verb == "remove" and self.states[host] == "drained":
             self.connections.close(backend=host)
         for service in self.services:
@@ -219,23 +219,23 @@ def test_changes_break_no_connection_and_leave_no_table(lab: Lab) -> None:
         history = History(services, connections, random.Random(seed))
         for number in range(STEPS):
             state = history.step(by_command=number % 8 == 0)
-            assert [] == unforgivable(state), (seed, history.told)
-        assert [] == unforgivable(connections.check()), (seed, history.told)
+            assert [] == unforgivable(state), (seed, history.steps)
+        assert [] == unforgivable(connections.check()), (seed, history.steps)
         assert sum(verdicts(lab)[name] for name in _FORWARDED[1:]) > 0
 
         history.return_to_the_beginning()
         connections.close(group="new")
         come_to_rest(services)
         state = connections.check()
-        assert [] == unforgivable(state), (seed, history.told)
-        assert staying(opened) == staying(state), (seed, history.told)
+        assert [] == unforgivable(state), (seed, history.steps)
+        assert staying(opened) == staying(state), (seed, history.steps)
 
         before = verdicts(lab)
         connections.open(services[0].endpoint, 50)
         connections.open(services[2].endpoint, 50)
         state = connections.check()
         after = verdicts(lab)
-    assert [] == unforgivable(state), (seed, history.told)
+    assert [] == unforgivable(state), (seed, history.steps)
     assert after["forwarded"] >= before["forwarded"] + len(state) - len(broken(state))
     assert {**before, "forwarded": 0} == {**after, "forwarded": 0}
 

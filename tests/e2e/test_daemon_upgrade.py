@@ -105,8 +105,8 @@ def test_an_upgrade_loses_no_packet_and_no_state(lab: Lab, tmp_path: Path) -> No
 
         assert [] == broken(connections.check())
         pings.send_signal(2)
-        told, _ = pings.communicate(timeout=10)
-        assert ", 0% packet loss" in told, told
+        report, _ = pings.communicate(timeout=10)
+        assert ", 0% packet loss" in report, report
     assert {"backend1", "backend2", "backend3"} >= answers(lab, f"{VIP4}:{PORT}", 30).keys()
 
 

@@ -59,8 +59,8 @@ def test_the_installed_command_balances(root: CleanRoot) -> None:
 
 def test_the_environment_of_who_runs_it_brings_no_other_code(root: CleanRoot) -> None:
     root.path("/tmp/click.py").write_text("raise SystemExit('not this one')\n")  # noqa: S108
-    told = root.run("sh", "-c", "cd /tmp && PYTHONPATH=/tmp pydsr --version")
-    assert f"pydsr, version {pydsr.__version__}\n" == told
+    version = root.run("sh", "-c", "cd /tmp && PYTHONPATH=/tmp pydsr --version")
+    assert f"pydsr, version {pydsr.__version__}\n" == version
 
 
 @pytest.mark.parametrize("page", ["pydsr", "pydsr-run", "pydsr.yaml"])

@@ -44,11 +44,11 @@ def test_large_datagrams_arrive_whole(shared_lab: Lab, vip: str) -> None:
     command = f"iperf3 -c {vip} -u -l {DATAGRAM_BYTES} -b 10M -n 1M --json"
     done = shared_lab.run("client1", shlex.split(command))
     assert done.returncode == 0, done.stdout
-    told = json.loads(done.stdout)["end"]["sum"]
-    datagrams = told["packets"]
+    total = json.loads(done.stdout)["end"]["sum"]
+    datagrams = total["packets"]
     assert datagrams >= 1_000_000 // DATAGRAM_BYTES
     # A server that is not scheduled in time may lose some; wrongly placed ones would be most.
-    assert told["lost_packets"] < datagrams / 5
+    assert total["lost_packets"] < datagrams / 5
     after = document(shared_lab, "stats")["verdicts"]
     counted = {name: after[name] - before[name] for name in ("forwarded_fragment", "fragment")}
     # 8,192 bytes and their UDP header are six packets of 1,500 bytes; the first has the ports.

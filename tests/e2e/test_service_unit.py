@@ -36,7 +36,7 @@ class Balancer:
     host: Host
     peer: Host
 
-    def told(self, name: str) -> str:
+    def property_of(self, name: str) -> str:
         """Return what systemd says of the service."""
         return self.root.run("systemctl", "show", "pydsr", "--value", f"--property={name}").strip()
 
@@ -100,15 +100,15 @@ def becomes(expected: object, ask: Callable[[], object]) -> None:
 def test_it_is_enabled_and_waits_for_a_configuration(balancer: Balancer) -> None:
     assert "enabled\n" == balancer.root.run("systemctl", "is-enabled", "pydsr")
     balancer.root.run("systemctl", "start", "pydsr")
-    assert "inactive" == balancer.told("ActiveState")
-    assert "no" == balancer.told("ConditionResult")
+    assert "inactive" == balancer.property_of("ActiveState")
+    assert "no" == balancer.property_of("ConditionResult")
 
 
 def test_it_does_its_work_with_the_rights_it_has(balancer: Balancer) -> None:
     """It attaches, checks, follows a MAC and answers commands, and nothing of that fails."""
     balancer.override("Environment=PYDSR_WEB=127.0.0.1:8080 PYDSR_METRICS=127.0.0.1:9477")
     balancer.start()
-    assert "active" == balancer.told("ActiveState")
+    assert "active" == balancer.property_of("ActiveState")
     assert balancer.host.xdp_program("eth0") is not None
     becomes([True, True], balancer.health)
     balancer.peer.run("ip", "address", "delete", f"{VIP}/32", "dev", "lo")
@@ -121,7 +121,7 @@ def test_it_does_its_work_with_the_rights_it_has(balancer: Balancer) -> None:
     for address in ("127.0.0.1:8080/api/state", "127.0.0.1:9477/metrics"):
         assert VIP in balancer.host.run("curl", "--silent", "--fail", f"http://{address}")
     assert "Traceback" not in balancer.log
-    assert "0" == balancer.told("NRestarts")
+    assert "0" == balancer.property_of("NRestarts")
 
 
 def test_reload_applies_the_file_and_reports_one_that_is_wrong(balancer: Balancer) -> None:
@@ -133,15 +133,15 @@ def test_reload_applies_the_file_and_reports_one_that_is_wrong(balancer: Balance
     balancer.root.run("systemctl", "reload", "pydsr")
     assert eventually(lambda: f"{FILE}:1" in balancer.log)
     assert {BACKENDS[0]} == set(balancer.backends())
-    assert "active" == balancer.told("ActiveState")
+    assert "active" == balancer.property_of("ActiveState")
 
 
 def test_it_feeds_the_watchdog(balancer: Balancer) -> None:
     balancer.override("WatchdogSec=2")
     balancer.start()
-    first = balancer.told("WatchdogTimestampMonotonic")
-    assert eventually(lambda: balancer.told("WatchdogTimestampMonotonic") != first)
-    assert "0" == balancer.told("NRestarts")
+    first = balancer.property_of("WatchdogTimestampMonotonic")
+    assert eventually(lambda: balancer.property_of("WatchdogTimestampMonotonic") != first)
+    assert "0" == balancer.property_of("NRestarts")
 
 
 def test_stopped_it_leaves_the_data_plane(balancer: Balancer) -> None:
@@ -150,7 +150,7 @@ def test_stopped_it_leaves_the_data_plane(balancer: Balancer) -> None:
     becomes([True, True], balancer.health)
     rules = balancer.host.run("ip", "rule")
     balancer.root.run("systemctl", "stop", "pydsr")
-    assert "inactive" == balancer.told("ActiveState")
+    assert "inactive" == balancer.property_of("ActiveState")
     assert program is not None
     assert program == balancer.host.xdp_program("eth0")
     assert "fwmark" in rules
@@ -162,12 +162,12 @@ def test_an_upgrade_of_the_package_takes_over_without_losing_a_packet(
 ) -> None:
     balancer.start()
     becomes([True, True], balancer.health)
-    process, program = balancer.told("MainPID"), balancer.host.xdp_program("eth0")
+    process, program = balancer.property_of("MainPID"), balancer.host.xdp_program("eth0")
     newer = another_version(debian_package, "99.0", tmp_path)
     with balancer.peer.flooding(VIP) as flood:
         install(balancer.root, newer)
-    assert "active" == balancer.told("ActiveState")
-    assert process != balancer.told("MainPID")
+    assert "active" == balancer.property_of("ActiveState")
+    assert process != balancer.property_of("MainPID")
     assert f"{FILE}: pydsr 99.0" in balancer.log
     assert balancer.host.xdp_program("eth0") not in (None, program)
     becomes([True, True], balancer.health)
@@ -178,7 +178,7 @@ def test_an_upgrade_of_the_package_takes_over_without_losing_a_packet(
 def test_removing_the_package_ends_the_daemon_and_purging_it_all(balancer: Balancer) -> None:
     balancer.start()
     balancer.root.run("dpkg", "--remove", "pydsr")
-    assert "inactive" == balancer.told("ActiveState")
+    assert "inactive" == balancer.property_of("ActiveState")
     assert balancer.host.xdp_program("eth0") is not None
     balancer.root.run("dpkg", "--purge", "pydsr")
     assert balancer.host.xdp_program("eth0") is None

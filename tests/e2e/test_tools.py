@@ -23,8 +23,8 @@ def output(lab: Lab, command: str) -> str:
 def test_ping_loses_nothing(shared_lab: Lab, vip: str) -> None:
     """The balancer answers, of any size that is one packet."""
     for size in (0, 56, 1400):
-        told = output(shared_lab, f"ping -n -c 5 -i 0.05 -W 2 -s {size} {vip}")
-        assert "5 packets transmitted, 5 received, 0% packet loss" in told
+        printed = output(shared_lab, f"ping -n -c 5 -i 0.05 -W 2 -s {size} {vip}")
+        assert "5 packets transmitted, 5 received, 0% packet loss" in printed
 
 
 @VIPS

@@ -35,9 +35,9 @@ def test_the_longest_prefix_decides(rig: Rig) -> None:
     service = rig.serve(f"{VIP4}:80", [1])
     rules = {"any": DENY, "192.0.2.0/24": ALLOW, "192.0.2.128/25": DENY, "192.0.2.200": ALLOW}
     rig.set_rules(service, rules)
-    told = {source: reason4(rig, source) for source in ("198.51.100.1", "192.0.2.1")}
-    told |= {source: reason4(rig, source) for source in ("192.0.2.130", "192.0.2.200")}
-    assert told == {
+    reasons = {source: reason4(rig, source) for source in ("198.51.100.1", "192.0.2.1")}
+    reasons |= {source: reason4(rig, source) for source in ("192.0.2.130", "192.0.2.200")}
+    assert reasons == {
         "198.51.100.1": "denied",
         "192.0.2.1": "forwarded",
         "192.0.2.130": "denied",
@@ -131,31 +131,31 @@ def guarded(rig: Rig, limit: int, netmask4: int = 32, netmask6: int = 64) -> Non
 
 def test_a_source_opens_as_many_flows_as_it_may(rig: Rig) -> None:
     guarded(rig, 5)
-    told = [reason4(rig, CLIENT4, "S") for _ in range(8)]
-    assert told == ["forwarded"] * 5 + ["flow_rate"] * 3
+    reasons = [reason4(rig, CLIENT4, "S") for _ in range(8)]
+    assert reasons == ["forwarded"] * 5 + ["flow_rate"] * 3
 
 
 def test_open_flows_are_not_limited(rig: Rig) -> None:
     guarded(rig, 1)
-    told = [reason4(rig, CLIENT4, flags) for flags in ("S", "S", "A", "SA", "FA", "R")]
-    assert told == ["forwarded", "flow_rate", *["forwarded"] * 4]
+    reasons = [reason4(rig, CLIENT4, flags) for flags in ("S", "S", "A", "SA", "FA", "R")]
+    assert reasons == ["forwarded", "flow_rate", *["forwarded"] * 4]
 
 
 def test_another_source_has_a_limit_of_its_own(rig: Rig) -> None:
     guarded(rig, 1)
-    told = [reason4(rig, source, "S") for source in (CLIENT4, "192.0.2.8", CLIENT4)]
-    assert told == ["forwarded", "forwarded", "flow_rate"]
+    reasons = [reason4(rig, source, "S") for source in (CLIENT4, "192.0.2.8", CLIENT4)]
+    assert reasons == ["forwarded", "forwarded", "flow_rate"]
 
 
 def test_a_network_shares_its_limit(rig: Rig) -> None:
     guarded(rig, 1, 24, 48)
-    told = [reason4(rig, source, "S") for source in ("192.0.2.7", "192.0.2.8", "192.0.3.7")]
-    assert told == ["forwarded", "flow_rate", "forwarded"]
-    told = [
+    reasons = [reason4(rig, source, "S") for source in ("192.0.2.7", "192.0.2.8", "192.0.3.7")]
+    assert reasons == ["forwarded", "flow_rate", "forwarded"]
+    reasons = [
         rig.send(bytes(ip6(src=source) / tcp(flags="S"))).reason
         for source in ("2001:db8:1::7", "2001:db8:1:2::8", "2001:db8:2::7")
     ]
-    assert told == ["forwarded", "flow_rate", "forwarded"]
+    assert reasons == ["forwarded", "flow_rate", "forwarded"]
 
 
 def test_a_new_association_counts_as_a_new_flow(rig: Rig) -> None:
@@ -163,8 +163,8 @@ def test_a_new_association_counts_as_a_new_flow(rig: Rig) -> None:
 
     guarded(rig, 1)
     chunks = (SCTPChunkInit(), SCTPChunkInit(), SCTPChunkData(data=b"x"))
-    told = [rig.send(bytes(ip4() / sctp(chunk, 80))).reason for chunk in chunks]
-    assert told == ["forwarded", "flow_rate", "forwarded"]
+    reasons = [rig.send(bytes(ip4() / sctp(chunk, 80))).reason for chunk in chunks]
+    assert reasons == ["forwarded", "flow_rate", "forwarded"]
 
 
 def test_the_limit_is_a_rate(rig: Rig) -> None:
@@ -183,8 +183,8 @@ def test_the_limit_is_a_rate(rig: Rig) -> None:
 def test_a_service_of_every_port_is_limited_as_one(rig: Rig, affinity: Affinity) -> None:
     options = ServiceOptions(max_new_flows=2, affinity=affinity)
     rig.serve(f"{VIP4}:*", [1], options=options)
-    told = [rig.send(bytes(ip4() / tcp(port, "S"))).reason for port in (1, 2, 3)]
-    assert told == ["forwarded", "forwarded", "flow_rate"]
+    reasons = [rig.send(bytes(ip4() / tcp(port, "S"))).reason for port in (1, 2, 3)]
+    assert reasons == ["forwarded", "forwarded", "flow_rate"]
 
 
 def test_explain_does_not_count_against_the_limit(rig: Rig) -> None:

@@ -76,11 +76,11 @@ def test_explain_agrees_with_balance_for_random_flows(world: Rig) -> None:
     chance = random.Random(seed)
     for _ in range(3000):
         frame = random_question(chance)
-        told = world.explain(frame)
+        answer = world.explain(frame)
         outcome = world.send(frame)
-        assert all_reasons()[told.reason].name == outcome.reason, frame.hex()
+        assert all_reasons()[answer.reason].name == outcome.reason, frame.hex()
         if outcome.verdict == "tx":
-            assert outcome.frame[:6] == mac_of(told.backend).octets, frame.hex()
+            assert outcome.frame[:6] == mac_of(answer.backend).octets, frame.hex()
 
 
 def test_explain_leaves_no_trace(world: Rig) -> None:
@@ -115,15 +115,15 @@ def random_frames(number: int) -> Iterator[bytes]:
 def test_explain_agrees_with_balance_for_any_frame(fuzzed: Rig) -> None:
     """ARP, ND, pings, errors, fragments, tags and what is broken: asked first, and then sent."""
     for frame in random_frames(3000):
-        told = fuzzed.explain(frame)
+        answer = fuzzed.explain(frame)
         outcome = fuzzed.send(frame)
-        assert all_reasons()[told.reason].name == outcome.reason, frame.hex()
+        assert all_reasons()[answer.reason].name == outcome.reason, frame.hex()
         assert ("redirect" == outcome.verdict) == bool(
-            told.egress and all_reasons()[told.reason].verdict == "tx"
+            answer.egress and all_reasons()[answer.reason].verdict == "tx"
         ), frame.hex()
         if outcome.reason.startswith("forwarded"):
-            assert told.backend, frame.hex()
-            assert mac_of(told.backend).octets == outcome.frame[:6], frame.hex()
+            assert answer.backend, frame.hex()
+            assert mac_of(answer.backend).octets == outcome.frame[:6], frame.hex()
 
 
 def test_explain_leaves_no_trace_of_any_frame(fuzzed: Rig) -> None:
@@ -152,21 +152,21 @@ def away(rig: Rig, port: int, ifindex: int) -> layout.Explanation:
 
 
 def test_explain_tells_of_a_backend_behind_an_interface_the_balancer_is_not_on(world: Rig) -> None:
-    told = away(world, AWAY, INGRESS)
-    assert all_reasons()[told.reason].name == "other_interface"
+    answer = away(world, AWAY, INGRESS)
+    assert all_reasons()[answer.reason].name == "other_interface"
 
 
 def test_explain_tells_of_a_redirect(full_world: Rig) -> None:
-    told = away(full_world, NEXT_DOOR, INGRESS)
-    assert all_reasons()[told.reason].name == "forwarded"
-    assert told.egress == ELSEWHERE
+    answer = away(full_world, NEXT_DOOR, INGRESS)
+    assert all_reasons()[answer.reason].name == "forwarded"
+    assert answer.egress == ELSEWHERE
 
 
 def test_explain_without_an_interface_is_asked_as_if_by_the_backend_s(full_world: Rig) -> None:
     full_world.state.interfaces.write(INGRESS, MacAddress(bytes(6)))
     try:
-        told = away(full_world, NEXT_DOOR, INGRESS)
+        answer = away(full_world, NEXT_DOOR, INGRESS)
     finally:
         full_world.state.interfaces.write(INGRESS, BALANCER_MAC)
-    assert all_reasons()[told.reason].name == "forwarded"
-    assert told.egress == 0
+    assert all_reasons()[answer.reason].name == "forwarded"
+    assert answer.egress == 0

@@ -52,10 +52,13 @@ def destinations(rig: Rig, frames: list[Packet]) -> set[str]:
 @pytest.mark.parametrize("frames", [datagram4(), datagram6()], ids=["IPv4", "IPv6"])
 def test_all_fragments_of_a_packet_go_to_one_backend(served: Rig, frames: list[Packet]) -> None:
     assert len(frames) >= 3
-    told = [served.send(bytes(frame)) for frame in frames]
-    assert [one.reason for one in told] == ["forwarded", *["forwarded_fragment"] * len(frames[1:])]
-    assert len({one.frame[:6] for one in told}) == 1
-    for frame, one in zip(frames, told, strict=True):
+    outcomes = [served.send(bytes(frame)) for frame in frames]
+    assert [one.reason for one in outcomes] == [
+        "forwarded",
+        *["forwarded_fragment"] * len(frames[1:]),
+    ]
+    assert len({one.frame[:6] for one in outcomes}) == 1
+    for frame, one in zip(frames, outcomes, strict=True):
         assert one.verdict == "tx"
         assert one.frame[12:] == bytes(frame)[12:]
 
@@ -135,8 +138,8 @@ def test_a_fragment_that_comes_too_late_is_counted(served: Rig) -> None:
 
 def test_fragments_of_a_denied_packet_are_not_sent(served: Rig) -> None:
     served.set_rules(served.services[0], {CLIENT4: Action.DENY})
-    told = [served.send(bytes(frame)).reason for frame in datagram4()]
-    assert told == ["denied", *["fragment"] * (len(told) - 1)]
+    outcomes = [served.send(bytes(frame)).reason for frame in datagram4()]
+    assert outcomes == ["denied", *["fragment"] * (len(outcomes) - 1)]
 
 
 def test_fragments_count_for_their_backend(served: Rig) -> None:

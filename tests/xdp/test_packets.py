@@ -88,10 +88,10 @@ def test_a_program_with_every_feature_does_more(full_world: Rig, case: Case) -> 
 
 
 def test_every_reason_has_a_case() -> None:
-    told = {case.reason for cases in (*TABLES.values(), *FEATURED.values()) for case in cases}
-    told |= {step.reason for story in STORIES for step in story.steps}
+    used = {case.reason for cases in (*TABLES.values(), *FEATURED.values()) for case in cases}
+    used |= {step.reason for story in STORIES for step in story.steps}
     # No driver here leaves too little room; test_fragments.py and test_admission.py have the rest.
-    assert told == set(_VERDICTS) - {"no_headroom", "forwarded_fragment", "flow_rate"}
+    assert used == set(_VERDICTS) - {"no_headroom", "forwarded_fragment", "flow_rate"}
 
 
 def test_no_two_cases_of_a_table_have_one_description() -> None:
@@ -194,11 +194,15 @@ def test_echo_checksums_of_random_pings_are_right(world: Rig) -> None:
     print(f"seed {seed}")  # noqa: T201 - shown where the test fails
     chance = random.Random(seed)
     for _ in range(500):
-        told = (chance.randrange(1 << 16), chance.randrange(1, 1 << 16))
+        numbers = (chance.randrange(1 << 16), chance.randrange(1, 1 << 16))
         data = chance.randbytes(chance.randrange(64))
         ttl = chance.randrange(1, 256)
-        assert world.send(bytes(ping4(*told, data, ttl=ttl))).frame == answered(pong4(*told, data))
-        assert world.send(bytes(ping6(*told, data, hlim=ttl))).frame == answered(pong6(*told, data))
+        assert world.send(bytes(ping4(*numbers, data, ttl=ttl))).frame == answered(
+            pong4(*numbers, data)
+        )
+        assert world.send(bytes(ping6(*numbers, data, hlim=ttl))).frame == answered(
+            pong6(*numbers, data)
+        )
 
 
 def test_a_neighbour_that_probes_by_unicast_is_answered(world: Rig) -> None:

@@ -117,9 +117,9 @@ def test_alike_flows_spread_evenly_over_slots_and_backends(balanced: Rig, flows:
     by_slot: Counter[int] = Counter()
     by_backend: Counter[int] = Counter()
     for flow in flows():
-        told = balanced.explain(flow_frame(*flow))
-        by_slot[told.slot] += 1
-        by_backend[told.backend] += 1
+        answer = balanced.explain(flow_frame(*flow))
+        by_slot[answer.slot] += 1
+        by_backend[answer.backend] += 1
     assert set(by_slot) <= set(range(TABLE_SIZE))
 
     statistic = chi_square(

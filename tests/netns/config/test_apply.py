@@ -312,14 +312,14 @@ def test_interfaces_of_the_file_are_attached_and_others_left(
     assert ExitStatus.NOT_AS_DESIRED == done.status
     document = json.loads(done.stdout)
     assert [("attach", "eth1")] == kinds(document)
-    told = "eth0 is attached, but not in the file: pydsr detach eth0 takes it off"
-    assert [told] == document["notes"]
+    note = "eth0 is attached, but not in the file: pydsr detach eth0 takes it off"
+    assert [note] == document["notes"]
     done = balancer("apply", name)
     assert "attach: eth1" in done.stderr
-    assert told in done.stderr
+    assert note in done.stderr
     assert {"eth0": "native", "eth1": "native"} == balancer.modes()
     done = balancer("diff", name)
-    assert (0, True) == (done.status, told in done.stderr)
+    assert (0, True) == (done.status, note in done.stderr)
 
 
 def test_a_new_mac_of_a_backend_is_resolved(quick: Pydsr, written: Written) -> None:

@@ -178,10 +178,10 @@ def test_a_policy_goes_with_the_vip_s_last_service(balancer: Pydsr) -> None:
 
 def test_a_service_of_every_port_takes_the_ports_that_are_left(balancer: Pydsr) -> None:
     balancer.ok("backends", "set", f"{VIP}:*", BACKENDS[1])
-    told = explained(balancer, f"{VIP}:4711")
-    assert (told["service"], told["backend"]) == (f"{VIP}:*/tcp", BACKENDS[1])
-    told = explained(balancer, WEB)
-    assert (told["service"], told["backend"]) == (f"{WEB}/tcp", BACKENDS[0])
+    trace = explained(balancer, f"{VIP}:4711")
+    assert (trace["service"], trace["backend"]) == (f"{VIP}:*/tcp", BACKENDS[1])
+    trace = explained(balancer, WEB)
+    assert (trace["service"], trace["backend"]) == (f"{WEB}/tcp", BACKENDS[0])
     assert "every-port" in balancer.json("status")["features"]
 
 
@@ -196,8 +196,8 @@ def test_a_limit_of_new_flows_is_listed(balancer: Pydsr) -> None:
 
 def test_sctp_is_served(balancer: Pydsr) -> None:
     balancer.ok("backends", "set", f"{VIP}:5060/sctp", BACKENDS[1])
-    told = explained(balancer, f"{VIP}:5060/sctp", "--syn")
-    assert (told["reason"], told["backend"]) == ("forwarded", BACKENDS[1])
+    trace = explained(balancer, f"{VIP}:5060/sctp", "--syn")
+    assert (trace["reason"], trace["backend"]) == ("forwarded", BACKENDS[1])
 
 
 def test_the_reasons_are_explained_without_a_balancer_or_privilege(balancer: Pydsr) -> None:

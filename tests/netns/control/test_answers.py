@@ -48,13 +48,13 @@ def asks(peer: Host, vip: str) -> str | None:
 def announces(vip: str) -> Callable[[bytes], bool]:
     """Return whether a frame tells everybody where a VIP is."""
 
-    def heard(raw: bytes) -> bool:
+    def received(raw: bytes) -> bool:
         frame = Ether(raw)
         if ARP in frame:
             return str(frame[ARP].psrc) == str(frame[ARP].pdst) == vip
         return ICMPv6ND_NA in frame and str(frame[ICMPv6ND_NA].tgt) == vip
 
-    return heard
+    return received
 
 
 def assert_announcement(raw: bytes, vip: str, mac: str) -> None:
@@ -131,9 +131,9 @@ def test_a_removed_service_is_silent(quick: Pydsr, peer: Host, vip: str) -> None
 @both
 def test_a_new_service_is_announced(quick: Pydsr, lb: Host, peer: Host, vip: str) -> None:
     """Switches and hosts hear at once where the VIP is."""
-    with peer.listen() as ears:
+    with peer.listen() as listener:
         quick.ok("services", "add", endpoint(vip))
-        assert_announcement(ears.until(announces(vip))[-1], vip, lb.mac())
+        assert_announcement(listener.until(announces(vip))[-1], vip, lb.mac())
 
 
 @both
@@ -142,9 +142,9 @@ def test_attach_announces_what_is_served(quick: Pydsr, lb: Host, peer: Host, vip
     quick.ok("services", "add", endpoint(vip))
     for before in (("detach", "eth0"), ("status",)):
         quick.ok(*before)
-        with peer.listen() as ears:
+        with peer.listen() as listener:
             quick.ok("attach", "eth0")
-            assert_announcement(ears.until(announces(vip))[-1], vip, lb.mac())
+            assert_announcement(listener.until(announces(vip))[-1], vip, lb.mac())
 
 
 @both
@@ -160,13 +160,13 @@ def test_an_announcement_moves_the_vip(quick: Pydsr, lb: Host, peer: Host, vip: 
 @both
 def test_a_service_without_arp_is_silent(quick: Pydsr, peer: Host, vip: str) -> None:
     """With --no-arp the VIP is neither announced nor answered for."""
-    with peer.listen() as ears:
+    with peer.listen() as listener:
         quick.ok("services", "add", endpoint(vip), "--no-arp")
         quick.ok("services", "add", endpoint(OTHERS[vip]))
         quick.ok("attach", "eth0")
         for _ in range(2):
-            heard = ears.until(announces(OTHERS[vip]))
-            assert not [frame for frame in heard if announces(vip)(frame)]
+            received = listener.until(announces(OTHERS[vip]))
+            assert not [frame for frame in received if announces(vip)(frame)]
     assert asks(peer, vip) is None
     assert asks(peer, OTHERS[vip])
 
@@ -183,9 +183,11 @@ def test_each_interface_answers_with_its_own_mac(quick: Pydsr, lb: Host, peer: H
     """On two wires the VIP is at the MAC of the interface on that wire."""
     connect(lb, peer, "eth1", [("10.67.0.1/24", "10.67.0.2/24")])
     quick.ok("services", "add", "10.67.0.80:80")
-    with peer.listen("eth1") as ears:
+    with peer.listen("eth1") as listener:
         quick.ok("attach", "eth1")
-        assert_announcement(ears.until(announces("10.67.0.80"))[-1], "10.67.0.80", lb.mac("eth1"))
+        assert_announcement(
+            listener.until(announces("10.67.0.80"))[-1], "10.67.0.80", lb.mac("eth1")
+        )
     assert peer.pings("10.67.0.80")
     assert peer.neighbour_mac("10.67.0.80") == lb.mac("eth1")
 

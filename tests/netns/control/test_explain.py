@@ -100,15 +100,15 @@ def test_every_packet_of_a_capture_is_explained_and_none_counted(
         with PcapNgWriter(path) as writer:
             writer.write([frame for frame, _ in expected])
     before = traces(pydsr)
-    told = lines(pydsr.ok("explain", "--pcap", path, "--json"))
-    assert [reason for _, reason in expected] == [each["reason"] for each in told]
-    assert list(range(1, len(expected) + 1)) == [each["number"] for each in told]
+    answers = lines(pydsr.ok("explain", "--pcap", path, "--json"))
+    assert [reason for _, reason in expected] == [each["reason"] for each in answers]
+    assert list(range(1, len(expected) + 1)) == [each["number"] for each in answers]
     assert before == traces(pydsr)
-    forwarded = told[0]
+    forwarded = answers[0]
     assert (WEB, "tx", "eth0") == tuple(forwarded[k] for k in ("service", "verdict", "interface"))
     assert forwarded["flow"] == f"{CLIENT}:40000 > {VIP}:80 tcp [.]"
     assert {forwarded["backend"]} <= set(BACKENDS[:2])
-    assert forwarded["backend"] == told[5]["backend"], "an ICMP error goes where its flow does"
+    assert forwarded["backend"] == answers[5]["backend"], "an ICMP error goes where its flow does"
 
 
 def test_a_capture_says_the_same_as_the_flow_that_is_asked_about(
@@ -138,10 +138,10 @@ def test_real_traffic_as_tapped_is_explained_as_it_was_handled(
 
         assert eventually(ended, START_SECONDS)
     comments = peer.run("tshark", "-r", str(path), "-T", "fields", "-e", "frame.comment")
-    told = lines(pydsr.ok("explain", "--pcap", str(path), "--json"))
+    answers = lines(pydsr.ok("explain", "--pcap", str(path), "--json"))
     handled = [line.partition(",")[0] for line in comments.splitlines()]
-    assert handled == [f"{each['verdict']} {each['reason']}" for each in told]
-    assert 4 == len(told)
+    assert handled == [f"{each['verdict']} {each['reason']}" for each in answers]
+    assert 4 == len(answers)
 
 
 def test_people_get_a_line_for_each_packet_and_what_the_reasons_mean(
@@ -184,9 +184,9 @@ def test_what_was_cut_is_explained_where_the_headers_are_there(
     tcp = TCP(sport=40000, dport=80, flags="A")
     wrpcap(path, [eth / ip / tcp / long, eth / IPv6(dst=VIP6) / tcp / long, error / long])
     subprocess.run(["editcap", "-s", "60", path, cut], check=True)
-    told = lines(pydsr.ok("explain", "--pcap", cut, "--json"))
-    assert ["forwarded", None, None] == [each["reason"] for each in told]
-    assert "only 60 of its 1074 bytes were captured" == told[1]["note"]
+    answers = lines(pydsr.ok("explain", "--pcap", cut, "--json"))
+    assert ["forwarded", None, None] == [each["reason"] for each in answers]
+    assert "only 60 of its 1074 bytes were captured" == answers[1]["note"]
 
 
 def test_frames_that_no_program_is_run_on_are_told(pydsr: Pydsr, tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ def test_a_capture_and_a_frame_come_by_stdin(pydsr: Pydsr, tmp_path: Path) -> No
 
 def test_a_frame_as_hex_is_explained(pydsr: Pydsr) -> None:
     frame, reason = frames(pydsr)[0]
-    told = pydsr.json("explain", "--hex", bytes(frame).hex(":"))
-    assert (reason, WEB) == (told["reason"], told["service"])
+    answers = pydsr.json("explain", "--hex", bytes(frame).hex(":"))
+    assert (reason, WEB) == (answers["reason"], answers["service"])
     shown = pydsr.ok("explain", "--hex", bytes(frame).hex())
     assert "sent to the backend of its slot" in shown
 

@@ -49,9 +49,9 @@ def send_syn(lb: Host, peer: Host, interface: str = "eth0") -> None:
 
 def assert_delivered(lb: Host, peer: Host, interface: str = "eth0") -> None:
     """Check that such a SYN comes out of the balancer's eth0 again, for BACKEND."""
-    with peer.listen() as ears:
+    with peer.listen() as listener:
         send_syn(lb, peer, interface)
-        ears.until(lambda frame: Ether(frame).dst == MAC and TCP in Ether(frame))
+        listener.until(lambda frame: Ether(frame).dst == MAC and TCP in Ether(frame))
 
 
 def test_at_first_there_is_only_what_no_configuration_shows(balancer: Pydsr) -> None:

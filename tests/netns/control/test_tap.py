@@ -97,11 +97,11 @@ def test_a_file_is_read_by_tshark(served: Pydsr, peer: Host, tmp_path: Path) -> 
     options = ("--reason", "forwarded", "--count", "2", "-w", str(path))
     assert captured(served, peer, [frame(served.host)] * 2, *options) == []
     fields = ("frame.interface_name", "frame.comment", "ip.dst", "udp.dstport")
-    told = served.host.run(
+    printed = served.host.run(
         "tshark", "-r", str(path), "-T", "fields", *(part for one in fields for part in ("-e", one))
     )
     expected = f"eth0\ttx forwarded, backend {BACKENDS[0]} ({peer.mac()})\t{VIP}\t53"
-    assert told.splitlines() == [expected, expected]
+    assert printed.splitlines() == [expected, expected]
 
 
 def test_a_pipe_has_each_packet_at_once(served: Pydsr, peer: Host) -> None:

@@ -42,9 +42,9 @@ def tags_of(raw: bytes) -> list[tuple[int, int, int]]:
 def sent_to_backend(lb: Host, peer: Host, tags: tuple[Packet, ...]) -> bytes:
     """Send a SYN for the service and return the frame that comes out for the backend."""
     syn = IP(src="10.66.0.2", dst=VIP) / TCP(sport=40000, dport=80, flags="S")
-    with peer.listen() as ears:
+    with peer.listen() as listener:
         peer.send(frame(peer.mac(), lb.mac(), tags, syn))
-        return ears.until(lambda raw: Ether(raw).dst == MAC)[-1]
+        return listener.until(lambda raw: Ether(raw).dst == MAC)[-1]
 
 
 @pytest.mark.parametrize("mode", ["native", "generic"])
@@ -81,11 +81,11 @@ def test_a_vip_is_found_in_any_vlan(pydsr: Pydsr, lb: Host, peer: Host) -> None:
     pydsr.ok("services", "add", SERVICE)
     request = ARP(op=1, hwsrc=peer.mac(), psrc="10.66.0.2", pdst=VIP)
     for tags in (UNTAGGED, IN_100, IN_100_200):
-        with peer.listen() as ears:
+        with peer.listen() as listener:
             peer.send(frame(peer.mac(), "ff:ff:ff:ff:ff:ff", tags, request))
-            heard = ears.until(lambda raw: ARP in Ether(raw) and Ether(raw)[ARP].op == 2)
-        assert [vlan for _, _, vlan in tags_of(heard[-1])] == [tag.vlan for tag in tags]
-        assert Ether(heard[-1])[ARP].hwsrc == lb.mac()
+            received = listener.until(lambda raw: ARP in Ether(raw) and Ether(raw)[ARP].op == 2)
+        assert [vlan for _, _, vlan in tags_of(received[-1])] == [tag.vlan for tag in tags]
+        assert Ether(received[-1])[ARP].hwsrc == lb.mac()
 
 
 def test_the_vlan_of_a_backend_is_listed_and_can_be_changed(balancer: Pydsr) -> None:

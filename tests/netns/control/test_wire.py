@@ -86,12 +86,12 @@ def roomy_ears(host: Host) -> Iterator[socket.socket]:
     """Hear every frame of a host's interface; each takes a page until it is read."""
     with (
         enter_namespace(host.name),
-        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as ears,
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as listener,
     ):
-        ears.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
-        ears.settimeout(DEADLINE_SECONDS)
-        ears.bind((INTERFACE, 0))
-        yield ears
+        listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
+        listener.settimeout(DEADLINE_SECONDS)
+        listener.bind((INTERFACE, 0))
+        yield listener
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -99,14 +99,14 @@ def test_the_generator_sends_right_frames_of_every_flow(bench: Bench, version: i
     balancer, flows = bench.wire.balancer, 200
     take_frames_as_buffers(balancer)
     with (
-        roomy_ears(balancer) as ears,
+        roomy_ears(balancer) as listener,
         bench.load.attached(bench.outside, [bench.wire]),
     ):
         # More than a batch of 64, so that pages are used again.
         bench.load.run(bench.wire, make_flows(version, flows), flows, MAC_PREFIX)
-        heard = [ears.recv(2048) for _ in range(flows)]
-    assert list(range(1024, 1024 + flows)) == [Ether(frame)[TCP].sport for frame in heard]
-    for frame in heard:
+        received = [listener.recv(2048) for _ in range(flows)]
+    assert list(range(1024, 1024 + flows)) == [Ether(frame)[TCP].sport for frame in received]
+    for frame in received:
         packet = Ether(frame)
         assert (BALANCER_MAC, CLIENT_MAC) == (packet.dst, packet.src)
         ip = packet[IP if version == 4 else IPv6]

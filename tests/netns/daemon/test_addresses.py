@@ -82,11 +82,11 @@ def test_vips_are_answered_for_and_announced_while_the_host_has_the_address(
     mac = MacAddress.parse(lb.mac()).octets
     assert NOBODY == answered(standby.pydsr)
     assert not peer.pings(VIP)
-    with peer.listen() as ears:
+    with peer.listen() as listener:
         move(lb, "add")
         for _ in ("at once", "again"):
-            heard = ears.until(lambda frame: frame == announcement(mac, ip_address(VIP6)))
-            assert announcement(mac, ip_address(VIP)) in heard
+            received = listener.until(lambda frame: frame == announcement(mac, ip_address(VIP6)))
+            assert announcement(mac, ip_address(VIP)) in received
     event = standby.until("vips-taken")[-1]
     assert (VRRP_ADDRESS, True) == (event["object"], "for 2 services" in event["cause"])
     assert TWO_VIPS == answered(standby.pydsr)

@@ -200,19 +200,19 @@ def test_a_silent_backend_does_not_keep_others_out(started: Daemon, peer: Host) 
 
 def test_events_are_followed_and_notified(started: Daemon) -> None:
     """Followers and the notify command get each as a line of JSON."""
-    heard = started.folder / "heard"
-    with started.running("--notify", f"tee -a {heard}") as process:
+    notified = started.folder / "notified"
+    with started.running("--notify", f"tee -a {notified}") as process:
         follower = started.pydsr.start("events", "--follow", "--json", *started.runtime)
         assert follower.stdout is not None
         assert "started" == json.loads(follower.stdout.readline())["event"]
         started.write(file_of(A))
         lines = iter(follower.stdout.readline, "")
         followed = next(line for line in lines if json.loads(line)["event"] == "reloaded")
-        assert eventually(lambda: heard.exists() and followed in heard.read_text())
+        assert eventually(lambda: notified.exists() and followed in notified.read_text())
         assert 0 == started.stop(process)
         rest, _ = follower.communicate(timeout=10)
         assert "stopping" == json.loads(rest.splitlines()[-1])["event"]
-        assert "stopping" in heard.read_text().splitlines()[-1]
+        assert "stopping" in notified.read_text().splitlines()[-1]
 
 
 def test_systemd_is_notified_of_every_state(started: Daemon) -> None:
@@ -224,18 +224,18 @@ def test_systemd_is_notified_of_every_state(started: Daemon) -> None:
         wrapper = ("env", f"NOTIFY_SOCKET={path}", "WATCHDOG_USEC=400000")
         pydsr = replace(started.pydsr, wrapper=wrapper)
         with Daemon(pydsr, started.folder).running() as process:
-            hear(manager, "READY=1")
+            wait_for_notification(manager, "READY=1")
             for _ in range(3):
-                hear(manager, "WATCHDOG=1")
+                wait_for_notification(manager, "WATCHDOG=1")
             process.send_signal(signal.SIGHUP)
-            hear(manager, "RELOADING=1")
-            assert f"as in {started.file}" in hear(manager, "READY=1")
+            wait_for_notification(manager, "RELOADING=1")
+            assert f"as in {started.file}" in wait_for_notification(manager, "READY=1")
             process.send_signal(signal.SIGTERM)
-            hear(manager, "STOPPING=1")
+            wait_for_notification(manager, "STOPPING=1")
             assert 0 == process.wait(20)
 
 
-def hear(manager: socket.socket, wanted: str) -> str:
+def wait_for_notification(manager: socket.socket, wanted: str) -> str:
     """Return the next message that begins as wanted."""
     while not (message := manager.recv(4096).decode()).startswith(wanted):
         pass

@@ -202,11 +202,11 @@ def test_a_backend_of_which_half_of_all_packets_are_lost(served: Served) -> None
     needs("nft")
     served.peer.run("nft", LOSSY)
 
-    def told() -> list[str]:
+    def report() -> list[str]:
         findings = served.examine().findings
         return [one["what"] for one in findings if one["id"] == "backend-packets-lost"]
 
-    whats = eventually(told, seconds=60)
+    whats = eventually(report, seconds=60)
     served.peer.run("nft", "delete table inet t")
     assert whats
     assert all("packets get lost" in what for what in whats)

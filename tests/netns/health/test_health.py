@@ -292,9 +292,9 @@ def test_a_backend_behind_another_interface_is_checked_there(
     behind = Route(ip_address("10.67.0.11"), int(lb.link("eth1")["ifindex"]))
     job = replace(job, target=replace(job.target, route=behind))
     with checked4.nginx(tmp_path):
-        with checked4.backend.listen("eth1") as ears:
+        with checked4.backend.listen("eth1") as listener:
             assert checked4.results(job)[0].passed
-            assert ears.until(lambda frame: ip_address("10.66.0.80").packed in frame)
+            assert listener.until(lambda frame: ip_address("10.66.0.80").packed in frame)
         lb.run("sysctl", "-qw", "net.ipv4.conf.eth1.rp_filter=1")
         (result,) = checked4.results(job)
         assert Outcome.FILTERED_HERE == result.outcome

@@ -151,13 +151,13 @@ def test_without_an_interface_no_backend_can_be_found(quick: Pydsr) -> None:
 
 def test_a_mac_given_by_hand_is_taken_as_it_is(quick: Pydsr, lb: Host, peer: Host) -> None:
     """Nobody is asked, so the address need not answer."""
-    with peer.listen() as ears:
+    with peer.listen() as listener:
         quick.ok("backends", "set", SERVICE4, "10.66.0.77@02-00-00-00-00-AA")
         assert lb.pings("10.66.0.2")
-        heard = ears.until(lambda frame: frame[12:14] == b"\x08\x00")
+        received = listener.until(lambda frame: frame[12:14] == b"\x08\x00")
     assert macs(quick, SERVICE4) == {"10.66.0.77": "02:00:00:00:00:aa"}
     assert lb.neighbour_mac("10.66.0.77") is None
-    assert not [frame for frame in heard if bytes([10, 66, 0, 77]) in frame]
+    assert not [frame for frame in received if bytes([10, 66, 0, 77]) in frame]
 
 
 def test_a_mac_by_hand_serves_a_backend_without_a_route(quick: Pydsr) -> None:

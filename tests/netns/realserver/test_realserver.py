@@ -61,9 +61,9 @@ def test_a_vip_is_the_source_of_the_hosts_own_arp_only_where_the_sysctl_is_undon
     def source() -> str:
         """Return the source of the ARP request that precedes a ping from the VIP."""
         backend.host.run("ip", "neigh", "flush", "all")
-        with backend.client.listen() as ears:
+        with backend.client.listen() as listener:
             backend.host.attempt("ping", "-c1", "-W0.1", "-I", VIP4, CLIENT[4])
-            *_, raw = ears.until(lambda raw: ARP in Ether(raw) and Ether(raw)[ARP].op == 1)
+            *_, raw = listener.until(lambda raw: ARP in Ether(raw) and Ether(raw)[ARP].op == 1)
         return str(Ether(raw)[ARP].psrc)
 
     backend.did("setup", VIP4)

@@ -149,10 +149,10 @@ class Host:
             route.link("set", index=index, xdp_fd=program.number)
             return int(libbpf.program_info(program).id)
 
-    def listen(self, interface: str = "eth0") -> Ears:
+    def listen(self, interface: str = "eth0") -> FrameListener:
         """Start capturing the frames that an interface receives."""
         with enter_namespace(self.name):
-            return Ears(interface)
+            return FrameListener(interface)
 
     def send(self, frame: bytes, interface: str = "eth0") -> None:
         """Send a frame unchanged."""
@@ -221,7 +221,7 @@ class Flood:
         return set(range(1, max(self.answered, default=1) + 1)) - self.answered
 
 
-class Ears:
+class FrameListener:
     """Captures the frames that an interface receives, with their VLAN tags."""
 
     def __init__(self, interface: str) -> None:
@@ -239,7 +239,7 @@ class Ears:
         """Return the frames up to the first that is wanted, which is the last of them.
 
         Raises:
-            TimeoutError: it was not heard before the deadline.
+            TimeoutError: no such frame arrived before the deadline.
         """
         frames = []
         deadline = time.monotonic() + DEADLINE_SECONDS

@@ -88,11 +88,11 @@ class Backend:
     def claims(self, vip: str) -> bool:
         """Query a VIP and the host's own address; return whether the host answers for the VIP."""
         own = OWN[version(vip)]
-        with self.client.listen() as ears:
+        with self.client.listen() as listener:
             for request in (*self._questions(vip), *self._questions(own)):
                 self.client.send(bytes(request))
-            heard = ears.until(_answers(own))
-        return any(_answers(vip)(frame) for frame in heard)
+            received = listener.until(_answers(own))
+        return any(_answers(vip)(frame) for frame in received)
 
     def steer(self, vip: str, interface: str = "eth0") -> None:
         """Make the client send packets for a VIP here, as a balancer does."""

@@ -292,9 +292,9 @@ def run_hook(command: list[str], events: int, timeout: float = 10, queued: int =
 
 
 def test_the_notify_command_gets_every_event_in_order(tmp_path: Path) -> None:
-    heard = tmp_path / "heard"
-    run_hook(["tee", "-a", str(heard)], 3)
-    objects = [json.loads(line)["object"] for line in heard.read_text().splitlines()]
+    notified = tmp_path / "notified"
+    run_hook(["tee", "-a", str(notified)], 3)
+    objects = [json.loads(line)["object"] for line in notified.read_text().splitlines()]
     assert ["eth0", "eth1", "eth2"] == objects
 
 
@@ -356,9 +356,9 @@ def test_events_beyond_the_queue_are_dropped_and_counted(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """The oldest are dropped, and nothing waits."""
-    heard = tmp_path / "heard"
-    run_hook(["tee", "-a", str(heard)], 5, queued=2)
-    objects = [json.loads(line)["object"] for line in heard.read_text().splitlines()]
+    notified = tmp_path / "notified"
+    run_hook(["tee", "-a", str(notified)], 5, queued=2)
+    objects = [json.loads(line)["object"] for line in notified.read_text().splitlines()]
     assert ["eth3", "eth4"] == objects
     assert ["the notify command tee is too slow: 3 events were dropped"] == caplog.messages
 
@@ -381,9 +381,9 @@ def test_systemd_is_notified(tmp_path: Path) -> None:
         notifier = SystemdNotifier({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "3000000"})
         notifier.ready("as in a file")
         notifier.reloading()
-        heard = [manager.recv(4096).decode() for _ in range(2)]
-    assert "READY=1\nSTATUS=as in a file" == heard[0]
-    assert heard[1].startswith("RELOADING=1\nMONOTONIC_USEC=")
+        notified = [manager.recv(4096).decode() for _ in range(2)]
+    assert "READY=1\nSTATUS=as in a file" == notified[0]
+    assert notified[1].startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert 3 == notifier.watchdog_seconds
     notifier.stopping()
 

@@ -1,6 +1,6 @@
-"""What the doctor says of interfaces: those with hardware that is not here, by their facts.
+"""Findings about interfaces, from recorded facts where the hardware is missing.
 
-``VIRTIO`` and ``VETH`` are as a virtual machine and a namespace have told them; the others are
+``VIRTIO`` and ``VETH`` were recorded in a virtual machine and a namespace; the others are
 these with another driver's name.
 """
 

@@ -113,7 +113,7 @@ def test_data_that_came_early_is_received() -> None:
             other, _ = server.accept()
             with other:
                 other.sendall(b"early")
-                # Its edge is heard while nobody waits.
+                # Its event arrives while nobody waits.
                 await poller().sleep_until(asyncio.get_running_loop().time() + 3 * TICK)
                 return await PlainStream(client).receive()
 

@@ -82,14 +82,14 @@ def test_attach_leaves_out_unused_features() -> None:
 
 
 def test_asked_and_refused_features_are_remembered() -> None:
-    told = choose_features(Features(), Needs(), requested=Feature.GUARD, excluded=Feature.TAP)
-    assert told.compiled == Feature.GUARD | Feature.FRAGMENTS
-    assert choose_features(told, Needs()) == told
+    first = choose_features(Features(), Needs(), requested=Feature.GUARD, excluded=Feature.TAP)
+    assert first.compiled == Feature.GUARD | Feature.FRAGMENTS
+    assert choose_features(first, Needs()) == first
 
 
 def test_the_latest_request_for_a_feature_holds() -> None:
-    told = choose_features(Features(), Needs(), requested=Feature.GUARD, excluded=Feature.TAP)
-    turned = choose_features(told, Needs(), requested=Feature.TAP, excluded=Feature.GUARD)
+    first = choose_features(Features(), Needs(), requested=Feature.GUARD, excluded=Feature.TAP)
+    turned = choose_features(first, Needs(), requested=Feature.TAP, excluded=Feature.GUARD)
     assert (turned.requested, turned.excluded) == (Feature.TAP, Feature.GUARD)
     assert turned.compiled == DEFAULT_FEATURES
 

@@ -83,7 +83,7 @@ def test_changes_say_what_was_and_what_is() -> None:
 
 def test_the_longest_prefix_decides() -> None:
     rules = {ANY4: DENY, ip_network("192.0.2.0/24"): ALLOW, ip_network("192.0.2.7/32"): DENY}
-    told = {text: is_denied(rules, ip_address(text)) for text in ("192.0.2.7", "192.0.2.8")}
-    assert told == {"192.0.2.7": True, "192.0.2.8": False}
+    decided = {text: is_denied(rules, ip_address(text)) for text in ("192.0.2.7", "192.0.2.8")}
+    assert decided == {"192.0.2.7": True, "192.0.2.8": False}
     assert is_denied(rules, ip_address("203.0.113.1"))
     assert not is_denied(rules, ip_address("2001:db8::1"))

@@ -244,15 +244,15 @@ def test_a_service_alone_shows_everything_about_its_backends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "told"),
+    ("width", "expected"),
     [(80, "down"), (100, "✘ refused 12 s"), (120, "✘ refused 12 s"), (200, "✘ timed out 12 s")],
 )
-def test_what_is_wrong_stands_where_the_history_of_nothing_would(width: int, told: str) -> None:
+def test_what_is_wrong_stands_where_the_history_of_nothing_would(width: int, expected: str) -> None:
     [web] = busy_web().snapshot.services
     first, *others = web.backends
     broken = replace(web, backends=(replace(first, state=BackendState.DOWN), *others))
     health = unhealthy(WEB, "10.0.0.1", "timed out")
-    assert told in line_with(draw(rates_of(broken), width, health=health), "10.0.0.1 ")
+    assert expected in line_with(draw(rates_of(broken), width, health=health), "10.0.0.1 ")
 
 
 def test_a_service_that_has_gone_is_not_forgotten_silently() -> None:

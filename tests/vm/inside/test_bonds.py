@@ -64,10 +64,10 @@ def test_a_bond_alone_sends_back_out_what_came_in_by_it(arms: Arms, pydsr: Pydsr
     pydsr.ok("attach", "bond0")
     assert "redirect" in pydsr.json("status")["features"]
     pydsr.ok("backends", "set", "10.67.0.80:80", f"10.67.0.77@{MAC}")
-    with arms.backend.listen("eth1") as ears:
+    with arms.backend.listen("eth1") as listener:
         arms.backend.asks_for_page("10.67.0.80", "-m", "1")
-        heard = ears.until(lambda raw: Ether(raw).dst == MAC)
-    assert Ether(heard[-1]).src == arms.lb.mac("bond0")
+        received = listener.until(lambda raw: Ether(raw).dst == MAC)
+    assert Ether(received[-1]).src == arms.lb.mac("bond0")
 
 
 @pytest.mark.parametrize("mode", ["auto", "native", "generic"])

@@ -108,10 +108,10 @@ def test_a_vip_is_announced_in_every_vlan(trunk: Trunk, pydsr: Pydsr) -> None:
     """With the MAC of the interface, which the program takes, not with another of the device."""
     trunk.lb.run("ip", "link", "set", "eth0.100", "address", "02:00:00:00:00:99")
     pydsr.ok("attach", "eth0")
-    with trunk.client.listen("vlan") as ears:
+    with trunk.client.listen("vlan") as listener:
         pydsr.ok("services", "add", SERVICE)
-        heard = ears.until(lambda raw: ARP in Ether(raw) and Ether(raw)[ARP].psrc == VIP)
-    assert Ether(heard[-1])[ARP].hwsrc == Ether(heard[-1]).src == trunk.lb.mac("eth0")
+        received = listener.until(lambda raw: ARP in Ether(raw) and Ether(raw)[ARP].psrc == VIP)
+    assert Ether(received[-1])[ARP].hwsrc == Ether(received[-1]).src == trunk.lb.mac("eth0")
     assert trunk.client.pings(VIP)
 
 
