@@ -73,7 +73,7 @@ def wanted_checks(checked: Checked, kind: str) -> Wanted:
 
 
 def addresses() -> list[str]:
-    """Return those of the backends."""
+    """Return the addresses of the backends."""
     return [f"10.66.0.{150 + number}" for number in range(BACKENDS)]
 
 

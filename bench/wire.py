@@ -1,7 +1,7 @@
 """Measure packets per second over veth: ``python -m bench.wire``, as root.
 
 One core generates, balances and counts the frames, so rates are of the whole path. The work around
-the balancer is the same for all, so ratios are nearer to 1 than those of ``python -m bench``.
+the balancer is the same for all, so ratios are nearer to 1 than in ``python -m bench``.
 
 ``xdp-bench tx`` is not among the contestants: version 1.3 (Debian 12) needs the tracepoint
 ``xdp_redirect_map_err``, which Linux 6.18 does not have. "MAC swap" does the same to a packet.

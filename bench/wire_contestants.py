@@ -105,7 +105,7 @@ def _nftables(host: Host, seed: str = "") -> Iterator[None]:
 
 @contextmanager
 def balanced(host: Host, *options: str) -> Iterator[Path]:
-    """Have pydsr balance both services; options are those of ``pydsr attach``."""
+    """Have pydsr balance both services; ``options`` are options of ``pydsr attach``."""
     with made_directory() as bpffs:
         pydsr = Pydsr(host, bpffs)
         commands = [["attach", INTERFACE, *options]]

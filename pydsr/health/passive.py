@@ -42,7 +42,7 @@ WORKING_RATIO = 2.5
 class Suspicion:
     """A backend whose connections seem not to be established.
 
-    ``ratio`` is its packets for each new flow, ``peers_ratio`` that of the working backends.
+    ``ratio`` is its packets for each new flow, ``peers_ratio`` the same for working backends.
     """
 
     endpoint: Endpoint

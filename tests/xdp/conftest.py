@@ -41,7 +41,7 @@ def rig(_bare: Rig) -> Rig:
 
 @pytest.fixture
 def world(_served: Rig) -> Rig:
-    """Return a data plane with the services of world.py and no flows; not to be changed.
+    """Return a data plane with the services of case_services.py and no flows; not to be changed.
 
     Its program is the leanest one.
     """
