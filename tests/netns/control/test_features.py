@@ -137,7 +137,7 @@ def test_a_change_that_needs_what_was_refused_is_refused(
     for arguments in (NEEDING[feature], (*NEEDING[feature], "--plan")):
         done = pydsr(*arguments)
         assert done.status == ExitStatus.BAD_INPUT
-        assert f"takes {feature}" in done.stderr
+        assert f"needs {feature}" in done.stderr
         assert f"pydsr attach --with {feature} IFACE" in done.stderr
     assert pydsr.state() == state
     assert lb.xdp_program("eth0") == program
@@ -189,7 +189,7 @@ def test_what_is_used_cannot_be_left_out(served: Pydsr, lb: Host) -> None:
     [
         (("--with", "vlans"), "there is no feature 'vlans'"),
         (("--without", "acl,"), "there is no feature ''"),
-        (("--with", "acl", "--without", "tap,acl"), "acl is both"),
+        (("--with", "acl", "--without", "tap,acl"), "acl is named by both"),
     ],
 )
 def test_orders_that_make_no_sense_are_refused(
