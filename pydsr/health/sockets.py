@@ -17,8 +17,7 @@ from typing import Protocol
 
 from pydsr.health.diagnosis import IcmpError
 from pydsr.health.poller import poller
-from pydsr.kernel.net.netlink import family_of
-from pydsr.model.addresses import IPAddress
+from pydsr.model.addresses import IPAddress, family_of
 
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 """Of linux/in.h and linux/in6.h; Python 3.11 does not name them."""

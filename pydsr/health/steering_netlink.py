@@ -26,11 +26,10 @@ from pydsr.kernel.net.netlink import (
     AsyncIPRoute,
     NetlinkError,
     error_text,
-    family_of,
     ndmsg,
     rt_type,
 )
-from pydsr.model.addresses import MacAddress
+from pydsr.model.addresses import MacAddress, family_of
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 
 _log = logging.getLogger(__name__)

@@ -32,8 +32,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pydsr.health.targets import Route
-from pydsr.kernel.net.netlink import family_of
-from pydsr.model.addresses import IPAddress, MacAddress
+from pydsr.model.addresses import IPAddress, MacAddress, family_of
 from pydsr.model.errors import InputError
 
 PROTOCOL = 68

@@ -45,6 +45,11 @@ class Protocol(StrEnum):
         return self is not Protocol.UDP
 
 
+def family_of(address: IPAddress) -> int:
+    """Return the address family of sockets and netlink for an address."""
+    return socket.AF_INET6 if address.version == 6 else socket.AF_INET
+
+
 def parse_address(text: str) -> IPAddress:
     """Parse an IP address that a host can have.
 

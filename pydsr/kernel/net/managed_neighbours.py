@@ -7,8 +7,8 @@ import socket
 from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 
-from pydsr.kernel.net.netlink import NetlinkError, NetlinkMessage, family_of, mac_of, ndmsg, netlink
-from pydsr.model.addresses import IPAddress
+from pydsr.kernel.net.netlink import NetlinkError, NetlinkMessage, mac_of, ndmsg, netlink
+from pydsr.model.addresses import IPAddress, family_of
 from pydsr.model.netlink_events import Confidence, Neighbour
 
 _NTF_EXT_MANAGED = 1 << 0

@@ -17,13 +17,12 @@ from pydsr.kernel.net.netlink import (
     IPRoute,
     NetlinkError,
     NetlinkMessage,
-    family_of,
     mac_of,
     ndmsg,
     netlink,
     rt_type,
 )
-from pydsr.model.addresses import MAX_TAGS, IPAddress, MacAddress, Place
+from pydsr.model.addresses import MAX_TAGS, IPAddress, MacAddress, Place, family_of
 from pydsr.model.errors import BackendUnresolvedError
 from pydsr.model.interfaces import Segment, lowest_parent, parts_of
 

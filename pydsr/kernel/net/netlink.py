@@ -11,14 +11,13 @@ modules import pyroute2's names from here; ethtool.py alone imports more.
 from __future__ import annotations
 
 import errno
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 from typing import Any
 
-from pydsr.model.addresses import IPAddress, MacAddress
+from pydsr.model.addresses import MacAddress
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 
 
@@ -53,7 +52,6 @@ __all__ = [
     "NetlinkError",
     "NetlinkMessage",
     "error_text",
-    "family_of",
     "mac_of",
     "ndmsg",
     "netlink",
@@ -93,11 +91,6 @@ def netlink() -> Iterator[IPRoute]:
 def error_text(error: NetlinkError) -> str:
     """Return the kernel's words for a netlink error."""
     return str(error.args[1] if len(error.args) > 1 else error)
-
-
-def family_of(address: IPAddress) -> int:
-    """Return the address family that netlink expects for an address."""
-    return socket.AF_INET6 if address.version == 6 else socket.AF_INET
 
 
 def mac_of(message: NetlinkMessage) -> MacAddress | None:
