@@ -1,0 +1,75 @@
+"""An event loop whose clock is virtual: tests of hours take milliseconds, on a busy machine too."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+_HUNG_SECONDS = 60.0
+"""Real seconds after which a loop that waits for a thread or a socket counts as hung."""
+
+_T = TypeVar("_T")
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock stands still while there is work, and otherwise jumps to the next timer.
+
+    A call in a thread is work: a test decides by events alone how long it takes. Sockets work, but
+    the loop does not wait for them while a timer is pending.
+    """
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        super().__init__(self._clock)
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._clock.now
+
+    def run_in_executor(
+        self, executor: Executor | None, function: Callable[..., _T], *arguments: object
+    ) -> asyncio.Future[_T]:
+        """Call a function in a thread."""
+        self._clock.threads += 1
+        future = super().run_in_executor(executor, function, *arguments)
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _: object) -> None:
+        self._clock.threads -= 1
+
+
+class _Clock(selectors.DefaultSelector):
+    """A selector that advances the clock instead of waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.threads = 0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what is ready; if that is nothing, the time is over at once."""
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None or self.threads:
+            ready = super().select(_HUNG_SECONDS)
+            assert ready, "nothing is due, and nothing happens"
+            return ready
+        self.now += max(0.0, timeout)
+        return []
+
+
+def run_in_virtual_time(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine as ``asyncio.run`` does, in virtual time, which ``time.monotonic`` shows."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        loop = runner.get_loop()
+        with (
+            patch("time.monotonic", loop.time),
+            patch("time.monotonic_ns", lambda: round(loop.time() * 1e9)),
+        ):
+            return runner.run(main)
