@@ -2,7 +2,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: docs help setup setup-dev demo test coverage fuzz soak test-vm bench bench-check bench-ipvs lint format man dist deb lock clean
+.PHONY: docs help setup setup-dev demo test coverage mutation fuzz soak test-vm bench bench-check bench-ipvs lint format man dist deb lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -48,6 +48,12 @@ test: setup-dev ## run all tests, one process for each CPU or JOBS=1 (asks for r
 TIERS ?= tests/unit tests/xdp tests/netns
 coverage: setup-dev ## measure the coverage of all tiers but e2e, or of TIERS=… (asks for root)
 	@$(AS_ROOT) packaging/coverage.sh $(TIERS)
+
+FILES ?= xdp/*.h xdp/pydsr.c
+SAMPLE ?= 50
+SEED ?= 0
+mutation: setup-dev ## see which mistakes in FILES="…" the tests notice, SAMPLE=50 (asks for root)
+	@$(AS_ROOT) $(BIN)/python -m tests.mutation $(FILES) --sample $(SAMPLE) --seed $(SEED)
 
 FRAMES ?= 1000000
 fuzz: setup-dev ## compare the XDP program with its reference model, FRAMES=1000000 (asks for root)
