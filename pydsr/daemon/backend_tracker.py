@@ -26,7 +26,7 @@ from pydsr.model.netlink_events import Confidence, Neighbour
 SURVEY_SECONDS = 60.0
 """The period of look-ups of all neighbours, even if no event was lost."""
 
-_UNREACHABLE_SECONDS = 10.0
+UNREACHABLE_SECONDS = 10.0
 """The same while a backend has no route, which may appear."""
 
 _SHOWN_MESSAGES = 3
@@ -92,6 +92,11 @@ class BackendTracker:
         """Schedule a deleted entry to be recreated, so that the kernel keeps resolving it."""
         if address in self._macs:
             self.request_survey()
+
+    def on_link_gone(self, device: int) -> None:
+        """Forget the entries of a deleted interface; its index may never be used again."""
+        for key in [key for key in self._neighbours if key[0] == device]:
+            del self._neighbours[key]
 
     def on_port_learned(self, mac: MacAddress) -> None:
         """Look for a backend whose MAC a bridge has learned at a port."""
@@ -217,7 +222,8 @@ class BackendTracker:
         if not survey.unreachable:
             self._warnings.clear("unreachable")
             return
-        self._survey_due = time.monotonic() + _UNREACHABLE_SECONDS
+        # Another look-up may have been requested meanwhile.
+        self._survey_due = min(self._survey_due, time.monotonic() + UNREACHABLE_SECONDS)
         if links_work:
             self._warnings.warn("unreachable", _in_short(survey.unreachable.values()))
 

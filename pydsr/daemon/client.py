@@ -54,10 +54,10 @@ def read_events(path: Path, follow: bool) -> Iterator[str]:
         follow: continue with new events until the daemon ends.
 
     Raises:
-        NoDaemonError: no daemon runs.
+        NoDaemonError: no daemon runs, or it does not answer in time.
         PermissionDeniedError: not privileged.
     """
-    return _request(path, FOLLOW if follow else PAST)
+    return _request(path, FOLLOW) if follow else _request(path, PAST, _TIMEOUT_SECONDS)
 
 
 def read_health(path: Path) -> HealthDocument:
@@ -107,11 +107,13 @@ def _document(path: Path, request: bytes, timeout: float = _TIMEOUT_SECONDS) -> 
     try:
         # A reply cut off by the end of the daemon is not valid JSON.
         document: dict[str, Any] = json.loads(next(_request(path, request, timeout), ""))
-    except (OSError, ValueError):
-        raise NoDaemonError(
-            f"the pydsr daemon at {path} does not answer", "its log may say why"
-        ) from None
+    except ValueError:
+        raise _no_answer(path) from None
     return document
+
+
+def _no_answer(path: Path) -> NoDaemonError:
+    return NoDaemonError(f"the pydsr daemon at {path} does not answer", "its log may say why")
 
 
 def _request(path: Path, request: bytes, timeout: float | None = None) -> Iterator[str]:
@@ -129,7 +131,10 @@ def _request(path: Path, request: bytes, timeout: float | None = None) -> Iterat
                 "start one with pydsr run FILE, or name another with --bpffs or "
                 "--runtime-directory",
             ) from None
-        connection.sendall(request)
-        with connection.makefile(encoding="utf-8") as lines:
-            for line in lines:
-                yield line.rstrip("\n")
+        try:
+            connection.sendall(request)
+            with connection.makefile(encoding="utf-8") as lines:
+                for line in lines:
+                    yield line.rstrip("\n")
+        except OSError:
+            raise _no_answer(path) from None

@@ -80,13 +80,20 @@ class Daemon:
         self._events.subscribe(self._statistics.count_event)
         self._systemd = SystemdNotifier(os.environ)
         self._instance = Instance(directory)
-        record = self._events.record
+        record, changing = self._events.record, asyncio.Lock()
+        self._vrrp_address = VrrpAddressWatcher(directory, record, changing)
         self._health = HealthMonitor(directory, record, self._statistics.count_check)
         self._reloader = FileReloader(
-            directory, options.file, self._instance, self._health, record, self._stop
+            directory,
+            options.file,
+            self._instance,
+            self._health,
+            record,
+            self._stop,
+            changing,
+            self._vrrp_address.adopt,
         )
         self._tracker = NetlinkTracker(directory, record)
-        self._vrrp_address = VrrpAddressWatcher(directory, record)
         self._arp_conflicts = ArpConflictWatcher(directory, record)
         self._hook = NotifyHook(options.notify) if options.notify else None
         self._page = self._status_page()
@@ -159,8 +166,7 @@ class Daemon:
         if self._hook:
             self._events.subscribe(self._hook.add)
         self._record(EventKind.STARTED, str(self._options.file), f"pydsr {__version__}")
-        if await self._reloader.start(desired):
-            self._vrrp_address.adopt(desired)
+        await self._reloader.start(desired)
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(keep_running(*task)) for task in self._tasks().items()]
             self._systemd.ready(self._reloader.status)
@@ -184,9 +190,8 @@ class Daemon:
             await self._reloader.wait()
             self._systemd.reloading()
             try:
-                desired = await self._reloader.reload()
-                if desired is not None:
-                    self._vrrp_address.adopt(desired)
+                if await self._reloader.reload():
+                    self._statistics.keep_only(self._health.checked_services)
                     self._tracker.request_survey()
             finally:
                 self._systemd.ready(self._reloader.status)

@@ -16,6 +16,9 @@ from pydsr.model.events import Event, EventLog
 _log = logging.getLogger(__name__)
 
 _REQUEST_SECONDS = 5.0
+_LAST_LINES_SECONDS = 1.0
+"""How long clients may take for their last lines when the daemon ends."""
+
 _QUEUED_EVENTS_MAX = 1000
 """A follower that falls further behind is disconnected."""
 
@@ -35,7 +38,7 @@ class EventServer:
         self._documents = documents
         self._log = log
         self._path = path
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.Task[object]] = set()
 
     async def run(self) -> None:
         """Serve until cancelled, then remove the socket."""
@@ -45,20 +48,26 @@ class EventServer:
                 await server.serve_forever()
             finally:
                 self._path.unlink(missing_ok=True)
-                # Closing the server waits for its clients.
-                for client in self._clients:
+                # Closing the server waits for its clients, even for one that reads nothing.
+                clients = [*self._clients]
+                for client in clients:
                     client.cancel()
+                await asyncio.gather(*clients, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._serve(reader, writer))
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._clients.add(task)
         try:
-            await task
-        except (OSError, TimeoutError, asyncio.LimitOverrunError, ValueError) as error:
+            await self._serve(reader, writer)
+            writer.close()
+            # As long as the client takes: a user may read its output page by page.
+            await writer.wait_closed()
+        except (OSError, asyncio.LimitOverrunError, ValueError) as error:
             _log.debug("a client of the daemon disconnected: %s", error)
         finally:
+            await _close(writer)
             self._clients.discard(task)
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(_REQUEST_SECONDS):
@@ -78,6 +87,17 @@ class EventServer:
         finally:
             if unsubscribe is not None:
                 unsubscribe()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, and drop what its client does not read in time."""
+    writer.close()
+    # Not asyncio.timeout: in a task that was cancelled, Python 3.11 does not tell the two apart.
+    closing = asyncio.ensure_future(writer.wait_closed())
+    await asyncio.wait([closing], timeout=_LAST_LINES_SECONDS)
+    if not closing.done():
+        writer.transport.abort()
+    await asyncio.gather(closing, return_exceptions=True)
 
 
 def _line(event: Event) -> bytes:

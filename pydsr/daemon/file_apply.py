@@ -16,9 +16,9 @@ from pydsr.control.balancer import Balancer
 from pydsr.control.edits import AddMissingBackends
 from pydsr.control.resolve import Network
 from pydsr.model.addresses import Endpoint, IPAddress
-from pydsr.model.change import Change, Impact
+from pydsr.model.change import Impact
 from pydsr.model.desired_state import DesiredState
-from pydsr.model.errors import BackendUnresolvedError, InputError
+from pydsr.model.errors import BackendUnresolvedError
 from pydsr.model.service import DesiredBackend
 
 WaitingBackends = Mapping[Endpoint, tuple[DesiredBackend, ...]]
@@ -97,29 +97,30 @@ def find_answering(directory: Path, waiting: WaitingBackends) -> set[IPAddress]:
         return {*network.resolve([*rest])} if error.silent and rest else set()
 
 
-def add_answering(
-    directory: Path, waiting: WaitingBackends, answering: Collection[IPAddress]
-) -> tuple[WaitingBackends, tuple[Change, ...]]:
-    """Add the backends that answer to their services, except to services removed meanwhile.
+def select(waiting: WaitingBackends, addresses: Collection[IPAddress]) -> WaitingBackends:
+    """Return those waiting backends that have one of the addresses."""
+    selected = {
+        endpoint: tuple(backend for backend in backends if backend.address in addresses)
+        for endpoint, backends in waiting.items()
+    }
+    return {endpoint: backends for endpoint, backends in selected.items() if backends}
+
+
+def add_backends(directory: Path, backends: WaitingBackends) -> list[tuple[Endpoint, IPAddress]]:
+    """Add backends to their services in one transaction, except to services removed meanwhile.
 
     Returns:
-        The backends that still wait, and the changes made.
+        The backends added; a command may have added others before.
 
     Raises:
-        PydsrError: as :meth:`pydsr.control.balancer.Balancer.change`.
+        PydsrError: as :meth:`pydsr.control.balancer.Balancer.change_several`; none was added.
     """
-    left: dict[Endpoint, tuple[DesiredBackend, ...]] = {}
-    changes: list[Change] = []
+    edits = [AddMissingBackends(endpoint, items) for endpoint, items in backends.items()]
     with Balancer(directory) as balancer:
-        for endpoint, backends in waiting.items():
-            ready = [backend for backend in backends if backend.address in answering]
-            rest = tuple(backend for backend in backends if backend.address not in answering)
-            if ready:
-                try:
-                    impact = balancer.change(AddMissingBackends(endpoint, ready))
-                except InputError:
-                    continue
-                changes += impact.changes
-            if rest:
-                left[endpoint] = rest
-    return left, tuple(changes)
+        before = balancer.change_several(edits)
+    return [
+        (service.endpoint, item.address)
+        for service in before
+        for item in backends[service.endpoint]
+        if service.backend(item.address) is None
+    ]

@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 """How often the file is examined. That costs a microsecond, and unlike inotify it also works
 behind a chain of symbolic links (as Kubernetes mounts files) and over NFS."""
 
-_WAITING_SECONDS = 5.0
+WAITING_SECONDS = 5.0
 """How often backends that do not answer are asked again."""
 
 _SHOWN_CHANGES = 20
@@ -75,6 +75,17 @@ class FileReloader:
     """Applies the file at the start, when it changes, and on request.
 
     The instance is acquired before each apply, because a purge releases it.
+
+    Args:
+        directory: of the pins.
+        file: the desired state.
+        instance: to acquire.
+        health: of the backends; it adopts each desired state.
+        record: receives each event.
+        stop: set when the daemon is to stop.
+        changing: held while a desired state, or a part of it, is written. Another task that holds
+            it writes nothing that a reload has already replaced.
+        adopt: called with each desired state that was applied, while ``changing`` is held.
     """
 
     def __init__(
@@ -85,6 +96,8 @@ class FileReloader:
         health: HealthMonitor,
         record: Callable[[Event], object],
         stop: asyncio.Event,
+        changing: asyncio.Lock,
+        adopt: Callable[[DesiredState], object],
     ) -> None:
         self._directory = directory
         self._file = file
@@ -92,6 +105,8 @@ class FileReloader:
         self._health = health
         self._record = record
         self._stop = stop
+        self._changing = changing
+        self._adopt = adopt
         self._warnings = WarnOnce(_log)
         self._stamp: Stamp | None = None
         self._requested = asyncio.Event()
@@ -120,8 +135,8 @@ class FileReloader:
         self._stamp = stamp_of(self._file)
         return await asyncio.to_thread(file_apply.load, self._file)
 
-    async def start(self, desired: DesiredState) -> bool:
-        """Apply the file for the first time; return False if the daemon was stopped before.
+    async def start(self, desired: DesiredState) -> None:
+        """Apply the file for the first time, unless the daemon is stopped before.
 
         Raises:
             PydsrError: it cannot be applied.
@@ -130,19 +145,24 @@ class FileReloader:
         applied = await self._apply(desired)
         if applied is not None:
             self._report(EventKind.APPLIED, "start", applied, began)
-        return applied is not None
 
     async def _apply(self, desired: DesiredState) -> Applied | None:
         """Apply a desired state, after any command that holds the lock; None if stopped."""
         while not self._stop.is_set():
             await asyncio.to_thread(self._instance.acquire)
             try:
-                async with self._health.reloading(desired) as by_health:
-                    return await asyncio.to_thread(
-                        file_apply.apply_without_silent, self._directory, by_health
-                    )
+                async with self._changing:
+                    async with self._health.reloading(desired) as by_health:
+                        applied = await asyncio.to_thread(
+                            file_apply.apply_without_silent, self._directory, by_health
+                        )
+                    self._waiting = applied.waiting
+                    self._adopt(desired)
             except BusyError as error:
                 self._warnings.warn("busy", f"{error.message}: waiting")
+            else:
+                self._warnings.clear("busy")
+                return applied
         return None
 
     # -- reloads
@@ -165,8 +185,8 @@ class FileReloader:
         await self._requested.wait()
         self._requested.clear()
 
-    async def reload(self) -> DesiredState | None:
-        """Reload the file; return the desired state, or None if that fails and changes nothing."""
+    async def reload(self) -> bool:
+        """Reload the file; return False if that fails, which changes nothing."""
         began, cause = time.monotonic(), self._cause
         try:
             desired = await asyncio.to_thread(file_apply.load, self._file)
@@ -175,16 +195,18 @@ class FileReloader:
             message = f"{cause}; nothing was changed: {_in_words(error)}"
             seconds = time.monotonic() - began
             self._record(Event(EventKind.RELOAD_FAILED, str(self._file), message, seconds))
-            return None
+            return False
         if applied is None:
-            return None
+            return False
         self._report(EventKind.RELOADED, cause, applied, began)
-        return desired
+        return True
 
     def _report(self, kind: EventKind, cause: str, applied: Applied, began: float) -> None:
         impact = applied.impact
-        for note in impact.notes:
-            self._warnings.warn(note, note)
+        if impact.notes:
+            self._warnings.warn("notes", "; ".join(impact.notes))
+        else:
+            self._warnings.clear("notes")
         count = len(impact.changes)
         details = {
             "changes": [change_document(change) for change in impact.changes[:_SHOWN_CHANGES]],
@@ -194,7 +216,6 @@ class FileReloader:
         changes = f"{count} change{'s' * (count > 1)}" if count else "nothing to change"
         seconds = time.monotonic() - began
         self._record(Event(kind, str(self._file), f"{cause}: {changes}", seconds, details))
-        self._waiting = applied.waiting
         for endpoint, backends in applied.waiting.items():
             for backend in backends:
                 message = "does not answer ARP/ND; it is added when it does"
@@ -206,19 +227,22 @@ class FileReloader:
     async def add_waiting(self, added: Callable[[], None]) -> None:
         """Add backends once they answer, and call ``added`` after that; never returns."""
         while True:
-            await asyncio.sleep(_WAITING_SECONDS)
+            await asyncio.sleep(WAITING_SECONDS)
             waiting = self._waiting
             if not waiting:
                 continue
             answering = await asyncio.to_thread(file_apply.find_answering, self._directory, waiting)
-            # The file may have been reloaded meanwhile.
-            if not answering or self._waiting is not waiting:
-                continue
-            self._waiting, changes = await asyncio.to_thread(
-                file_apply.add_answering, self._directory, waiting, answering
-            )
-            for change in changes:
-                self._record(Event(EventKind.BACKEND_ADDED, change.object, "answers ARP/ND now"))
+            async with self._changing:
+                # The file may have been reloaded meanwhile.
+                if not answering or self._waiting is not waiting:
+                    continue
+                ready = file_apply.select(waiting, answering)
+                done = await asyncio.to_thread(file_apply.add_backends, self._directory, ready)
+                silent = {b.address for backends in waiting.values() for b in backends} - answering
+                self._waiting = file_apply.select(waiting, silent)
+            for endpoint, address in done:
+                subject = f"{endpoint} {address}"
+                self._record(Event(EventKind.BACKEND_ADDED, subject, "answers ARP/ND now"))
             added()
 
 

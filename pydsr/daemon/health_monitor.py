@@ -84,6 +84,8 @@ class HealthMonitor:
             )
             state = self._state.reloaded(services, live, time.monotonic())
             yield apply_health(wanted, state.health)
+            # Checks have gone on during the block.
+            state.keep_results(self._state)
             for key in state.unhealthy_since_start(self._state):
                 self._record(unhealthy_at_start(key))
             self._state = state

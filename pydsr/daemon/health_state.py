@@ -112,11 +112,20 @@ class HealthState:
                 if backend is None or backend.is_healthy is None:
                     backend = _health_in_data_plane(service, live.get(endpoint), item, now)
                 health[item.address] = backend
-                checks = service.health.checks if service.health is not None else ()
-                results = self._results.get((endpoint, item.address), _Results())
-                new._results[endpoint, item.address] = results.of_checks(checks)
+                new._results[endpoint, item.address] = _Results()
             new._health[endpoint] = decide(service, health, now)
+        new.keep_results(self)
         return new
+
+    def keep_results(self, earlier: HealthState) -> None:
+        """Take over the results and reports of an earlier state, of checks that this has too."""
+        for endpoint, address in self._results.keys() & earlier._results.keys():
+            policy = self.services[endpoint].health
+            results = earlier._results[endpoint, address]
+            self._results[endpoint, address] = results.of_checks(policy.checks if policy else ())
+            report = earlier._health[endpoint][address].report
+            health = self._health[endpoint]
+            health[address] = replace(health[address], report=report)
 
     def unhealthy_since_start(self, earlier: HealthState) -> list[Key]:
         """Return the backends that are unhealthy before any check, and new since ``earlier``."""

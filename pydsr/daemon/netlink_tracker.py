@@ -82,6 +82,7 @@ class NetlinkTracker:
                 self._links.on_link(event)
             case LinkGone():
                 self._links.on_link_gone(event)
+                self._backends.on_link_gone(event.interface.index)
 
     async def _work(self) -> None:
         while True:

@@ -56,9 +56,13 @@ class Statistics:
             durations.seconds += result.seconds
             durations.outcomes[result.outcome.value] += 1
 
-    def document(self, checked: Collection[Endpoint]) -> dict[str, Any]:
-        """Return the counters as JSON; drop those of services that are no longer checked."""
+    def keep_only(self, checked: Collection[Endpoint]) -> None:
+        """Drop the counters of services that are no longer checked."""
         self._checks = {key: value for key, value in self._checks.items() if key[0] in checked}
+
+    def document(self, checked: Collection[Endpoint]) -> dict[str, Any]:
+        """Return the counters as JSON, after :meth:`keep_only`."""
+        self.keep_only(checked)
         return {
             "events": dict(self._events),
             "in_force": self._is_in_force,

@@ -14,18 +14,30 @@ Task = Callable[[], Awaitable[None]]
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 
+KEPT_TOPICS = 1000
+"""How many topics are remembered: some name backends, which come and go."""
+
 
 class WarnOnce:
-    """Logs a warning about a topic when it first occurs, and again only if its text changes."""
+    """Logs a warning about a topic when it first occurs, and again only if its text changes.
 
-    def __init__(self, log: logging.Logger) -> None:
+    Args:
+        log: receives the warnings.
+        kept: the maximum number of topics; beyond it, the one without a message for longest is
+            forgotten.
+    """
+
+    def __init__(self, log: logging.Logger, kept: int = KEPT_TOPICS) -> None:
         self._log = log
+        self._kept = kept
         self._last: dict[str, str] = {}
 
     def is_new(self, topic: str, message: str) -> bool:
         """Record a message and return whether it differs from the topic's last one."""
-        is_new = self._last.get(topic) != message
+        is_new = self._last.pop(topic, None) != message
         self._last[topic] = message
+        if len(self._last) > self._kept:
+            del self._last[next(iter(self._last))]
         return is_new
 
     def warn(self, topic: str, message: str) -> None:

@@ -28,11 +28,21 @@ _log = logging.getLogger(__name__)
 
 
 class VrrpAddressWatcher:
-    """Watches this host's addresses, and starts or stops answering for VIPs."""
+    """Watches this host's addresses, and starts or stops answering for VIPs.
 
-    def __init__(self, directory: Path, record: Callable[[Event], object]) -> None:
+    Args:
+        directory: of the pins.
+        record: receives each event.
+        changing: held during each change, and by whoever calls :meth:`adopt`. So a change that
+            follows an older desired state ends before a newer one is applied.
+    """
+
+    def __init__(
+        self, directory: Path, record: Callable[[Event], object], changing: asyncio.Lock
+    ) -> None:
         self._directory = directory
         self._record = record
+        self._changing = changing
         self._warnings = WarnOnce(_log)
         self._desired = DesiredState()
         self._wake = asyncio.Event()
@@ -61,7 +71,7 @@ class VrrpAddressWatcher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._desired.answer_while is not None and await self._check():
+            if await self._check():
                 tasks.create_task(self._announce_again())
 
     async def _announce_again(self) -> None:
@@ -73,9 +83,12 @@ class VrrpAddressWatcher:
     async def _check(self) -> bool:
         """Start or stop answering for VIPs; return whether they were taken over."""
         began = time.monotonic()
-        desired = self._desired
         try:
-            changed = await asyncio.to_thread(follow_address, self._directory, desired)
+            async with self._changing:
+                desired = self._desired
+                if desired.answer_while is None:
+                    return False
+                changed = await asyncio.to_thread(follow_address, self._directory, desired)
         except NotAttachedError:
             return False
         except BusyError as error:

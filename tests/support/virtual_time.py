@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -73,3 +74,20 @@ def run_in_virtual_time(main: Coroutine[Any, Any, _T]) -> _T:
             patch("time.monotonic_ns", lambda: round(loop.time() * 1e9)),
         ):
             return runner.run(main)
+
+
+class Meeting:
+    """A point in a thread: a coroutine waits until the thread is there, and then lets it go on.
+
+    Attributes:
+        reached: set when it is there.
+    """
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def wait_for(self, event: threading.Event) -> None:
+        """Wait in the thread until an event is set."""
+        self._loop.call_soon_threadsafe(self.reached.set)
+        assert event.wait(_HUNG_SECONDS)
