@@ -39,7 +39,7 @@ class Terminal:
             start_new_session=True,
         )
 
-    def wait_for(self, text: str, seconds: float = 20.0) -> None:
+    def wait_for(self, text: str, seconds: float = 60.0) -> None:
         """Read what is shown until the text has come, from now on."""
         self.shown = ""
         deadline = time.monotonic() + seconds
@@ -61,7 +61,7 @@ class Terminal:
     def left(self) -> int:
         """Wait until the alternate screen is left and the program has ended; return its status."""
         self.wait_for("\x1b[?1049l")
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def close(self) -> None:
         """End the program."""

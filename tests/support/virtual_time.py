@@ -7,11 +7,14 @@ import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar
 from unittest.mock import patch
 
 _HUNG_SECONDS = 60.0
 """Real seconds after which a loop that waits for a thread or a socket counts as hung."""
+
+_POLL_SECONDS = 0.01
 
 _T = TypeVar("_T")
 
@@ -21,10 +24,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     A call in a thread is work: a test decides by events alone how long it takes. Sockets work, but
     the loop does not wait for them while a timer is pending.
+
+    Args:
+        may_jump: returns whether the clock may jump now; until then the loop waits for real.
     """
 
-    def __init__(self) -> None:
-        self._clock = _Clock()
+    def __init__(self, may_jump: Callable[[], bool]) -> None:
+        self._clock = _Clock(may_jump)
         super().__init__(self._clock)
 
     def time(self) -> float:
@@ -47,8 +53,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 class _Clock(selectors.DefaultSelector):
     """A selector that advances the clock instead of waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, may_jump: Callable[[], bool]) -> None:
         super().__init__()
+        self._may_jump = may_jump
         self.now = 1000.0
         self.threads = 0
 
@@ -61,13 +68,17 @@ class _Clock(selectors.DefaultSelector):
             ready = super().select(_HUNG_SECONDS)
             assert ready, "nothing is due, and nothing happens"
             return ready
+        if not self._may_jump():
+            return super().select(_POLL_SECONDS)
         self.now += max(0.0, timeout)
         return []
 
 
-def run_in_virtual_time(main: Coroutine[Any, Any, _T]) -> _T:
+def run_in_virtual_time(
+    main: Coroutine[Any, Any, _T], may_jump: Callable[[], bool] = lambda: True
+) -> _T:
     """Run a coroutine as ``asyncio.run`` does, in virtual time, which ``time.monotonic`` shows."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=partial(VirtualTimeLoop, may_jump)) as runner:
         loop = runner.get_loop()
         with (
             patch("time.monotonic", loop.time),

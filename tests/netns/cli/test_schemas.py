@@ -15,7 +15,7 @@ from scapy.utils import wrpcap
 from pydsr.model.errors import ExitStatus
 from pydsr.views.json.schemas import KINDS, document_schema
 from tests.support.netns.command import Pydsr
-from tests.support.netns.daemon_process import START_SECONDS, Daemon
+from tests.support.netns.daemon_process import Daemon
 from tests.support.netns.namespaces import BACKENDS, Host, eventually, made_directory, made_wire
 
 WEB = "10.66.0.80:80"
@@ -154,7 +154,7 @@ def test_each_captured_packet_matches_the_schema(daemon: Daemon, peer: Host) -> 
             peer.attempt("ping", "-c", "1", "-W", "1", "-q", "10.66.0.80")
             return tap.poll() is not None
 
-        assert eventually(ended, START_SECONDS)
+        assert eventually(ended)
         assert tap.stdout is not None
         packets = [json.loads(line) for line in tap.stdout]
     assert 2 == len(packets)

@@ -13,7 +13,7 @@ import pytest
 from pydsr.kernel.bpf.lock import locked
 from pydsr.model.errors import BusyError, ExitStatus
 from tests.support.netns.command import Pydsr
-from tests.support.netns.namespaces import Host, eventually
+from tests.support.netns.namespaces import DEADLINE_SECONDS, Host, eventually
 
 SERVICE = "10.66.0.80:80"
 
@@ -44,7 +44,7 @@ def test_changes_at_once_are_all_made(balancer: Pydsr) -> None:
     balancer.ok("services", "add", SERVICE)
     commands = [balancer.start("backends", "add", SERVICE, by_hand(number)) for number in range(10)]
     for command in commands:
-        _, errors = command.communicate(timeout=60)
+        _, errors = command.communicate(timeout=DEADLINE_SECONDS)
         assert command.returncode == ExitStatus.DONE, errors
     assert balancer.addresses(SERVICE) == {f"10.66.0.{100 + number}" for number in range(10)}
 
@@ -54,7 +54,7 @@ def test_attach_at_once_attaches_once(pydsr: Pydsr, lb: Host) -> None:
     commands = [pydsr.start("attach", "eth0") for _ in range(3)]
     said = []
     for command in commands:
-        output, errors = command.communicate(timeout=60)
+        output, errors = command.communicate(timeout=DEADLINE_SECONDS)
         assert command.returncode == ExitStatus.DONE, errors
         said.append(output.split(", ")[0])
     assert sorted(said) == [
@@ -73,7 +73,7 @@ def test_a_change_waits_for_another_to_end(balancer: Pydsr, bpffs: Path) -> None
         assert eventually(lambda: waits_for_the_lock(change.pid, bpffs))
         assert balancer.addresses(SERVICE) == set()
         assert change.poll() is None
-    _, errors = change.communicate(timeout=60)
+    _, errors = change.communicate(timeout=DEADLINE_SECONDS)
     assert change.returncode == ExitStatus.DONE, errors
     assert balancer.addresses(SERVICE) == {"10.66.0.101"}
 
@@ -96,7 +96,7 @@ def test_a_change_gives_up_in_the_end_and_reading_never_waits(balancer: Pydsr, b
             balancer.ok(*arguments)
         assert all(change.poll() is None for change in changes)
         for change in changes:
-            _, errors = change.communicate(timeout=60)
+            _, errors = change.communicate(timeout=DEADLINE_SECONDS)
             assert change.returncode == ExitStatus.FAILED
             assert f"another pydsr command is changing {bpffs}" in errors
             assert "Traceback" not in errors
@@ -129,7 +129,7 @@ def test_a_change_is_not_lost_when_the_state_is_purged_meanwhile(
         for path in (*(bpffs / "links").iterdir(), *bpffs.iterdir()):
             path.rmdir() if path.is_dir() else path.unlink()
         bpffs.rmdir()
-    _, errors = change.communicate(timeout=60)
+    _, errors = change.communicate(timeout=DEADLINE_SECONDS)
     assert change.returncode == ExitStatus.FAILED, errors
     assert "Traceback" not in errors
     assert lb.xdp_program("eth0") is None

@@ -18,7 +18,6 @@ from scapy.utils import PcapNgWriter, wrpcap
 
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.command import Done, Pydsr
-from tests.support.netns.daemon_process import START_SECONDS
 from tests.support.netns.namespaces import BACKENDS, Host, eventually, made_directory, made_wire
 
 VIP, VIP6, CLIENT = "10.66.0.80", "fd66::80", "10.66.0.2"
@@ -136,7 +135,7 @@ def test_real_traffic_as_tapped_is_explained_as_it_was_handled(
             peer.attempt("ping", "-c", "1", "-W", "1", "-q", VIP6)
             return tap.poll() is not None
 
-        assert eventually(ended, START_SECONDS)
+        assert eventually(ended)
     comments = peer.run("tshark", "-r", str(path), "-T", "fields", "-e", "frame.comment")
     answers = lines(pydsr.ok("explain", "--pcap", str(path), "--json"))
     handled = [line.partition(",")[0] for line in comments.splitlines()]

@@ -15,7 +15,7 @@ from scapy.layers.l2 import Ether
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.command import Done, Pydsr
-from tests.support.netns.namespaces import BACKENDS, Host, eventually
+from tests.support.netns.namespaces import BACKENDS, DEADLINE_SECONDS, Host, eventually
 
 VIP, SERVICE = "10.66.0.80", "10.66.0.80:53/udp"
 CLIENT = "10.66.0.101"
@@ -48,7 +48,7 @@ def capturing(pydsr: Pydsr, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 def ended(process: subprocess.Popen[str]) -> Done:
     """Return how a capture ended, which it does by itself."""
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
     assert "Traceback" not in errors
     return Done(process.returncode, output, errors)
 

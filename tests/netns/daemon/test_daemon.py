@@ -18,7 +18,7 @@ from pydsr.kernel.bpf.lock import locked
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.command import Pydsr
 from tests.support.netns.daemon_process import Daemon
-from tests.support.netns.namespaces import BACKENDS, Host, eventually
+from tests.support.netns.namespaces import BACKENDS, DEADLINE_SECONDS, Host, eventually
 from tests.support.paths import CHECKOUT
 
 A, B, C = BACKENDS[:3]
@@ -194,7 +194,7 @@ def test_a_silent_backend_does_not_keep_others_out(started: Daemon, peer: Host) 
         (event,) = started.until("backend-waiting")
         assert f"{SERVICE}/tcp {late}" == event["object"]
         peer.run("ip", "address", "add", f"{late}/24", "dev", "eth0")
-        assert eventually(lambda: {A, late} == started.pydsr.addresses(SERVICE), 20)
+        assert eventually(lambda: {A, late} == started.pydsr.addresses(SERVICE))
         assert 0 == started.pydsr("diff", str(started.file)).status
 
 
@@ -210,7 +210,7 @@ def test_events_are_followed_and_notified(started: Daemon) -> None:
         followed = next(line for line in lines if json.loads(line)["event"] == "reloaded")
         assert eventually(lambda: notified.exists() and followed in notified.read_text())
         assert 0 == started.stop(process)
-        rest, _ = follower.communicate(timeout=10)
+        rest, _ = follower.communicate(timeout=DEADLINE_SECONDS)
         assert "stopping" == json.loads(rest.splitlines()[-1])["event"]
         assert "stopping" in notified.read_text().splitlines()[-1]
 
@@ -220,7 +220,7 @@ def test_systemd_is_notified_of_every_state(started: Daemon) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         path = str(started.folder / "notify")
         manager.bind(path)
-        manager.settimeout(10)
+        manager.settimeout(DEADLINE_SECONDS)
         wrapper = ("env", f"NOTIFY_SOCKET={path}", "WATCHDOG_USEC=400000")
         pydsr = replace(started.pydsr, wrapper=wrapper)
         with Daemon(pydsr, started.folder).running() as process:
@@ -232,7 +232,7 @@ def test_systemd_is_notified_of_every_state(started: Daemon) -> None:
             assert f"as in {started.file}" in wait_for_notification(manager, "READY=1")
             process.send_signal(signal.SIGTERM)
             wait_for_notification(manager, "STOPPING=1")
-            assert 0 == process.wait(20)
+            assert 0 == process.wait(DEADLINE_SECONDS)
 
 
 def wait_for_notification(manager: socket.socket, wanted: str) -> str:
@@ -273,7 +273,7 @@ def test_memory_and_descriptors_stay_flat_over_many_reloads(started: Daemon) -> 
         # Threads that query the kernel open some for a moment.
         assert eventually(lambda: usage(process.pid)[0] <= descriptors)
         # Free memory is returned every ten seconds.
-        assert eventually(lambda: usage(process.pid)[1] < kibibytes + 4096, 15)
+        assert eventually(lambda: usage(process.pid)[1] < kibibytes + 4096)
 
 
 def reload(daemon: Daemon, process: subprocess.Popen[str]) -> None:

@@ -206,7 +206,7 @@ def test_a_backend_of_which_half_of_all_packets_are_lost(served: Served) -> None
         findings = served.examine().findings
         return [one["what"] for one in findings if one["id"] == "backend-packets-lost"]
 
-    whats = eventually(report, seconds=60)
+    whats = eventually(report)
     served.peer.run("nft", "delete table inet t")
     assert whats
     assert all("packets get lost" in what for what in whats)

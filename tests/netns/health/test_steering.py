@@ -24,7 +24,7 @@ from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.check_result import Result
 from pydsr.model.errors import BusyError, EnvironmentCannotError, InputError, PermissionDeniedError
 from tests.support.netns.checked_host import Checked, made_check
-from tests.support.netns.namespaces import Host
+from tests.support.netns.namespaces import DEADLINE_SECONDS, Host
 
 VIP4, VIP6 = ip_address("10.66.0.80"), ip_address("fd66::80")
 MAC = MacAddress.parse("02:00:00:00:00:11")
@@ -273,7 +273,7 @@ def test_checks_go_on_when_an_interface_comes_back(lb: Host, peer: Host, tmp_pat
             changes.put_nowait(result.passed)
 
     async def run() -> None:
-        async with Checker(report) as checker, asyncio.timeout(10):
+        async with Checker(report) as checker, asyncio.timeout(DEADLINE_SECONDS):
             await checker.watch([(Endpoint(vip, 80), [job.check], [job.target.route])])
             lb.run("ip", "link", "set", "eth0", "down")
             assert not await changes.get()
@@ -293,7 +293,7 @@ def test_rules_that_others_remove_are_restored(lb: Host, peer: Host) -> None:
         return [line for line in rules_and_routes(lb) if f"proto {PROTOCOL}" in line]
 
     async def run() -> None:
-        async with Checker(lambda *_: None) as checker, asyncio.timeout(10):
+        async with Checker(lambda *_: None) as checker, asyncio.timeout(DEADLINE_SECONDS):
             await checker.watch([(endpoint, [job.check], [job.target.route])])
             before = ours()
             assert 3 == len(before)

@@ -17,7 +17,7 @@ from pydsr.lab.network import enter_namespace
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.command import AS_NOBODY, Pydsr
 from tests.support.netns.daemon_process import Daemon
-from tests.support.netns.namespaces import BACKENDS, Host, eventually
+from tests.support.netns.namespaces import BACKENDS, DEADLINE_SECONDS, Host, eventually
 from tests.support.scraping import Scrape, promtool
 
 ADDRESS = "127.0.0.1:9477"
@@ -135,10 +135,10 @@ def test_a_killed_exporter_leaves_its_address_to_the_next(pydsr: Pydsr, tmp_path
         socket.create_connection(("127.0.0.1", 9477)),
     ):
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(DEADLINE_SECONDS)
         with exporting(pydsr, tmp_path) as following:
             following.send_signal(signal.SIGTERM)
-            assert 0 == following.wait(10)
+            assert 0 == following.wait(DEADLINE_SECONDS)
 
 
 def exporter_of(daemon: subprocess.Popen[str]) -> int:

@@ -27,7 +27,7 @@ from pydsr.model.errors import (
 from pydsr.model.listen import Listen
 from pydsr.model.snapshot import Snapshot
 from tests.support.netns.command import Pydsr
-from tests.support.netns.namespaces import Host
+from tests.support.netns.namespaces import DEADLINE_SECONDS, Host
 
 HERE = Listen.parse("127.0.0.1:9477")
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -61,7 +61,7 @@ async def served(listen: Listen = HERE) -> AsyncIterator[None]:
     """Serve for the length of the block."""
     task = asyncio.create_task(serve(application(), listen))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while not await is_listening(listen):
                 await asyncio.sleep(0.01)
         yield
@@ -83,7 +83,7 @@ async def is_listening(listen: Listen) -> bool:
 
 async def answer_to(sent: bytes) -> bytes:
     """Return the reply until the server closes the connection; empty after a reset."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         reader, writer = await asyncio.open_connection(str(HERE.address), HERE.port)
         try:
             writer.write(sent)

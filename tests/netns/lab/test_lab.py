@@ -20,6 +20,7 @@ from pydsr.lab.client import Answer
 from pydsr.lab.lab import Lab, remove
 from pydsr.lab.topology import VIP4, VIP6, bpffs_of, namespace_of, records_of
 from pydsr.model.errors import EnvironmentCannotError, InputError, PydsrError
+from tests.support.netns.namespaces import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces take root")
 
@@ -135,7 +136,7 @@ def test_a_client_runs_until_its_stdin_is_closed(lab: Lab) -> None:
     # Not communicate(), which does not see what readline() has buffered.
     with client.stdout:
         assert client.stdout.read()
-    assert client.wait(timeout=10) == 0
+    assert client.wait(timeout=DEADLINE_SECONDS) == 0
 
 
 def test_counters_tell_what_a_host_sent(lab: Lab) -> None:
@@ -210,7 +211,7 @@ def test_down_is_complete_and_can_be_repeated() -> None:
     sleeper = lab.popen("client1", ["sleep", "600"])
     assert remove(lab.name)
     assert_nothing_left(lab.name)
-    assert sleeper.wait(timeout=5) == -signal.SIGTERM
+    assert sleeper.wait(timeout=DEADLINE_SECONDS) == -signal.SIGTERM
     assert not remove(lab.name)
     lab.down()
 

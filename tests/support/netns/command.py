@@ -18,7 +18,7 @@ from pyroute2 import netns
 from pydsr.cli.main import main
 from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.model.errors import ExitStatus
-from tests.support.netns.namespaces import Host
+from tests.support.netns.namespaces import DEADLINE_SECONDS, Host
 from tests.support.paths import CHECKOUT
 
 _SHOW_CHECKOUT = """\
@@ -90,7 +90,7 @@ class Pydsr:
 
     def _started(self, *arguments: str) -> Done:
         process = self.start(*arguments)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=DEADLINE_SECONDS)
         return Done(process.returncode, output, errors)
 
     def _forked(self, *arguments: str) -> Done:
@@ -153,7 +153,7 @@ class Pydsr:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=DEADLINE_SECONDS,
             env=environment(),
             check=False,
         )

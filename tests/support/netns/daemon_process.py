@@ -13,10 +13,7 @@ from typing import Any
 
 from pydsr.kernel.bpf.python_process import environment
 from tests.support.netns.command import Pydsr
-from tests.support.netns.namespaces import eventually
-
-START_SECONDS = 30.0
-"""Deadline for a daemon to apply its file, which includes compiling the program."""
+from tests.support.netns.namespaces import DEADLINE_SECONDS, eventually
 
 
 @dataclass(frozen=True)
@@ -73,10 +70,7 @@ class Daemon:
         number = len(self.log)
         process = self.start(*options)
         try:
-            assert eventually(
-                lambda: "applied:" in self.log[number:] or process.poll() is not None,
-                START_SECONDS,
-            )
+            assert eventually(lambda: "applied:" in self.log[number:] or process.poll() is not None)
             assert process.poll() is None, self.log
             yield process
         finally:
@@ -88,7 +82,7 @@ class Daemon:
         """Start it, wait for its end, and return its exit status."""
         process = self.start()
         try:
-            return process.wait(START_SECONDS)
+            return process.wait(DEADLINE_SECONDS)
         finally:
             process.kill()
             process.wait()
@@ -96,7 +90,7 @@ class Daemon:
     def stop(self, process: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
         """Stop it, and return its exit status."""
         process.send_signal(number)
-        return process.wait(20)
+        return process.wait(DEADLINE_SECONDS)
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
         """Return its events."""

@@ -58,7 +58,7 @@ class Shell:
         os.write(self.terminal, text.encode())
 
     def _wait(self, pattern: str) -> str:
-        deadline = time.monotonic() + 2 * DEADLINE_SECONDS
+        deadline = time.monotonic() + DEADLINE_SECONDS
         while not (found := re.match(pattern, self.seen)):
             left = deadline - time.monotonic()
             assert left > 0, f"nothing came: {self.seen!r}"

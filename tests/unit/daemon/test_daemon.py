@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -43,6 +44,7 @@ from pydsr.model.interfaces import Interface
 from pydsr.model.netlink_events import Confidence, Link, Neighbour
 from pydsr.model.service import BackendState, DesiredBackend
 from pydsr.views.text.diagnosis import event_line
+from tests.support.virtual_time import run_in_virtual_time
 
 OLD, NEW = MacAddress.parse("02:00:00:00:00:01"), MacAddress.parse("02:00:00:00:00:02")
 MULTICAST, ZERO = MacAddress(bytes.fromhex("010000000001")), MacAddress(bytes(6))
@@ -281,19 +283,16 @@ def test_each_directory_of_pins_has_a_socket_of_its_own() -> None:
         socket_path(runtime, Path("/sys/fs/bpf") / ("x" * 100))
 
 
-def run_hook(command: list[str], events: int, timeout: float = 10, queued: int = 1000) -> None:
-    async def run() -> None:
-        hook = NotifyHook(command, timeout, queued)
-        for event in numbered(events):
-            hook.add(event)
-        await hook.finish(10)
-
-    asyncio.run(run())
+async def run_hook(command: list[str], events: int, queued: int = 1000) -> None:
+    hook = NotifyHook(command, queued_max=queued)
+    for event in numbered(events):
+        hook.add(event)
+    await hook.finish(math.inf)
 
 
 def test_the_notify_command_gets_every_event_in_order(tmp_path: Path) -> None:
     notified = tmp_path / "notified"
-    run_hook(["tee", "-a", str(notified)], 3)
+    asyncio.run(run_hook(["tee", "-a", str(notified)], 3))
     objects = [json.loads(line)["object"] for line in notified.read_text().splitlines()]
     assert ["eth0", "eth1", "eth2"] == objects
 
@@ -302,12 +301,18 @@ def test_a_notify_command_that_hangs_is_killed_with_its_children(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pids = tmp_path / "pids"
-    run_hook(["sh", "-c", f"echo $$ >> {pids}; sleep 60 & echo $! >> {pids}; wait"], 1, 0.5)
-    assert "did not end within 0.5 seconds" in caplog.text
+    pids.touch()
+
+    def both_run() -> bool:
+        started = pids.read_text().split()
+        return len(started) == 2 and all(map(is_running, started))
+
+    hanging = f"echo $$ >> {pids}; sleep 600 & echo $! >> {pids}; wait"
+    run_in_virtual_time(run_hook(["sh", "-c", hanging], 1), both_run)
+    assert "did not end within 10 seconds" in caplog.text
     both = pids.read_text().split()
-    assert 2 == len(both)
     # The kernel takes its time to end what was killed; only the first is waited for.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(map(is_running, both)) and time.monotonic() < deadline:
         time.sleep(0.001)
     assert [] == [pid for pid in both if is_running(pid)]
@@ -328,7 +333,7 @@ def test_a_notify_command_need_not_read_its_event() -> None:
         hook = NotifyHook(["true"])
         # More than a pipe holds, so that the rest cannot be written any more.
         hook.add(Event(EventKind.LINK_UP, "eth0", "x" * 1_000_000))
-        await hook.finish(10)
+        await hook.finish(60)
 
     asyncio.run(run())
     gc.collect()
@@ -342,7 +347,7 @@ def test_a_notify_command_is_killed_when_the_daemon_ends(tmp_path: Path) -> None
         hook = NotifyHook(["sh", "-c", f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60"])
         hook.add(next(numbered(1)))
         task = asyncio.create_task(hook.run())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not pid.exists():
                 await asyncio.sleep(0.001)
         task.cancel()
@@ -357,7 +362,7 @@ def test_events_beyond_the_queue_are_dropped_and_counted(
 ) -> None:
     """The oldest are dropped, and nothing waits."""
     notified = tmp_path / "notified"
-    run_hook(["tee", "-a", str(notified)], 5, queued=2)
+    asyncio.run(run_hook(["tee", "-a", str(notified)], 5, queued=2))
     objects = [json.loads(line)["object"] for line in notified.read_text().splitlines()]
     assert ["eth3", "eth4"] == objects
     assert ["the notify command tee is too slow: 3 events were dropped"] == caplog.messages
@@ -366,8 +371,8 @@ def test_events_beyond_the_queue_are_dropped_and_counted(
 def test_a_failing_notify_command_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run_hook(["false"], 3)
-    run_hook(["/no/such/command"], 2)
+    asyncio.run(run_hook(["false"], 3))
+    asyncio.run(run_hook(["/no/such/command"], 2))
     assert [
         "the notify command false ended with status 1",
         "the notify command /no/such/command cannot be run: No such file or directory",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Iterable
 from ipaddress import ip_address
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from pydantic import TypeAdapter
 
 from pydsr.health.check_health import CheckHealth
 from pydsr.health.checker import Scheduler
+from pydsr.health.poller import TICK
 from pydsr.health.targets import CheckTarget, Job, Route, jobs_for
 from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import Check
+from tests.support.virtual_time import run_in_virtual_time
 
 _CHECKS: TypeAdapter[Check] = TypeAdapter(Check)
 VIP = ip_address("192.0.2.80")
@@ -50,37 +53,45 @@ def ignore(_: Job, __: Result, ___: bool) -> None:
 
 
 def run(awaitable: Awaitable[None]) -> None:
+    """Run in virtual time, of which an hour is the limit."""
+
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(3600):
             await awaitable
 
-    asyncio.run(bounded())
+    run_in_virtual_time(bounded())
 
 
 def test_checks_are_made_once_an_interval_and_never_in_a_burst() -> None:
-    starts: list[float] = []
+    starts: defaultdict[Job, list[float]] = defaultdict(list)
+    began: list[float] = []
 
-    async def probe(_: Job) -> Result:
-        starts.append(asyncio.get_running_loop().time())
+    async def probe(job: Job) -> Result:
+        starts[job].append(asyncio.get_running_loop().time() - began[0])
         return PASSED
 
     async def main() -> None:
+        began.append(asyncio.get_running_loop().time())
         async with Scheduler(probe, ignore) as scheduler:
             wanted = jobs(200, interval=0.5, timeout=0.1, jitter=0)
             scheduler.add(dict.fromkeys(wanted, True))
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(10)
 
     run(main())
-    assert 300 <= len(starts) <= 450
-    in_tenth = Counter(int((start - starts[0]) * 10) for start in starts)
-    # Evenly, it is 40 in each; a machine that stands still for a moment makes up for it later.
-    assert max(in_tenth.values()) <= 100
+    assert 200 == len(starts)
+    for times in starts.values():
+        # A start is up to a tick early, and the next one is an interval after it.
+        assert 20 <= len(times) <= 21
+        assert all(0.5 - TICK - 1e-6 <= later - one <= 0.5 for one, later in pairwise(times))
+    in_tenth = Counter(int(time * 10) for times in starts.values() for time in times)
+    # Evenly, it is 40 in each.
+    assert {True} == {35 <= in_tenth[number] <= 45 for number in range(100)}, in_tenth
 
 
 def test_a_dead_backend_is_down_in_time() -> None:
     down: list[float] = []
     results: list[bool] = []
-    (job,) = jobs(1, interval=0.4, timeout=0.2, fall=3)
+    (job,) = jobs(1, interval=4, timeout=0.2, fall=3)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -100,8 +111,9 @@ def test_a_dead_backend_is_down_in_time() -> None:
     run(main())
     assert [False, False, True] == results
     check = job.check
-    bound = check.interval + 2 * max(check.fast_interval, check.timeout) + check.timeout
-    assert 3 * check.timeout <= down[0] <= bound + 0.4
+    # The first check is made at once.
+    bound = 2 * max(check.fast_interval, check.timeout) + check.timeout
+    assert 3 * check.timeout <= down[0] <= bound + TICK
 
 
 def test_nothing_goes_on_after_the_end() -> None:
@@ -133,7 +145,7 @@ def test_an_exception_of_a_probe_ends_the_scheduler() -> None:
     async def main() -> None:
         async with Scheduler(probe, ignore) as scheduler:
             scheduler.add(dict.fromkeys(jobs(3, interval=0.1, timeout=0.1), True))
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup) as raised:
         run(main())
@@ -142,7 +154,7 @@ def test_an_exception_of_a_probe_ends_the_scheduler() -> None:
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_inconclusive_results_change_no_health(outcome: Outcome) -> None:
-    (job,) = jobs(1, interval=0.01, timeout=0.01, fall=1)
+    (job,) = jobs(1, interval=1, timeout=1, fall=1)
     stays_healthy = outcome in (Outcome.PASSED, Outcome.UNCHECKED, Outcome.FILTERED_HERE)
     reported: list[Result] = []
 
@@ -160,7 +172,7 @@ def test_inconclusive_results_change_no_health(outcome: Outcome) -> None:
 
 
 def test_a_job_that_stays_keeps_its_health() -> None:
-    stays, goes = jobs(2, interval=0.02, timeout=0.01, fall=1)
+    stays, goes = jobs(2, interval=2, timeout=1, fall=1)
 
     async def main() -> None:
         async with Scheduler(silent, ignore) as scheduler:

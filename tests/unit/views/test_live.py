@@ -127,11 +127,10 @@ def test_another_size_is_followed_at_once_even_while_paused(terminal: Terminal) 
     terminal.wait_for("help")
     terminal.type("++++++++p")
     terminal.wait_for("paused")
-    begun = time.monotonic()
     for columns, rows in ((40, 3), (200, 60)):
         terminal.resize(columns, rows)
-        terminal.wait_for(f"\x1b[{rows};1H")
-    assert time.monotonic() - begun < 30, "the interval is a minute"
+        # Paused, it would draw the next frame after its interval, which is a minute.
+        terminal.wait_for(f"\x1b[{rows};1H", seconds=50)
 
 
 @pytest.mark.parametrize("terminal", [(5, NEVER)], indirect=True)
@@ -153,7 +152,7 @@ def test_a_signal_restores_the_terminal(terminal: Terminal, number: signal.Signa
 @pytest.mark.parametrize("terminal", [(NEVER, 3)], indirect=True)
 def test_a_failed_read_restores_the_terminal_and_is_told(terminal: Terminal) -> None:
     terminal.wait_for("the counters are gone")
-    assert terminal.process.wait(timeout=20) == 1
+    assert terminal.process.wait(timeout=60) == 1
     assert termios.tcgetattr(terminal.slave) == terminal.attributes
 
 
@@ -162,7 +161,7 @@ def test_a_background_query_delays_nothing_and_a_failure_clears_its_answer() -> 
     answers: Iterator[int | PydsrError] = iter([1, PydsrError("no daemon"), 3])
 
     def ask() -> int:
-        may_answer.wait(20)
+        may_answer.wait(60)
         answer = next(answers)
         if isinstance(answer, PydsrError):
             raise answer
@@ -172,7 +171,7 @@ def test_a_background_query_delays_nothing_and_a_failure_clears_its_answer() -> 
     assert 0 == source.latest()
     may_answer.set()
     seen = [0]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while seen[-1] != 3 and time.monotonic() < deadline:
         source.wait(1)
         if (answer := source.latest()) != seen[-1]:
