@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -158,7 +159,8 @@ def standalone(output: Path | None) -> None:
         click.echo(archive(), nl=False)
         return
     try:
-        output.write_bytes(archive())
+        with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o755), "wb") as file:
+            file.write(archive())
         if output.is_file():  # not a device or pipe, whose mode others rely on
             output.chmod(0o755)
     except OSError as error:

@@ -29,7 +29,7 @@ from pydsr.kernel.bpf.settings import Settings
 from pydsr.kernel.bpf.uapi_structs import LinkInfo
 from pydsr.kernel.net import links
 from pydsr.model.change import Change, Impact
-from pydsr.model.errors import InputError
+from pydsr.model.errors import InputError, NotAttachedError
 from pydsr.model.features import NO_FEATURES, Feature, choose_features, names
 from pydsr.model.interfaces import Interface, find_own_macs
 
@@ -99,7 +99,10 @@ def plan_attach(
         EnvironmentCannotError: another XDP program is on an interface, or it is of the wrong kind.
     """
     interfaces = [links.find_interface(name) for name in dict.fromkeys(interface_names)]
-    present = living_links(directory) if directory.exists() else {}
+    try:
+        present = living_links(directory)
+    except NotAttachedError:
+        present = {}
     check_interfaces(interfaces, present, options.mode)
     changes = [
         Change("upgrade", interface.name, f"program {interface.xdp_program}", "a new one")

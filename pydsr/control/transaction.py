@@ -13,7 +13,7 @@ from pydsr.control.program_upgrade import follow_interfaces
 from pydsr.control.resolve import Network
 from pydsr.kernel.bpf import bpffs
 from pydsr.kernel.bpf.live_state import LiveState, create_pins
-from pydsr.kernel.bpf.lock import LOCK_SECONDS, locked
+from pydsr.kernel.bpf.lock import LOCK_SECONDS, locked, not_permitted
 from pydsr.kernel.bpf.services import ServiceHead
 from pydsr.kernel.bpf.settings import Settings
 from pydsr.model.addresses import Endpoint
@@ -99,8 +99,18 @@ def transaction(
 
 
 def has_pins(directory: Path) -> bool:
-    """Return whether a balancer's maps are pinned in a directory."""
-    return (directory / "settings").exists()
+    """Return whether a balancer's maps are pinned in a directory.
+
+    Raises:
+        PermissionDeniedError: not privileged.
+    """
+    try:
+        (directory / "settings").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        raise not_permitted(directory) from None
+    return True
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def prepare_runtime(directory: Path) -> None:
         InputError: it cannot be created.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        bpffs.make_private(directory)
     except PermissionError:
         raise PermissionDeniedError(
             f"no permission to create {directory}", "run as root (sudo)"

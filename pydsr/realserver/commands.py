@@ -119,7 +119,8 @@ def make_files(
 def _write(file: File, directory: Path) -> Path:
     path = directory / file.path.lstrip("/")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         path.touch(file.mode)
         path.write_text(file.text, encoding="utf-8")
         path.chmod(file.mode)
@@ -128,6 +129,14 @@ def _write(file: File, directory: Path) -> Path:
             f"cannot write {path}: {error.strerror}", "choose another --output"
         ) from None
     return path
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder that everyone can read, whatever the umask: services read these files."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)
 
 
 def _undo(vips: Iterable[Address] | None, file: RecordFile) -> Plan:

@@ -139,6 +139,8 @@ class RecordFile:
                 return
             text = json.dumps({"boot": _boot(), **record.to_document()}, indent=2)
             new = self._path.with_suffix(".new")
+            new.unlink(missing_ok=True)
+            new.touch(mode=0o600)
             new.write_text(text + "\n", encoding="utf-8")
             new.replace(self._path)
         except OSError as error:
@@ -160,6 +162,10 @@ class RecordFile:
                 f"{self._directory} cannot be created: {error.strerror}",
                 "choose another one with --record-directory",
             ) from None
+        if os.geteuid() not in (0, status.st_uid):
+            raise PermissionDeniedError(
+                f"changing {self._directory} is not permitted", "run as root (sudo)"
+            )
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise PermissionDeniedError(
                 f"others than you can write to {self._directory}",

@@ -55,8 +55,8 @@ def prepare_directory(directory: Path) -> None:
         _mount(STANDARD_MOUNT)
     check_place(directory)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (directory / "links").mkdir(mode=0o700, exist_ok=True)
+        make_private(directory)
+        make_private(directory / "links")
     except PermissionError:
         raise PermissionDeniedError(
             f"creating {directory} is not permitted", "run as root (sudo)"
@@ -66,6 +66,17 @@ def prepare_directory(directory: Path) -> None:
             f"{directory} cannot be created: {error.strerror}",
             f"see how it is mounted, and for a service its sandbox: findmnt --target {directory}",
         ) from None
+
+
+def make_private(directory: Path) -> None:
+    """Create a directory that only root can use, if it does not exist.
+
+    Only root can write to the parents that this creates, whatever the umask.
+    """
+    missing = [parent for parent in directory.parents if not parent.exists()]
+    for parent in reversed(missing):
+        parent.mkdir(mode=0o755, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def remove_directory(directory: Path) -> None:

@@ -14,6 +14,7 @@ from pydsr.kernel.bpf.layout import SettingsValue
 from pydsr.model.errors import ExitStatus
 from tests.support.netns.command import AS_NOBODY, AS_ROOT_WITHOUT_CAPABILITIES, Pydsr
 from tests.support.netns.namespaces import BACKENDS, Host, new_name
+from tests.support.umask import each_umask, mode_of, under_umask
 
 SERVICE, VIP = "10.66.0.80:80", "10.66.0.80"
 COMMANDS = (
@@ -88,11 +89,22 @@ def test_a_directory_may_be_deep(pydsr: Pydsr, bpffs: Path) -> None:
     assert not deep.bpffs.exists()
 
 
-def test_the_directory_is_roots_alone(balancer: Pydsr, bpffs: Path) -> None:
-    """Nobody else may look at the pins."""
-    assert bpffs.stat().st_mode & 0o777 == 0o700
-    assert (bpffs / "links").stat().st_mode & 0o777 == 0o700
-    assert balancer.modes() == {"eth0": "native"}
+@each_umask
+def test_the_directory_is_roots_alone(pydsr: Pydsr, bpffs: Path, umask: int) -> None:
+    """Nobody else may look at the pins, nor rename their parents."""
+    directory = bpffs / "parent" / "pins"
+    with under_umask(umask):
+        nested = replace(pydsr, bpffs=directory)
+        nested.ok("attach", "eth0", "--table-size", "251")
+        nested.ok("backends", "set", SERVICE, f"{BACKENDS[0]}@02:00:00:00:00:01")
+    assert nested.modes() == {"eth0": "native"}
+    assert [0o755 & ~umask] * 2 == [mode_of(directory.parent), mode_of(bpffs)]
+    folders = [directory, directory / "links"]
+    assert folders == [path for path in (directory, *directory.iterdir()) if path.is_dir()]
+    assert {0o700} == {mode_of(folder) for folder in folders}
+    pins = [path for folder in folders for path in folder.iterdir() if not path.is_dir()]
+    assert {0o600 & ~umask} == {mode_of(pin) for pin in pins}
+    assert len(pins) > 10
 
 
 def test_a_missing_bpf_file_system_is_mounted(pydsr: Pydsr) -> None:

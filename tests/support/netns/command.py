@@ -34,15 +34,19 @@ exec "$@"
 
 
 def _reaching_checkout() -> tuple[str, ...]:
-    """Return the prefix that shows the checkout to a command in its own mounts; mostly empty."""
+    """Return the prefix that shows the checkout to a command in its mounts; mostly empty."""
     closed = [one for one in CHECKOUT.parents if not one.stat().st_mode & 0o001]
     if not closed:
         return ()
-    return ("unshare", "--mount", "sh", "-c", _SHOW_CHECKOUT, "sh", str(closed[-1]), str(CHECKOUT))
+    return ("sh", "-c", _SHOW_CHECKOUT, "sh", str(closed[-1]), str(CHECKOUT))
 
+
+REACHING_CHECKOUT = _reaching_checkout()
+"""The prefix that shows the checkout to a command that has mounts of its own; mostly empty."""
 
 AS_NOBODY = (
-    *_reaching_checkout(),
+    *(("unshare", "--mount") if REACHING_CHECKOUT else ()),
+    *REACHING_CHECKOUT,
     *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
 )
 """The prefix that runs a command without privileges."""
@@ -84,7 +88,7 @@ class Pydsr:
     def __call__(self, *arguments: str) -> Done:
         """Run the command to its end; it must not print a traceback."""
         by_fork = self.forked and not self.wrapper
-        done = self._forked(*arguments) if by_fork else self._started(*arguments)
+        done = self.in_fork(*arguments) if by_fork else self._started(*arguments)
         assert "Traceback" not in done.stderr, (arguments, done.stderr)
         return done
 
@@ -93,9 +97,11 @@ class Pydsr:
         output, errors = process.communicate(timeout=DEADLINE_SECONDS)
         return Done(process.returncode, output, errors)
 
-    def _forked(self, *arguments: str) -> Done:
+    def in_fork(self, *arguments: str, prepare: Callable[[], None] | None = None) -> Done:
+        """Run the command to its end in a fork of this process, after ``prepare``."""
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            pid = self.fork(*arguments, output=output.fileno(), errors=errors.fileno())
+            streams = {"output": output.fileno(), "errors": errors.fileno()}
+            pid = self.fork(*arguments, **streams, prepare=prepare)
             _, status = os.waitpid(pid, 0)
             texts = []
             for stream in (output, errors):

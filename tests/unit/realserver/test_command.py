@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -17,8 +18,9 @@ import pytest
 from pydsr.cli.realserver import realserver
 from pydsr.model.errors import EnvironmentCannotError, ExitStatus
 from pydsr.realserver.__main__ import main, parser
-from pydsr.realserver.record import RecordFile
+from pydsr.realserver.record import Record, RecordFile
 from pydsr.realserver.standalone import archive, sources
+from tests.support.umask import each_umask, mode_of, under_umask
 
 OLDEST_PYTHON = (3, 9)
 
@@ -103,6 +105,34 @@ def test_a_pipe_keeps_its_mode_and_a_file_can_be_run(tmp_path: Path) -> None:
             realserver.main(["standalone", "-o", str(output)], standalone_mode=False)
         assert archive() == reader.communicate()[0]
     assert [0o600, 0o755] == [path.stat().st_mode & 0o777 for path in (pipe, file)]
+
+
+@each_umask
+def test_the_one_file_can_be_run_by_all_and_written_by_its_owner(
+    tmp_path: Path, umask: int
+) -> None:
+    file = tmp_path / "realserver.pyz"
+    with under_umask(umask):
+        realserver.main(["standalone", "-o", str(file)], standalone_mode=False)
+    assert 0o755 == mode_of(file)
+
+
+@each_umask
+def test_a_record_is_for_its_owner(tmp_path: Path, umask: int) -> None:
+    """Also in a directory that is for all, and where a killed command left half a record."""
+    records = tmp_path / "records"
+    vip = ip_address("10.0.0.80")
+    with under_umask(umask):
+        file = RecordFile(records)
+        with file.locked():
+            file.save(Record(vips=(vip,)))
+        (written,) = records.iterdir()
+        with written.with_suffix(".new").open("w") as half:
+            half.write("half")
+        file.save(Record(vips=(vip, vip)))
+    assert [0o700, 0o600] == [mode_of(records), mode_of(written)]
+    assert [written] == [*records.iterdir()]
+    assert (vip, vip) == file.load().vips
 
 
 def test_a_reader_who_has_enough_is_no_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pydsr.model.errors import InputError
 from pydsr.realserver import commands
 from pydsr.realserver.files import FLAVOURS, File, as_stream, files
 from pydsr.realserver.values import BackendSpec
+from tests.support.umask import each_umask, mode_of, under_umask
 
 BOTH = BackendSpec.parse(["10.0.0.80", "fd00::80"], interfaces=["eth1.5"])
 ON_DUMMY = BackendSpec.parse(["10.0.0.80", "fd00::80"], device="vip0")
@@ -173,6 +174,28 @@ def test_files_are_written_below_a_directory_with_their_modes(flavour: str, tmp_
         written = tmp_path / path.lstrip("/")
         assert (file.text, file.mode) == (written.read_text(), written.stat().st_mode & 0o777)
         assert str(written) in said.messages
+
+
+@each_umask
+@every_flavour
+def test_written_files_and_their_folders_have_their_modes_whatever_the_umask(
+    flavour: str, umask: int, tmp_path: Path
+) -> None:
+    """Services that are not root's read them: systemd-networkd for one."""
+    with under_umask(umask):
+        commands.make_files(BOTH, flavour, directory=tmp_path / "files")
+    for path, file in made(BOTH, flavour).items():
+        written = tmp_path / "files" / path.lstrip("/")
+        assert file.mode == mode_of(written)
+        for folder in written.relative_to(tmp_path / "files").parents[:-1]:
+            assert 0o755 == mode_of(tmp_path / "files" / folder)
+
+
+def test_a_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc").chmod(0o700)
+    commands.make_files(BOTH, "networkd", directory=tmp_path)
+    assert 0o700 == mode_of(tmp_path / "etc")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
