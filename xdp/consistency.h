@@ -41,13 +41,13 @@ static __always_inline bool backend_keeps(__u32 id, __u32 service)
 
 static __always_inline void record_write(void *map, struct flow_key *flow,
 					 const struct decision *decision,
-					 const struct packet *packet, __u64 now)
+					 bool closes, __u64 now)
 {
 	struct record record = {
 		.last_seen = now,
 		.slot = decision->slot,
 		.backend = decision->backend,
-		.flags = packet_closes(packet) ? RECORD_CLOSING : 0,
+		.flags = closes ? RECORD_CLOSING : 0,
 	};
 
 	bpf_map_update_elem(map, flow, &record, BPF_ANY);
@@ -63,6 +63,8 @@ backend_choose_tracked(const struct service *service, const struct table *table,
 	bool has_syn = (packet->ip_proto == IPPROTO_TCP ||
 			packet->ip_proto == IPPROTO_SCTP) &&
 		       service->affinity == AFFINITY_FLOW;
+	/* With affinity by address, a client's other connections continue. */
+	bool closes = has_syn && packet_closes(packet);
 	struct record *record, *pending = NULL;
 	__u64 now = bpf_ktime_get_coarse_ns();
 	bool remember = mode == MODE_REMEMBER;
@@ -71,7 +73,7 @@ backend_choose_tracked(const struct service *service, const struct table *table,
 	decision->reason = REASON_FORWARDED_CURRENT;
 	if (has_syn && packet_opens(packet)) {
 		if (remember)
-			record_write(MAP(pending), flow, decision, packet, now);
+			record_write(MAP(pending), flow, decision, closes, now);
 		return;
 	}
 
@@ -81,7 +83,7 @@ backend_choose_tracked(const struct service *service, const struct table *table,
 		decision->backend = pending->backend;
 		decision->reason = REASON_FORWARDED_RECORDED;
 		if (remember) {
-			record_write(MAP(records), flow, decision, packet, now);
+			record_write(MAP(records), flow, decision, closes, now);
 			bpf_map_delete_elem(MAP(pending), flow);
 		}
 		return;
@@ -93,7 +95,7 @@ backend_choose_tracked(const struct service *service, const struct table *table,
 		decision->reason = REASON_FORWARDED_RECORDED;
 		if (remember) {
 			record->last_seen = now;
-			if (packet_closes(packet))
+			if (closes)
 				record->flags |= RECORD_CLOSING;
 		}
 		return;
@@ -103,7 +105,7 @@ backend_choose_tracked(const struct service *service, const struct table *table,
 		decision->backend = slot.previous;
 		decision->reason = REASON_FORWARDED_PREVIOUS;
 		if (remember)
-			record_write(MAP(records), flow, decision, packet, now);
+			record_write(MAP(records), flow, decision, closes, now);
 	}
 }
 

@@ -112,7 +112,7 @@ class Model:
         current, previous = self.table.current[slot], self.table.previous[slot]
         if not previous:
             return current
-        closing = packet.kind == "fin"
+        closing = self.by_syn and packet.kind == "fin"
         if self.by_syn and packet.kind == "syn":
             self.pending[flow] = Remembered(current, self.now)
             return current
