@@ -43,16 +43,18 @@ class EventServer:
     async def run(self) -> None:
         """Serve until cancelled, then remove the socket."""
         server = await asyncio.start_unix_server(self._accept, sock=_listening_socket(self._path))
-        async with server:
-            try:
-                await server.serve_forever()
-            finally:
-                self._path.unlink(missing_ok=True)
-                # Closing the server waits for its clients, even for one that reads nothing.
-                clients = [*self._clients]
-                for client in clients:
-                    client.cancel()
-                await asyncio.gather(*clients, return_exceptions=True)
+        try:
+            # Server.serve_forever() and `async with` wait for clients since Python 3.12, and a
+            # follower stays until it is cancelled.
+            await asyncio.get_running_loop().create_future()
+        finally:
+            server.close()
+            self._path.unlink(missing_ok=True)
+            # Even a client that reads nothing does not delay the end.
+            clients = [*self._clients]
+            for client in clients:
+                client.cancel()
+            await asyncio.gather(*clients, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
