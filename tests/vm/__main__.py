@@ -21,7 +21,7 @@ import fcntl
 import shlex
 import sys
 
-from tests.vm.image import CACHE, ImageError, image
+from tests.vm.image import CACHE, DEBIANS, ImageError, image
 from tests.vm.machine import MachineError, run
 
 
@@ -32,6 +32,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--on", choices=DEBIANS, default="bookworm", help="default: %(default)s")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for all (%(default)s)")
     parser.add_argument("--memory", type=int, default=2048, help="MiB (%(default)s)")
     parser.add_argument("--accel", default="tcg", help="what qemu runs on (%(default)s)")
@@ -45,7 +46,7 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             return run(
-                image(),
+                image(arguments.on),
                 shlex.join(arguments.command),
                 arguments.timeout,
                 arguments.memory,

@@ -1,10 +1,12 @@
 """What the virtual machine boots: Debian's kernel, its initrd, and a disk with what tests need.
 
-All of it is made by Debian's own tools, and kept until this file or the locked packages change.
+All of it is made by Debian's own tools, and kept for a week, or until this file or the locked
+packages change.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
 import shutil
@@ -20,19 +22,22 @@ from tests.support.paths import CHECKOUT
 CACHE = CHECKOUT / ".cache" / "vm"
 
 _MIRROR = "http://deb.debian.org/debian"
-_RELEASE, _PYTHON, _GLIBC = "bookworm", "3.11", (2, 36)
-_DISK_SIZE = "3G"
+_DISK_SIZE = "4G"
 _PACKAGES = (
     "linux-image-cloud-amd64",  # its modules: 8021q, bonding, ip_vs, virtio; no drivers of cards
     "python3-bpfcc",
     "linux-libc-dev",
     *("iproute2", "ethtool", "kmod", "procps", "util-linux"),
     *("curl", "bind9-dnsutils", "dnsmasq-base", "nginx-light", "iperf3", "tcpdump"),
-    *("iputils-arping", "iputils-ping", "ipvsadm", "nftables"),
+    *("iputils-arping", "iputils-ping", "ipvsadm", "keepalived", "nftables", "openssl"),
 )
+_WHEELS = "x86_64-manylinux_2_36"
+"""Wheels for the C library of the oldest of them."""
+
 _LOCK = CHECKOUT / "requirements-dev.lock"
 _LOCKS = (CHECKOUT / "requirements.lock", _LOCK)
 """The second includes the first."""
+_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _JOB = "/job"
 _INIT = f"""\
 #!/bin/sh
@@ -47,6 +52,32 @@ class ImageError(Exception):
 
 
 @dataclass(frozen=True)
+class Debian:
+    """What an image is made from.
+
+    Attributes:
+        title: for readers.
+        release: the release whose packages are installed.
+        python: the version of its Python.
+        kernel: the suite that the kernel comes from; empty means the release.
+    """
+
+    title: str
+    release: str
+    python: str
+    kernel: str = ""
+
+
+DEBIANS = {
+    "bookworm": Debian("Debian 12", "bookworm", "3.11"),
+    "trixie": Debian("Debian 13", "trixie", "3.13"),
+    "newest": Debian(
+        "Debian 13 with the kernel of trixie-backports", "trixie", "3.13", "trixie-backports"
+    ),
+}
+
+
+@dataclass(frozen=True)
 class Image:
     """Files to boot from; `init` is the path of the first process on the disk."""
 
@@ -56,32 +87,41 @@ class Image:
     init: str = "/sbin/init-job"
 
 
-def image() -> Image:
-    """Return the image, after making it where there is none yet (a minute or two, a gigabyte).
+def image(name: str) -> Image:
+    """Return an image, after making it where there is none yet (two minutes, 1.5 GB).
+
+    Args:
+        name: a key of :data:`DEBIANS`.
 
     Raises:
-        ImageError: not root, debootstrap is missing, or a package cannot be had.
+        ImageError: not root, mmdebstrap is missing, or a package cannot be had.
     """
+    year, week, _ = datetime.datetime.now(tz=datetime.UTC).isocalendar()
     recipe = b"".join(path.read_bytes() for path in (Path(__file__), *_LOCKS))
-    directory = CACHE / hashlib.sha256(recipe).hexdigest()[:12]
+    key = f"{name}-{year}-{week}-{hashlib.sha256(recipe).hexdigest()[:12]}"
+    directory = CACHE / key
     found = Image(directory / "vmlinuz", directory / "initrd.img", directory / "disk.img")
     if not directory.exists():
-        for older in CACHE.glob("*/"):
+        for older in CACHE.glob(f"{name}-*/"):
             shutil.rmtree(older)
-        _make(found, directory)
+        _make(DEBIANS[name], found, directory)
     return found
 
 
-def _make(wanted: Image, directory: Path) -> None:
+def _make(debian: Debian, wanted: Image, directory: Path) -> None:
     if os.geteuid() != 0:
         raise ImageError("making the disk of the virtual machine takes root")
     with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
         made, root = Path(temporary, "made"), Path(temporary, "root")
         made.mkdir()
-        packages = ",".join(_PACKAGES)
-        _run("debootstrap", "--variant=minbase", f"--include={packages}", _RELEASE, root, _MIRROR)
-        shutil.rmtree(root / "var/cache/apt")
-        _install_from_pypi(root / f"usr/local/lib/python{_PYTHON}/dist-packages")
+        _run(
+            *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
+            *("--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/locale/*"),
+            *("--dpkgopt=path-exclude=/usr/share/doc/*", f"--setup-hook={_prefer_kernel(debian)}"),
+            f"--include={','.join(_PACKAGES)}",
+            *(debian.release, str(root), *_sources(debian)),
+        )
+        _install_from_pypi(debian, root / f"usr/local/lib/python{debian.python}/dist-packages")
         init = root / wanted.init[1:]
         init.write_text(_INIT)
         init.chmod(0o755)
@@ -93,14 +133,32 @@ def _make(wanted: Image, directory: Path) -> None:
         made.rename(directory)
 
 
-def _install_from_pypi(target: Path) -> None:
+def _sources(debian: Debian) -> list[str]:
+    suites = [debian.release, f"{debian.release}-updates"]
+    suites += [debian.kernel] if debian.kernel else []
+    signed = f"deb [signed-by={_KEYS}]"
+    return [
+        *(f"{signed} {_MIRROR} {suite} main" for suite in suites),
+        f"{signed} {_MIRROR}-security {debian.release}-security main",
+    ]
+
+
+def _prefer_kernel(debian: Debian) -> str:
+    """Return a command that makes apt prefer the kernel of another suite, and nothing else."""
+    if not debian.kernel:
+        return "true"
+    packages = "linux-image-* linux-modules-* linux-base* linux-binary-*"
+    pin = f"Package: {packages}\\nPin: release a={debian.kernel}\\nPin-Priority: 900\\n"
+    return f"""printf '{pin}' >"$1/etc/apt/preferences.d/kernel\""""
+
+
+def _install_from_pypi(debian: Debian, target: Path) -> None:
     """Install the locked packages for the machine's Python, which may not be this one."""
-    tags = ["manylinux2014", *(f"manylinux_{_GLIBC[0]}_{m}" for m in range(17, _GLIBC[1] + 1))]
     _run(
-        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-        *("--require-hashes", "--requirement", _LOCK, "--target", target),
-        *("--only-binary=:all:", "--python-version", _PYTHON),
-        *(f"--platform={tag}_x86_64" for tag in tags),
+        *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config"),
+        *("--require-hashes", "--requirement", _LOCK, "--target", target, "--link-mode=copy"),
+        *("--only-binary=:all:", "--python-version", debian.python),
+        *("--python-platform", _WHEELS),
     )
 
 
@@ -122,4 +180,4 @@ def _attempt(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
             env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
         )
     except FileNotFoundError:
-        raise ImageError(f"{command[0]} is not here: apt install debootstrap e2fsprogs") from None
+        raise ImageError(f"{command[0]} is not here: apt install mmdebstrap e2fsprogs") from None
