@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from pydsr.control.garbage_collection import delete_orphans
+from pydsr.control.garbage_collection import delete_orphans, forget_flows
 from pydsr.control.plan import Plan, ScopedRules
 from pydsr.control.program_upgrade import add_features
 from pydsr.control.service_plan import ServicePlan
 from pydsr.control.snapshot import count_recorded
 from pydsr.control.vip_ownership import announce_services, withdraw_services
 from pydsr.hashing import slots
-from pydsr.hashing.table import Table, empty_table, following_table
+from pydsr.hashing.table import Table, empty_table, following_table, with_learning_time
 from pydsr.kernel.bpf.codec import STATE_NUMBERS
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.live_state import LiveState
@@ -74,15 +74,21 @@ def _tables(state: LiveState, service: ServicePlan) -> tuple[Table | None, Table
     """Return the table of a service before and after; None if there is none, or no new one."""
     if not service.changes_table:
         return None, None
-    before = None if service.before is None else state.tables.read(service.service.id)
-    after = following_table(
-        before or empty_table(state.settings.table_size),
-        service.members,
-        time.monotonic_ns(),
-        service.service.learn_seconds * _NANOSECONDS,
-        keeps_connections=not service.service.options.one_packet,
-    )
-    return before, after
+    now, learn = time.monotonic_ns(), service.service.learn_seconds * _NANOSECONDS
+    before = after = None
+    if service.before is not None:
+        before = after = state.tables.read(service.service.id)
+    if service.before is not None and after is not None:
+        after = with_learning_time(after, now, service.before.learn_seconds * _NANOSECONDS, learn)
+    if service.changes_members or service.comes_to_rest:
+        after = following_table(
+            after or empty_table(state.settings.table_size),
+            service.members,
+            now,
+            learn,
+            keeps_connections=not service.service.options.one_packet,
+        )
+    return before, None if after is before else after
 
 
 def _moved(service: ServicePlan, before: Table | None, after: Table | None) -> dict[Endpoint, int]:
@@ -132,6 +138,8 @@ def _write_rules(state: LiveState, rules: ScopedRules) -> None:
 
 
 def _delete_leftovers(state: LiveState, plan: Plan) -> None:
+    # Their slots are at rest, so no packet would renew these records before the next change.
+    forget_flows(state, {service.service.id for service in plan.services if service.comes_to_rest})
     if plan.removed:
         state.tables.delete([service.id for service in plan.removed])
         delete_orphans(state, state.services.configs())

@@ -6,7 +6,7 @@ Every transaction begins with it. It also recovers from an interrupted change.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -161,6 +161,14 @@ def _recover(state: LiveState, services: Sequence[Service]) -> None:
     delete_orphans(state, services)
     state.index.write(services)
     state.tables.delete_except({service.id for service in services})
+
+
+def forget_flows(state: LiveState, service_ids: Collection[int]) -> None:
+    """Delete all flow records and half-open flows of services, by id."""
+    if service_ids:
+        for store in (state.flow_records, state.half_open_flows):
+            for record in [each for each in store.all() if each.service in service_ids]:
+                store.delete(record)
 
 
 def delete_orphans(state: LiveState, services: Sequence[Service]) -> None:

@@ -28,14 +28,14 @@ class ServicePlan:
         before: the live service; None if it will be created.
         service: the service as it will be written, without backends.
         backends: all backends it will have.
-        changes_table: whether it gets another table, which is built when it is written.
+        changes_members: whether the members of its table change.
         changes: the differences, for the user.
     """
 
     before: Service | None
     service: Service
     backends: tuple[PlacedBackend, ...]
-    changes_table: bool
+    changes_members: bool
     changes: tuple[Change, ...]
 
     @property
@@ -47,6 +47,25 @@ class ServicePlan:
     def rehashes(self) -> bool:
         """Whether other options move flows to other slots."""
         return self.before is not None and moves_flows(self.before.options, self.service.options)
+
+    @property
+    def changes_table(self) -> bool:
+        """Whether it may get another table, which is built when it is written."""
+        return self.changes_members or self.comes_to_rest or self.changes_learning
+
+    @property
+    def comes_to_rest(self) -> bool:
+        """Whether changing slots come to rest at once: it stops keeping connections."""
+        return self.service.options.one_packet and bool(self.before and self.before.slots_changing)
+
+    @property
+    def changes_learning(self) -> bool:
+        """Whether it has another learning time while slots are changing."""
+        return (
+            self.before is not None
+            and self.before.slots_changing > 0
+            and self.before.learn_seconds != self.service.learn_seconds
+        )
 
     @cached_property
     def live_backends(self) -> Mapping[int, Backend]:
@@ -187,10 +206,6 @@ def _plan_service(
         changes = (add_change(service.endpoint, service.options), *changes)
         return ServicePlan(None, service, backends, True, changes)
     changes = (*option_changes(service.endpoint, before.options, service.options), *changes)
-    # Slots of a service that stops keeping connections come to rest at once.
-    comes_to_rest = service.options.one_packet and bool(before.slots_changing)
     live = {(b.id, b.weight, b.state) for b in before.backends}
-    changes_table = comes_to_rest or live != {
-        (b.id, b.desired.weight, b.desired.state) for b in backends
-    }
-    return ServicePlan(before, service, backends, changes_table, changes)
+    changes_members = live != {(b.id, b.desired.weight, b.desired.state) for b in backends}
+    return ServicePlan(before, service, backends, changes_members, changes)

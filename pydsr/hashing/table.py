@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydsr.hashing import maglev, slots
 from pydsr.hashing.maglev import Member
@@ -113,6 +113,27 @@ def following_table(
     # Never earlier than before: slots may still learn from an earlier change.
     learn_until = max(now + learn_nanoseconds if learns_anew else 0, table.learn_until)
     return Table(tuple(members), current, previous, learn_until, owned)
+
+
+def with_learning_time(table: Table, now: int, before: int, after: int) -> Table:
+    """Return the table of a service whose learning time changes.
+
+    While slots are learning, flows may from now on be silent for the new time: a longer one makes
+    learning last longer, a shorter one ends it sooner.
+
+    Args:
+        table: the table.
+        now: nanoseconds of CLOCK_MONOTONIC.
+        before: the learning time until now, in nanoseconds.
+        after: the one from now on.
+
+    Returns:
+        The same object if nothing changes.
+    """
+    if before == after or now >= table.learn_until or table.is_at_rest:
+        return table
+    until = (max if after > before else min)(table.learn_until, now + after)
+    return replace(table, learn_until=until)
 
 
 def rested_table(table: Table, recorded: Mapping[int, Collection[int]], now: int) -> Table:

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 
 from pydsr.hashing.maglev import Member
 from pydsr.hashing.slots import LOOK_UP_ONLY
-from pydsr.hashing.table import Table, empty_table, following_table, rested_table
+from pydsr.hashing.table import (
+    Table,
+    empty_table,
+    following_table,
+    rested_table,
+    with_learning_time,
+)
 from pydsr.model.service import BackendState
 from tests.support.consistency_model import FLOWS, LEARN, Model, Step, Wait, Witness, run, steps
 
@@ -145,3 +151,32 @@ def test_every_slot_comes_to_rest_when_nothing_happens_for_long(history: list[St
         run(model, witness, step)
     model.tidy()
     assert model.table.tracked_slots == 0
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "after", "until"),
+    [
+        (0, 100, 101, 101),
+        (50, 100, 200, 250),
+        (99, 100, 200, 299),
+        (100, 100, 200, 100),
+        (50, 100, 20, 70),
+        (50, 100, 49, 99),
+        (50, 100, 50, 100),
+        (50, 100, 90, 100),
+        (50, 100, 0, 50),
+        (50, 100, 100, 100),
+        (100, 100, 20, 100),
+    ],
+)
+def test_another_learning_time_holds_from_now_on(
+    now: int, before: int, after: int, until: int
+) -> None:
+    """Learning that is over stays over, and a shorter time never makes it last longer."""
+    table = following_table(first_table(b1=UP), members(b1=UP, b2=UP), 0, 100)
+    assert until == with_learning_time(table, now, before, after).learn_until
+
+
+def test_another_learning_time_is_nothing_to_a_table_at_rest() -> None:
+    table = first_table(b1=UP)
+    assert table is with_learning_time(table, -5, 100, 200)
