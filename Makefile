@@ -39,15 +39,16 @@ demo: setup ## balance real connections between network namespaces (asks for roo
 	@$(BYTECODE)
 	@$(AS_ROOT) $(BIN)/pydsr lab demo
 
-JOBS ?= auto
-test: setup-dev ## run all tests, one process for each CPU or JOBS=1 (asks for root)
+# Most tests wait, so there are more workers than CPUs (tests/support/distribution.py).
+JOBS ?= $(shell expr 4 \* $$(nproc))
+PYTEST_OPTIONS := -p no:cacheprovider --numprocesses $(JOBS)
+test: setup-dev ## run all tests, in four processes for each CPU or JOBS=1 (asks for root)
 	@$(BYTECODE)
-	@$(AS_ROOT) $(BIN)/python -m pytest -p no:cacheprovider --numprocesses $(JOBS) \
-		--dist loadfile --no-loadscope-reorder
+	@$(AS_ROOT) $(BIN)/python -m pytest $(PYTEST_OPTIONS) --durations=10
 
 TIERS ?= tests/unit tests/xdp tests/netns
 coverage: setup-dev ## measure the coverage of all tiers but e2e, or of TIERS=… (asks for root)
-	@$(AS_ROOT) packaging/coverage.sh $(TIERS)
+	@$(AS_ROOT) packaging/coverage.sh $(PYTEST_OPTIONS) $(TIERS)
 
 FILES ?= xdp/*.h xdp/pydsr.c
 SAMPLE ?= 50
@@ -56,7 +57,9 @@ mutation: setup-dev ## see which mistakes in FILES="…" the tests notice, SAMPL
 	@$(AS_ROOT) $(BIN)/python -m tests.mutation $(FILES) --sample $(SAMPLE) --seed $(SEED)
 
 FRAMES ?= 1000000
-fuzz: setup-dev ## compare the XDP program with its reference model, FRAMES=1000000 (asks for root)
+fuzz: setup-dev ## try properties and packets thoroughly, FRAMES=1000000 (asks for root; 20 minutes)
+	@$(AS_ROOT) $(BIN)/python -m pytest $(PYTEST_OPTIONS) -m hypothesis \
+		--hypothesis-profile thorough --timeout 3600
 	@$(AS_ROOT) $(BIN)/python -m tests.fuzz --frames $(FRAMES)
 
 EVENTS ?= 5000

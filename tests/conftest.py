@@ -9,9 +9,12 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from xdist.remote import Producer
 
 from tests.support.clean_root import CleanRoot, kept_system, made_root
+from tests.support.distribution import Scheduler, distribute
+from tests.support.examples import register_profiles
+from tests.support.shared_by_workers import remove_run
 
 _TESTS = Path(__file__).parent
 _ROOT_TIERS = ("xdp", "netns", "e2e")
@@ -23,8 +26,7 @@ _FROM_THE_NETWORK = {"clean_system", "debian_package"}
 _MAKING_IT = pytest.mark.timeout(900)
 """For tests with a clean system or a package: the first of them has to make it."""
 
-settings.register_profile("pydsr", deadline=None, database=None, print_blob=True)
-settings.load_profile("pydsr")
+register_profiles()
 
 # A pydsr daemon or balancer of this machine must not meet the tests: commands that name no
 # directories use these, which do not exist.
@@ -44,12 +46,25 @@ def skips_are_failures() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tiers that need root where there is none."""
+    """Skip the tiers that need root where there is none; distribute tests over workers."""
+    distribute(items)
     for item in items:
         if item.path.relative_to(_TESTS).parts[0] in _ROOT_TIERS:
             item.add_marker(_NEEDS_ROOT)
         if _FROM_THE_NETWORK.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(_MAKING_IT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
+    """Distribute tests as ``tests/support/distribution.py`` says, whatever ``--dist`` says."""
+    config.option.loadscopereorder = False
+    return Scheduler(config, log)
+
+
+def pytest_unconfigure() -> None:
+    """Remove what the workers have shared."""
+    remove_run()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pydsr.lab.lab import Lab
 from tests.support.clean_root import made_root
 from tests.support.lab.requests import running_lab
 from tests.support.packages import built, install
+from tests.support.shared_by_workers import made_once
 
 
 @pytest.fixture(scope="session")
@@ -21,21 +23,20 @@ def shared_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def debian_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def debian_package() -> Path:
     """The Debian package, built from the checkout."""
-    directory = tmp_path_factory.mktemp("debian")
-    built("deb.sh", directory)
+    directory = made_once("debian", partial(built, "deb.sh"))
     (package,) = directory.glob("pydsr_*.deb")
     return package
 
 
 @pytest.fixture(scope="session")
-def package_installed(
-    clean_system: Path, debian_package: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def package_installed(clean_system: Path, debian_package: Path) -> Path:
     """What installing the Debian package changes in the clean system."""
-    changes = tmp_path_factory.mktemp("installed")
-    with made_root(clean_system) as root:
-        install(root, debian_package)
-        root.save(changes)
-    return changes
+
+    def make(changes: Path) -> None:
+        with made_root(clean_system) as root:
+            install(root, debian_package)
+            root.save(changes)
+
+    return made_once("installed", make)

@@ -50,7 +50,7 @@ STAYING = ("backend1", "backend2")
 """The backends that are never removed, and whose connections live through everything."""
 
 _PORTS = range(7001, 7004)
-_DEADLINE_SECONDS = 40.0
+_DEADLINE_SECONDS = 120.0
 _FORWARDED = ("forwarded", "forwarded_recorded", "forwarded_previous", "forwarded_current")
 
 
@@ -205,7 +205,6 @@ class History:
             service.command("set", [host for host in self.states if host != SPARE])
 
 
-@pytest.mark.timeout(300)
 def test_changes_break_no_connection_and_leave_no_table(lab: Lab) -> None:
     seed = secrets.randbits(32)
     services = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -95,13 +96,14 @@ def test_an_upgrade_loses_no_packet_and_no_state(lab: Lab, tmp_path: Path) -> No
         kept.start(python)
         assert f"pydsr {NEW_VERSION}" in kept.events("started")[0]["cause"]
         assert after == document(lab, "status")["interfaces"][0]["program_id"]
-        counted = count_checks(lab)
+        counted, began = count_checks(lab), time.monotonic()
         assert not eventually(lambda: state_of_second(kept) != "down", 10 * INTERVAL)
         # It was not even in for the moment until its checks had failed.
         (out,) = kept.events("backend-unhealthy")
         assert "was out already" in out["cause"]
-        # Ten intervals by the clock, and as long again for what two commands take.
-        assert count_checks(lab) - counted < 40
+        checks = count_checks(lab) - counted
+        # An interval may be a tenth shorter. A busy machine makes fewer checks, never more.
+        assert checks <= (time.monotonic() - began) / INTERVAL * 1.2 + 2
 
         assert [] == broken(connections.check())
         pings.send_signal(2)

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,13 @@ import pytest
 from tests.support.netns.namespaces import made_directory, made_wire
 from tests.support.packages import built
 from tests.support.paths import CHECKOUT
+from tests.support.shared_by_workers import made_once
 
 
-@pytest.fixture(scope="module")
-def distribution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def distribution() -> Path:
     """A directory with an sdist and the wheel that was built from it."""
-    directory = tmp_path_factory.mktemp("distribution")
-    built("dist.sh", directory)
-    return directory
+    return made_once("distribution", partial(built, "dist.sh"))
 
 
 def only(directory: Path, pattern: str) -> Path:

@@ -13,6 +13,7 @@ from pydsr.model.addresses import IPAddress
 from pydsr.model.features import Feature
 from pydsr.model.options import Affinity, ServiceOptions
 from pydsr.model.source_rules import Action, IPNetwork
+from tests.support.examples import examples
 from tests.support.packets.case_services import CLIENT4, CLIENT6, VIP4, VIP6, ip4, ip6, tcp
 from tests.support.packets.data_plane import Rig
 from tests.support.packets.feature_cases import sctp
@@ -86,8 +87,7 @@ _RULES = st.dictionaries(_NETWORKS4 | _NETWORKS6, st.sampled_from(Action), max_s
 
 
 @settings(
-    max_examples=150,
-    deadline=None,
+    max_examples=examples(75),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(own=_RULES, everyone=_RULES, low=st.integers(0, 7), version=st.sampled_from([4, 6]))

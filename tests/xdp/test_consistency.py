@@ -29,6 +29,7 @@ from tests.support.consistency_model import (
     run,
     steps,
 )
+from tests.support.examples import examples
 from tests.support.packets.data_plane import Rig, address_of, mac_of
 
 ENDPOINTS = {
@@ -140,12 +141,13 @@ def agree(twin: Twin, history: Sequence[Step]) -> None:
         assert pending == {f: r.backend for f, r in twin.model.pending.items()}
 
 
+@pytest.mark.hypothesis  # the property is inside
 @pytest.mark.parametrize("by_syn", [True, False], ids=["tcp", "udp"])
 def test_the_program_agrees_with_the_model_step_by_step(rig: Rig, by_syn: bool) -> None:
     kinds = ("syn", "data", "data", "fin") if by_syn else ("udp",)
     twin = Twin(rig, by_syn)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples(50), suppress_health_check=[HealthCheck.too_slow])
     @given(steps(kinds))
     def agrees(history: list[Step]) -> None:
         fresh = Model.with_backends(twin.model.slots, twin.model.table.size, by_syn)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.packets.fuzz_compare import Comparison
 from tests.support.packets.fuzz_frames import Mutator, datagrams, seeds
 from tests.support.packets.fuzz_services import build
@@ -45,8 +46,7 @@ def test_changed_frames_are_seen_alike(comparison: Comparison) -> None:
 
 
 @settings(
-    max_examples=400,
-    deadline=None,
+    max_examples=examples(200),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

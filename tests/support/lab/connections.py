@@ -18,7 +18,7 @@ from pydsr.model.addresses import Endpoint
 from tests.support.lab.long_connections import Connection
 
 _WORKER = (*PYTHON, "tests.support.lab.long_connections")
-_DEADLINE_SECONDS = 30.0
+_DEADLINE_SECONDS = 60.0
 
 
 def start_servers(lab: Lab, ports: Sequence[int]) -> None:

@@ -30,7 +30,7 @@ INTERVAL, TIMEOUT, FALL, RISE = 0.2, 0.15, 2, 2
 CHECK = f"{{type: http, interval: {INTERVAL}, timeout: {TIMEOUT}, fall: {FALL}, rise: {RISE}}}"
 TCP_CHECK = CHECK.replace("http", "tcp")
 
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 
 
 def service_of(
@@ -106,7 +106,7 @@ class Kept:
         """End the daemon, if it runs."""
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
         assert "Traceback" not in self.log, self.log
 

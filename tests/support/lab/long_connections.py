@@ -23,7 +23,7 @@ from typing import Any, cast
 from pydsr.lab.server import READY
 from pydsr.lab.topology import VIP4, VIP6
 
-_ANSWER_SECONDS = 8.0
+_ANSWER_SECONDS = 20.0
 _DATAGRAM_SECONDS = 1.0
 _OPEN_AT_ONCE = 50
 

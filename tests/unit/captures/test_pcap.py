@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pydsr.captures.pcap import FRAME_BYTES_MAX, CapturedFrame, read_capture
 from pydsr.model.errors import InputError
+from tests.support.examples import examples
 
 FRAMES = [bytes([number] * size) for number, size in ((1, 60), (2, 1514), (3, 61))]
 EPOCH = 1_700_000_000
@@ -190,7 +191,7 @@ _WHOLE = (
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.sampled_from([_WHOLE, _F.pcap(), File(">").pcap()]),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=5),

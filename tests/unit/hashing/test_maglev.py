@@ -22,6 +22,7 @@ from pydsr.hashing.maglev import (
     next_prime,
 )
 from pydsr.hashing.slots import NO_BACKEND
+from tests.support.examples import examples
 
 SMALL = 1009
 """A prime table size that keeps random tests fast."""
@@ -160,7 +161,7 @@ def test_removing_a_backend_moves_little_but_its_own_slots(weights: list[int]) -
         assert others <= 0.015 * len(before), f"without {removed}"
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=10), st.data())
 def test_any_single_removal_keeps_nine_slots_in_ten_of_the_others(
     weights: list[int], data: st.DataObject

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pydsr.hashing import c_library, slots
 from pydsr.hashing.slots import LOOK_UP_ONLY, NO_BACKEND
+from tests.support.examples import examples
 
 IDS = st.one_of(st.integers(1, 4), st.integers(1, 65534))
 SIZES = st.integers(1, 70)
@@ -43,7 +44,7 @@ def in_both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.skip("pydsr/hashing/*.c is not built (no C compiler at installation)")
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(25))
 @given(tables(), st.booleans())
 def test_slots_follow_as_one_slot_does(
     drawn: tuple[array[int], array[int], array[int], set[int]], learning: bool
@@ -60,7 +61,7 @@ def test_slots_follow_as_one_slot_does(
     assert before == (new, old, previous)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(25))
 @given(tables(), st.booleans(), st.data())
 def test_slots_rest_where_nothing_holds_them(
     drawn: tuple[array[int], array[int], array[int], set[int]], learning: bool, data: st.DataObject
@@ -80,7 +81,7 @@ def test_slots_rest_where_nothing_holds_them(
     assert (expected, changed) == (found.tolist(), rested)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(25))
 @given(tables())
 def test_slots_are_counted(
     drawn: tuple[array[int], array[int], array[int], set[int]],
@@ -91,7 +92,7 @@ def test_slots_are_counted(
     assert len(moved) == slots.count_moved(old, new)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(25))
 @given(tables())
 def test_slots_come_back_as_they_were_laid_out(
     drawn: tuple[array[int], array[int], array[int], set[int]],
@@ -104,7 +105,7 @@ def test_slots_come_back_as_they_were_laid_out(
     assert (current, previous) == slots.part(laid_out, len(current))
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(25))
 @given(st.lists(IDS, min_size=1, max_size=300, unique=True), st.data())
 def test_ids_take_the_place_of_owners(ids: list[int], data: st.DataObject) -> None:
     drawn = data.draw(st.lists(st.integers(0, len(ids) - 1), min_size=1, max_size=50))

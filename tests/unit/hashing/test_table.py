@@ -18,6 +18,7 @@ from pydsr.hashing.table import (
 )
 from pydsr.model.service import BackendState
 from tests.support.consistency_model import FLOWS, LEARN, Model, Step, Wait, Witness, run, steps
+from tests.support.examples import examples
 
 SIZE = 251
 UP, DRAIN, DOWN = BackendState.UP, BackendState.DRAIN, BackendState.DOWN
@@ -127,7 +128,7 @@ def slots_of_flows() -> dict[int, int]:
     return {flow: 100 * (flow % 2) for flow in FLOWS}
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(250))
 @given(steps(("syn", "data", "data", "data", "fin")))
 def test_no_tcp_flow_of_a_living_backend_ever_changes_backend(history: list[Step]) -> None:
     model, witness = Model.with_backends(slots_of_flows(), SIZE, by_syn=True), Witness()
@@ -135,7 +136,7 @@ def test_no_tcp_flow_of_a_living_backend_ever_changes_backend(history: list[Step
         run(model, witness, step)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(250))
 @given(steps(("udp",)))
 def test_no_udp_flow_of_a_living_backend_ever_changes_backend(history: list[Step]) -> None:
     model, witness = Model.with_backends(slots_of_flows(), SIZE, by_syn=False), Witness()
@@ -143,7 +144,7 @@ def test_no_udp_flow_of_a_living_backend_ever_changes_backend(history: list[Step
         run(model, witness, step)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50))
 @given(steps(("syn", "data")))
 def test_every_slot_comes_to_rest_when_nothing_happens_for_long(history: list[Step]) -> None:
     model, witness = Model.with_backends(slots_of_flows(), SIZE, by_syn=True), Witness()
