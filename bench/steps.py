@@ -22,6 +22,7 @@ from bench.report import machine
 from pydsr.kernel.bpf import program
 from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.maps import TAP_PROGRAM_MAP, create_program_map, map_specs
+from pydsr.kernel.bpf.placeholders import seed_ipv4
 from pydsr.model.sources import xdp_directory
 from tests.support.packets.data_plane import Rig
 
@@ -44,10 +45,11 @@ def load_steps(rig: Rig) -> dict[str, Descriptor]:
     """Load the parts of the program, with the maps of a balancer."""
     maps = {spec.name: rig.state.pins[spec.name] for spec in map_specs()}
     with create_program_map() as tap_program:
+        seed = rig.state.settings.seed
         definitions = program.balancer_definitions(
-            {**maps, TAP_PROGRAM_MAP: tap_program},
+            {name: fd.number for name, fd in {**maps, TAP_PROGRAM_MAP: tap_program}.items()},
             rig.state.settings.table_size,
-            rig.state.settings.seed,
+            (seed, seed_ipv4(seed)),
             rig.features,
         )
         compiled = program.compile_source(

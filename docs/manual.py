@@ -33,6 +33,7 @@ _FILES = {
     "/sys/fs/bpf/pydsr": "The pinned maps, which hold the whole state of the balancer.",
     "/etc/pydsr/balancer.yaml": "The configuration that pydsr.service applies.",
     "/run/pydsr": "The socket of the daemon, for root only.",
+    "/var/cache/pydsr": "Compiled programs; may be removed at any time.",
 }
 _EXAMPLES = "Examples:"
 _STATUS = "Exit status:"

@@ -14,7 +14,7 @@ from xdist.remote import Producer
 from tests.support.clean_root import CleanRoot, kept_system, made_root
 from tests.support.distribution import Scheduler, distribute
 from tests.support.examples import register_profiles
-from tests.support.shared_by_workers import remove_run
+from tests.support.shared_by_workers import RUN, remove_run
 
 _TESTS = Path(__file__).parent
 _ROOT_TIERS = ("xdp", "netns", "e2e")
@@ -32,6 +32,9 @@ register_profiles()
 # directories use these, which do not exist.
 os.environ["PYDSR_RUNTIME_DIRECTORY"] = f"/run/pydsr-test-{os.getpid()}-absent"
 os.environ["PYDSR_BPFFS"] = f"/sys/fs/bpf/pydsr-test-{os.getpid()}-absent"
+
+# All tests of a run share compiled programs.
+os.environ.setdefault("PYDSR_CACHE_DIRECTORY", str(RUN / "programs"))
 
 for _number in (signal.SIGINT, signal.SIGHUP):
     # In the background of a script they are ignored, as they would be by every command of a test.

@@ -3,6 +3,8 @@
 #ifndef PYDSR_FLOWS_H
 #define PYDSR_FLOWS_H
 
+#include <uapi/linux/if_ether.h>
+
 #include "address.h"
 #include "bpf.h"
 #include "hash.h"
@@ -49,12 +51,16 @@ flow_identify(const struct service *service, const struct packet *packet)
  * The service is not hashed, so that with affinity by address a client has the
  * same backend on ports 80 and 443.
  */
-static __always_inline __u32 flow_to_slot(const struct flow_key *flow)
+static __always_inline __u32 flow_to_slot(const struct flow_key *flow,
+					  __be16 eth_proto)
 {
 	__u64 ports = (__u64)flow->source_port << 16 | flow->destination_port;
+	/* The first half of an IPv4 address is 0: SEED_IPV4 has its round. */
+	__u64 state = eth_proto == bpf_htons(ETH_P_IP) ?
+			      SEED_IPV4 :
+			      hash_mix(SEED, flow->address.halves[0]);
 
-	return hash_to_slot(hash_words(PYDSR_SEED, flow->address.halves[0],
-				       flow->address.halves[1], ports) >>
+	return hash_to_slot(hash_words(state, flow->address.halves[1], ports) >>
 			    32);
 }
 

@@ -13,6 +13,21 @@
  */
 #define HASH_MULTIPLIER 0xd6e8feb86659fd93ULL
 
+/*
+ * The seed, and the seed after a round with 0. The loader may replace the
+ * numbers in the compiled program: in assembly, the compiler leaves them whole.
+ */
+#define SEED HASH_CONSTANT(PYDSR_SEED)
+#define SEED_IPV4 HASH_CONSTANT(PYDSR_SEED_IPV4)
+#define HASH_CONSTANT(number) HASH_LOAD(number)
+#define HASH_LOAD(number)                                  \
+	({                                                 \
+		__u64 loaded;                              \
+                                                           \
+		asm("%0 = " #number " ll" : "=r"(loaded)); \
+		loaded;                                    \
+	})
+
 static __always_inline __u64 hash_mix(__u64 state, __u64 word)
 {
 	state ^= word;
@@ -21,13 +36,11 @@ static __always_inline __u64 hash_mix(__u64 state, __u64 word)
 	return state ^ state >> 32;
 }
 
-static __always_inline __u64 hash_words(__u64 seed, __u64 first, __u64 second,
-					__u64 third)
+static __always_inline __u64 hash_words(__u64 state, __u64 first, __u64 second)
 {
-	seed = hash_mix(seed, first);
-	seed = hash_mix(seed, second);
-	seed = hash_mix(seed, third);
-	return seed * HASH_MULTIPLIER;
+	state = hash_mix(state, first);
+	state = hash_mix(state, second);
+	return state * HASH_MULTIPLIER;
 }
 
 /*

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * Access to the maps. pydsr/kernel/bpf/maps.py creates them and says what each
- * holds and who writes it. The compiler gets their descriptors as PYDSR_FD_name.
+ * holds and who writes it. The compiler gets their descriptors, or
+ * placeholders for them, as PYDSR_FD_name.
  */
 #ifndef PYDSR_MAPS_H
 #define PYDSR_MAPS_H

@@ -9,8 +9,8 @@
  *    reports the decision about a packet and counts and records nothing;
  *  - pydsr_tap takes the place of pydsr_balance during a capture.
  *
- * Compiled with PYDSR_TABLE_SIZE, PYDSR_SEED and PYDSR_FD_* defined, and with
- * PYDSR_WITH_* for each feature that the configuration uses.
+ * Compiled with PYDSR_TABLE_SIZE, PYDSR_SEED, PYDSR_SEED_IPV4 and PYDSR_FD_*
+ * defined, and with PYDSR_WITH_* for each feature that the configuration uses.
  */
 #include "admission.h"
 #include "answers.h"
@@ -56,7 +56,7 @@ backend_choose(const struct service *service, const struct packet *packet,
 {
 	struct flow_key flow = flow_identify(service, packet);
 	struct table *table = table_find(service);
-	__u32 number = flow_to_slot(&flow);
+	__u32 number = flow_to_slot(&flow, packet->eth_proto);
 	struct slot slot;
 
 	if (unlikely(!table || number >= TABLE_SIZE))

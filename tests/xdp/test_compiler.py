@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pydsr.kernel.bpf import compiler, program
+from pydsr.kernel.bpf.program_cache import Compiled
 from pydsr.model.errors import InternalError
 
 
@@ -25,7 +26,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def compile_in_worker(source: Path, definitions: list[str]) -> program.Compiled:
+def compile_in_worker(source: Path, definitions: list[str]) -> Compiled:
     """Compile in a worker thread, as the daemon does."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(program.compile_source, source, definitions).result()
@@ -35,7 +36,7 @@ def test_a_worker_thread_compiles_the_same_in_a_child(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_this_process = program.compile_source(source, ["-DNUMBER=2"])
-    monkeypatch.delattr(compiler, "instructions_of")
+    monkeypatch.delattr(compiler, "compile_text")
     assert in_this_process == compile_in_worker(source, ["-DNUMBER=2"])
     assert {"one", "two"} == in_this_process.keys()
     with program.load_function(in_this_process, "two") as loaded:
@@ -45,7 +46,7 @@ def test_a_worker_thread_compiles_the_same_in_a_child(
 @pytest.mark.parametrize("compile_source", [program.compile_source, compile_in_worker])
 def test_what_does_not_compile_is_said(
     source: Path,
-    compile_source: Callable[[Path, list[str]], program.Compiled],
+    compile_source: Callable[[Path, list[str]], Compiled],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(InternalError, match=r"two\.c does not compile"):

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+_COMPILER = re.compile(r"/lib(bcc|clang|LLVM)[^/]*$")
+"""The paths of the libraries that decide what bcc compiles to."""
 
 
-def instructions_of(text: str, flags: Sequence[str]) -> dict[str, bytes]:
-    """Compile C text and return the instructions of each function.
+def compile_text(text: str, flags: Sequence[str]) -> tuple[dict[str, bytes], set[str]]:
+    """Compile C text.
+
+    Returns:
+        The instructions of each function, and the files that make up the compiler.
 
     Raises:
         ImportError: bcc is not installed.
@@ -28,17 +36,30 @@ def instructions_of(text: str, flags: Sequence[str]) -> dict[str, bytes]:
         functions[name.decode()] = ctypes.string_at(
             start, bcc.lib.bpf_function_size(compiled.module, name)
         )
-    return functions
+    return functions, _compiler_files()
+
+
+def _compiler_files() -> set[str]:
+    """Return the modules of bcc, and the libraries they loaded."""
+    modules = {
+        module.__file__
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] == "bcc" and module.__file__
+    }
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    mapped = {line.split(maxsplit=5)[-1] for line in maps.splitlines()}
+    return modules | {path for path in mapped if _COMPILER.search(path)}
 
 
 def main() -> None:
-    """Read text and flags as JSON, and write the instructions in hexadecimal."""
+    """Read text and flags as JSON, and write the results with the instructions in hexadecimal."""
     request = json.load(sys.stdin)
     try:
-        functions = instructions_of(request["text"], request["flags"])
+        functions, files = compile_text(request["text"], request["flags"])
     except Exception as error:  # noqa: BLE001 - bcc raises nothing narrower
         sys.exit(str(error))
-    json.dump({name: octets.hex() for name, octets in functions.items()}, sys.stdout)
+    instructions = {name: octets.hex() for name, octets in functions.items()}
+    json.dump({"functions": instructions, "files": sorted(files)}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ process does the work.
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib.util
 import json
 import os
@@ -25,10 +26,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydsr.kernel.bpf import compiler, libbpf
+from pydsr.kernel.bpf import compiler, libbpf, placeholders, program_cache
 from pydsr.kernel.bpf.layout_check import check_reasons, static_assertions
 from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.maps import TAP_PROGRAM_MAP, create_program_map
+from pydsr.kernel.bpf.program_cache import Compiled
 from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.model.errors import EnvironmentCannotError, InternalError, PermissionDeniedError
 from pydsr.model.features import Feature
@@ -41,8 +43,14 @@ _COMPILER = (*PYTHON, "pydsr.kernel.bpf.compiler")
 _SHIM_PREFIX, _SHIM_SECONDS = "pydsr-headers-", 3600.0
 """The prefix of the directories of :func:`_kernel_shim`, and the age at which none is in use."""
 
-Compiled = Mapping[str, bytes]
-"""The instructions of each function of a source."""
+_COMPILER_VARIABLES = {
+    *("ARCH", "BCC_KERNEL_MODULES_SUFFIX", "BCC_LINUX_VERSION_CODE", "BCC_SEC_HELPERS"),
+    *("CPATH", "C_INCLUDE_PATH", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+}
+"""Variables of the environment that bcc, clang and the dynamic linker read.
+
+Without BCC_KERNEL_SOURCE, which :func:`_kernel_shim` sets.
+"""
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def compile_balancer(
     features: Feature,
     constants: Mapping[str, str] | None = None,
 ) -> Compiled:
-    """Compile the data plane; arguments as for :func:`load_programs`.
+    """Compile the data plane, or take it from the cache; arguments as for :func:`load_programs`.
 
     Args:
         maps: the maps of map_specs(), and ``tap_program``.
@@ -96,24 +104,40 @@ def compile_balancer(
         constants: further definitions.
     """
     check_reasons(all_reasons())
-    return compile_source(
+    numbers = {name: number for number, name in enumerate(maps, 1)}
+    compiled = _compile_cached(
         xdp_directory() / "pydsr.c",
         [
-            *balancer_definitions(maps, table_size, seed, features),
+            *balancer_definitions(
+                numbers, table_size, (placeholders.SEED, placeholders.SEED_IPV4), features
+            ),
             *(f"-D{name}={value}" for name, value in (constants or {}).items()),
         ],
         static_assertions(table_size),
     )
+    descriptors = {numbers[name]: fd.number for name, fd in maps.items()}
+    return {
+        name: placeholders.fill(instructions, descriptors, seed)
+        for name, instructions in compiled.items()
+    }
 
 
 def balancer_definitions(
-    maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
+    maps: Mapping[str, int], table_size: int, seeds: tuple[int, int], features: Feature
 ) -> list[str]:
-    """Return the definitions that the sources in ``xdp/`` need, as compiler flags."""
+    """Return the definitions that the sources in ``xdp/`` need, as compiler flags.
+
+    Args:
+        maps: the descriptor of each map, or a placeholder.
+        table_size: slots of a table.
+        seeds: the 64-bit key of the hash, and its seed_ipv4(); or placeholders.
+        features: the parts to compile in.
+    """
     return [
         f"-DPYDSR_TABLE_SIZE={table_size}",
-        f"-DPYDSR_SEED={seed:#x}ULL",
-        *(f"-DPYDSR_FD_{name}={fd.number}" for name, fd in maps.items()),
+        f"-DPYDSR_SEED={seeds[0]:#x}",
+        f"-DPYDSR_SEED_IPV4={seeds[1]:#x}",
+        *(f"-DPYDSR_FD_{name}={number}" for name, number in maps.items()),
         *(f"-DPYDSR_WITH_{feature.name}" for feature in Feature if feature in features),
     ]
 
@@ -126,9 +150,50 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
         definitions: compiler flags.
         appended: C text to compile behind the file's.
     """
-    check_bcc()
-    _raise_memlock_limit()
-    flags = [
+    find_bcc()
+    return _compile(source, definitions, appended)[0]
+
+
+def _compile_cached(source: Path, definitions: list[str], appended: str) -> Compiled:
+    """Do the same for a file that includes only headers of its directory and the kernel's."""
+    key = _cache_key(source, definitions, appended)
+    if (cached := program_cache.read(key)) is not None:
+        return cached
+    started = time.time_ns()
+    compiled, files = _compile(source, definitions, appended)
+    if key == _cache_key(source, definitions, appended):
+        program_cache.write(key, compiled, files, started)
+    return compiled
+
+
+def _cache_key(source: Path, definitions: list[str], appended: str) -> str:
+    """Return a hash of what decides the result of a compilation, but for files outside ``xdp/``.
+
+    The compiler says which of those it read. The dynamic linker's cache decides which libraries
+    it consists of.
+    """
+    try:
+        libraries = program_cache.identify("/etc/ld.so.cache")
+    except OSError:
+        libraries = None
+    machine = os.uname()
+    parts = [
+        placeholders.VERSION,
+        [str(source), *_flags(source), *definitions, appended],
+        {
+            str(path.relative_to(source.parent)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(source.parent.rglob("*"))
+            if path.is_file()
+        },
+        [str(find_headers()), machine.machine, machine.release, machine.version],
+        [find_bcc(), libraries],
+        {name: value for name, value in sorted(os.environ.items()) if name in _COMPILER_VARIABLES},
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _flags(source: Path) -> list[str]:
+    return [
         # bcc has its own copy of this header, the shim tree has none.
         "-D__LINUX_BPF_H__",
         f"-I{source.parent}",
@@ -138,22 +203,46 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
         "-Werror=implicit-function-declaration",
         # Debug information is not used, and takes a fifth of the time.
         "-g0",
-        *definitions,
     ]
-    with _kernel_shim():
+
+
+def _compile(source: Path, definitions: list[str], appended: str) -> tuple[Compiled, set[str]]:
+    """Return the instructions, and the files outside the source's directory that decided them."""
+    _raise_memlock_limit()
+    with _kernel_shim() as shim:
+        listed = shim / "included.d"
+        flags = [*_flags(source), *definitions, "-MD", "-MF", str(listed)]
         try:
             text = f"{source.read_text(encoding='utf-8')}\n{appended}"
-            return _instructions_of(text, flags)
+            compiled, files = _compile_text(text, flags)
         except Exception as error:  # noqa: BLE001 - bcc raises nothing narrower
             raise InternalError(
                 f"{source.name} does not compile with this bcc: {error}",
                 "the compiler's messages are above; please report them with `pydsr --version`",
             ) from None
+        own = str(source.parent.resolve())
+        headers = {path for path in _included(listed, shim) if not path.startswith(f"{own}/")}
+        return compiled, files | headers
 
 
-def _instructions_of(text: str, flags: list[str]) -> Compiled:
+def _included(listed: Path, directory: Path) -> set[str]:
+    """Return the files in a rule for make, without those within the compiler.
+
+    Args:
+        listed: the file with the rule.
+        directory: what relative paths start from.
+    """
+    _, _, files = listed.read_text(encoding="utf-8").replace("\\\n", " ").partition(":")
+    return {
+        str((directory / path).resolve())
+        for path in files.split()
+        if not path.startswith("/virtual/")
+    }
+
+
+def _compile_text(text: str, flags: list[str]) -> tuple[Compiled, set[str]]:
     if threading.current_thread() is threading.main_thread():
-        return compiler.instructions_of(text, flags)
+        return compiler.compile_text(text, flags)
     # A process with worker threads lives long: 179 MB resident with bcc's compiler in it, 64 MB
     # without. The child takes 0.1 s longer.
     done = subprocess.run(
@@ -164,7 +253,9 @@ def _instructions_of(text: str, flags: list[str]) -> Compiled:
         env=environment(),
         check=True,
     )
-    return {name: bytes.fromhex(octets) for name, octets in json.loads(done.stdout).items()}
+    result = json.loads(done.stdout)
+    functions = {name: bytes.fromhex(octets) for name, octets in result["functions"].items()}
+    return functions, set(result["files"])
 
 
 def load_function(compiled: Compiled, name: str) -> Descriptor:
@@ -185,8 +276,8 @@ def load_function(compiled: Compiled, name: str) -> Descriptor:
         ) from None
 
 
-def check_bcc() -> None:
-    """Refuse to continue without bcc; does not import it.
+def find_bcc() -> str:
+    """Return the file of the Python package bcc, without importing it.
 
     Raises:
         EnvironmentCannotError: bcc is not installed; the hint says how to install it.
@@ -199,6 +290,7 @@ def check_bcc() -> None:
             "apt install python3-bpfcc, and use the system's python3 or a venv of it made "
             "with --system-site-packages",
         )
+    return spec.origin
 
 
 def _raise_memlock_limit() -> None:
@@ -232,8 +324,8 @@ def find_headers() -> Path:
 
 
 @contextmanager
-def _kernel_shim() -> Iterator[None]:
-    """Make bcc use ``xdp/shim`` as the kernel's source tree."""
+def _kernel_shim() -> Iterator[Path]:
+    """Make bcc use ``xdp/shim`` as the kernel's source tree, in a temporary directory."""
     architecture = find_headers()
     shim = xdp_directory() / "shim" / "include"
     before = os.environ.get("BCC_KERNEL_SOURCE")
@@ -249,7 +341,7 @@ def _kernel_shim() -> Iterator[None]:
             (include / folder.name).symlink_to(folder)
         os.environ["BCC_KERNEL_SOURCE"] = directory
         try:
-            yield
+            yield Path(directory)
         finally:
             if before is None:
                 del os.environ["BCC_KERNEL_SOURCE"]

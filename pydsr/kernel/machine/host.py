@@ -68,7 +68,7 @@ def read_host(directory: Path) -> HostFacts:
         pins=_check_pins(directory, can_mount=is_privileged),
         directory=str(directory),
         memlock=None if is_privileged or limit == resource.RLIM_INFINITY else limit,
-        bcc=problem_of(program.check_bcc),
+        bcc=problem_of(program.find_bcc),
         libbpf=library,
         headers=problem_of(program.find_headers),
         has_native=is_built(),

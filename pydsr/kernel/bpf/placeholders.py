@@ -1,0 +1,72 @@
+"""Numbers that compiled instructions have in place of the seed and of map descriptors.
+
+Neither decides what the compiler makes of the rest, so that balancers with other seeds and maps
+share a compiled program.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Mapping
+
+from pydsr.model.errors import InternalError
+
+VERSION = 1
+"""Changes with what :func:`fill` expects of compiled instructions."""
+
+SEED = 0x9F3D5A6E1C7B8204
+SEED_IPV4 = 0xC4E81B97F2A6350D
+"""No other constant of ``xdp/`` has these values, which are random."""
+
+_MULTIPLIER = 0xD6E8FEB86659FD93
+"""HASH_MULTIPLIER of ``xdp/hash.h``."""
+
+_INSTRUCTION = struct.Struct("=BBhI")
+"""``struct bpf_insn`` of ``linux/bpf.h``: code, registers, offset, immediate."""
+
+_LOAD_IMMEDIATE = 0x18
+"""BPF_LD | BPF_DW | BPF_IMM: two instructions with the halves of a number of 64 bits."""
+
+_PSEUDO_MAP_FD, _PSEUDO_MAP_VALUE = 1, 2
+"""Source registers that make the first half the descriptor of a map."""
+
+
+def seed_ipv4(seed: int) -> int:
+    """Return the hash's state after a round with 0, the first half of an IPv4 address."""
+    state = (seed ^ seed >> 32) * _MULTIPLIER & (1 << 64) - 1
+    return state ^ state >> 32
+
+
+def fill(instructions: bytes, descriptors: Mapping[int, int], seed: int) -> bytes:
+    """Return instructions with the seed and the descriptors in their places.
+
+    Args:
+        instructions: as compiled.
+        descriptors: the map descriptors by their placeholders.
+        seed: the 64-bit key of the hash.
+
+    Raises:
+        InternalError: a map has none of these placeholders.
+    """
+    numbers = {SEED: seed, SEED_IPV4: seed_ipv4(seed)}
+    filled = bytearray(instructions)
+    codes = instructions[:: _INSTRUCTION.size]
+    number = codes.find(_LOAD_IMMEDIATE)
+    while number >= 0:
+        first, second = number * _INSTRUCTION.size, (number + 1) * _INSTRUCTION.size
+        *start, low = _INSTRUCTION.unpack_from(filled, first)
+        *zeros, high = _INSTRUCTION.unpack_from(filled, second)
+        source = start[1] >> 4 if sys.byteorder == "little" else start[1] & 15
+        if source in (_PSEUDO_MAP_FD, _PSEUDO_MAP_VALUE):
+            if low not in descriptors:
+                raise InternalError(f"the compiled program uses an unknown map, number {low}")
+            low = descriptors[low]
+        elif not source:
+            value = high << 32 | low
+            value = numbers.get(value, value)
+            low, high = value & 0xFFFFFFFF, value >> 32
+        _INSTRUCTION.pack_into(filled, first, *start, low)
+        _INSTRUCTION.pack_into(filled, second, *zeros, high)
+        number = codes.find(_LOAD_IMMEDIATE, number + 2)
+    return bytes(filled)
