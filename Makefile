@@ -2,7 +2,7 @@
 
 export PATH := $(PATH):/usr/sbin:/sbin
 .DEFAULT_GOAL := help
-.PHONY: docs help setup setup-dev demo test coverage mutation fuzz soak test-vm bench bench-check bench-ipvs lint format man dist deb lock clean
+.PHONY: docs help setup setup-dev demo test coverage mutation fuzz soak test-vm test-python bench bench-check bench-ipvs lint format man dist deb lock clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -66,8 +66,14 @@ EVENTS ?= 5000
 soak: setup-dev ## simulate weeks of a daemon, EVENTS=5000 (asks for root; over an hour)
 	@$(AS_ROOT) $(BIN)/python -m tests.soak --events $(EVENTS)
 
-test-vm: setup-dev ## run the tests that need Debian's own kernel, in qemu (asks for root; 15 minutes)
-	@$(AS_ROOT) $(BIN)/python -m tests.vm -- python3 -m pytest -p no:cacheprovider tests/vm/inside
+ACCEL ?= tcg
+test-vm: setup-dev ## run tests on other kernels and compilers in qemu, on all or ON=trixie (asks for root)
+	@mkdir -p build/compatibility
+	@$(AS_ROOT) $(BIN)/python -m tests.vm.matrix --accel $(ACCEL) $(ON)
+
+PYTHONS ?= 3.11 3.12 3.13
+test-python: setup-dev ## run the tests that need no root on PYTHONS="3.11 3.12 3.13"
+	@packaging/pythons.sh $(PYTHONS)
 
 bench: setup-dev ## measure the cost of a packet, next to a reference program (asks for root)
 	@$(AS_ROOT) $(BIN)/python -m bench
@@ -84,6 +90,7 @@ lint: setup-dev ## check style and types
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 	shellcheck $(SHELL_SCRIPTS)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: setup-dev ## format the sources
 	$(BIN)/ruff check --fix-only

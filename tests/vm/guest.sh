@@ -26,11 +26,12 @@ port() {
 }
 output=/dev/$(port output)
 status=/dev/$(port status)
+ln -s "/dev/$(port record)" "$job/record"
 
 # What the host calls .venv/bin/python is the distribution's here, with the same packages.
 mkdir -p "$job/checkout/.venv/bin"
 ln -s /usr/bin/python3 "$job/checkout/.venv/bin/python"
-export PYTHONPATH=$job/checkout PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH=$job/checkout
 
 cd "$job/checkout" || exit
 setsid bash "$job/command" </dev/null >"$output" 2>&1

@@ -31,12 +31,11 @@ _PACKAGES = (
     *("curl", "bind9-dnsutils", "dnsmasq-base", "nginx-light", "iperf3", "tcpdump"),
     *("iputils-arping", "iputils-ping", "ipvsadm", "keepalived", "nftables", "openssl"),
 )
+_LOCK, _TOOLS_LOCK = CHECKOUT / "requirements.lock", CHECKOUT / "requirements-dev.lock"
+_TOOLS = ("hypothesis", "jsonschema", "pytest", "pytest-timeout", "pytest-xdist", "scapy")
 _WHEELS = "x86_64-manylinux_2_36"
-"""Wheels for the C library of the oldest of them."""
+"""For the C library of the oldest release."""
 
-_LOCK = CHECKOUT / "requirements-dev.lock"
-_LOCKS = (CHECKOUT / "requirements.lock", _LOCK)
-"""The second includes the first."""
 _KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _JOB = "/job"
 _INIT = f"""\
@@ -97,7 +96,7 @@ def image(name: str) -> Image:
         ImageError: not root, mmdebstrap is missing, or a package cannot be had.
     """
     year, week, _ = datetime.datetime.now(tz=datetime.UTC).isocalendar()
-    recipe = b"".join(path.read_bytes() for path in (Path(__file__), *_LOCKS))
+    recipe = b"".join(path.read_bytes() for path in (Path(__file__), _LOCK, _TOOLS_LOCK))
     key = f"{name}-{year}-{week}-{hashlib.sha256(recipe).hexdigest()[:12]}"
     directory = CACHE / key
     found = Image(directory / "vmlinuz", directory / "initrd.img", directory / "disk.img")
@@ -115,13 +114,17 @@ def _make(debian: Debian, wanted: Image, directory: Path) -> None:
         made, root = Path(temporary, "made"), Path(temporary, "root")
         made.mkdir()
         _run(
-            *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
+            "unshare",  # what it mounts goes with it, however it ends
+            *("--mount", "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
             *("--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/locale/*"),
             *("--dpkgopt=path-exclude=/usr/share/doc/*", f"--setup-hook={_prefer_kernel(debian)}"),
             f"--include={','.join(_PACKAGES)}",
             *(debian.release, str(root), *_sources(debian)),
         )
-        _install_from_pypi(debian, root / f"usr/local/lib/python{debian.python}/dist-packages")
+        packages = Path(f"usr/local/lib/python{debian.python}/dist-packages")
+        _install_from_pypi(debian, root / packages)
+        # Otherwise each command that the machine runs would compile its imports.
+        _run("chroot", root, "python3", "-m", "compileall", "-q", Path("/") / packages)
         init = root / wanted.init[1:]
         init.write_text(_INIT)
         init.chmod(0o755)
@@ -156,9 +159,9 @@ def _install_from_pypi(debian: Debian, target: Path) -> None:
     """Install the locked packages for the machine's Python, which may not be this one."""
     _run(
         *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config"),
-        *("--require-hashes", "--requirement", _LOCK, "--target", target, "--link-mode=copy"),
-        *("--only-binary=:all:", "--python-version", debian.python),
-        *("--python-platform", _WHEELS),
+        *("--target", target, "--link-mode=copy", "--only-binary=:all:"),
+        *("--python-version", debian.python, "--python-platform", _WHEELS),
+        *("--requirement", _LOCK, "--constraint", _TOOLS_LOCK, *_TOOLS),
     )
 
 

@@ -1,7 +1,8 @@
-"""One run of the virtual machine: the job on a second disk, its output and status by two ports."""
+"""One run of the virtual machine: the job is on a second disk, the outcome comes by three ports."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tarfile
@@ -22,6 +23,7 @@ set; a device that joins packets, whether the driver wants it or not; and anothe
 QUEUES = 4
 """Of the one that has many: two for each CPU, one to receive by and one to send by."""
 
+_NATIVE = "pydsr/hashing/_native.so"
 _QEMU = "qemu-system-x86_64"
 _KERNEL_OPTIONS = (
     "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off net.ifnames=0 "
@@ -41,6 +43,7 @@ def run(
     memory: int,
     accelerator: str,
     kernel_options: str = "",
+    record: Path | None = None,
 ) -> int:
     """Boot, run a command in a copy of the checkout, and return its exit status.
 
@@ -51,6 +54,7 @@ def run(
         memory: MiB the machine has.
         accelerator: ``tcg`` or ``kvm``.
         kernel_options: more of the kernel's command line.
+        record: the file for what the command writes to ``/job/record``.
 
     Raises:
         MachineError: qemu is missing, the time is over, or the machine ended before the command.
@@ -73,6 +77,7 @@ def run(
             *("-device", "virtio-serial-pci"),
             *_port("output", "file,path=/dev/stdout,append=on"),
             *_port("status", f"file,path={status}"),
+            *_port("record", f"file,path={record or os.devnull}"),
             *_nics(),
         ]
         try:
@@ -125,10 +130,13 @@ def _write_job(path: Path, command: str) -> None:
 
 
 def _files() -> list[str]:
-    """Return the paths of the checkout's files as they are now, but for what git ignores."""
+    """Return the paths of the checkout's files as they are now, without those that git ignores.
+
+    The exception is the library of pydsr.hashing: the machine has no compiler.
+    """
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True)
-    names = listed.stdout.rstrip("\0").split("\0")
+    names = [*listed.stdout.rstrip("\0").split("\0"), _NATIVE]
     return sorted(name for name in set(names) if (CHECKOUT / name).is_file())
 
 
