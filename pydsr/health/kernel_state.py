@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pydsr.health.targets import Route
-from pydsr.kernel.net.netlink import AsyncIPRoute, NetlinkError, ndmsg, rt_type
+from pydsr.kernel.net.async_netlink import AsyncIPRoute
+from pydsr.kernel.net.netlink import NetlinkError, ndmsg, rt_type
 from pydsr.model.addresses import IPAddress, family_of
 
 _KNOWN = ndmsg.NUD_REACHABLE | ndmsg.NUD_PERMANENT | ndmsg.NUD_NOARP

@@ -22,13 +22,8 @@ from pydsr.health.steering_plan import (
     RuleEntry,
     RuleKind,
 )
-from pydsr.kernel.net.netlink import (
-    AsyncIPRoute,
-    NetlinkError,
-    error_text,
-    ndmsg,
-    rt_type,
-)
+from pydsr.kernel.net.async_netlink import AsyncIPRoute
+from pydsr.kernel.net.netlink import NetlinkError, error_text, ndmsg, rt_type
 from pydsr.model.addresses import MacAddress, family_of
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError
 

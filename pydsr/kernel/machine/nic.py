@@ -94,7 +94,7 @@ def this_machine() -> Machine:
 def read_nics(wanted: Iterable[Interface]) -> list[NicFacts]:
     """Return facts about interfaces; fewer about interfaces that have vanished."""
     with netlink() as ip:
-        messages = {message["index"]: message for message in ip.get_links()}
+        messages = {message["index"]: message for message in ip.links()}
     interfaces = {index: interface_from(message) for index, message in messages.items()}
     return [
         _read(messages, interfaces, interface.index)

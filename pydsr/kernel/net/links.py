@@ -53,7 +53,7 @@ def _tag(message: NetlinkMessage) -> Tag | None:
 def all_interfaces() -> list[Interface]:
     """Return all interfaces of this network namespace."""
     with netlink() as ip:
-        return [interface_from(message) for message in ip.get_links()]
+        return [interface_from(message) for message in ip.links()]
 
 
 def find_interface(name: str) -> Interface:
@@ -64,7 +64,7 @@ def find_interface(name: str) -> Interface:
         EnvironmentCannotError: it is not an Ethernet interface.
     """
     with netlink() as ip:
-        messages = ip.get_links()
+        messages = ip.links()
     for message in messages:
         if message.get("ifname") != name:
             continue
@@ -93,7 +93,7 @@ def local_addresses() -> dict[IPAddress, str]:
         return {
             ip_address(message.get("address")): f"{message.get('address')}/{message['prefixlen']} "
             f"dev {names.get(message['index'], message['index'])}"
-            for message in ip.get_addr()
+            for message in ip.addresses()
         }
 
 

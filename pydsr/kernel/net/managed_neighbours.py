@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 
 from pydsr.kernel.net.netlink import NetlinkError, NetlinkMessage, mac_of, ndmsg, netlink
-from pydsr.model.addresses import IPAddress, family_of
+from pydsr.model.addresses import IPAddress
 from pydsr.model.netlink_events import Confidence, Neighbour
 
 _NTF_EXT_MANAGED = 1 << 0
@@ -51,7 +51,7 @@ def find_neighbours(devices: Collection[int]) -> list[Neighbour]:
         decoded = [
             decode_neighbour(message)
             for family in (socket.AF_INET, socket.AF_INET6)
-            for message in ip.get_neighbours(family=family)
+            for message in ip.neighbours(family)
             if message["ifindex"] in devices
         ]
     return [neighbour for neighbour in decoded if neighbour is not None]
@@ -63,14 +63,8 @@ def keep_resolved(wanted: Iterable[tuple[IPAddress, int]]) -> list[IPAddress]:
     with netlink() as ip:
         for address, device in wanted:
             try:
-                ip.neigh(
-                    "replace",
-                    dst=str(address),
-                    ifindex=device,
-                    family=family_of(address),
-                    state=ndmsg.NUD_NONE,
-                    flags_ext=_NTF_EXT_MANAGED,
-                    protocol=_PROTOCOL,
+                ip.replace_neighbour(
+                    address, device, NDA_FLAGS_EXT=_NTF_EXT_MANAGED, NDA_PROTOCOL=_PROTOCOL
                 )
             except NetlinkError as error:
                 if error.code in (errno.EPERM, errno.EACCES):
@@ -84,7 +78,7 @@ def delete_entries(entries: Iterable[tuple[IPAddress, int]]) -> None:
     with netlink() as ip:
         for address, device in entries:
             try:
-                ip.neigh("del", dst=str(address), ifindex=device, family=family_of(address))
+                ip.delete_neighbour(address, device)
             except NetlinkError as error:
                 if error.code != errno.ENOENT:
                     raise

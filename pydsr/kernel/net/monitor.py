@@ -10,7 +10,7 @@ from typing import Self
 
 from pydsr.kernel.net.links import interface_from
 from pydsr.kernel.net.managed_neighbours import decode_neighbour
-from pydsr.kernel.net.netlink import MarshalRtnl, NetlinkMessage, mac_of, netlink, rtnl
+from pydsr.kernel.net.netlink import Messages, NetlinkMessage, mac_of, netlink, rtnl
 from pydsr.model.errors import EnvironmentCannotError
 from pydsr.model.netlink_events import Link, LinkGone, NeighbourGone, NetlinkEvent, PortLearned
 
@@ -35,7 +35,7 @@ class Monitor:
     """A socket that receives the netlink events of this network namespace."""
 
     def __init__(self, groups: int = NEIGHBOURS_AND_LINKS) -> None:
-        self._marshal = MarshalRtnl()
+        self._messages = Messages()
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
@@ -67,14 +67,14 @@ class Monitor:
             if error.errno == errno.ENOBUFS:
                 raise EventsLostError from None
             raise
-        decoded = (_decode_event(message) for message in self._marshal.parse(data))
+        decoded = (_decode_event(message) for message in self._messages.parse(data))
         return [event for event in decoded if event is not None]
 
 
 def all_links() -> list[Link]:
     """Return all interfaces of this network namespace, each with its carrier."""
     with netlink() as ip:
-        return [_link(message) for message in ip.get_links()]
+        return [_link(message) for message in ip.links()]
 
 
 def _decode_event(message: NetlinkMessage) -> NetlinkEvent | None:

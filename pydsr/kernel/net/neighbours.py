@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
-from pydsr.kernel.net.links import all_interfaces
+from pydsr.kernel.net.links import all_interfaces, interface_names
 from pydsr.kernel.net.netlink import (
-    IPRoute,
+    Netlink,
     NetlinkError,
     NetlinkMessage,
     mac_of,
@@ -75,7 +75,7 @@ def resolve(
             if not missing:
                 return places
             if time.monotonic() > deadline or _all_failed(entries, missing, devices):
-                raise _no_answer(ip, missing, devices)
+                raise _no_answer(missing, devices)
             time.sleep(_POLL_SECONDS)
             entries = _entries(ip, missing)
 
@@ -107,7 +107,7 @@ def mac_ages() -> dict[tuple[IPAddress, MacAddress], float]:
     ages: dict[tuple[IPAddress, MacAddress], float] = {}
     with netlink() as ip:
         for family in (socket.AF_INET, socket.AF_INET6):
-            for entry in ip.get_neighbours(family=family):
+            for entry in ip.neighbours(family):
                 cache, mac = entry.get("cacheinfo"), mac_of(entry)
                 if cache and mac and not entry["state"] & _NEVER_PROBED:
                     key = ip_address(entry.get("dst")), mac
@@ -119,7 +119,7 @@ def mac_ages() -> dict[tuple[IPAddress, MacAddress], float]:
 def bridge_ports() -> dict[tuple[int, MacAddress], int]:
     """Return the port that each host is behind, by index of its bridge and the host's MAC."""
     with netlink() as ip:
-        entries = ip.get_neighbours(family=socket.AF_BRIDGE)
+        entries = ip.neighbours(socket.AF_BRIDGE)
     return {
         (entry.get("master"), mac): entry["ifindex"]
         for entry in entries
@@ -127,14 +127,14 @@ def bridge_ports() -> dict[tuple[int, MacAddress], int]:
     }
 
 
-def device_of(ip: IPRoute, address: IPAddress, segments: Mapping[int, Segment]) -> int:
+def device_of(ip: Netlink, address: IPAddress, segments: Mapping[int, Segment]) -> int:
     """Return the index of the device that leads to a backend: an attached one, or a VLAN on it.
 
     Raises:
         BackendUnresolvedError: routed, local, or behind another interface.
     """
     try:
-        route = ip.route("get", dst=str(address), family=family_of(address))[0]
+        route = ip.route(address)
     except NetlinkError:
         route = None
     if route is None or route["type"] in (rt_type["unreachable"], rt_type["blackhole"]):
@@ -180,12 +180,12 @@ def _not_attached(
     )
 
 
-def _entries(ip: IPRoute, addresses: Iterable[IPAddress]) -> _Entries:
+def _entries(ip: Netlink, addresses: Iterable[IPAddress]) -> _Entries:
     """Dump the neighbour tables of the IP versions of some addresses, each once."""
     return {
         (entry["ifindex"], entry.get("dst")): entry
         for family in {family_of(address) for address in addresses}
-        for entry in ip.get_neighbours(family=family)
+        for entry in ip.neighbours(family)
     }
 
 
@@ -198,16 +198,15 @@ def _place(mac: MacAddress, segment: Segment) -> Place:
 
 
 def _request_resolution(
-    ip: IPRoute, address: IPAddress, device: int, entry: NetlinkMessage | None
+    ip: Netlink, address: IPAddress, device: int, entry: NetlinkMessage | None
 ) -> None:
     """Make the kernel resolve an address that is not confirmed, without sending anything."""
     if entry is not None and entry["state"] & _CONFIRMED:
         return
-    request = {"dst": str(address), "ifindex": device, "family": family_of(address)}
     if entry is not None and entry["state"] & _STALE:
         # Otherwise the kernel would first probe the old MAC, perhaps of a replaced NIC.
-        ip.neigh("del", **request)
-    ip.neigh("replace", state=ndmsg.NUD_NONE, flags=_NTF_USE, **request)
+        ip.delete_neighbour(address, device)
+    ip.replace_neighbour(address, device, flags=_NTF_USE)
 
 
 def _all_failed(
@@ -219,11 +218,12 @@ def _all_failed(
 
 
 def _no_answer(
-    ip: IPRoute, missing: Sequence[IPAddress], devices: Mapping[IPAddress, int]
+    missing: Sequence[IPAddress], devices: Mapping[IPAddress, int]
 ) -> BackendUnresolvedError:
     names = ", ".join(str(address) for address in missing)
     indices = sorted({devices[address] for address in missing})
-    where = ", ".join(ip.get_links(index)[0].get("ifname") for index in indices)
+    interfaces = interface_names()
+    where = ", ".join(interfaces[index] for index in indices)
     plural = len(missing) > 1
     error = BackendUnresolvedError(
         f"backend{'s' * plural} {names} do{'es' * (not plural)} not answer ARP/ND on {where}",
