@@ -7,7 +7,7 @@ maps as it can and imports nothing of the control plane; :mod:`pydsr.cli.complet
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,6 @@ from pydsr.model.service import DesiredBackend
 if TYPE_CHECKING:
     from pydsr.kernel.bpf.live_state import LiveState
     from pydsr.model.listen import Listen
-    from pydsr.model.service import Service
 
 _RUNTIME = Path("/run/pydsr")
 _Value = TypeVar("_Value")
@@ -44,12 +43,12 @@ def _directory(context: click.Context) -> Path:
 
 def _services(context: click.Context) -> list[Candidate]:
     with _state(context) as state:
-        return [(str(each.endpoint), each.options.name) for each in state.services.configs()]
+        return [(str(endpoint), name) for endpoint, name in state.services.names()]
 
 
 def _vips(context: click.Context) -> list[Candidate]:
     with _state(context) as state:
-        addresses = dict.fromkeys(each.endpoint.address for each in state.services.configs())
+        addresses = dict.fromkeys(endpoint.address for endpoint, _ in state.services.names())
     return [(str(address), "") for address in addresses]
 
 
@@ -58,22 +57,15 @@ def _backends(context: click.Context) -> list[Candidate]:
     endpoint = context.params.get("endpoint")
     with _state(context) as state:
         service = None if endpoint is None else state.services.get(endpoint)
-    return _described_backends(() if service is None else (service,))
+    return [
+        (str(backend.address), f"{backend.state}, weight {backend.weight}")
+        for backend in (service.backends if service else ())
+    ]
 
 
 def _all_backends(context: click.Context) -> list[Candidate]:
     with _state(context) as state:
-        services = state.services.all()
-    return [(address, "") for address, _ in _described_backends(services)]
-
-
-def _described_backends(services: Iterable[Service]) -> list[Candidate]:
-    described: dict[str, str] = {}
-    for service in services:
-        for backend in service.backends:
-            text = f"{backend.state}, weight {backend.weight}"
-            described.setdefault(str(backend.address), text)
-    return list(described.items())
+        return [(str(address), "") for address in state.backends.addresses()]
 
 
 def _interfaces(_: click.Context) -> list[Candidate]:

@@ -11,51 +11,71 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from pydsr import __version__
 from pydsr.model.errors import ExitStatus, PydsrError
 
 DEFAULT_BPFFS = Path("/sys/fs/bpf/pydsr")
 
-_MODULES = {
-    "attach": "attachment",
-    "detach": "attachment",
-    "status": "attachment",
-    "services": "services",
-    "backends": "backends",
-    "vips": "vips",
-    "acl": "acl",
-    "diff": "configuration",
-    "apply": "configuration",
-    "export": "configuration",
-    "schema": "configuration",
-    "run": "run",
-    "health": "health",
-    "doctor": "doctor",
-    "events": "run",
-    "exporter": "exporter",
-    "stats": "traffic",
-    "top": "top",
-    "explain": "explain",
-    "tap": "tap",
-    "tidy": "traffic",
-    "completion": "completion",
-    "realserver": "realserver",
-    "lab": "lab",
+COMMANDS = {
+    "attach": ("attachment", "Attach the balancer to interfaces, or upgrade its program."),
+    "detach": ("attachment", "Detach the balancer from interfaces."),
+    "status": ("attachment", "Show interfaces, services and features of the program."),
+    "services": ("services", "Add, remove and list services."),
+    "backends": ("backends", "Set, add, remove and list the backends of a service."),
+    "vips": ("vips", "List virtual IPs, and set a policy for unserved ports."),
+    "acl": ("acl", "Allow and deny sources, for one service or for all."),
+    "diff": ("configuration", "Show what applying a file would change."),
+    "apply": ("configuration", "Make the balancer match a file."),
+    "export": ("configuration", "Print the live state as a configuration file."),
+    "schema": ("configuration", "Print a JSON Schema of the file, or of a JSON document."),
+    "run": ("run", "Run the daemon, which keeps a file in force."),
+    "health": ("health", "Show the health of backends, and why checks fail."),
+    "doctor": ("doctor", "Find problems of host, NICs, VIPs and backends, with fixes."),
+    "events": ("run", "Show what happened: changed MACs, lost links, reloads."),
+    "exporter": ("exporter", "Serve metrics for Prometheus, with or without a daemon."),
+    "stats": ("traffic", "Show traffic of services and backends, and packets by reason."),
+    "top": ("top", "Watch the traffic of every backend live."),
+    "explain": ("explain", "Ask the loaded program where a packet would go, and why."),
+    "tap": ("tap", "Capture packets, with verdict, reason and backend."),
+    "tidy": ("traffic", "Collect garbage: records of ended flows, and slots to rest."),
+    "completion": ("completion", "Print a script that makes a shell complete pydsr commands."),
+    "realserver": ("realserver", "Set up and check a backend, on the backend itself."),
+    "lab": ("lab", "Build a test network with a balancer on this machine."),
 }
-"""The module of each command, which is imported when the command is used."""
+"""The module of each command, which is imported when the command is used, and its short help."""
 
 
 class _LazyGroup(click.Group):
     def list_commands(self, _: click.Context) -> list[str]:
-        return list(_MODULES)
+        return list(COMMANDS)
 
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
-        if name not in _MODULES:
+        if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pydsr.cli.{_MODULES[name]}")
+        module = importlib.import_module(f"pydsr.cli.{COMMANDS[name][0]}")
         command: click.Command = getattr(module, name)
         return command
+
+    # Click's own methods import every command.
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        room = formatter.width - max(map(len, COMMANDS)) - 6
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _short_help(name, room)) for name in COMMANDS])
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        commands = [
+            CompletionItem(name, help=_short_help(name))
+            for name in COMMANDS
+            if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, context, incomplete)
+
+
+def _short_help(name: str, room: int = 45) -> str:
+    return click.Command(name, help=COMMANDS[name][1]).get_short_help_str(room)
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -64,6 +64,11 @@ class BackendStore:
                 yield backend_id
                 backend_id = numbers.find(state, backend_id + 1)
 
+    def addresses(self) -> list[IPAddress]:
+        """Return the addresses of the backends of all services, each once."""
+        packed = dict.fromkeys(self.read(backend_id).address for backend_id in self.ids(*STATES))
+        return [layout.unpack_address(address) for address in packed]
+
     def service_of(self, address: IPAddress) -> int | None:
         """Return the id of a service that has a backend with an address."""
         packed = layout.pack_address(address)

@@ -84,6 +84,18 @@ class ServiceStore:
             self._configs = elements, configs
         return configs
 
+    def names(self) -> list[tuple[Endpoint, str]]:
+        """Return the endpoint and name of every service, in the order of the endpoints."""
+        elements = read_all(self._fd, layout.ServiceKey, layout.ServiceConfig)
+        names = (
+            (
+                unpack_endpoint(layout.ServiceKey.from_buffer_copy(key)),
+                layout.ServiceConfig.from_buffer_copy(value).name.decode(),
+            )
+            for key, value in elements
+        )
+        return sorted(names, key=lambda named: named[0].order)
+
     def _unpack(self, key: bytes, value: bytes) -> Service:
         return self._config(
             layout.ServiceKey.from_buffer_copy(key), layout.ServiceConfig.from_buffer_copy(value)
