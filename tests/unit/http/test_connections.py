@@ -1,0 +1,290 @@
+"""Who is served, and for how long: streams, idle and slow clients, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from pydsr.http import server
+from pydsr.http.page.status_page import STREAMS_MAX, StatusPage
+from pydsr.http.server import CONNECTIONS_MAX, IDLE_SECONDS, new_application, serve
+from pydsr.model.events import Event, EventKind, EventLog
+from pydsr.model.listen import Listen
+from tests.support.virtual_time import run_in_virtual_time
+
+GET = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LISTEN = Listen.parse("127.0.0.1:9")
+"""Not used: each test listens at a port of its own."""
+
+
+@pytest.fixture(autouse=True)
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port at which a server of this test listens."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+    listening.setblocking(False)
+    # Connections inherit it, so that a client that takes nothing is soon noticed.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    monkeypatch.setattr(server, "_listening_socket", lambda _: listening)
+    yield listening.getsockname()[1]
+    listening.close()
+
+
+@dataclass
+class Client:
+    """A client with its connection."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def ask(self, path: str) -> bytes:
+        """Send a request, and return the head of the answer; empty if there is none."""
+        self.writer.write(GET.format(path).encode())
+        try:
+            return await self.reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+
+    async def status(self, path: str) -> str:
+        """Return the status of an answer; empty if there is none."""
+        head = await self.ask(path)
+        return head[9:12].decode()
+
+    async def messages(self, until: float) -> list[tuple[float, str, Any]]:
+        """Return the messages of a stream until a time, with their times and kinds."""
+        loop = asyncio.get_running_loop()
+        found: list[tuple[float, str, Any]] = []
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    size = int(await self.reader.readline(), 16)
+                    chunk = await self.reader.readexactly(size + 2)
+            except TimeoutError:
+                return found
+            for message in chunk.decode().strip().split("\n\n"):
+                kind, data = message.split("\n", 1)
+                found.append(
+                    (
+                        round(loop.time(), 1),
+                        kind.removeprefix("event: "),
+                        json.loads(data.removeprefix("data: ")),
+                    )
+                )
+
+    async def is_closed(self) -> bool:
+        """Return whether the server has closed the connection, and nothing is left to read."""
+        await asyncio.sleep(0.01)
+        return self.reader.at_eof() or self.reader.exception() is not None
+
+
+@dataclass
+class Clients:
+    """Clients of one server."""
+
+    port: int
+    opened: list[Client] = field(default_factory=list)
+
+    async def connect(self, buffer: int = 0) -> Client:
+        """Return a new client; with a buffer size, it reads nothing by itself."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        if buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
+        limit = buffer or 1 << 20
+        client = Client(*await asyncio.open_connection(sock=sock, limit=limit))
+        self.opened.append(client)
+        return client
+
+
+@asynccontextmanager
+async def page(port: int, log: EventLog) -> AsyncIterator[Clients]:
+    """Serve the status page of a balancer that does not exist."""
+    async with running(StatusPage(Path("/nowhere"), LISTEN, log, dict).run(), port) as clients:
+        yield clients
+
+
+@asynccontextmanager
+async def hello(port: int) -> AsyncIterator[Clients]:
+    """Serve a greeting."""
+    app = new_application()
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    app.router.add_get("/", answer)
+    async with running(serve(app, LISTEN), port) as clients:
+        yield clients
+
+
+@asynccontextmanager
+async def running(serving: Any, port: int) -> AsyncIterator[Clients]:
+    task, clients = asyncio.ensure_future(serving), Clients(port)
+    try:
+        yield clients
+    finally:
+        for client in clients.opened:
+            client.writer.transport.abort()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def event(cause: str = "why") -> Event:
+    return Event(EventKind.LINK_UP, "eth0", cause)
+
+
+def test_a_stream_begins_with_everything_and_is_never_silent_for_long(port: int) -> None:
+    """The past events come first; then an event within a moment, and else a sign of life."""
+
+    async def main() -> list[tuple[float, str, Any]]:
+        log = EventLog()
+        log.record(event("past"))
+        async with page(port, log) as clients:
+            client = await clients.connect()
+            assert b"text/event-stream" in await client.ask("/api/stream")
+            began = asyncio.get_running_loop().time()
+            first = await client.messages(began + 12)
+            log.record(event("new"))
+            second = await client.messages(began + 13)
+            return [(round(at - began, 1), kind, data) for at, kind, data in first + second]
+
+    found = run_in_virtual_time(main())
+    assert ["state", "events"] == [kind for _, kind, _ in found[:2]]
+    assert ["past"] == [each["cause"] for each in found[1][2]]
+    moments = [at for at, _, _ in found[1:]]
+    assert max(now - before for before, now in itertools.pairwise(moments)) <= 5.2
+    assert {"alive"} == {kind for _, kind, _ in found[2:-1]}
+    at, kind, data = found[-1]
+    assert ("events", ["new"]) == (kind, [each["cause"] for each in data])
+    assert at < 12.2
+
+
+def test_events_in_short_succession_are_one_message_and_only_the_newest(port: int) -> None:
+    async def main() -> list[tuple[float, str, Any]]:
+        log = EventLog()
+        async with page(port, log) as clients:
+            client = await clients.connect()
+            await client.ask("/api/stream")
+            now = asyncio.get_running_loop().time()
+            await client.messages(now + 1)
+            for _ in range(300):
+                log.record(event())
+            return await client.messages(now + 2)
+
+    found = run_in_virtual_time(main())
+    numbers = [each["number"] for _, kind, data in found if kind == "events" for each in data]
+    assert [*range(101, 301)] == numbers
+
+
+def test_as_many_pages_as_allowed_may_be_open(port: int) -> None:
+    """One more is told to come again, and is served when another is closed."""
+
+    async def main() -> tuple[list[str], bytes, str]:
+        async with page(port, EventLog()) as clients:
+            opened = [await clients.connect() for _ in range(STREAMS_MAX)]
+            statuses = [await client.status("/api/stream") for client in opened]
+            refused = await (await clients.connect()).ask("/api/stream")
+            opened[0].writer.close()
+            # The server notices with its next message.
+            await asyncio.sleep(6)
+            return statuses, refused, await (await clients.connect()).status("/api/stream")
+
+    statuses, refused, again = run_in_virtual_time(main())
+    assert ["200"] * STREAMS_MAX == statuses
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"Retry-After: 5" in refused
+    assert "200" == again
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"), [(IDLE_SECONDS - 1, "503"), (IDLE_SECONDS + 1, "200")]
+)
+def test_a_page_that_takes_nothing_loses_its_place(
+    port: int, monkeypatch: pytest.MonkeyPatch, seconds: float, status: str
+) -> None:
+    """It is not the path that is slow: nothing at all is taken for so long."""
+    monkeypatch.setattr("pydsr.http.page.status_page.STREAMS_MAX", 1)
+
+    async def main() -> str:
+        log = EventLog()
+        async with page(port, log) as clients:
+            stuck = await clients.connect(buffer=4096)
+            await stuck.ask("/api/stream")
+            # More than the buffers of both ends hold.
+            for _ in range(150):
+                log.record(event("x" * 2000))
+            await asyncio.sleep(seconds)
+            return await (await clients.connect()).status("/api/stream")
+
+    assert status == run_in_virtual_time(main())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_closed"), [(IDLE_SECONDS - 1, False), (IDLE_SECONDS + 1, True)]
+)
+@pytest.mark.parametrize("sent", ["", "GET / HTTP/1.1\r\nHost: local", GET.format("/")])
+def test_an_idle_connection_is_closed_after_half_a_minute(
+    port: int, sent: str, seconds: float, is_closed: bool
+) -> None:
+    """Before a request, within one, and after one."""
+
+    async def main() -> bool:
+        async with hello(port) as clients:
+            client = await clients.connect()
+            client.writer.write(sent.encode())
+            if sent.endswith("\r\n\r\n"):
+                await client.reader.readuntil(b"hello")
+            await asyncio.sleep(seconds)
+            return await client.is_closed()
+
+    assert is_closed == run_in_virtual_time(main())
+
+
+def test_as_many_clients_as_allowed_are_served(port: int) -> None:
+    """One more is disconnected at once, until another ends."""
+
+    async def main() -> tuple[list[str], str, str]:
+        async with hello(port) as clients:
+            opened = [await clients.connect() for _ in range(CONNECTIONS_MAX)]
+            statuses = [await client.status("/") for client in opened]
+            refused = await (await clients.connect()).status("/")
+            opened[0].writer.close()
+            await asyncio.sleep(1)
+            return statuses, refused, await (await clients.connect()).status("/")
+
+    assert (["200"] * CONNECTIONS_MAX, "", "200") == run_in_virtual_time(main())
+
+
+def test_the_end_waits_for_no_client(port: int) -> None:
+    """Within seconds, streams and idle connections are closed."""
+
+    async def main() -> tuple[float, list[bool]]:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(StatusPage(Path("/nowhere"), LISTEN, EventLog(), dict).run())
+        clients = Clients(port)
+        stream, idle = [await clients.connect() for _ in range(2)]
+        await stream.ask("/api/stream")
+        await idle.ask("/api/state")
+        began = loop.time()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        took = loop.time() - began
+        closed = []
+        for client in (stream, idle):
+            await client.reader.read()
+            closed.append(client.reader.at_eof())
+            client.writer.close()
+        return took, closed
+
+    took, closed = run_in_virtual_time(main())
+    assert [True, True] == closed
+    assert took < 5
