@@ -85,6 +85,6 @@ def prepare_runtime(directory: Path) -> None:
         ) from None
     except OSError as error:
         raise InputError(
-            f"cannot create {directory}: {error.strerror}",
+            f"cannot create {error.filename}: {error.strerror}",
             "choose another place with --runtime-directory",
         ) from None

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -102,6 +103,26 @@ def test_a_mac_that_changes_back_means_two_hosts_with_one_address() -> None:
     assert MacChange.STILL_DUPLICATE is history.record(ADDRESS, OLD, NEW, 120)
     assert MacChange.DUPLICATE is history.record(ADDRESS, NEW, OLD, 175)
     assert MacChange.NEW is history.record(ADDRESS, OLD, NEW, 500)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(60.0, MacChange.DUPLICATE), (60.1, MacChange.NEW)]
+)
+def test_a_mac_may_change_back_after_a_minute(seconds: float, expected: MacChange) -> None:
+    history = MacHistory()
+    history.record(ADDRESS, OLD, NEW, 100)
+    assert expected is history.record(ADDRESS, NEW, OLD, 100 + seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(60.0, MacChange.STILL_DUPLICATE), (60.1, MacChange.DUPLICATE)]
+)
+def test_a_duplicate_address_is_reported_once_a_minute(seconds: float, expected: MacChange) -> None:
+    history = MacHistory()
+    for number, when in enumerate((0.0, 10.0, 50.0)):
+        macs = (OLD, NEW) if number % 2 == 0 else (NEW, OLD)
+        history.record(ADDRESS, *macs, 100 + when)
+    assert expected is history.record(ADDRESS, NEW, OLD, 110 + seconds)
 
 
 def test_former_backends_are_forgotten() -> None:
@@ -391,6 +412,46 @@ def test_systemd_is_notified(tmp_path: Path) -> None:
     assert notified[1].startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert 3 == notifier.watchdog_seconds
     notifier.stopping()
+
+
+def test_systemd_may_listen_at_an_abstract_name() -> None:
+    name = f"pydsr-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name)
+        notifier = SystemdNotifier({"NOTIFY_SOCKET": "@" + name})
+        notifier.stopping()
+        notifier.status("as in a file")
+        received = [manager.recv(4096).decode() for _ in range(2)]
+    assert ["STOPPING=1\nSTATUS=stopping", "STATUS=as in a file"] == received
+
+
+def test_a_service_manager_that_is_gone_is_no_trouble(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "none")}).stopping()
+    SystemdNotifier({}).stopping()
+    assert [] == caplog.messages
+
+
+def test_the_watchdog_is_fed_twice_in_its_time(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        notifier = SystemdNotifier(
+            {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+        )
+
+        async def feed(seconds: float) -> int:
+            feeding = asyncio.ensure_future(notifier.feed_watchdog())
+            await asyncio.sleep(seconds)
+            feeding.cancel()
+            fed = 0
+            with suppress(BlockingIOError):
+                while manager.recv(100) == b"WATCHDOG=1":
+                    fed += 1
+            return fed
+
+        assert 5 == run_in_virtual_time(feed(6.1))
 
 
 def test_the_watchdog_of_another_process_is_not_fed() -> None:

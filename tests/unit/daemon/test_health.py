@@ -7,19 +7,24 @@ import math
 from dataclasses import replace
 from io import StringIO
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from rich.console import Console
 
-from pydsr.daemon.health_events import change_event
+from pydsr.daemon import client
+from pydsr.daemon.client import with_daemon_health
+from pydsr.daemon.health_events import change_event, suspected
 from pydsr.daemon.health_state import HealthChange, HealthState
 from pydsr.health.check_health import CheckHealth
-from pydsr.health.service_health import health_from_document
+from pydsr.health.passive import Suspicion
+from pydsr.health.service_health import BackendHealth, health_from_document
 from pydsr.model.addresses import Endpoint, IPAddress
 from pydsr.model.agent_report import parse_agent
 from pydsr.model.check_result import PASSED, Outcome, Result
 from pydsr.model.checks import Check, IcmpCheck, TcpCheck
-from pydsr.model.desired_state import DesiredService
+from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.events import Event, EventKind
 from pydsr.model.health_policy import HealthPolicy, Minimum
 from pydsr.model.options import ServiceOptions
@@ -252,3 +257,143 @@ def test_the_end_of_a_certificate_is_kept_with_its_check() -> None:
 
     assert [None, 1_900_000_000] == ends_of(state)
     assert [None, 2_000_000_000] == ends_of(state.reloaded([service(TCP)], present(UP), 9.0))
+
+
+def changed(before: BackendHealth, after: BackendHealth) -> str | None:
+    """Return the cause of a change that was made, without a failure."""
+    event = change_event(HealthChange(WEB, B, before, after), (None, None), 5.0, is_made=True)
+    return event.cause if event is not None else None
+
+
+HEALTHY = BackendHealth(UP, 10, 10)
+FAILED = BackendHealth(DOWN, 10, 10, is_healthy=False, since=2.0)
+SORRY = BackendHealth(DOWN, 10, 10, is_healthy=None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (SORRY, replace(SORRY, state=UP), "takes over, as no other backend is healthy"),
+        (
+            replace(SORRY, state=UP),
+            SORRY,
+            "not needed any more, as other backends are healthy again",
+        ),
+        (
+            replace(FAILED, state=UP, is_kept=True),
+            FAILED,
+            "still fails its checks, and enough others are healthy again",
+        ),
+        (
+            FAILED,
+            replace(FAILED, state=UP, is_kept=True),
+            "still fails its checks, but too few others are left",
+        ),
+        (
+            HEALTHY,
+            replace(HEALTHY, state=DRAIN, report=parse_agent("drain")),
+            "requested by its agent",
+        ),
+        (
+            HEALTHY,
+            replace(HEALTHY, state=DRAIN, report=parse_agent("drain # upgrade")),
+            "requested by its agent: upgrade",
+        ),
+        (
+            replace(HEALTHY, state=DRAIN, report=parse_agent("drain")),
+            replace(HEALTHY, report=parse_agent("ready 50%")),
+            "requested by its agent",
+        ),
+        (HEALTHY, replace(HEALTHY, weight=5, report=parse_agent("50%")), "requested by its agent"),
+        (HEALTHY, replace(HEALTHY, report=parse_agent("50%")), None),
+        (HEALTHY, replace(HEALTHY, weight=5), None),
+        (HEALTHY, FAILED, "its checks failed"),
+        (
+            HEALTHY,
+            replace(FAILED, state=UP, is_kept=True),
+            "its checks failed; it stays in service, as too few would be left",
+        ),
+        (FAILED, HEALTHY, "passes its checks"),
+    ],
+)
+def test_every_change_has_its_reason(
+    before: BackendHealth, after: BackendHealth, expected: str | None
+) -> None:
+    """Except a step of a slow start, and a report that changes nothing."""
+    assert expected == changed(before, after)
+
+
+def test_the_duration_of_a_change_is_known_only_with_its_beginning() -> None:
+    def seconds(before: BackendHealth, after: BackendHealth, since: float | None) -> float | None:
+        change = HealthChange(WEB, B, before, after)
+        event = change_event(change, (None, since), 5.0, is_made=True)
+        assert event is not None
+        return event.seconds
+
+    assert (None, 4.0) == (seconds(HEALTHY, FAILED, None), seconds(HEALTHY, FAILED, 1.0))
+    always = replace(FAILED, since=-math.inf)
+    assert (3.0, None) == (seconds(FAILED, HEALTHY, 1.0), seconds(always, HEALTHY, 1.0))
+
+
+def test_a_change_of_weight_names_both() -> None:
+    after = replace(HEALTHY, weight=5, report=parse_agent("50%"))
+    event = change_event(HealthChange(WEB, B, HEALTHY, after), (None, None), 5.0, is_made=True)
+    assert event is not None
+    assert {
+        "from": "weight 10",
+        "to": "weight 5",
+        "service": str(WEB),
+        "backend": str(B),
+    } == event.details
+
+
+def test_only_a_change_that_was_due_can_have_been_prevented() -> None:
+    kept = replace(FAILED, state=UP, is_kept=True)
+    event = change_event(HealthChange(WEB, B, HEALTHY, kept), (None, None), 5.0, is_made=False)
+    assert event is not None
+    assert "a command" not in event.cause
+
+
+def test_a_suspicion_has_its_figures() -> None:
+    event = suspected(Suspicion(WEB, B, 40, 1.04, 4.26))
+    assert event.cause.startswith(
+        "40 new connections, and hardly any was established (1.0 packets each, 4.3 on other"
+    )
+    assert f"{WEB} {B}" == event.object
+
+
+# Beside a daemon, commands ask it for health
+
+
+def with_checks(*endpoints: Endpoint) -> DesiredState:
+    return DesiredState(services=tuple(replace(service(), endpoint=each) for each in endpoints))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], f"nobody checks the health of {WEB}: start pydsr run; backends are as in the file"),
+        (["81"], f"nobody checks the health of {WEB} and 1 more services: start pydsr run"),
+    ],
+)
+def test_without_a_daemon_a_note_says_that_nobody_checks(
+    tmp_path: Path, more: list[str], words: str
+) -> None:
+    endpoints = [WEB, *(Endpoint.parse(f"198.51.100.10:{port}") for port in more)]
+    wanted = with_checks(*endpoints)
+    state, (note,) = with_daemon_health(wanted, tmp_path, Path("/sys/fs/bpf/pydsr"))
+    assert wanted is state
+    assert note.startswith(words)
+
+
+def test_without_checks_no_daemon_is_asked() -> None:
+    wanted = DesiredState(services=(replace(service(), health=None),))
+    assert (wanted, ()) == with_daemon_health(wanted, Path("/" + "x" * 200), Path("/nowhere"))
+
+
+def test_the_daemons_health_is_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = initial(service())
+    state.apply(state.decide(WEB, failing, 1.0))
+    monkeypatch.setattr(client, "read_health", lambda _: state.document(2.0))
+    applied, notes = with_daemon_health(with_checks(WEB), tmp_path, Path("/sys/fs/bpf/pydsr"))
+    assert ([UP, DOWN], ()) == ([b.state for b in applied.services[0].backends], notes)

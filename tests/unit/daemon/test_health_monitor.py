@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,7 +27,8 @@ from pydsr.model.desired_state import DesiredService, DesiredState
 from pydsr.model.errors import BusyError, EnvironmentCannotError, NotAttachedError, PydsrError
 from pydsr.model.events import Event
 from pydsr.model.health_policy import HealthPolicy
-from pydsr.model.service import BackendState, DesiredBackend, Service
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import Backend, BackendState, DesiredBackend, Service
 from tests.support.virtual_time import run_in_virtual_time
 
 WEB = Endpoint.parse("10.66.0.80:80")
@@ -76,6 +77,7 @@ class Bench:
     observed: list[str] = field(default_factory=list)
     initially: dict[IPAddress, bool] = field(default_factory=dict)
     report: Callable[..., object] = lambda *_: None
+    present: dict[Endpoint, Service] = field(default_factory=dict)
     began: float = 0.0
     live: dict[IPAddress, tuple[str, str, int]] = field(default_factory=dict)
     moves: int = 0
@@ -84,7 +86,6 @@ class Bench:
         self.monitor = HealthMonitor(
             Path("/nowhere"), self.happened.append, lambda kind, *_: self.observed.append(kind)
         )
-        self.monitor._data_plane = _DataPlane(self)  # type: ignore[assignment]
 
     @property
     def now(self) -> float:
@@ -146,14 +147,19 @@ class Bench:
 class _DataPlane:
     """The data plane that a bench plays."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, benches: Sequence[Bench]) -> None:
+        self._benches = benches
+
+    @property
+    def _bench(self) -> Bench:
+        return self._benches[0]
 
     def close(self) -> None:
         self._bench.closed += 1
 
-    def services(self, _: Collection[Endpoint]) -> dict[Endpoint, Service]:
-        return {}
+    def services(self, endpoints: Collection[Endpoint]) -> dict[Endpoint, Service]:
+        assert {WEB} == set(endpoints)
+        return self._bench.present
 
     def routes(self, services: Iterable[DesiredService]) -> dict[Endpoint, tuple[Route, ...]]:
         self._bench.looked_up.append(self._bench.now)
@@ -231,7 +237,9 @@ class _Steering:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    made = Bench()
+    benches: list[Bench] = []
+    monkeypatch.setattr(health_monitor, "DataPlane", lambda _: _DataPlane(benches))
+    benches.append(made := Bench())
     monkeypatch.setattr(health_monitor, "Checker", lambda report: _Checker(made, report))
     monkeypatch.setattr(health_monitor, "Steering", lambda: _Steering(made))
 
@@ -466,11 +474,6 @@ def test_a_warning_is_an_event_until_it_changes(bench: Bench) -> None:
     ] == bench.events
 
 
-def health_by_address(document: Mapping[str, Any]) -> dict[str, Any]:
-    (service,) = document["services"]
-    return {backend["address"]: backend["healthy"] for backend in service["backends"]}
-
-
 def test_a_late_result_of_a_removed_service_is_ignored(bench: Bench) -> None:
     """Its check was under way when the file was reloaded."""
     late: list[Callable[..., object]] = []
@@ -485,3 +488,26 @@ def test_a_late_result_of_a_removed_service_is_ignored(bench: Bench) -> None:
     )
     assert {"services": []} == bench.monitor.document()
     assert [] == bench.events
+
+
+def test_a_backend_that_an_earlier_daemon_took_out_is_reported_once(bench: Bench) -> None:
+    """It stays out until its checks pass, also over a reload."""
+    backends = tuple(
+        Backend(number, address, 10, None, False, state, 1)
+        for number, address, state in ((1, A, BackendState.UP), (2, B, BackendState.DOWN))
+    )
+    bench.present = {WEB: Service(1, WEB, ServiceOptions(), backends)}
+    bench.checks[B] = False
+    file = file_of(TCP)
+    run_in_virtual_time(
+        bench.run(
+            *(bench.reload(file), 1.0, bench.reload(file), 1.0),
+            *(bench.says(B, PASSED), 1.0),
+        )
+    )
+    assert {A: True, B: False} == bench.initially
+    assert [
+        ("backend-unhealthy", "12", "was out already when checks began; it is back when they pass"),
+        ("backend-healthy", "12", "passes its checks"),
+    ] == bench.events
+    assert [(2.0, "12", "up", 10)] == bench.made

@@ -158,6 +158,7 @@ def test_each_change_of_addresses_is_followed_by_a_check(bench: Bench, lost: boo
     run_in_virtual_time(bench.run(bench.adopt(VRRP), *[bench.news.set] * 3))
     assert [(1, 0.0), (1, 30.0), (1, 60.0), (1, 90.0)] == bench.followed
     assert ["vips-taken", "vips-left"] == [event.kind.value for event in bench.happened]
+    assert [31.0, 35.0] == bench.announced
 
 
 def test_a_lock_held_beyond_its_deadline_is_waited_for_and_said_once(
@@ -177,6 +178,7 @@ def test_a_reload_is_followed_with_its_own_desired_state(bench: Bench) -> None:
     steps = [bench.adopt(VRRP), bench.adopt(OTHER), bench.adopt(WITHOUT), bench.news.set]
     run_in_virtual_time(bench.run(*steps, bench.adopt(OTHER), bench.news.set))
     assert [(1, 0.0), (2, 30.0), (2, 120.0), (2, 150.0)] == bench.followed
+    assert ([], []) == (bench.events, bench.announced)
 
 
 def test_a_check_under_way_ends_before_a_reload_is_applied(bench: Bench) -> None:
