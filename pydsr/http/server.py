@@ -106,9 +106,14 @@ async def serve(app: web.Application, listen: Listen) -> None:
     with _listening_socket(listen) as sock:
         await runner.setup()
         try:
-            async with await _start(runner, sock) as server:
-                _log.info("listening at %s", listen)
-                await server.serve_forever()
+            server = await _start(runner, sock)
+            _log.info("listening at %s", listen)
+            try:
+                # Not serve_forever(): it waits for clients since Python 3.12, and a page stays
+                # connected until the clean-up below.
+                await asyncio.get_running_loop().create_future()
+            finally:
+                server.close()
         finally:
             await runner.cleanup()
 

@@ -31,7 +31,7 @@ def test_a_directory_that_cannot_be_made_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot create .*/file: File exists"):
+    with pytest.raises(InputError, match=r"cannot create .*/file/run: Not a directory"):
         prepare_runtime(tmp_path / "file" / "run")
     with pytest.raises(InputError, match=r"cannot create .*/file: File exists") as raised:
         prepare_runtime(tmp_path / "file")
