@@ -397,3 +397,12 @@ def test_the_daemons_health_is_applied(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(client, "read_health", lambda _: state.document(2.0))
     applied, notes = with_daemon_health(with_checks(WEB), tmp_path, Path("/sys/fs/bpf/pydsr"))
     assert ([UP, DOWN], ()) == ([b.state for b in applied.services[0].backends], notes)
+
+
+def test_a_result_of_an_unknown_backend_decides_nothing() -> None:
+    """It was removed while its check was under way."""
+    state = initial(service())
+    unknown = WEB, ip_address("198.51.100.99")
+    said = Result(Outcome.PASSED, report=parse_agent("drain"))
+    assert not state.add_result(unknown, TCP, CLOSED, 1.0, has_changed=True)
+    assert not state.add_result(unknown, TCP, said, 1.0, has_changed=True)

@@ -210,3 +210,8 @@ def test_a_check_under_way_ends_before_a_reload_is_applied(bench: Bench) -> None
     run_in_virtual_time(main())
     assert ["checked", "applied"] == order
     assert [1] == [seed for seed, _ in bench.followed]
+
+
+def test_before_a_desired_state_is_adopted_nothing_is_followed(bench: Bench) -> None:
+    run_in_virtual_time(bench.run(bench.news.set, bench.adopt(VRRP)))
+    assert [(1, 30.0)] == bench.followed
