@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gzip
 import itertools
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
+import pydsr.http.page as page_package
 from pydsr.http import server
+from pydsr.http.metrics.exposition import serve_metrics
 from pydsr.http.page.status_page import STREAMS_MAX, StatusPage
-from pydsr.http.server import CONNECTIONS_MAX, IDLE_SECONDS, new_application, serve
+from pydsr.http.server import (
+    CONNECTIONS_MAX,
+    IDLE_SECONDS,
+    AddressTakenError,
+    new_application,
+    serve,
+)
+from pydsr.http.snapshot_reader import SnapshotReader
+from pydsr.model.errors import (
+    EnvironmentCannotError,
+    NotAttachedError,
+    PermissionDeniedError,
+    PydsrError,
+)
 from pydsr.model.events import Event, EventKind, EventLog
 from pydsr.model.listen import Listen
 from tests.support.virtual_time import run_in_virtual_time
 
+STATIC = Path(page_package.__file__).with_name("static")
 GET = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LISTEN = Listen.parse("127.0.0.1:9")
 """Not used: each test listens at a port of its own."""
@@ -288,3 +307,210 @@ def test_the_end_waits_for_no_client(port: int) -> None:
     took, closed = run_in_virtual_time(main())
     assert [True, True] == closed
     assert took < 5
+
+
+# What is answered, and to whom
+
+
+async def answer_of(client: Client, method: str, path: str, **headers: str) -> tuple[bytes, bytes]:
+    """Return the head and the body of an answer, after which the connection is closed."""
+    lines = [f"{method} {path} HTTP/1.1", "Connection: close"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    client.writer.write("\r\n".join([*lines, "", ""]).encode())
+    head, _, body = (await client.reader.read()).partition(b"\r\n\r\n")
+    return head, body
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/", {"Host": "localhost"}, "200"),
+        ("/", {"Host": "127.0.0.1:9477"}, "200"),
+        ("/", {"Host": "evil.example"}, "421"),
+        ("/static/page.js", {"Host": "localhost"}, "200"),
+        ("/static/none.js", {"Host": "localhost"}, "404"),
+        ("/static/..%2Fsampler.py", {"Host": "localhost"}, "404"),
+        ("/api/history", {"Host": "localhost"}, "200"),
+        ("/api/history?service=10.66.0.80:80", {"Host": "localhost"}, "200"),
+        ("/api/history?service=nonsense", {"Host": "localhost"}, "400"),
+        ("/api/state", {"Host": "localhost", "Sec_Fetch_Site": "cross-site"}, "403"),
+        ("/api/state", {"Host": "localhost", "Sec_Fetch_Site": "same-site"}, "403"),
+        ("/api/state", {"Host": "localhost", "Sec_Fetch_Site": "same-origin"}, "200"),
+        (
+            "/",
+            {"Host": "localhost", "Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"},
+            "200",
+        ),
+    ],
+)
+def test_each_request_gets_its_status_and_the_protecting_headers(
+    port: int, path: str, headers: dict[str, str], status: str
+) -> None:
+    """Refusals too; none names the software."""
+
+    async def main() -> tuple[bytes, bytes]:
+        async with page(port, EventLog()) as clients:
+            return await answer_of(await clients.connect(), "GET", path, **headers)
+
+    head, _ = run_in_virtual_time(main())
+    assert status == head[9:12].decode()
+    for name, value in server.PAGE_HEADERS.items():
+        assert f"{name}: {value}".encode() in head
+    assert b"server:" not in head.lower()
+
+
+def test_elsewhere_only_addresses_and_the_hosts_name_are_accepted(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of others, which resolve to this host (DNS rebinding), are not."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "lb1")
+    everywhere = Listen.parse("0.0.0.0:9")
+
+    async def main() -> list[str]:
+        serving = StatusPage(Path("/nowhere"), everywhere, EventLog(), dict).run()
+        async with running(serving, port) as clients:
+            return [
+                (await answer_of(await clients.connect(), "GET", "/", Host=host))[0][9:12].decode()
+                for host in ("192.0.2.1", "lb1:9477", "evil.example")
+            ]
+
+    assert ["200", "200", "421"] == run_in_virtual_time(main())
+
+
+def test_the_state_and_the_files_are_whole(port: int) -> None:
+    """With the newest two hundred events; the history is empty without a balancer."""
+
+    async def main() -> list[bytes]:
+        log = EventLog()
+        for _ in range(201):
+            log.record(event())
+        async with page(port, log) as clients:
+            return [
+                (await answer_of(await clients.connect(), "GET", path, Host="localhost"))[1]
+                for path in ("/", "/api/state", "/api/history")
+            ]
+
+    index, state, history = run_in_virtual_time(main())
+    assert STATIC.joinpath("index.html").read_bytes() == index
+    document = json.loads(state)
+    assert [*range(2, 202)] == [each["number"] for each in document["events"]]
+    assert {} == document["rates"]
+    assert document["problem"]["message"].startswith("no balancer is attached here")
+    assert {"times": [], "services": {}} == json.loads(history)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/api/state"), ("HEAD", "/api/stream")])
+def test_other_methods_are_refused(port: int, method: str, path: str) -> None:
+    async def main() -> bytes:
+        async with page(port, EventLog()) as clients:
+            return (await answer_of(await clients.connect(), method, path, Host="localhost"))[0]
+
+    assert b"405" == run_in_virtual_time(main())[9:12]
+
+
+def test_a_scrape_may_be_compressed_and_in_either_format(port: int) -> None:
+    """The same metrics; clients at one moment share them."""
+    views = 0
+
+    async def no_daemon() -> None:
+        nonlocal views
+        views += 1
+
+    async def main() -> list[tuple[bytes, bytes]]:
+        reader = SnapshotReader(Path("/nowhere"))
+        serving = serve_metrics(reader, no_daemon, lambda _: None, LISTEN)
+        async with running(serving, port) as clients:
+            kinds = {"Host": "localhost", "Accept": "application/openmetrics-text"}
+            return [
+                await answer_of(await clients.connect(), "GET", "/metrics", **headers)
+                for headers in (
+                    {"Host": "localhost"},
+                    {"Host": "localhost", "Accept_Encoding": "gzip"},
+                    kinds,
+                    kinds,
+                )
+            ]
+
+    (plain_head, plain), (zipped_head, zipped), (open_head, first), (_, second) = (
+        run_in_virtual_time(main())
+    )
+    assert gzip.decompress(zipped) == plain
+    assert b"pydsr_up 0.0" in plain
+    assert first == second
+    assert first.endswith(b"# EOF\n")
+    assert not plain.endswith(b"# EOF\n")
+    assert b"Content-Encoding: gzip" in zipped_head
+    assert b"Content-Encoding" not in plain_head
+    assert b"Vary: Accept, Accept-Encoding" in plain_head
+    assert b"application/openmetrics-text" in open_head
+    assert 2 == views
+
+
+@pytest.mark.parametrize(
+    ("error", "warnings"),
+    [
+        (NotAttachedError("none"), []),
+        (
+            EnvironmentCannotError("of another version"),
+            ["cannot read the balancer for metrics: of another version"],
+        ),
+    ],
+)
+def test_a_balancer_that_cannot_be_read_is_down(
+    port: int, error: PydsrError, warnings: list[str]
+) -> None:
+    """A missing one is no reason for a warning. The root names the path of the metrics."""
+    warned: list[str] = []
+
+    class Reader:
+        async def snapshot(self) -> None:
+            raise error
+
+    async def no_daemon() -> None:
+        return None
+
+    async def main() -> list[bytes]:
+        serving = serve_metrics(cast(SnapshotReader, Reader()), no_daemon, warned.append, LISTEN)
+        async with running(serving, port) as clients:
+            return [
+                (await answer_of(await clients.connect(), "GET", path, Host="localhost"))[1]
+                for path in ("/metrics", "/")
+            ]
+
+    metrics, root = run_in_virtual_time(main())
+    assert b"pydsr_up 0.0" in metrics
+    assert b"The metrics of pydsr are at /metrics\n" == root
+    assert warnings == warned
+
+
+# Where it cannot listen
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        (errno.EADDRINUSE, AddressTakenError, "another process listens at 127.0.0.1:80"),
+        (errno.EACCES, PermissionDeniedError, "listening at 127.0.0.1:80 is not permitted"),
+        (errno.EPERM, PermissionDeniedError, "listening at 127.0.0.1:80 is not permitted"),
+        (errno.EADDRNOTAVAIL, EnvironmentCannotError, "does not have the address 127.0.0.1"),
+        (errno.ENOBUFS, EnvironmentCannotError, "cannot listen at 127.0.0.1:80: No buffer"),
+    ],
+)
+def test_each_refusal_to_listen_is_explained(
+    monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PydsrError], words: str
+) -> None:
+    """And the socket is closed."""
+    monkeypatch.undo()
+    made: list[socket.socket] = []
+    bind = socket.socket.bind
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        if address == ("127.0.0.1", 80):
+            made.append(self)
+            raise OSError(number, os.strerror(number))
+        bind(self, address)
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(kind, match=words):
+        asyncio.run(serve(new_application(), Listen.parse("127.0.0.1:80")))
+    assert [-1] == [each.fileno() for each in made]
