@@ -13,7 +13,7 @@ from pydsr.control import garbage_collection
 from pydsr.kernel.bpf import libbpf
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.options import ServiceOptions
-from tests.support.packets.data_plane import Rig
+from tests.support.packets.data_plane import TABLE_SIZE, Rig
 from tests.support.packets.planned_changes import (
     Flow,
     change,
@@ -31,18 +31,11 @@ SECOND = 1_000_000_000
 FLOWS = [Flow(SERVICE, port) for port in range(1024, 1034)]
 
 
-@pytest.fixture(scope="module")
-def small() -> Iterator[Rig]:
-    """A data plane with small tables."""
-    with Rig(table_size=251) as rig:
-        yield rig
-
-
 @pytest.fixture
-def changes(small: Rig) -> Iterator[Rig]:
+def changes(rig: Rig) -> Iterator[Rig]:
     """A data plane without services, which the control plane changes."""
-    yield small
-    clear(small)
+    yield rig
+    clear(rig)
 
 
 def learning(rig: Rig, at: int, seconds: int) -> None:
@@ -50,7 +43,7 @@ def learning(rig: Rig, at: int, seconds: int) -> None:
     with time_of_control(at):
         change(rig.state, SERVICE, OLD, options=ServiceOptions(learn=seconds))
         change(rig.state, SERVICE, DRAINED, NEW)
-    assert (at + seconds * SECOND, 251) == learn_until(rig)
+    assert (at + seconds * SECOND, TABLE_SIZE) == learn_until(rig)
 
 
 def set_options(rig: Rig, at: int, *backends: str, **options: Any) -> None:
@@ -82,7 +75,7 @@ def test_a_longer_learning_time_holds_for_the_change_in_progress(changes: Rig) -
     began = time.monotonic_ns() - 200 * SECOND
     learning(changes, began, 100)
     set_options(changes, began + 50 * SECOND, learn=3600)
-    assert (began + 3650 * SECOND, 251) == learn_until(changes)
+    assert (began + 3650 * SECOND, TABLE_SIZE) == learn_until(changes)
     assert {OLD_MAC} == went_to(changes)
 
 
@@ -96,7 +89,7 @@ def test_a_shorter_learning_time_ends_the_change_in_progress_sooner(changes: Rig
     began = time.monotonic_ns() - 200 * SECOND
     learning(changes, began, 3600)
     set_options(changes, began + 50 * SECOND, learn=100)
-    assert (began + 150 * SECOND, 251) == learn_until(changes)
+    assert (began + 150 * SECOND, TABLE_SIZE) == learn_until(changes)
     assert {NEW_MAC} == went_to(changes)
     garbage_collection.collect_all(changes.state)
     assert 0 == table_of(changes, SERVICE).tracked_slots
@@ -114,7 +107,7 @@ def test_a_shorter_learning_time_never_makes_learning_last_longer(changes: Rig) 
     began = time.monotonic_ns()
     learning(changes, began, 100)
     set_options(changes, began + 90 * SECOND, learn=50)
-    assert (began + 100 * SECOND, 251) == learn_until(changes)
+    assert (began + 100 * SECOND, TABLE_SIZE) == learn_until(changes)
 
 
 def test_slots_that_have_settled_do_not_learn_again(changes: Rig) -> None:

@@ -163,13 +163,8 @@ class TableStore:
 
     def delete_except(self, service_ids: set[int]) -> None:
         """Delete the tables that no service has."""
-        leaving = [
-            index.value
-            for index in libbpf.map_keys(self._fd, c_uint32)
-            if index.value not in service_ids
-            if libbpf.map_lookup(self._fd, index, c_uint32())
-        ]
-        self.delete(leaving)
+        others = (number for number in range(layout.SERVICES_MAX) if number not in service_ids)
+        self.delete([number for number in others if self._number(number)])
 
 
 class TableWriter:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import select
 import signal
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -20,15 +15,13 @@ from pydsr.control.balancer import Balancer
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.live_state import LiveState
 from tests.support.netns.command import Pydsr
+from tests.support.netns.kills import ended, killed_at_step
 from tests.support.netns.namespaces import Host
 
 SERVICE = "10.66.0.80:80"
 OLD = {"10.66.0.101": 1, "10.66.0.102": 1}
 NEW = {"10.66.0.102": 3, "10.66.0.103": 1, "10.66.0.104": 1}
 SEED = int(os.environ.get("PYDSR_TEST_SEED", str(time.time_ns())))
-
-_CHANGING = re.compile(r"_?(write|delete|map_(create|update|delete)|pin|link_|put|zero|set_)")
-"""The functions of pydsr/kernel/ that a kill is placed before."""
 
 
 def arguments(backends: dict[str, int]) -> list[str]:
@@ -61,39 +54,6 @@ def claimed_ids(bpffs: Path) -> tuple[set[int], set[int]]:
         return named, taken
     finally:
         state.close()
-
-
-def killed_at_step(step: int) -> Callable[[], None]:
-    """Return what has this process killed before its Nth call of a function that changes things.
-
-    After one such call is before the next, or the end.
-
-    Args:
-        step: counted from 1.
-    """
-    passed = 0
-
-    def watch(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal passed
-        code = frame.f_code
-        if event != "call" or "/pydsr/kernel/" not in code.co_filename:
-            return
-        if _CHANGING.match(code.co_name):
-            passed += 1
-            if passed == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return lambda: sys.setprofile(watch)
-
-
-def ended(pid: int) -> bool:
-    """Wait for a process, and return whether it ended by itself, which must be a success."""
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return False
-    assert os.WEXITSTATUS(status) == 0
-    return True
 
 
 def kill_after(pid: int, seconds: float) -> None:

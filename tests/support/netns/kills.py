@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Collection
@@ -10,6 +11,9 @@ from types import FrameType
 from typing import Any
 
 from tests.support.netns.command import Pydsr
+
+_CHANGING = re.compile(r"_?(write|delete|map_(create|update|delete)|pin|link_|put|zero|set_)")
+"""The functions of pydsr/kernel/ that a kill is placed before."""
 
 
 def killed_before(
@@ -37,6 +41,39 @@ def killed_before(
     return lambda: sys.setprofile(watch)
 
 
+def killed_at_step(step: int) -> Callable[[], None]:
+    """Return what has this process killed before its Nth call of a function that changes things.
+
+    After one such call is before the next, or the end.
+
+    Args:
+        step: counted from 1.
+    """
+    passed = 0
+
+    def watch(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal passed
+        code = frame.f_code
+        if event != "call" or "/pydsr/kernel/" not in code.co_filename:
+            return
+        if _CHANGING.match(code.co_name):
+            passed += 1
+            if passed == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return lambda: sys.setprofile(watch)
+
+
+def ended(pid: int) -> bool:
+    """Wait for a process, and return whether it ended by itself, which must be a success."""
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return False
+    assert os.WEXITSTATUS(status) == 0
+    return True
+
+
 def ends(
     pydsr: Pydsr,
     *command: str,
@@ -46,9 +83,4 @@ def ends(
 ) -> bool:
     """Run a command with a kill in it; return whether it succeeded before the kill."""
     kill = killed_before(functions, nth, within)
-    _, status = os.waitpid(pydsr.fork(*command, prepare=kill), 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return False
-    assert os.WEXITSTATUS(status) == 0
-    return True
+    return ended(pydsr.fork(*command, prepare=kill))
