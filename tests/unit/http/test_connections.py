@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ from pydsr.http.server import (
     serve,
 )
 from pydsr.http.snapshot_reader import SnapshotReader
+from pydsr.model.addresses import Endpoint
 from pydsr.model.errors import (
     EnvironmentCannotError,
     NotAttachedError,
@@ -38,6 +40,9 @@ from pydsr.model.errors import (
 )
 from pydsr.model.events import Event, EventKind, EventLog
 from pydsr.model.listen import Listen
+from pydsr.model.options import ServiceOptions
+from pydsr.model.service import Service
+from pydsr.model.snapshot import Snapshot
 from tests.support.virtual_time import run_in_virtual_time
 
 STATIC = Path(page_package.__file__).with_name("static")
@@ -185,6 +190,32 @@ def test_a_stream_begins_with_everything_and_is_never_silent_for_long(port: int)
     at, kind, data = found[-1]
     assert ("events", ["new"]) == (kind, [each["cause"] for each in data])
     assert at < 12.2
+
+
+def test_a_stream_has_rates_regularly_and_the_structure_when_it_changes(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments: list[float] = []
+
+    async def read(_: SnapshotReader) -> Snapshot:
+        moments.append(asyncio.get_running_loop().time())
+        endpoints = [Endpoint.parse("10.66.0.80:80")] * (len(moments) > 3)
+        services = tuple(Service(1, each, ServiceOptions(), ()) for each in endpoints)
+        return Snapshot(moments[-1], services, {}, {}, (("eth0", "native"),))
+
+    monkeypatch.setattr(SnapshotReader, "snapshot", read)
+
+    async def main() -> list[tuple[float, str, Any]]:
+        async with page(port, EventLog()) as clients:
+            client = await clients.connect()
+            await client.ask("/api/stream")
+            return await client.messages(asyncio.get_running_loop().time() + 9)
+
+    found = run_in_virtual_time(main())
+    assert ["state", "rates", "rates", "state", "rates", "rates"] == [kind for _, kind, _ in found]
+    clocks = [data["rates"]["time"] if kind == "state" else data["time"] for _, kind, data in found]
+    assert clocks == sorted(set(clocks))
+    assert [0, 1] == [len(data["services"]) for _, kind, data in found if kind == "state"]
 
 
 def test_events_in_short_succession_are_one_message_and_only_the_newest(port: int) -> None:
@@ -483,7 +514,48 @@ def test_a_balancer_that_cannot_be_read_is_down(
     assert warnings == warned
 
 
-# Where it cannot listen
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({f"X{n}": "x" for n in range(60)}, "200"),
+        ({f"X{n}": "x" for n in range(70)}, "400"),
+        ({"X": "x" * 4000}, "200"),
+        ({"X": "x" * 4200}, "400"),
+    ],
+)
+def test_headers_are_limited(port: int, headers: dict[str, str], status: str) -> None:
+    """To 64, and each to 4096 bytes; versions of aiohttp count a little differently."""
+
+    async def main() -> str:
+        async with hello(port) as clients:
+            client = await clients.connect()
+            head, _ = await answer_of(client, "GET", "/", Host="localhost", **headers)
+            return head[9:12].decode()
+
+    assert status == run_in_virtual_time(main())
+
+
+# Where it listens
+
+
+@pytest.mark.parametrize(
+    ("address", "family"),
+    [("127.0.0.1", socket.AF_INET), ("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)],
+)
+def test_it_listens_with_the_options_that_its_clients_need(
+    monkeypatch: pytest.MonkeyPatch, address: str, family: socket.AddressFamily
+) -> None:
+    """A client that acknowledges nothing for half a minute is given up: milliseconds, not less."""
+    monkeypatch.undo()
+    with server._listening_socket(Listen(ip_address(address), 0)) as made:
+        assert family == made.family
+        assert not made.getblocking()
+        assert 1 == made.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        assert 1 == made.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        assert 30_000 == made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        if family == socket.AF_INET6:
+            # IPv4 clients are served too.
+            assert 0 == made.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
 @pytest.mark.parametrize(

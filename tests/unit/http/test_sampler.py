@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, cast
 
 import pytest
 
-from pydsr.http.page.documents import About
+from pydsr.http.page.documents import About, rates_document
 from pydsr.http.page.history import HISTORY_SECONDS, History
 from pydsr.http.page.sampler import Sample, Sampler
 from pydsr.http.snapshot_reader import SnapshotReader
@@ -24,6 +26,7 @@ from pydsr.model.service import Backend, BackendState, Service
 from pydsr.model.snapshot import Counters, Snapshot
 from tests.support.virtual_time import run_in_virtual_time
 
+CLOCK = datetime(2026, 3, 4, 12, tzinfo=UTC)
 ABOUT = About("lb1", "1.2", datetime(2026, 3, 4, tzinfo=UTC))
 WEB, MAIL = Endpoint.parse("198.51.100.10:80"), Endpoint.parse("198.51.100.10:25")
 
@@ -212,3 +215,32 @@ def test_history_of_services_that_come_and_go() -> None:
         "backends": {address: [None, 10.0, 10.0]},
     } == history.backends(MAIL)
     assert {} == history.backends(WEB)["backends"]
+
+
+def test_one_watcher_of_two_is_enough(bench: Bench) -> None:
+    async def main() -> None:
+        with bench.sampler.watched():
+            with bench.sampler.watched():
+                await asyncio.sleep(4)
+            await asyncio.sleep(10)
+
+    run_in_virtual_time(bench.run(main))
+    assert [2.0] * 5 == [
+        round(now - before, 1) for before, now in itertools.pairwise(bench.reader.moments[-6:])
+    ]
+
+
+def test_rates_are_rounded_to_what_is_useful() -> None:
+    """None after the point from a hundred on; shares have four digits."""
+    three = tuple(
+        replace(service().backends[0], id=n, address=ip_address(f"198.51.100.{n}"))
+        for n in (1, 2, 3)
+    )
+    before = snapshot(0.0, replace(service(), backends=three))
+    counters = {1: Counters(10044, 0, 0), 2: Counters(9999, 0, 0), 3: Counters(1004, 0, 0)}
+    after = replace(before, time=100.0, counters=counters)
+    (found,) = rates_document(rates_between(before, after), CLOCK)["services"].values()
+    backends = found["backends"].values()
+    assert [100, 100.0, 10.0] == [each["packets"] for each in backends]
+    assert [int, float, float] == [type(each["packets"]) for each in backends]
+    assert [0.4772, 0.4751, 0.0477] == [each["share"] for each in backends]
