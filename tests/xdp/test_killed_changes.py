@@ -15,13 +15,16 @@ import pytest
 from pydsr.control import garbage_collection
 from pydsr.control.commit import commit
 from pydsr.control.plan import Plan
+from pydsr.control.trace import flow_frame
 from pydsr.kernel.bpf.layout import StateNumber
 from pydsr.kernel.bpf.live_state import LiveState
+from pydsr.kernel.bpf.tables import NO_TABLE
 from pydsr.model.addresses import Endpoint, MacAddress
 from pydsr.model.options import Affinity, ServiceOptions
 from tests.support.netns.kills import ended, killed_at_step
 from tests.support.packets.data_plane import Rig
 from tests.support.packets.planned_changes import (
+    CLIENT,
     Flow,
     change,
     clear,
@@ -123,9 +126,12 @@ def number_of(mac: MacAddress | None) -> int:
     return next((number for number in range(A, E + 1) if mac in macs(number)), 0)
 
 
-def assert_ids_are_named(rig: Rig) -> None:
-    """Check that no id of a backend is taken that no service has."""
-    named = {each.id for service in rig.state.services.all() for each in service.backends}
+def assert_nothing_is_left(rig: Rig) -> None:
+    """Check that no id of a backend is taken, and no table there, that no service has."""
+    services = rig.state.services.all()
+    with_table = {number for number in range(8) if rig.state.tables.head(number) is not NO_TABLE}
+    assert {service.id for service in services} == with_table
+    named = {each.id for service in services for each in service.backends}
     taken = rig.state.backends.ids(StateNumber.UP, StateNumber.DRAIN, StateNumber.DOWN)
     assert named == {*taken}
     assert [] == [*rig.state.backends.ids(StateNumber.RETIRED)]
@@ -164,6 +170,9 @@ def test_packets_after_a_kill_at_any_step_go_to_the_old_backend_or_the_new(
         garbage_collection.collect_all(changes.state)
         assert_whole(f"{where}, and collected")
         assert not changes.state.settings.is_marked
+        if SERVICE not in changes.state.services.endpoints():
+            frame = flow_frame(SERVICE, CLIENT, 1024)
+            assert "not_vip" == changes.send(frame).reason, where
         if name != "a removal" or SERVICE in changes.state.services.endpoints():
             commit(changes.state, made.plan(changes.state))
         assert_whole(f"{where}, and repeated")
@@ -172,7 +181,7 @@ def test_packets_after_a_kill_at_any_step_go_to_the_old_backend_or_the_new(
         }, where
         assert settled == owners(changes, OLD_FLOWS, syn=True), where
         garbage_collection.collect_all(changes.state)
-        assert_ids_are_named(changes)
+        assert_nothing_is_left(changes)
         start(changes)
         steps += 1
     assert steps > made.steps
@@ -195,7 +204,7 @@ def test_ids_that_a_killed_removal_leaves_are_given_to_no_flow_of_before(changes
             for mac in owners(changes, OLD_FLOWS, syn).values():
                 assert mac in macs(D) | macs(D + 4), where
         assert Flow(OTHER, 1024).went_to(changes) in macs(E), where
-        assert_ids_are_named(changes)
+        assert_nothing_is_left(changes)
         start(changes)
         change(changes.state, SERVICE, backend(A), backend(B, 0), backend(C))
         owners(changes, OLD_FLOWS, syn=False)
@@ -220,7 +229,7 @@ def test_packets_after_a_kill_at_any_step_of_garbage_collection_stay(changes: Ri
         garbage_collection.collect_all(changes.state)
         assert expected == owners(changes, OLD_FLOWS, syn=False), steps
         assert 0 == sum(service.slots_changing for service in changes.state.services.all())
-        assert_ids_are_named(changes)
+        assert_nothing_is_left(changes)
         assert expected == prepare()
         steps += 1
     assert steps > 3
