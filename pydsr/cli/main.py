@@ -16,6 +16,9 @@ from click.shell_completion import CompletionItem
 from pydsr import __version__
 from pydsr.model.errors import ExitStatus, PydsrError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that takes no more."""
+
 DEFAULT_BPFFS = Path("/sys/fs/bpf/pydsr")
 
 COMMANDS = {
@@ -124,6 +127,11 @@ def _fail(message: str, hint: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _discard_output() -> None:
+    """Keep Python from flushing the output at exit into what does not take it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """Run the command and exit with an :class:`ExitStatus`."""
     if instruction := os.environ.get("_PYDSR_COMPLETE"):
@@ -143,15 +151,15 @@ def main() -> None:
         click.echo("pydsr: interrupted", err=True)
         sys.exit(ExitStatus.INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output has closed it: nothing may be flushed into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # its reader has closed it
         sys.exit(ExitStatus.DONE)
     except PermissionError as error:
         subject = f"{error.filename}: " if error.filename else ""
         _fail(f"{subject}not permitted", "run as root (sudo)", ExitStatus.CANNOT)
     except OSError as error:
-        if error.errno in (errno.ENOMEM, errno.ENOSPC):
-            message = f"the kernel is out of memory for maps: {error.strerror}"
-            _fail(message, "check free memory with `free`", ExitStatus.CANNOT)
-        raise
+        _discard_output()
+        logging.getLogger(__name__).debug("where it failed", exc_info=True)
+        subject = error.filename or ("output" if error.errno in _FULL else "the system")
+        hint = "make room there, or write elsewhere" if error.errno in _FULL else "see pydsr -v"
+        _fail(f"{subject}: {error.strerror or error}", hint, ExitStatus.FAILED)
     sys.exit(status if isinstance(status, int) else ExitStatus.DONE)

@@ -129,8 +129,11 @@ def living_links(directory: Path) -> dict[int, LinkInfo]:
     except PermissionError:
         raise not_permitted(directory) from None
     for path in paths:
-        with libbpf.open_pin(path) as fd:
-            info = libbpf.link_info(fd)
+        try:
+            with libbpf.open_pin(path) as fd:
+                info = libbpf.link_info(fd)
+        except FileNotFoundError:
+            continue  # A command has just detached it, for which readers do not wait.
         if info.ifindex:
             living[info.ifindex] = info
     return living

@@ -81,9 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         sys.stdout.write(answer.output)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has closed the pipe; Python must not flush into it again at exit.
+    except OSError as error:
+        # Python must not flush into it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"error: output: {error.strerror}\n")
+            return ExitStatus.FAILED
     return answer.status
 
 

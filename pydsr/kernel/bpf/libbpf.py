@@ -143,6 +143,20 @@ def _checked(result: int) -> int:
     return result
 
 
+def _checked_write(result: int) -> int:
+    """Return the result of a call that takes memory for a map, as :func:`_checked`.
+
+    Raises:
+        EnvironmentCannotError: there is none.
+    """
+    if result in (-errno.ENOMEM, -errno.ENOSPC):
+        raise EnvironmentCannotError(
+            f"the kernel is out of memory for maps: {os.strerror(-result)}",
+            "check free memory with `free`",
+        )
+    return _checked(result)
+
+
 def map_create(
     kind: int,
     name: str,
@@ -159,7 +173,7 @@ def map_create(
         inner_map_fd=inner.number if inner else 0,
     )
     return Descriptor(
-        _checked(
+        _checked_write(
             _library().bpf_map_create(
                 kind, name.encode(), key_size, value_size, max_entries, byref(options)
             )
@@ -178,7 +192,7 @@ def map_lookup(fd: Descriptor, key: Any, value: Any) -> bool:
 
 def map_update(fd: Descriptor, key: Any, value: Any) -> None:
     """Create or replace an element."""
-    _checked(_library().bpf_map_update_elem(fd.number, byref(key), byref(value), c_uint64(0)))
+    _checked_write(_library().bpf_map_update_elem(fd.number, byref(key), byref(value), c_uint64(0)))
 
 
 def map_delete(fd: Descriptor, key: Any) -> bool:
@@ -240,7 +254,7 @@ def map_update_batch(fd: Descriptor, keys: Any, values: Any, number: int) -> Non
     """Create or replace ``number`` elements with one system call."""
     count = c_uint32(number)
     options = BatchOptions(sz=ctypes.sizeof(BatchOptions))
-    _checked(
+    _checked_write(
         _library().bpf_map_update_batch(
             fd.number, byref(keys), byref(values), byref(count), byref(options)
         )
@@ -390,7 +404,8 @@ def program_load(
         log = ctypes.create_string_buffer(_VERIFIER_LOG_BYTES)
         options.log_level, options.log_size = 1, len(log)
         options.log_buf = ctypes.cast(log, c_void_p)
-        attempt()
+        if (number := attempt()) >= 0:
+            return Descriptor(number)
         raise VerifierError(error, log.value.decode(errors="replace")) from None
 
 

@@ -166,6 +166,10 @@ def _not_attached(
     address: IPAddress, index: int, segments: Mapping[int, Segment]
 ) -> BackendUnresolvedError:
     by_index = {interface.index: interface for interface in all_interfaces()}
+    if index not in by_index:
+        return BackendUnresolvedError(
+            f"the interface that leads to backend {address} has just been deleted", "try again"
+        )
     device = by_index[index]
     lowest = lowest_parent(device, by_index)
     if lowest.index in segments:
@@ -223,7 +227,7 @@ def _no_answer(
     names = ", ".join(str(address) for address in missing)
     indices = sorted({devices[address] for address in missing})
     interfaces = interface_names()
-    where = ", ".join(interfaces[index] for index in indices)
+    where = ", ".join(interfaces.get(index, "a deleted interface") for index in indices)
     plural = len(missing) > 1
     error = BackendUnresolvedError(
         f"backend{'s' * plural} {names} do{'es' * (not plural)} not answer ARP/ND on {where}",
