@@ -281,3 +281,10 @@ def test_series_are_unique_and_in_the_catalogue() -> None:
     for family in found:
         for sample in family.samples:
             assert set(by_name[family.name].labels) == sample.labels.keys() - {"le"}
+
+
+def test_a_service_without_records_has_none() -> None:
+    """Services whose slots are at rest are not in the snapshot's counts."""
+    found = scrape(replace(SNAPSHOT, records={}, pending={}))
+    for name in ("service_flow_records", "service_pending_flows"):
+        assert 0 == found.value(f"pydsr_{name}", **SERVICE)
