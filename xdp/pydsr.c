@@ -5,7 +5,7 @@
  *
  * Three programs share one path:
  *  - pydsr_balance is attached to interfaces;
- *  - pydsr_explain is only run by BPF_PROG_TEST_RUN, for `pydsr explain`: it
+ *  - pydsr_explain is loaded by `pydsr explain` and run by BPF_PROG_TEST_RUN: it
  *    reports the decision about a packet and counts and records nothing;
  *  - pydsr_tap takes the place of pydsr_balance during a capture.
  *

@@ -152,12 +152,12 @@ def attach_interfaces(
     features = choose_features(
         state.settings.features(), needs, options.requested, options.excluded
     )
-    programs = load(state, features)
+    program = load(state, features)
     for ifindex, mac in find_own_macs(links.all_interfaces(), named).items():
         state.interfaces.write(ifindex, mac)
     new = [interface for interface in interfaces if interface.index not in present]
-    create_links(state, new, programs.balance, options.mode)
-    install(state, programs, features)
+    create_links(state, new, program, options.mode)
+    install(state, program, features)
     now = attached(state.directory)
     write_egress(state, now)
     announce_vips(

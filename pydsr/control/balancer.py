@@ -174,7 +174,7 @@ class Balancer:
         """Return a tracer of packets through the loaded program, to use with ``with``.
 
         Raises:
-            EnvironmentCannotError: the program for traces is not there.
+            EnvironmentCannotError: the program for traces cannot be compiled or loaded.
         """
         return Tracer(self._state, self.interfaces())
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import reduce
 from operator import or_
 
 from pydsr.control.attached_interfaces import Interfaces, attached, living_links, read_interfaces
 from pydsr.kernel.bpf import libbpf
+from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.bpf.maps import map_specs
-from pydsr.kernel.bpf.program import Programs, load_programs
+from pydsr.kernel.bpf.placeholders import tags
+from pydsr.kernel.bpf.program import compiled_programs, load_function
+from pydsr.kernel.bpf.program_cache import Compiled
 from pydsr.kernel.bpf.tap import forget_killed
 from pydsr.kernel.net import links
 from pydsr.model.errors import InputError
@@ -104,14 +108,42 @@ def add_features(state: LiveState, needed: Feature) -> None:
         warn_of_stripped_tags({interface.ifindex for interface in attached(state.directory)})
 
 
-def load(state: LiveState, features: Features) -> Programs:
-    """Compile and load the program with some features, without attaching it."""
+def load(state: LiveState, features: Features) -> Descriptor:
+    """Load the program with some features, without attaching it."""
+    with _compiled(state, features) as compiled:
+        return load_function(compiled, "pydsr_balance")
+
+
+def load_traced(state: LiveState, program_id: int | None) -> Descriptor:
+    """Load the program for traces, which decides like the attached one.
+
+    Args:
+        state: the balancer's.
+        program_id: the attached program; None without one.
+
+    Raises:
+        EnvironmentCannotError: the program cannot be compiled or loaded.
+    """
+    with _compiled(state, state.settings.features()) as compiled:
+        if program_id is not None:
+            with libbpf.program_by_id(program_id) as attached_program:
+                tag = bytes(libbpf.program_info(attached_program).tag)
+            if tag not in tags(compiled["pydsr_balance"]):
+                _log.warning(
+                    "another version of pydsr attached the program, which may decide otherwise; "
+                    "`pydsr attach --all` replaces it, and no packet is lost by that"
+                )
+        return load_function(compiled, "pydsr_explain")
+
+
+def _compiled(state: LiveState, features: Features) -> AbstractContextManager[Compiled]:
     maps = {spec.name: state.pins[spec.name] for spec in map_specs()}
-    return load_programs(maps, state.settings.table_size, state.settings.seed, features.compiled)
+    settings = state.settings
+    return compiled_programs(maps, settings.table_size, settings.seed, features.compiled)
 
 
-def install(state: LiveState, programs: Programs, features: Features) -> None:
-    """Replace the program of every attached interface, and the one that is traced.
+def install(state: LiveState, program: Descriptor, features: Features) -> None:
+    """Replace the program of every attached interface.
 
     A kill in between leaves interfaces with either program. So until all have the new one, only the
     features of both are recorded.
@@ -120,8 +152,9 @@ def install(state: LiveState, programs: Programs, features: Features) -> None:
     state.settings.write_features(replace(present, compiled=present.compiled & features.compiled))
     for info in living_links(state.directory).values():
         with libbpf.link_by_id(info.id) as link:
-            libbpf.link_update(link, programs.balance)
-    libbpf.pin_replacing(programs.explain, state.pins.path("explain"))
+            libbpf.link_update(link, program)
+    # Earlier versions pinned the program for traces.
+    state.pins.path("explain").unlink(missing_ok=True)
     state.settings.write_features(features)
     _log.info("the program has %s", ", ".join(names(features.compiled)) or "no features")
 

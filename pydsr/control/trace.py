@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import Self
 
 from pydsr.control.attached_interfaces import Attached, find_attached
+from pydsr.control.program_upgrade import load_traced
 from pydsr.kernel.bpf import layout, libbpf
 from pydsr.kernel.bpf.codec import unpack_tags
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.model.addresses import EVERY_PORT, Endpoint, IPAddress, MacAddress, Protocol, Tag
-from pydsr.model.errors import EnvironmentCannotError, InputError
+from pydsr.model.errors import InputError
 from pydsr.model.reasons import all_reasons
 
 _ETHERNET_BYTES = 14
@@ -57,23 +58,16 @@ class UntraceableError(InputError):
 
 
 class Tracer:
-    """Traces packets through the loaded program; use it with ``with``.
+    """Traces packets through a copy of the attached program; use it with ``with``.
 
     Raises:
-        EnvironmentCannotError: the program for traces is not there.
+        EnvironmentCannotError: the program for traces cannot be compiled or loaded.
     """
 
     def __init__(self, state: LiveState, attached: Sequence[Attached]) -> None:
         self._state = state
         self._attached = attached
-        path = state.pins.path("explain")
-        try:
-            self._program = libbpf.open_pin(path)
-        except FileNotFoundError:
-            raise EnvironmentCannotError(
-                f"the program for traces, {path}, is missing",
-                "pydsr attach IFACE creates it again; no packet is lost by that",
-            ) from None
+        self._program = load_traced(state, attached[0].program_id if attached else None)
 
     def __enter__(self) -> Self:
         return self

@@ -281,14 +281,6 @@ def pin(fd: Descriptor, path: Path) -> None:
     _checked(_library().bpf_obj_pin(fd.number, str(path).encode()))
 
 
-def pin_replacing(fd: Descriptor, path: Path) -> None:
-    """Pin an object and atomically replace another that may be pinned there."""
-    aside = path.with_name(f"{path.name}-new")
-    aside.unlink(missing_ok=True)
-    pin(fd, aside)
-    aside.rename(path)
-
-
 def open_pin(path: Path) -> Descriptor:
     """Open a pinned object."""
     return Descriptor(_checked(_library().bpf_obj_get(str(path).encode())))

@@ -6,9 +6,10 @@ share a compiled program.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pydsr.model.errors import InternalError
 
@@ -50,23 +51,45 @@ def fill(instructions: bytes, descriptors: Mapping[int, int], seed: int) -> byte
         InternalError: a map has none of these placeholders.
     """
     numbers = {SEED: seed, SEED_IPV4: seed_ipv4(seed)}
-    filled = bytearray(instructions)
+
+    def replace(is_map: bool, value: int) -> int:
+        if not is_map:
+            return numbers.get(value, value)
+        offset, number = divmod(value, 1 << 32)
+        if number not in descriptors:
+            raise InternalError(f"the compiled program uses an unknown map, number {number}")
+        return offset << 32 | descriptors[number]
+
+    return _replace_loaded(instructions, replace)
+
+
+def tags(instructions: bytes) -> set[bytes]:
+    """Return the hash of loaded instructions, which leaves out maps, as kernels compute it.
+
+    Source: bpf_prog_calc_tag() in ``kernel/bpf/core.c``: SHA-1, since Linux 6.18 SHA-256.
+    """
+    hashed = _replace_loaded(instructions, lambda is_map, value: 0 if is_map else value)
+    return {hashlib.new(name, hashed).digest()[:8] for name in ("sha1", "sha256")}
+
+
+def _replace_loaded(instructions: bytes, replace: Callable[[bool, int], int]) -> bytes:
+    """Return instructions with other numbers of 64 bits.
+
+    Args:
+        instructions: as compiled.
+        replace: given whether a number stands for a map, and the number; returns the new one.
+    """
+    replaced = bytearray(instructions)
     codes = instructions[:: _INSTRUCTION.size]
     number = codes.find(_LOAD_IMMEDIATE)
     while number >= 0:
         first, second = number * _INSTRUCTION.size, (number + 1) * _INSTRUCTION.size
-        *start, low = _INSTRUCTION.unpack_from(filled, first)
-        *zeros, high = _INSTRUCTION.unpack_from(filled, second)
+        *start, low = _INSTRUCTION.unpack_from(replaced, first)
+        *zeros, high = _INSTRUCTION.unpack_from(replaced, second)
         source = start[1] >> 4 if sys.byteorder == "little" else start[1] & 15
-        if source in (_PSEUDO_MAP_FD, _PSEUDO_MAP_VALUE):
-            if low not in descriptors:
-                raise InternalError(f"the compiled program uses an unknown map, number {low}")
-            low = descriptors[low]
-        elif not source:
-            value = high << 32 | low
-            value = numbers.get(value, value)
-            low, high = value & 0xFFFFFFFF, value >> 32
-        _INSTRUCTION.pack_into(filled, first, *start, low)
-        _INSTRUCTION.pack_into(filled, second, *zeros, high)
+        if source in (0, _PSEUDO_MAP_FD, _PSEUDO_MAP_VALUE):
+            value = replace(source != 0, high << 32 | low)
+            _INSTRUCTION.pack_into(replaced, first, *start, value & 0xFFFFFFFF)
+            _INSTRUCTION.pack_into(replaced, second, *zeros, value >> 32)
         number = codes.find(_LOAD_IMMEDIATE, number + 2)
-    return bytes(filled)
+    return bytes(replaced)

@@ -23,7 +23,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydsr.kernel.bpf import compiler, libbpf, placeholders, program_cache
@@ -53,18 +52,11 @@ Without BCC_KERNEL_SOURCE, which :func:`_kernel_shim` sets.
 """
 
 
-@dataclass(frozen=True)
-class Programs:
-    """The loaded programs: the one for interfaces, and the one for `pydsr explain`."""
-
-    balance: Descriptor
-    explain: Descriptor
-
-
-def load_programs(
+@contextmanager
+def compiled_programs(
     maps: Mapping[str, Descriptor], table_size: int, seed: int, features: Feature
-) -> Programs:
-    """Compile and load both programs.
+) -> Iterator[Compiled]:
+    """Yield the attached program and the one for traces, to be loaded within the block.
 
     Args:
         maps: every map of :func:`pydsr.kernel.bpf.maps.map_specs` by name.
@@ -73,18 +65,12 @@ def load_programs(
         features: the parts to compile in.
 
     Raises:
-        EnvironmentCannotError: bcc or a kernel feature is missing; the hint says what to install.
-        PermissionDeniedError: not privileged.
+        EnvironmentCannotError: bcc is missing; the hint says what to install.
     """
     # This map is not pinned: the kernel removes a capture's program from it as soon as the
     # capture's process closes its descriptor or dies.
     with create_program_map() as tap_program:
-        compiled = compile_balancer(
-            {**maps, TAP_PROGRAM_MAP: tap_program}, table_size, seed, features
-        )
-        return Programs(
-            load_function(compiled, "pydsr_balance"), load_function(compiled, "pydsr_explain")
-        )
+        yield compile_balancer({**maps, TAP_PROGRAM_MAP: tap_program}, table_size, seed, features)
 
 
 def compile_balancer(
@@ -94,7 +80,7 @@ def compile_balancer(
     features: Feature,
     constants: Mapping[str, str] | None = None,
 ) -> Compiled:
-    """Compile the data plane, or take it from the cache; arguments as for :func:`load_programs`.
+    """Compile the data plane, or take it from the cache.
 
     Args:
         maps: the maps of map_specs(), and ``tap_program``.

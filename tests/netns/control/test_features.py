@@ -230,7 +230,7 @@ def test_an_attach_that_fails_leaves_program_and_features(
 # -- killed
 
 
-REPLACING = ("write_features", "link_update", "pin_replacing")
+REPLACING = ("write_features", "link_update")
 """What replaces a program, in its order; each is a moment to be killed at."""
 
 
@@ -250,7 +250,7 @@ def test_a_change_killed_while_it_replaces_programs_can_be_repeated(
             assert_delivered(lb, peer, interface)
         pydsr.ok("services", "remove", EVERY_PORT)
         pydsr.ok("attach", "eth0")
-    assert kills == 5
+    assert kills == 4
 
 
 def test_an_attach_killed_while_it_leaves_features_out_deceives_no_later_change(
@@ -268,4 +268,4 @@ def test_an_attach_killed_while_it_leaves_features_out_deceives_no_later_change(
             assert_delivered(lb, peer, interface)
         pydsr.ok("services", "remove", EVERY_PORT)
         pydsr.ok("attach", "eth0", "--with", "every-port")
-    assert kills == 5
+    assert kills == 4

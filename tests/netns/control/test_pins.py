@@ -42,6 +42,12 @@ def set_layout_version(bpffs: Path, version: int) -> None:
         libbpf.map_update(fd, c_uint32(0), value)
 
 
+def load_other() -> libbpf.Descriptor:
+    """Load a program that is none of pydsr's."""
+    flags = libbpf.PROG_FLAG_XDP_HAS_FRAGS
+    return libbpf.program_load("other", libbpf.RETURN_XDP_PASS, flags, "GPL")
+
+
 def raw_settings(bpffs: Path) -> bytes:
     """Return the bytes of the settings."""
     value = SettingsValue()
@@ -177,7 +183,7 @@ def test_the_state_of_another_version_can_be_removed(
     balancer.ok("attach", "eth0")
 
 
-@pytest.mark.parametrize("name", ["backends", "interfaces", "explain"])
+@pytest.mark.parametrize("name", ["backends", "interfaces"])
 def test_a_missing_pin_is_named_and_the_advice_works(
     balancer: Pydsr, bpffs: Path, lb: Host, name: str
 ) -> None:
@@ -192,9 +198,29 @@ def test_a_missing_pin_is_named_and_the_advice_works(
     balancer.ok("attach", "eth0")
 
 
-def test_an_upgrade_restores_a_missing_explain_pin(balancer: Pydsr, bpffs: Path) -> None:
-    """What no traffic depends on is made anew by attach."""
-    (bpffs / "explain").unlink()
+def test_an_upgrade_removes_the_pinned_program_of_earlier_versions(
+    balancer: Pydsr, bpffs: Path
+) -> None:
+    """They pinned the program for traces, which is now loaded by the command that needs it."""
+    with load_other() as program:
+        libbpf.pin(program, bpffs / "explain")
     balancer.ok("attach", "eth0")
+    assert not (bpffs / "explain").exists()
     balancer.ok("services", "add", SERVICE)
     assert balancer.json("explain", SERVICE, "--from", "10.66.0.2:1")["reason"] == "no_backend"
+
+
+def test_a_trace_says_that_another_version_attached_the_program(
+    balancer: Pydsr, bpffs: Path
+) -> None:
+    balancer.ok("services", "add", SERVICE)
+    question = ("explain", SERVICE, "--from", "10.66.0.2:1")
+    assert not balancer(*question).stderr
+    (link,) = (bpffs / "links").iterdir()
+    with libbpf.open_pin(link) as opened, load_other() as program:
+        libbpf.link_update(opened, program)
+        done = balancer(*question)
+    assert done.status == ExitStatus.DONE
+    assert "another version of pydsr attached the program" in done.stderr
+    balancer.ok("attach", "--all")
+    assert not balancer(*question).stderr

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from ctypes import c_uint32
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 
 from pydsr.hashing import maglev
@@ -21,6 +22,7 @@ from pydsr.hashing.table import Table
 from pydsr.kernel.bpf import bpffs, layout, libbpf, program
 from pydsr.kernel.bpf.counters import PerCpuArray
 from pydsr.kernel.bpf.layout import StateNumber
+from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.live_state import LiveState, create_pins
 from pydsr.kernel.bpf.maps import HashMap, map_specs
 from pydsr.kernel.bpf.settings import Settings
@@ -78,6 +80,31 @@ class Outcome:
         return reason
 
 
+class Programs:
+    """The attached program, and the one for traces, which is loaded when it is needed."""
+
+    def __init__(
+        self, maps: Mapping[str, Descriptor], settings: Settings, features: Feature
+    ) -> None:
+        self._arguments = (maps, settings.table_size, settings.seed, features)
+        self.balance = self._load("pydsr_balance")
+
+    @cached_property
+    def explain(self) -> Descriptor:
+        """The program for traces."""
+        return self._load("pydsr_explain")
+
+    def _load(self, name: str) -> Descriptor:
+        with program.compiled_programs(*self._arguments) as compiled:
+            return program.load_function(compiled, name)
+
+    def close(self) -> None:
+        """Unload them."""
+        for name in ("balance", "explain"):
+            if name in vars(self):
+                getattr(self, name).close()
+
+
 class Rig:
     """A data plane with maps of its own; use it with ``with``, which removes them.
 
@@ -114,9 +141,7 @@ class Rig:
         create_pins(self.directory, settings)
         self.state = LiveState(self.directory)
         maps = {spec.name: self.state.pins[spec.name] for spec in map_specs()}
-        self.programs = program.load_programs(
-            maps, settings.table_size, settings.seed, self.features
-        )
+        self.programs = Programs(maps, settings, self.features)
         self.state.settings.write_features(Features(self.features))
         self._counters = PerCpuArray(maps["counters"], 3)
         self._verdicts = PerCpuArray(maps["verdicts"], 1)
@@ -129,8 +154,7 @@ class Rig:
 
     def close(self) -> None:
         """Unload the programs and remove the maps."""
-        self.programs.balance.close()
-        self.programs.explain.close()
+        self.programs.close()
         self.state.close()
         bpffs.remove_directory(self.directory)
 

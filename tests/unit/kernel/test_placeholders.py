@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 
 import pytest
@@ -55,6 +56,15 @@ def test_a_half_that_looks_like_a_load_is_not_one() -> None:
     # The code of a second instruction is 0, so that only its number could look like one.
     before = load(0x18 << 32 | 0x18) + load(1, 1)
     assert placeholders.fill(before, {1: 9}, SEED) == load(0x18 << 32 | 0x18) + load(9, 1)
+
+
+def test_the_tag_leaves_out_maps_but_not_the_seed() -> None:
+    before = load(3, 1) + load(1 << 32 | 2, 2) + load(SEED) + EXIT
+    other = load(4, 1) + load(7, 2) + load(SEED) + EXIT
+    zeroed = load(0, 1) + load(0, 2) + load(SEED) + EXIT
+    expected = {hashlib.new(name, zeroed).digest()[:8] for name in ("sha1", "sha256")}
+    assert placeholders.tags(before) == placeholders.tags(other) == expected
+    assert placeholders.tags(load(SEED) + EXIT) != placeholders.tags(load(SEED ^ 1) + EXIT)
 
 
 def test_a_map_without_a_descriptor_is_refused() -> None:
