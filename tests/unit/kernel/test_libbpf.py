@@ -222,17 +222,6 @@ def test_a_ring_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch)
     assert errno.ENOMEM == error.value.errno
 
 
-def test_a_pin_replaces_another_and_what_a_kill_left(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(libbpf, "pin", lambda fd, path: path.write_text(str(fd.number)))
-    pinned = tmp_path / "explain"
-    for left in (pinned, tmp_path / "explain-new"):
-        left.write_text("of before")
-    libbpf.pin_replacing(NO_FILE, pinned)
-    assert [("explain", "-1")] == [(path.name, path.read_text()) for path in tmp_path.iterdir()]
-
-
 # -- readers, which do not wait for commands
 
 
