@@ -15,6 +15,8 @@ AS_ROOT := $(SUDO) env PYTHONDONTWRITEBYTECODE=1
 # Commands run by root write no bytecode into the checkout, so it is compiled once beforehand:
 # otherwise every command would compile its sources again.
 BYTECODE = $(BIN)/python -m compileall -q pydsr
+# pytest compiles tests in its own way. Each worker would do so, which takes as long as a collection.
+BYTECODE_OF_TESTS = $(BIN)/python -m pytest -p no:cacheprovider --collect-only -qq >/dev/null 2>&1 || :
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,6 +46,7 @@ JOBS ?= $(shell expr 4 \* $$(nproc))
 PYTEST_OPTIONS := -p no:cacheprovider --numprocesses $(JOBS)
 test: setup-dev ## run all tests, in four processes for each CPU or JOBS=1 (asks for root)
 	@$(BYTECODE)
+	@$(BYTECODE_OF_TESTS)
 	@$(AS_ROOT) $(BIN)/python -m pytest $(PYTEST_OPTIONS) --durations=10
 
 TIERS ?= tests/unit tests/xdp tests/netns

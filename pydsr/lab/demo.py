@@ -35,7 +35,7 @@ _MIN_REQUESTS = 300
 _REPLY_BYTES = 100_000
 _THREADS = 8
 _PHASE_SECONDS = 2.0
-_TIMEOUT_SECONDS = 2.0
+_TIMEOUT_SECONDS = 10.0
 _DEADLINE_SECONDS = 120.0
 _SMALL_SHARE = 0.2
 """The share of the replies' bytes that the balancer may send. Acknowledgements are 5 %."""

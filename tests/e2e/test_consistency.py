@@ -8,7 +8,6 @@ import secrets
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -33,6 +32,7 @@ from pydsr.model.errors import ExitStatus
 from pydsr.model.service import BackendState, DesiredBackend
 from tests.support.lab.connections import Connections, broken, start_servers
 from tests.support.lab.long_connections import Connection
+from tests.support.lab.requests import eventually
 
 LEARN_SECONDS = 4
 """Of every service here; connections are silent for a second at most."""
@@ -50,7 +50,6 @@ STAYING = ("backend1", "backend2")
 """The backends that are never removed, and whose connections live through everything."""
 
 _PORTS = range(7001, 7004)
-_DEADLINE_SECONDS = 120.0
 _FORWARDED = ("forwarded", "forwarded_recorded", "forwarded_previous", "forwarded_current")
 
 
@@ -119,10 +118,12 @@ def verdicts(lab: Lab) -> dict[str, int]:
 
 def come_to_rest(services: Sequence[Service]) -> None:
     """Tidy until no slot of the services is changing and nothing is recorded."""
-    deadline = time.monotonic() + _DEADLINE_SECONDS
-    while (left := [service.stats() for service in services]) != [(0, 0)] * len(services):
-        assert time.monotonic() < deadline, left
+
+    def are_at_rest() -> bool:
         services[0].lab.pydsr("tidy")
+        return all(service.stats() == (0, 0) for service in services)
+
+    assert eventually(are_at_rest), [service.stats() for service in services]
 
 
 @dataclass

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -38,17 +40,26 @@ def vip(request: pytest.FixtureRequest, shared_lab: Lab) -> Iterator[str]:
         server.wait()
 
 
+def reassemblies(lab: Lab) -> Counter[str]:
+    """Return how many packets the backends have reassembled (OKs), and failed to (Fails)."""
+    counted: Counter[str] = Counter()
+    for name in BACKENDS:
+        printed = lab.run(name, ["nstat", "-asz", "Ip*ReasmOKs", "Ip*ReasmFails"]).stdout
+        for outcome, number in re.findall(r"^Ip6?Reasm(\w+) +(\d+)", printed, re.M):
+            counted[outcome] += int(number)
+    return counted
+
+
 def test_large_datagrams_arrive_whole(shared_lab: Lab, vip: str) -> None:
     """Each of their fragments follows the first, and is counted so; none is dropped."""
-    before = document(shared_lab, "stats")["verdicts"]
+    before, reassembled = document(shared_lab, "stats")["verdicts"], reassemblies(shared_lab)
     command = f"iperf3 -c {vip} -u -l {DATAGRAM_BYTES} -b 10M -n 1M --json"
     done = shared_lab.run("client1", shlex.split(command))
     assert done.returncode == 0, done.stdout
-    total = json.loads(done.stdout)["end"]["sum"]
-    datagrams = total["packets"]
+    datagrams = json.loads(done.stdout)["end"]["sum"]["packets"]
     assert datagrams >= 1_000_000 // DATAGRAM_BYTES
-    # A server that is not scheduled in time may lose some; wrongly placed ones would be most.
-    assert total["lost_packets"] < datagrams / 5
+    # Counted by the kernels of the backends: a server may lose some that it does not read in time.
+    assert reassemblies(shared_lab) - reassembled == {"OKs": datagrams}
     after = document(shared_lab, "stats")["verdicts"]
     counted = {name: after[name] - before[name] for name in ("forwarded_fragment", "fragment")}
     # 8,192 bytes and their UDP header are six packets of 1,500 bytes; the first has the ports.

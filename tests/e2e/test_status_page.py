@@ -200,14 +200,14 @@ def test_no_secret_is_shown(lab: Lab, kept: Kept, seed: str) -> None:
     """Errors in a file may quote them."""
     kept.write(f'seed: "{seed} and more"\n{FILE}')
     try:
-        assert eventually(lambda: kept.events("reload-failed"))
+        kept.until("reload-failed")
         assert seed in json.dumps(kept.events("reload-failed"))
         shown = "".join(ask(lab, path)[2] for path in PATHS)
         assert "reload-failed" in shown
         assert (False, False) == (seed in shown, NOTIFIED in shown)
     finally:
         kept.write(FILE)
-        assert eventually(lambda: kept.events("reloaded"))
+        kept.until("reloaded")
 
 
 def test_open_pages_are_limited(lab: Lab, kept: Kept) -> None:

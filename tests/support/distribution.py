@@ -42,8 +42,14 @@ def distribute(items: list[pytest.Item]) -> None:
     first_of_package = next((item for item in items if _PACKAGE & _fixtures(item)), None)
     items.sort(key=lambda item: (item is not first_of_package, _place(item)))
     if os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
-        groups = {i.nodeid: _file(i) for i in items if _tier(i) in _SHORT or _lasting(i)}
+        groups = {item.nodeid: group for item in items if (group := group_of(item))}
         _GROUPS.write_text(json.dumps(groups))
+
+
+def group_of(item: pytest.Item) -> str | None:
+    """Return the name of what a test stays together with; None for a test that is sent alone."""
+    together = _tier(item) in _SHORT or _lasting(item)
+    return str(item.path.relative_to(_TESTS)) if together else None
 
 
 def _place(item: pytest.Item) -> int:
@@ -71,10 +77,6 @@ def _lasting(item: pytest.Item) -> set[str]:
 
 def _fixtures(item: pytest.Item) -> set[str]:
     return set(getattr(item, "fixturenames", ()))
-
-
-def _file(item: pytest.Item) -> str:
-    return str(item.path.relative_to(_TESTS))
 
 
 def _tier(item: pytest.Item) -> str:

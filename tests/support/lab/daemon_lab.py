@@ -6,8 +6,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 from pyroute2 import IPRoute
 
+from pydsr.daemon.client import NoDaemonError, read_events, read_health, socket_path
 from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import enter_namespace
@@ -116,14 +117,20 @@ class Kept:
         found = [json.loads(line) for line in lines]
         return [event for event in found if kind in ("", event["event"])]
 
-    def until(self, kind: str, backend: str, count: int = 1) -> dict[str, Any]:
-        """Wait for an event of a backend, and return it."""
+    def until(self, kind: str, backend: str | None = None, count: int = 1) -> dict[str, Any]:
+        """Wait for an event, of a backend if one is named, and return it."""
 
-        def found() -> list[dict[str, Any]]:
-            return [one for one in self.events(kind) if one.get("backend") == backend]
+        def wanted(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [e for e in events if (e["event"], e.get("backend")) == (kind, backend)]
 
-        assert eventually(lambda: len(found()) >= count), (kind, backend, self.log)
-        return found()[count - 1]
+        assert eventually(lambda: len(wanted(self._past())) >= count), (kind, backend, self.log)
+        return wanted(self.events())[count - 1]
+
+    def _past(self) -> Iterator[dict[str, Any]]:
+        """Yield the events that the daemon sends; asking by a command takes longer."""
+        with suppress(NoDaemonError):
+            for line in read_events(socket_path(self.folder, self.lab.bpffs), follow=False):
+                yield json.loads(line)
 
     def managed(self) -> set[str]:
         """Return the addresses whose neighbour entries the kernel keeps resolved."""
@@ -132,7 +139,10 @@ class Kept:
 
     def is_well(self) -> bool:
         """Return whether every backend of every service is healthy."""
-        document = json.loads(self.lab.pydsr("health", "--json", *self.runtime))
+        try:
+            document = read_health(socket_path(self.folder, self.lab.bpffs))
+        except NoDaemonError:
+            return False
         return all(one["healthy"] for each in document["services"] for one in each["backends"])
 
     def states(self) -> dict[str, str]:

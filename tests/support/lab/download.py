@@ -8,7 +8,7 @@ import socket
 import sys
 
 _SLOW_BYTES = 4096
-_SLOW_SECONDS = 0.001
+_SLOW_SECONDS = 0.01
 
 
 def main() -> None:

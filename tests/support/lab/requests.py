@@ -20,7 +20,9 @@ VIP4, VIP6 = "10.77.0.80", "fd77::80"
 SERVICES = {"IPv4": f"{VIP4}:80", "IPv6": f"[{VIP6}]:80"}
 DEADLINE_SECONDS = 60.0
 
-_POLL_SECONDS = 0.02
+_POLL_SECONDS, _POLL_SECONDS_MAX = 0.02, 0.2
+"""The first pause between two questions, and the longest: most questions take a process."""
+
 _numbers = itertools.count()
 _T = TypeVar("_T")
 
@@ -38,9 +40,10 @@ def running_lab(backends: int = 3, clients: int = 1) -> Iterator[Lab]:
 
 def eventually(ask: Callable[[], _T], seconds: float = DEADLINE_SECONDS) -> _T:
     """Return the first true answer; at the deadline, the last one."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, _POLL_SECONDS
     while not (answer := ask()) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(1.5 * pause, _POLL_SECONDS_MAX)
     return answer
 
 
