@@ -70,6 +70,7 @@ def test_it_ends_with_its_task_even_if_it_ignores_sigterm(
 ) -> None:
     script = f"""
 import os, signal, sys
+signal.alarm(100)  # it ends even if the test fails
 signal.signal(signal.SIGTERM, {on_sigterm})
 print(os.getpid(), file=sys.stderr, flush=True)
 while True:

@@ -244,3 +244,9 @@ def test_rates_are_rounded_to_what_is_useful() -> None:
     assert [100, 100.0, 10.0] == [each["packets"] for each in backends]
     assert [int, float, float] == [type(each["packets"]) for each in backends]
     assert [0.4772, 0.4751, 0.0477] == [each["share"] for each in backends]
+
+
+def test_moments_of_the_history_have_milliseconds() -> None:
+    history = History()
+    history.record(rates(1000.12345, service()))
+    assert [1000.123] == history.services()["times"] == history.backends(WEB)["times"]
