@@ -132,7 +132,7 @@ class _Finder(ast.NodeVisitor):
         elif isinstance(node.value, int):
             self._replace(node, str(node.value + 1))
         elif isinstance(node.value, float):
-            self._replace(node, str(node.value * 2))
+            self._replace(node, str(node.value * 2 or 1.0))
 
     def _visit_conditional(self, node: ast.If | ast.While | ast.IfExp) -> None:
         if ast.unparse(node.test).endswith("TYPE_CHECKING"):
