@@ -26,6 +26,7 @@ from tests.support.paths import CHECKOUT
 _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", "build", "dist", ".*_cache")
 _IRRELEVANT = ("tests/xdp/test_headers.py", "tests/xdp/test_compiler.py")
 """They compile a lot, and never run what a mutant changes."""
+_NOT_A_PROGRAM = ("does not compile with this bcc", "the kernel refused the program")
 _CLEAN_UP_SECONDS = 30
 
 
@@ -96,19 +97,18 @@ class Copy:
             limit: the seconds after which they are stopped, and count as failed.
 
         Returns:
-            Whether all passed, and the last line of output.
+            Whether all passed, and the output.
         """
         ignored = [f"--ignore={path}" for path in _IRRELEVANT]
         process = self.start(
-            "pytest", "-x", "-q", "--no-header", "--tb=no", "--failed-first", *ignored, *tests
+            "pytest", "-x", "-q", "--no-header", "--tb=line", "--failed-first", *ignored, *tests
         )
         try:
             output = process.communicate(timeout=limit)[0]
         except subprocess.TimeoutExpired:
             _stop(process)
-            return False, "took too long"
-        lines = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return process.returncode == 0, (lines or output.splitlines() or [""])[-1]
+            return False, f"nothing within {limit:.0f} s"
+        return process.returncode == 0, output
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
@@ -158,27 +158,30 @@ class Run:
         if tests in self._limits:
             return
         start = time.monotonic()
-        passed, said = self._copy.run(tests, None)
+        passed, output = self._copy.run(tests, None)
         seconds = time.monotonic() - start
         if not passed:
-            sys.exit(f"{' '.join(tests)} fails without a mutant: {said}")
+            sys.exit(f"{' '.join(tests)} fails without a mutant: {_last_line(output)}")
         _say(f"{' '.join(tests)}: {seconds:.0f} s without a mutant")
         self._limits[tests] = 60 + 3 * seconds
 
     def attempt(self, mutant: Mutant) -> bool:
         """Try a mutant; return whether it counts."""
         tests = self._tests_of(mutant.path)
+        start = time.monotonic()
         with self._copy.containing(mutant):
-            if mutant.path in self._instructions and (
-                self._copy.instructions(mutant.path) in (None, self._instructions[mutant.path])
-            ):
-                return False
-            start = time.monotonic()
-            passed, said = self._copy.run(tests, self._limits[tests])
+            passed, output = self._copy.run(tests, self._limits[tests])
+            if mutant.path in self._instructions:
+                if any(said in output for said in _NOT_A_PROGRAM):
+                    return False
+                if passed and (
+                    self._copy.instructions(mutant.path) == self._instructions[mutant.path]
+                ):
+                    return False
         self.tried[mutant.path] += 1
         if passed:
             self.survivors.append(mutant)
-        outcome = "SURVIVED" if passed else f"killed by {said}"
+        outcome = "SURVIVED" if passed else f"killed by {_last_line(output)}"
         _say(f"{mutant}\n  {outcome} ({time.monotonic() - start:.0f} s)")
         return True
 
@@ -195,6 +198,12 @@ class Run:
         return tuple(self._tests or tests_of(path))
 
 
+def _last_line(output: str) -> str:
+    """Return the failure of a test, or whatever was printed last."""
+    lines = output.splitlines() or [""]
+    return ([line for line in lines if line.startswith(("FAILED", "ERROR"))] or lines)[-1]
+
+
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
@@ -202,6 +211,8 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """Try a random sample of mutants."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # also in the background of a script
+        signal.signal(number, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help="Python files, and C files of xdp/")
     parser.add_argument("--sample", type=int, default=50, help="how many mutants; 0 is all")
