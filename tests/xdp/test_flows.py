@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 
 import pytest
+from scapy.layers import sctp as chunks
+from scapy.packet import Raw
 
 from pydsr.hashing.slots import LOOK_UP_ONLY
-from pydsr.kernel.bpf.layout import StateNumber
-from tests.support.packets.case_services import HOUR, VIP4, forwarded, tcp4
+from pydsr.kernel.bpf import layout
+from pydsr.kernel.bpf.layout import RecordFlag, StateNumber
+from pydsr.kernel.bpf.maps import HashMap
+from pydsr.model.options import Affinity, ServiceOptions
+from tests.support.packets.case_services import (
+    HOUR,
+    VIP4,
+    VIP6,
+    Packet,
+    forwarded,
+    ip4,
+    ip6,
+    tcp,
+    tcp4,
+    udp,
+)
 from tests.support.packets.data_plane import Rig
+from tests.support.packets.feature_cases import sctp
 from tests.support.packets.flow_cases import CURRENT, PREVIOUS, RECORDED, STORIES, Story
 
 OLD, NEW, OTHER = 30, 31, 32
 PORT = 8080
 ENDPOINT = f"{VIP4}:{PORT}"
 SYN, ACK = tcp4(PORT, "S"), tcp4(PORT, "A")
+TICK = 20_000_000
+"""More than the program's clock is behind: it ticks every 10 ms at least."""
 UNUSABLE = [StateNumber.DOWN, StateNumber.RETIRED, StateNumber.FREE]
 
 
@@ -104,7 +124,7 @@ def test_a_slot_that_came_back_to_its_owner_still_learns_its_flows(rig: Rig) -> 
 def test_a_record_outlives_the_learning(rig: Rig) -> None:
     learning(rig)
     assert went_to(rig, ACK, PREVIOUS) == OLD
-    rig.write_table(rig.services[0], [NEW], OLD, learn_until=time.monotonic_ns())
+    rig.write_table(rig.services[0], [NEW], OLD, learn_until=time.monotonic_ns() - TICK)
     assert went_to(rig, ACK, RECORDED) == OLD
     assert went_to(rig, tcp4(PORT, source_port=1), CURRENT) == NEW
 
@@ -126,47 +146,170 @@ def test_a_slot_without_an_owner_keeps_its_old_flows_and_takes_no_new_ones(rig: 
 
 
 def test_learning_ends_at_its_time_without_anybody_s_doing(rig: Rig) -> None:
-    until = time.monotonic_ns() + 1_000_000_000
+    until = time.monotonic_ns() + 100_000_000
     rig.serve(ENDPOINT, [NEW], OLD, until)
-    reasons: list[str] = []
-    port = 1000
-    while not reasons or reasons[-1] == PREVIOUS:
-        port += 1
-        reasons.append(rig.send(bytes(tcp4(PORT, source_port=port))).reason)
-        assert time.monotonic_ns() < until + 10_000_000_000
-    assert reasons[0] == PREVIOUS
-    assert reasons[-1] == CURRENT
-    # The program's clock ticks by up to 10 ms.
-    assert time.monotonic_ns() >= until - 10_000_000
+    reason, port = PREVIOUS, 1000
+    while reason == PREVIOUS:
+        port, before = port + 1, time.monotonic_ns()
+        reason = rig.send(bytes(tcp4(PORT, source_port=port))).reason
+        if reason == PREVIOUS:
+            assert before < until + TICK
+    assert reason == CURRENT
+    assert time.monotonic_ns() > until - TICK
 
 
-def test_a_packet_of_a_recorded_flow_renews_its_record(rig: Rig) -> None:
-    learning(rig)
-    rig.send(bytes(ACK))
-    (first,) = rig.records()
-    deadline = time.monotonic() + 10
-    renewed = first
-    while renewed.last_seen == first.last_seen:
-        assert time.monotonic() < deadline
-        rig.send(bytes(ACK))
-        (renewed,) = rig.records()
-    assert first.last_seen < renewed.last_seen <= time.monotonic_ns()
-    assert (renewed.slot, renewed.backend) == (first.slot, first.backend)
+def headers(version: int) -> Packet:
+    """Return a client's frame to the VIP, up to the IP header."""
+    return ip4() if version == 4 else ip6()
 
 
-@pytest.mark.parametrize("flags", ["FA", "R", "RA"])
-def test_a_flow_that_closes_is_marked(rig: Rig, flags: str) -> None:
-    learning(rig)
-    rig.send(bytes(ACK))
-    assert [record.closing for record in rig.records()] == [False]
-    rig.send(bytes(tcp4(PORT, flags)))
-    assert [record.closing for record in rig.records()] == [True]
+def learning_of(
+    rig: Rig, version: int, packet: Packet, options: ServiceOptions | None = None
+) -> None:
+    """Serve the protocol of a packet with every slot on its way from OLD to NEW."""
+    vip = VIP4 if version == 4 else f"[{VIP6}]"
+    endpoint = f"{vip}:{PORT}/{packet.name.lower()}"
+    rig.serve(endpoint, [NEW], OLD, time.monotonic_ns() + HOUR, options)
 
 
-def test_a_flow_that_closes_at_its_first_packet_is_marked(rig: Rig) -> None:
-    learning(rig)
-    rig.send(bytes(tcp4(PORT, "FA")))
-    assert [record.closing for record in rig.records()] == [True]
+def values(rig: Rig, name: str) -> list[tuple[layout.FlowKey, layout.RecordValue]]:
+    """Return what the map ``records`` or ``pending`` holds."""
+    entries = HashMap(rig.state.pins[name], layout.FlowKey, layout.RecordValue)
+    return [(key, value) for key in entries.all_keys() if (value := entries.get(key)) is not None]
+
+
+OPEN, CLOSED = 0, int(RecordFlag.CLOSING)
+PACKETS = [
+    *((f"TCP {flags}", tcp(PORT, flags), OPEN) for flags in ("A", "PA", "SA", "UA", "EC")),
+    *((f"TCP {flags}", tcp(PORT, flags), CLOSED) for flags in ("F", "FA", "R", "RA", "FPA")),
+    *(
+        (f"SCTP {chunk.__name__[9:]}", sctp(chunk(), PORT), OPEN)
+        for chunk in (
+            chunks.SCTPChunkData,
+            chunks.SCTPChunkInitAck,
+            chunks.SCTPChunkSACK,
+            chunks.SCTPChunkHeartbeatReq,
+            chunks.SCTPChunkShutdown,
+            chunks.SCTPChunkShutdownAck,
+            chunks.SCTPChunkError,
+            chunks.SCTPChunkCookieEcho,
+        )
+    ),
+    ("SCTP Abort", sctp(chunks.SCTPChunkAbort(), PORT), CLOSED),
+    ("SCTP ShutdownComplete", sctp(chunks.SCTPChunkShutdownComplete(), PORT), CLOSED),
+    ("UDP", udp(PORT) / Raw(b"\xff" * 32), OPEN),
+]
+OPENING = {"TCP": tcp(PORT, "S"), "SCT": sctp(chunks.SCTPChunkInit(), PORT)}
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize(
+    ("name", "packet", "flags"), [pytest.param(*case, id=case[0]) for case in PACKETS]
+)
+def test_a_record_s_flags_are_those_of_its_packets(
+    rig: Rig, version: int, name: str, packet: Packet, flags: int
+) -> None:
+    """As its first packet, as a later one, and as the one after a SYN or an INIT."""
+    learning_of(rig, version, packet)
+    opening, harmless = OPENING.get(name[:3]), next(p for n, p, _ in PACKETS if n[:3] == name[:3])
+    rig.send(bytes(headers(version) / packet))
+    assert [flags] == [value.flags for _, value in values(rig, "records")]
+    rig.send(bytes(headers(version) / harmless))
+    assert [flags] == [value.flags for _, value in values(rig, "records")]
+    rig.forget_flows()
+    rig.send(bytes(headers(version) / harmless))
+    rig.send(bytes(headers(version) / packet))
+    assert [flags] == [value.flags for _, value in values(rig, "records")]
+    if opening is None:
+        return
+    rig.send(bytes(headers(version) / opening))
+    assert [OPEN] == [value.flags for _, value in values(rig, "pending")]
+    assert rig.send(bytes(headers(version) / packet)).reason == RECORDED
+    assert [(NEW, flags)] == [(v.backend, v.flags) for _, v in values(rig, "records")]
+    assert [] == values(rig, "pending")
+
+
+NETWORKS = [
+    (4, ServiceOptions(affinity=Affinity.SOURCE), "192.0.2.7", [], ["192.0.2.6"]),
+    (
+        4,
+        ServiceOptions(affinity=Affinity.SOURCE, netmask4=28),
+        "192.0.2.0",
+        ["192.0.2.15"],
+        ["192.0.2.16", "192.0.1.255"],
+    ),
+    (6, ServiceOptions(affinity=Affinity.SOURCE), "2001:db8::7", [], ["2001:db8::6"]),
+    (
+        6,
+        ServiceOptions(affinity=Affinity.SOURCE, netmask6=56),
+        "2001:db8:0:100::",
+        ["2001:db8:0:1ff:ffff::1"],
+        ["2001:db8:0:200::", "2001:db8:0:ff::"],
+    ),
+    (
+        6,
+        ServiceOptions(affinity=Affinity.SOURCE, netmask6=120),
+        "2001:db8::100",
+        ["2001:db8::1ff"],
+        ["2001:db8::200", "2001:db8::ff"],
+    ),
+]
+
+
+@pytest.mark.parametrize("transport", [tcp(PORT, "S"), udp(PORT), OPENING["SCT"]])
+@pytest.mark.parametrize(("version", "options", "first", "inside", "outside"), NETWORKS)
+def test_a_network_has_one_record_with_affinity_by_source(
+    rig: Rig,
+    transport: Packet,
+    version: int,
+    options: ServiceOptions,
+    first: str,
+    inside: list[str],
+    outside: list[str],
+) -> None:
+    """Whatever the ports, and the first bits of the address and nothing else are its key."""
+    learning_of(rig, version, transport, options)
+
+    def reason(source: str, port: int) -> str:
+        packet = headers(version) / transport
+        packet[1].src, packet[2].sport = source, port
+        return rig.send(bytes(packet)).reason
+
+    assert reason(first, 1) == PREVIOUS
+    assert {RECORDED} == {reason(source, port) for source in (first, *inside) for port in (1, 2)}
+    ((key, value),) = values(rig, "records")
+    assert layout.pack_address(ipaddress.ip_address(first)) == bytes(key.address)
+    assert bytes(4) == bytes(key.source_port) + bytes(key.destination_port)
+    assert OLD == value.backend
+    assert [] == values(rig, "pending")
+    assert {PREVIOUS} == {reason(source, 1) for source in outside}
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [
+        (ServiceOptions(affinity=Affinity.DESTINATION), {4: 10, 6: 0x10}),
+        (
+            ServiceOptions(affinity=Affinity.DESTINATION, netmask4=30, netmask6=123),
+            {4: 8, 6: 0x00},
+        ),
+    ],
+    ids=["host", "network"],
+)
+def test_a_vip_has_one_record_with_affinity_by_destination(
+    rig: Rig, version: int, options: ServiceOptions, last: dict[int, int]
+) -> None:
+    transport = tcp(PORT, "S")
+    learning_of(rig, version, transport, options)
+    sources = ["192.0.2.1", "198.18.0.1"] if version == 4 else ["2001:db8::1", "fd00::1"]
+    for source in sources:
+        packet = headers(version) / transport
+        packet[1].src = source
+        rig.send(bytes(packet))
+    ((key, _),) = values(rig, "records")
+    network = ipaddress.ip_address("198.51.100.0" if version == 4 else "2001:db8::")
+    assert layout.pack_address(network + last[version]) == bytes(key.address)
 
 
 def test_a_reused_port_is_no_closing_flow_any_more(rig: Rig) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from math import sqrt
 
 import pytest
 
 from pydsr.control.trace import flow_frame
 from pydsr.model.addresses import Endpoint, IPAddress
+from pydsr.model.features import Feature
 from pydsr.model.options import Affinity, ServiceOptions
 from tests.support.packets.data_plane import TABLE_SIZE, Rig, mac_of
 
@@ -162,63 +164,121 @@ def test_the_other_direction_s_ports_are_another_flow(balanced: Rig) -> None:
     assert sum(a == b for a, b in zip(one, two, strict=True)) < 10
 
 
-@pytest.mark.parametrize(
-    ("vip", "options", "inside", "outside"),
-    [
-        (VIP, ServiceOptions(affinity=Affinity.SOURCE), [0], [1, 2, 256]),
-        (VIP, ServiceOptions(affinity=Affinity.SOURCE, netmask4=24), range(256), [256, 512, -1]),
-        (VIP, ServiceOptions(affinity=Affinity.SOURCE, netmask4=28), range(16), [16, 32, -1]),
-        (
-            VIP6,
-            ServiceOptions(affinity=Affinity.SOURCE, netmask6=64),
-            [0, 1, 1 << 32, (1 << 64) - 1],
-            [-1, 1 << 64, 1 << 65],
-        ),
-        (
-            VIP6,
-            ServiceOptions(affinity=Affinity.SOURCE, netmask6=56),
-            [0, 1 << 64, 255 << 64],
-            [-1, 1 << 72, 1 << 73],
-        ),
-    ],
-    ids=["host", "/24", "/28", "/64", "/56"],
-)
+def by(affinity: Affinity, bits: int, version: int) -> ServiceOptions:
+    """Return options for affinity by the first bits of an address."""
+    if version == 4:
+        return ServiceOptions(affinity=affinity, netmask4=bits)
+    return ServiceOptions(affinity=affinity, netmask6=bits)
+
+
+# IP version, prefix length, an address of its network, the last one, and those on both sides.
+MASKS = [
+    (4, 32, "192.0.2.0", "192.0.2.0", ["192.0.1.255", "192.0.2.1", "192.0.3.0"]),
+    (4, 31, "192.0.2.0", "192.0.2.1", ["192.0.1.255", "192.0.2.2"]),
+    (4, 28, "192.0.2.0", "192.0.2.15", ["192.0.1.255", "192.0.2.16"]),
+    (4, 24, "192.0.2.0", "192.0.2.255", ["192.0.1.255", "192.0.3.0"]),
+    (4, 16, "192.0.0.0", "192.0.255.255", ["191.255.255.255", "192.1.0.0"]),
+    (4, 9, "192.0.0.0", "192.127.255.255", ["191.255.255.255", "192.128.0.0"]),
+    (4, 1, "128.0.0.0", "223.255.255.255", ["126.255.255.255", "1.0.0.1"]),
+    (6, 128, "2001:db8:1::", "2001:db8:1::", ["2001:db8:1::1", "2001:db8:0:1::"]),
+    (6, 127, "2001:db8:1::", "2001:db8:1::1", ["2001:db8:1::2"]),
+    (6, 96, "2001:db8:1::", "2001:db8:1::ffff:ffff", ["2001:db8:1:0:0:1::"]),
+    (6, 65, "2001:db8:1::", "2001:db8:1:0:7fff:ffff:ffff:ffff", ["2001:db8:1:0:8000::"]),
+    (6, 64, "2001:db8:1::", "2001:db8:1:0:ffff:ffff:ffff:ffff", ["2001:db8:1:1::"]),
+    (6, 63, "2001:db8:1::", "2001:db8:1:1:ffff:ffff:ffff:ffff", ["2001:db8:1:2::"]),
+    (6, 56, "2001:db8:1::", "2001:db8:1:ff:ffff:ffff:ffff:ffff", ["2001:db8:1:100::"]),
+    (6, 48, "2001:db8:1::", "2001:db8:1:ffff:ffff::1", ["2001:db8:2::", "2001:db8::ffff"]),
+    (6, 1, "2001:db8:1::", "7fff::1", ["8000::", "fd00::1"]),
+]
+
+
+@pytest.mark.parametrize("protocol", ["", "/udp", "/sctp"])
+@pytest.mark.parametrize(("version", "bits", "first", "last", "outside"), MASKS)
 def test_affinity_by_source_keeps_a_network_together(
-    rig: Rig, vip: Endpoint, options: ServiceOptions, inside: list[int], outside: list[int]
+    rig: Rig, protocol: str, version: int, bits: int, first: str, last: str, outside: list[str]
 ) -> None:
-    rig.serve(str(vip), BACKENDS, options=options)
-    base = "192.0.2.0" if vip.address.version == 4 else "2001:db8:1::"
-    (home,) = {
-        *slots(rig, ((vip, address(base, n), port) for n in inside for port in (1, 2, 60_000)))
-    }
-    assert home not in slots(rig, ((vip, address(base, n), 1) for n in outside))
+    vip = Endpoint.parse(f"{'198.51.100.10' if version == 4 else '[2001:db8::10]'}:80{protocol}")
+    rig.serve(str(vip), BACKENDS, options=by(Affinity.SOURCE, bits, version))
+    clients = [address(first), address(last)]
+    (home,) = {*slots(rig, ((vip, client, port) for client in clients for port in (1, 60_000)))}
+    assert home not in slots(rig, ((vip, address(client), 1) for client in outside))
 
 
-def test_affinity_by_source_keeps_a_client_together_over_services(rig: Rig) -> None:
-    options = ServiceOptions(affinity=Affinity.SOURCE)
-    other = Endpoint.parse("198.51.100.10:443")
-    rig.serve(str(VIP), [50, 51], options=options)
-    rig.serve(str(other), [60, 61], options=options)
-    clients = [address("192.0.2.0", number) for number in range(100)]
-    assert slots(rig, ((VIP, client, 1) for client in clients)) == slots(
-        rig, ((other, client, 2) for client in clients)
+@pytest.mark.parametrize("protocol", ["", "/udp", "/sctp"])
+@pytest.mark.parametrize(("version", "bits", "first", "last", "outside"), MASKS)
+def test_affinity_by_destination_keeps_vips_of_a_network_together(
+    rig: Rig, protocol: str, version: int, bits: int, first: str, last: str, outside: list[str]
+) -> None:
+    options = by(Affinity.DESTINATION, bits, version)
+    vips = [
+        Endpoint.parse((f"{vip}:{port}" if version == 4 else f"[{vip}]:{port}") + protocol)
+        for port, vip in enumerate(dict.fromkeys([first, last, *outside]), 80)
+    ]
+    for number, vip in enumerate(vips):
+        rig.serve(str(vip), [number + 1], options=options)
+    clients = ["192.0.2.1", "198.18.0.1"] if version == 4 else ["2001:db8:9::1", "fd00::1"]
+    homes = [
+        {*slots(rig, ((vip, address(client), port) for client in clients for port in (1, 2)))}
+        for vip in vips
+    ]
+    assert [1] * len(vips) == [len(found) for found in homes]
+    inside = 1 if first == last else 2
+    assert homes[0] == homes[inside - 1]
+    assert not any(found == homes[0] for found in homes[inside:])
+
+
+@pytest.mark.parametrize("affinity", [Affinity.SOURCE, Affinity.DESTINATION])
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_netmask_of_one_ip_version_is_not_the_other_s(
+    rig: Rig, version: int, affinity: Affinity
+) -> None:
+    """With hosts told apart in one version and one network in the other."""
+    options = ServiceOptions(
+        affinity=affinity,
+        netmask4=32 if version == 4 else 1,
+        netmask6=128 if version == 6 else 1,
     )
+    vips = ["198.51.100.1", "198.51.100.2"] if version == 4 else ["2001:db8::1", "2001:db8::2"]
+    endpoints = [Endpoint.parse(f"{v}:80" if version == 4 else f"[{v}]:80") for v in vips]
+    for number, endpoint in enumerate(endpoints, 1):
+        rig.serve(str(endpoint), [number], options=options)
+    clients = [address("192.0.2.1" if version == 4 else "2001:db8:1::1", n) for n in range(2)]
+    one, other = slots(rig, ((e, c, 1) for e, c in zip(endpoints, clients, strict=True)))
+    assert one != other
 
 
-def test_affinity_by_destination_puts_all_clients_into_one_slot(rig: Rig) -> None:
-    options = ServiceOptions(affinity=Affinity.DESTINATION)
-    other = Endpoint.parse("198.51.100.12:80")
-    rig.serve(str(VIP), BACKENDS, options=options)
+@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("side", ["source_port", "destination_port", "address"])
+def test_each_part_of_a_flow_counts(rig: Rig, version: int, side: str) -> None:
+    base, client = (VIP, "192.0.2.1") if version == 4 else (VIP6, "2001:db8:1::1")
+    for port in (80, 81):
+        rig.serve(str(replace(base, port=port)), [port])
+    other: Flow = {
+        "source_port": (base, address(client), 2),
+        "destination_port": (replace(base, port=81), address(client), 1),
+        "address": (base, address(client, 1), 1),
+    }[side]
+    one, two = slots(rig, [(base, address(client), 1), other])
+    assert one != two
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+def test_affinity_by_source_keeps_a_client_together_over_services(rig: Rig, version: int) -> None:
+    options = ServiceOptions(affinity=Affinity.SOURCE)
+    vip, first = (VIP, "192.0.2.0") if version == 4 else (VIP6, "2001:db8:1::")
+    other = replace(vip, port=443)
+    rig.serve(str(vip), [50, 51], options=options)
     rig.serve(str(other), [60, 61], options=options)
-    clients = [(address("192.0.2.0", number), number + 1) for number in range(100)]
-    (slot,) = {*slots(rig, ((VIP, *client) for client in clients))}
-    assert slots(rig, [(other, *clients[0])]) != [slot]
+    clients = [address(first, number) for number in range(100)]
+    by_client = slots(rig, ((vip, client, 1) for client in clients))
+    assert len({*by_client}) > 50
+    assert by_client == slots(rig, ((other, client, 2) for client in clients))
 
 
 def test_another_seed_puts_flows_elsewhere() -> None:
     found = []
     for seed in (0, 1, 0xFFFFFFFFFFFFFFFF):
-        with Rig(seed=seed) as rig:
+        with Rig(seed=seed, features=Feature(0)) as rig:
             rig.serve(str(VIP), BACKENDS)
             flows = ((VIP, address("10.0.0.0", n), 1024 + n % 7) for n in range(4 * TABLE_SIZE))
             found.append(slots(rig, flows))
@@ -229,6 +289,6 @@ def test_another_seed_puts_flows_elsewhere() -> None:
 
 def test_the_same_seed_puts_flows_into_the_same_slots(balanced: Rig) -> None:
     flows = [(VIP, address("10.0.0.0", number), 1024) for number in range(500)]
-    with Rig() as other:
+    with Rig(features=Feature(0)) as other:
         other.serve(str(VIP), [1])
         assert slots(other, flows) == slots(balanced, flows)
