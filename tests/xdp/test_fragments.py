@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from scapy.layers.inet import UDP, fragment
 from scapy.layers.inet6 import IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, fragment6
@@ -118,21 +116,6 @@ def test_fragments_of_a_backend_that_went_down_are_not_sent(served: Rig) -> None
     (mac,) = destinations(served, frames[:1])
     backend = next(number for number in range(1, 51) if str(mac_of(number)) == mac)
     served.state.backends.write_state(backend, StateNumber.DOWN)
-    assert served.send(bytes(frames[1])).reason == "fragment"
-
-
-def test_a_fragment_that_comes_too_late_is_counted(served: Rig) -> None:
-    frames = datagram4()
-    served.send(bytes(frames[0]))
-    fragments = HashMap(served.state.pins["fragments"], layout.FragmentKey, layout.FragmentValue)
-    (key,) = fragments.all_keys()
-    remembered = fragments.get(key)
-    assert remembered is not None
-    remembered.last_seen = time.monotonic_ns() - 29 * 1_000_000_000
-    fragments.put(key, remembered)
-    assert served.send(bytes(frames[1])).reason == "forwarded_fragment"
-    remembered.last_seen = time.monotonic_ns() - 31 * 1_000_000_000
-    fragments.put(key, remembered)
     assert served.send(bytes(frames[1])).reason == "fragment"
 
 

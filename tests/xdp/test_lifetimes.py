@@ -201,6 +201,7 @@ def test_a_packet_renews_its_flow_s_life(rig: Rig, version: int) -> None:
     before = time.monotonic_ns()
     assert send(rig, packet(version, "tcp", "data")) == RECORDED
     (renewed,) = rig.records()
+    assert (OLD, record.slot) == (renewed.backend, renewed.slot)
     assert before - TICK < renewed.last_seen <= time.monotonic_ns()
 
 
