@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -150,6 +151,8 @@ def file_of(services: int, backends: int, changed: bool = False) -> str:
 def commands(balancer: Balancer, folder: Path, services: int, backends: int) -> list[Command]:
     """Return what is measured, in the order of a balancer's life."""
     whole, changed, single = (folder / name for name in ("whole", "changed", "single"))
+    programs = folder / "programs"
+    os.environ["PYDSR_CACHE_DIRECTORY"] = str(programs)
     whole.write_text(file_of(services, backends))
     changed.write_text(file_of(services, backends, changed=True))
     single.write_text(file_of(1, 2))
@@ -157,6 +160,10 @@ def commands(balancer: Balancer, folder: Path, services: int, backends: int) -> 
     def detached() -> None:
         if balancer.directory.exists():
             balancer.run("detach", "--all", "--purge")
+
+    def not_compiled() -> None:
+        detached()
+        shutil.rmtree(programs, ignore_errors=True)
 
     def attached() -> None:
         detached()
@@ -172,7 +179,8 @@ def commands(balancer: Balancer, folder: Path, services: int, backends: int) -> 
     many = f"{services:,} services of {backends} backends"
     return [
         Command("Python with click", 0, ()),
-        Command("attach", 600, ("attach", "eth0"), detached),
+        Command("attach, compiling", 0, ("attach", "eth0"), not_compiled),
+        Command("attach, program cached", 600, ("attach", "eth0"), detached),
         Command(
             "backends set, until its table is in place",
             150,

@@ -14,6 +14,7 @@ import pytest
 from tests.support.clean_root import CleanRoot, made_root
 from tests.support.netns.namespaces import Host, eventually, made_wire
 from tests.support.packages import another_version, install
+from tests.support.umask import mode_of
 
 VIP = "10.66.0.80"
 BACKENDS = ("10.66.0.11", "10.66.0.12")
@@ -122,6 +123,9 @@ def test_it_does_its_work_with_the_rights_it_has(balancer: Balancer) -> None:
         assert VIP in balancer.host.run("curl", "--silent", "--fail", f"http://{address}")
     assert "Traceback" not in balancer.log
     assert "0" == balancer.property_of("NRestarts")
+    cache = balancer.root.path("/var/cache/pydsr")
+    assert [*cache.iterdir()]
+    assert 0o700 == mode_of(cache)
 
 
 def test_reload_applies_the_file_and_reports_one_that_is_wrong(balancer: Balancer) -> None:

@@ -143,34 +143,41 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
 def _compile_cached(source: Path, definitions: list[str], appended: str) -> Compiled:
     """Do the same for a file that includes only headers of its directory and the kernel's."""
     key = _cache_key(source, definitions, appended)
-    if (cached := program_cache.read(key)) is not None:
+    if key and (cached := program_cache.read(key)) is not None:
         return cached
     started = time.time_ns()
     compiled, files = _compile(source, definitions, appended)
-    if key == _cache_key(source, definitions, appended):
+    if key and files and key == _cache_key(source, definitions, appended):
         program_cache.write(key, compiled, files, started)
     return compiled
 
 
-def _cache_key(source: Path, definitions: list[str], appended: str) -> str:
+def _cache_key(source: Path, definitions: list[str], appended: str) -> str | None:
     """Return a hash of what decides the result of a compilation, but for files outside ``xdp/``.
 
     The compiler says which of those it read. The dynamic linker's cache decides which libraries
     it consists of.
+
+    Returns:
+        None if a file cannot be read.
     """
     try:
         libraries = program_cache.identify("/etc/ld.so.cache")
     except OSError:
         libraries = None
+    try:
+        texts = {
+            str(path.relative_to(source.parent)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(source.parent.rglob("*"))
+            if path.is_file()
+        }
+    except OSError:
+        return None
     machine = os.uname()
     parts = [
         placeholders.VERSION,
         [str(source), *_flags(source), *definitions, appended],
-        {
-            str(path.relative_to(source.parent)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(source.parent.rglob("*"))
-            if path.is_file()
-        },
+        texts,
         [str(find_headers()), machine.machine, machine.release, machine.version],
         [find_bcc(), libraries],
         {name: value for name, value in sorted(os.environ.items()) if name in _COMPILER_VARIABLES},
@@ -193,7 +200,10 @@ def _flags(source: Path) -> list[str]:
 
 
 def _compile(source: Path, definitions: list[str], appended: str) -> tuple[Compiled, set[str]]:
-    """Return the instructions, and the files outside the source's directory that decided them."""
+    """Return the instructions, and the files outside the source's directory that decided them.
+
+    No files, if the compiler does not say which headers it read.
+    """
     _raise_memlock_limit()
     with _kernel_shim() as shim:
         listed = shim / "included.d"
@@ -206,9 +216,12 @@ def _compile(source: Path, definitions: list[str], appended: str) -> tuple[Compi
                 f"{source.name} does not compile with this bcc: {error}",
                 "the compiler's messages are above; please report them with `pydsr --version`",
             ) from None
+        try:
+            included = _included(listed, shim)
+        except (OSError, ValueError):
+            return compiled, set()
         own = str(source.parent.resolve())
-        headers = {path for path in _included(listed, shim) if not path.startswith(f"{own}/")}
-        return compiled, files | headers
+        return compiled, files | {path for path in included if not path.startswith(f"{own}/")}
 
 
 def _included(listed: Path, directory: Path) -> set[str]:

@@ -58,6 +58,11 @@ def test_a_half_that_looks_like_a_load_is_not_one() -> None:
     assert placeholders.fill(before, {1: 9}, SEED) == load(0x18 << 32 | 0x18) + load(9, 1)
 
 
+def test_what_is_neither_a_number_nor_a_map_stays() -> None:
+    function = load(SEED, source=4) + load(placeholders.SEED, source=4)
+    assert placeholders.fill(function, {}, SEED) == function
+
+
 def test_the_tag_leaves_out_maps_but_not_the_seed() -> None:
     before = load(3, 1) + load(1 << 32 | 2, 2) + load(SEED) + EXIT
     other = load(4, 1) + load(7, 2) + load(SEED) + EXIT

@@ -43,7 +43,8 @@ class Compiler:
 
     def age(self) -> None:
         """Wait until the files are older than the next compilation."""
-        while time.time_ns() < self.library.stat().st_ctime_ns + 2 * program_cache._RECENT_NS:
+        changed = max(path.stat().st_ctime_ns for path in (self.library, self.header))
+        while time.time_ns() < changed + 2 * program_cache._RECENT_NS:
             time.sleep(0.01)
 
     def compile_text(self, _: str, flags: list[str]) -> tuple[dict[str, bytes], set[str]]:
@@ -345,6 +346,24 @@ def test_without_a_directory_programs_are_compiled(
 ) -> None:
     monkeypatch.setenv(program_cache.VARIABLE, where)
     assert [bcc.run(), bcc.run()] == [1, 2]
+
+
+def test_a_compiler_that_does_not_say_what_it_read_is_run_each_time(
+    bcc: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "_included", fails(errno.ENOENT))
+        assert [bcc.run(), bcc.run()] == [1, 2]
+    assert [bcc.run(), bcc.run()] == [3, 3]
+
+
+def test_a_source_that_vanishes_while_the_key_is_made_does_not_matter(
+    bcc: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fails(errno.ENOENT))
+        assert [bcc.run(), bcc.run()] == [1, 2]
+    assert [bcc.run(), bcc.run()] == [3, 3]
 
 
 def fails(number: int) -> Callable[..., Any]:
