@@ -489,3 +489,15 @@ def test_without_a_balancer_everything_is_forgotten_until_there_is_one(
     )
     assert [0.0, 13.0] == bench.surveys
     assert [] == caplog.messages
+
+
+def test_after_a_restart_backends_are_looked_up_at_once(bench: Bench) -> None:
+    """Nobody has listened meanwhile."""
+
+    async def main() -> None:
+        await bench.run(3.0)
+        bench.surveys = []
+        await bench.run(1.0)
+
+    run_in_virtual_time(main())
+    assert [0.0] == bench.surveys
