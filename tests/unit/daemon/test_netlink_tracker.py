@@ -501,3 +501,27 @@ def test_after_a_restart_backends_are_looked_up_at_once(bench: Bench) -> None:
 
     run_in_virtual_time(main())
     assert [0.0] == bench.surveys
+
+
+def test_a_backend_that_is_silent_on_two_networks_is_reported_once(bench: Bench) -> None:
+    here = entry(A, None, Confidence.FAILED)
+    run_in_virtual_time(bench.run(3.0, here, replace(here, device=3), 1.0))
+    assert [("backend-silent", str(A))] == bench.events
+
+
+def test_a_backend_behind_another_interface_has_moved(bench: Bench) -> None:
+    """With its MAC; a look-up does not overrule what an event said meanwhile."""
+    bench.links = [ETH0, ETH1]
+    moved = Sighting(A, 3, OLD, "found in the kernel's neighbour table")
+    bench.found = deque([Survey([], [moved], {}), Survey([], [], {})])
+    run_in_virtual_time(bench.run(1.0))
+    (event,) = bench.happened
+    assert ("backend-moved", {"from": "eth0", "to": "eth1"}) == (event.kind, event.details)
+
+
+def test_a_deleted_interface_has_no_name(bench: Bench) -> None:
+    bench.links = []
+    bench.attached = []
+    run_in_virtual_time(bench.run(3.0, entry(A, None, Confidence.FAILED), 1.0))
+    (event,) = bench.happened
+    assert "on a deleted interface;" in event.cause
