@@ -12,6 +12,7 @@ from pydsr.control.trace import FRAME_BYTES_MIN, flow_frame
 from pydsr.kernel.bpf import layout, libbpf
 from pydsr.model.addresses import Endpoint, IPAddress, MacAddress
 from pydsr.model.reasons import all_reasons
+from pydsr.model.source_rules import Action
 from tests.support.packets.case_services import (
     AWAY,
     DNS,
@@ -170,3 +171,34 @@ def test_explain_without_an_interface_is_asked_as_if_by_the_backend_s(full_world
         full_world.state.interfaces.write(INGRESS, BALANCER_MAC)
     assert all_reasons()[answer.reason].name == "forwarded"
     assert answer.egress == 0
+
+
+NO_SERVICE = 0xFFFFFFFF  # of types.h
+NOTHING = (NO_SERVICE, layout.NO_SLOT, 0)
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+def test_explain_names_service_slot_and_backend_as_far_as_they_are_known(
+    rig: Rig, version: int
+) -> None:
+    vip, other = (VIP4, "192.0.2.1") if version == 4 else (f"[{VIP6}]", "2001:db8:1::1")
+    rig.serve(f"{vip}:1", [1])
+    served, empty = rig.serve(f"{vip}:2", [2]), rig.serve(f"{vip}:3", [])
+    denied = rig.serve(f"{vip}:4", [4])
+    rig.set_rules(denied, {"any": Action.DENY})
+    source = ipaddress.ip_address(other)
+
+    def answer(endpoint: Endpoint) -> tuple[int, int, int]:
+        explanation = rig.explain(flow_frame(endpoint, source, 7))
+        return explanation.service, explanation.slot, explanation.backend
+
+    service, slot, backend = answer(served.endpoint)
+    assert (served.id, 2) == (service, backend)
+    assert slot < rig.state.settings.table_size
+    service, slot, backend = answer(empty.endpoint)
+    assert (empty.id, 0) == (service, backend)
+    assert slot < rig.state.settings.table_size
+    assert (denied.id, layout.NO_SLOT, 0) == answer(denied.endpoint)
+    assert NOTHING == answer(Endpoint.parse(f"{vip}:5"))
+    host = "198.51.100.99" if version == 4 else "[2001:db8::99]"
+    assert NOTHING == answer(Endpoint.parse(f"{host}:2"))

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from scapy.layers import sctp as chunks
+from scapy.layers.inet import TCP
 from scapy.packet import Raw
 
 from pydsr.hashing.slots import LOOK_UP_ONLY
@@ -16,6 +17,7 @@ from pydsr.kernel.bpf.maps import HashMap
 from pydsr.model.options import Affinity, ServiceOptions
 from tests.support.packets.case_services import (
     HOUR,
+    SOURCE_PORT,
     VIP4,
     VIP6,
     Packet,
@@ -26,9 +28,10 @@ from tests.support.packets.case_services import (
     tcp4,
     udp,
 )
-from tests.support.packets.data_plane import Rig
+from tests.support.packets.data_plane import Rig, mac_of
 from tests.support.packets.feature_cases import sctp
 from tests.support.packets.flow_cases import CURRENT, PREVIOUS, RECORDED, STORIES, Story
+from tests.support.packets.icmp_error_cases import error4, replied4, replied6, too_big
 
 OLD, NEW, OTHER = 30, 31, 32
 PORT = 8080
@@ -337,3 +340,43 @@ def test_a_syn_flood_washes_no_record_out(rig: Rig) -> None:
         rig.run(bytes(frame))
     assert rig.recorded() == [OLD]
     assert went_to(rig, ACK, RECORDED) == OLD
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+def test_services_have_records_of_their_own(rig: Rig, version: int) -> None:
+    """Also where affinity leaves nothing of a flow that tells them apart."""
+    options = ServiceOptions(affinity=Affinity.SOURCE)
+    transports = {31: tcp(PORT), 33: udp(PORT), 35: sctp(chunks.SCTPChunkData(), PORT)}
+    for new, transport in transports.items():
+        vip = VIP4 if version == 4 else f"[{VIP6}]"
+        endpoint = f"{vip}:{PORT}/{transport.name.lower()}"
+        rig.serve(endpoint, [new], new + 1, time.monotonic_ns() + HOUR, options)
+    for transport in transports.values():
+        assert rig.send(bytes(headers(version) / transport)).reason == PREVIOUS
+    recorded = {(record.service, record.backend) for record in rig.records()}
+    assert recorded == {(0, 32), (1, 34), (2, 36)}
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+def test_an_icmp_error_follows_its_flow_and_changes_no_record(rig: Rig, version: int) -> None:
+    """Whether its flow is older than the change, half open or recorded."""
+    answer = TCP(sport=PORT, dport=SOURCE_PORT, flags="SA")
+    error = error4(replied4() / answer) if version == 4 else too_big(replied6() / answer)
+    learning_of(rig, version, tcp(PORT))
+
+    def backend_of_error() -> int:
+        outcome = rig.send(bytes(error))
+        assert outcome.reason == "forwarded_error"
+        return next(n for n in (OLD, NEW) if mac_of(n).octets == outcome.frame[:6])
+
+    assert backend_of_error() == OLD
+    assert ([], []) == (rig.recorded(), rig.waiting())
+    rig.send(bytes(headers(version) / tcp(PORT, "S")))
+    assert backend_of_error() == NEW
+    assert ([], [NEW]) == (rig.recorded(), rig.waiting())
+    rig.send(bytes(headers(version) / tcp(PORT)))
+    ((key, value),) = values(rig, "records")
+    value.last_seen = 1
+    HashMap(rig.state.pins["records"], layout.FlowKey, layout.RecordValue).put(key, value)
+    assert backend_of_error() == NEW
+    assert [(NEW, 1)] == [(record.backend, record.last_seen) for record in rig.records()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -12,9 +12,22 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from pydsr.model.addresses import Endpoint
+from pydsr.model.options import ServiceOptions
 from pydsr.model.reasons import all_reasons
+from pydsr.model.service import Service
 from tests.support.packets import feature_cases, vlan_cases
-from tests.support.packets.case_services import VIP6, WEB4, Packet, forwarded, tcp4
+from tests.support.packets.case_services import (
+    VIP4,
+    VIP6,
+    WEB4,
+    Packet,
+    forwarded,
+    ip4,
+    ip6,
+    tcp,
+    tcp4,
+)
 from tests.support.packets.cases import (
     CHANGING,
     FORWARDED,
@@ -146,6 +159,36 @@ def test_random_frames_leave_by_one_counted_reason(world: Rig) -> None:
         assert outcome.verdict == _VERDICTS[outcome.reason], frame.hex()
         if outcome.verdict != "tx":
             assert outcome.frame == frame, frame.hex()
+
+
+@pytest.mark.parametrize("size", [1500, 4096, 9000])
+@pytest.mark.parametrize("header", [ip4, ip6], ids=["IPv4", "IPv6"])
+def test_a_frame_that_ends_before_its_packet_is_malformed(
+    world: Rig, header: Callable[[], Packet], size: int
+) -> None:
+    """Also where only the first part of the frame is in one piece."""
+    frame = bytes(header() / tcp() / Raw(bytes(size - len(header() / tcp()))))
+    assert size == len(frame)
+    assert "forwarded" == world.send(frame).reason
+    assert "malformed" == world.send(frame[:-1]).reason
+
+
+def test_every_service_of_many_is_found(rig: Rig) -> None:
+    """Whichever of its two buckets a service is in, and whatever else is there."""
+    ports = range(1000, 5000, 2)
+    endpoints = (Endpoint.parse(f"{VIP4}:{port}") for port in ports)
+    rig.state.index.write(
+        [Service(number, endpoint, ServiceOptions()) for number, endpoint in enumerate(endpoints)]
+    )
+    frame = bytearray(bytes(tcp4()))
+    found = set()
+    for port in range(999, 5001):
+        frame[36:38] = port.to_bytes(2, "big")
+        reason = rig.send(bytes(frame)).reason
+        assert reason in ("no_backend", "no_service")  # there are no tables
+        if reason == "no_backend":
+            found.add(port)
+    assert {*ports} == found
 
 
 @pytest.mark.parametrize("size", [1501, 3000, 4096, 9000])

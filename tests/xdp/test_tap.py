@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,9 +15,9 @@ from pydsr.kernel.bpf.tap import Sampling, Tapping, forget_killed
 from pydsr.model.features import Feature
 from pydsr.model.reasons import all_reasons
 from tests.support.packets import case_services as worlds
-from tests.support.packets.case_services import ip4, tcp4, udp
+from tests.support.packets.case_services import Packet, ip4, ip6, tcp, tcp4, udp
 from tests.support.packets.cases import TABLES, Case
-from tests.support.packets.data_plane import EVERY_FEATURE, Rig
+from tests.support.packets.data_plane import ELSEWHERE, EVERY_FEATURE, INGRESS, Rig
 from tests.xdp.test_packets import FEATURED, check
 
 REASONS = tuple(reason.name for reason in all_reasons())
@@ -82,6 +83,42 @@ def test_the_backend_is_told(tapped: tuple[Rig, Callable[[], list[TapEvent]]]) -
     rig, taken = tapped
     rig.send(bytes(tcp4()))
     assert [event.backend for event in taken()] == [worlds.WEB4]
+
+
+@pytest.mark.parametrize(
+    ("frame", "egress", "backend"),
+    [
+        (tcp4(), 0, worlds.WEB4),
+        (ip6() / tcp(), 0, worlds.WEB6),
+        (tcp4(worlds.NEXT_DOOR), ELSEWHERE, worlds.NEIGHBOUR),
+    ],
+    ids=["IPv4", "IPv6", "to another interface"],
+)
+def test_an_event_says_when_and_by_which_ways_and_to_whom(
+    tapped: tuple[Rig, Callable[[], list[TapEvent]]], frame: Packet, egress: int, backend: int
+) -> None:
+    rig, taken = tapped
+    before = time.monotonic_ns()
+    rig.send(bytes(frame))
+    after = time.monotonic_ns()
+    (event,) = taken()
+    assert before <= event.time <= after
+    service = rig.state.backends.read(backend).service
+    assert (INGRESS, egress) == (event.ingress, event.egress)
+    assert (service, backend) == (event.service, event.backend)
+
+
+@pytest.mark.parametrize("size", [60, SNAP - 1, SNAP, SNAP + 1])
+def test_so_much_of_a_frame_is_captured(
+    tapped: tuple[Rig, Callable[[], list[TapEvent]]], size: int
+) -> None:
+    rig, taken = tapped
+    frame = bytes(tcp4() / Raw(bytes(number % 251 for number in range(size - 54))))
+    assert size == len(frame)
+    rig.send(frame)
+    (event,) = taken()
+    assert (size, min(size, SNAP)) == (event.frame_bytes, event.captured_bytes)
+    assert bytes(event.frame[: event.captured_bytes]) == frame[:SNAP]
 
 
 def test_a_jumbo_frame_is_captured_in_part(
