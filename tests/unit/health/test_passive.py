@@ -100,3 +100,35 @@ def test_a_working_backend_is_never_suspected(got: list[Got]) -> None:
         assert flows >= MIN_NEW_FLOWS
         assert packets <= 1.25 * flows
         assert any(p >= 2.5 * n for p, n in got if n)
+
+
+@pytest.mark.parametrize(
+    ("what", "dark", "bright", "is_suspected"),
+    [
+        ("as many as are enough", (20, 20), (60, 20), True),
+        ("one too few", (19, 19), (60, 20), False),
+        ("one too few of the others", (20, 20), (57, 19), False),
+        ("the largest ratio of a black hole", (125, 100), (900, 100), True),
+        ("a larger one", (126, 100), (900, 100), False),
+        ("the smallest ratio of a working backend", (100, 100), (250, 100), True),
+        ("a smaller one", (100, 100), (249, 100), False),
+        ("others without new flows", (100, 100), (5000, 0), False),
+    ],
+)
+def test_the_bounds_of_a_suspicion(what: str, dark: Got, bright: Got, is_suspected: bool) -> None:
+    assert ([0] if is_suspected else []) == suspected(dark, bright), what
+
+
+def test_the_figures_of_a_suspicion_are_those_of_working_backends() -> None:
+    """Several black holes are not part of them."""
+    backends = tuple(
+        Backend(n, ip_address(f"198.51.100.{n}"), 1, None, False, BackendState.UP, 2)
+        for n in (1, 2, 3, 4)
+    )
+    service = Service(1, Endpoint.parse("192.0.2.80:80"), ServiceOptions(), backends)
+    now = {1: (110, 100), 2: (100, 100), 3: (300, 100), 4: (500, 100)}
+    before = Snapshot(10, (service,), {n: Counters(0, 0, 0) for n in now})
+    after = Snapshot(20, (service,), {n: Counters(p, 0, f) for n, (p, f) in now.items()})
+    first, second = suspicions(before, after)
+    assert (100, 1.1, 4.0) == (first.new_flows, first.ratio, first.peers_ratio)
+    assert (100, 1.0, 4.0) == (second.new_flows, second.ratio, second.peers_ratio)

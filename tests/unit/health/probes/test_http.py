@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from ipaddress import ip_address
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from pydsr.health.probes.http import MAX_ANSWER, MAX_BODY, Answer, NoHttpError, request
+from pydsr.health.attempt import Attempt
+from pydsr.health.probes.http import (
+    MAX_ANSWER,
+    MAX_BODY,
+    Answer,
+    NoHttpError,
+    request,
+    request_page,
+)
+from pydsr.health.targets import CheckTarget, Route
+from pydsr.model.check_result import Result
+from pydsr.model.checks import HttpCheck
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -125,3 +141,90 @@ def test_random_bytes_are_at_most_refused(parts: list[bytes]) -> None:
     else:
         assert 200 <= answer.status <= 999
         assert answer.is_complete
+
+
+# Whole checks, over a connection that the test plays
+
+
+class Played:
+    """A connection that returns parts, and then nothing any more."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self._parts = [*parts]
+        self.sent = b""
+
+    async def send(self, data: bytes) -> None:
+        self.sent += data
+
+    async def receive(self) -> bytes:
+        return self._parts.pop(0) if self._parts else b""
+
+    @property
+    def left(self) -> int:
+        """How many parts were not read."""
+        return len(self._parts)
+
+
+def checked(connection: Played, vip: str = "192.0.2.80", **options: Any) -> Result:
+    """Return the result of a check over a connection."""
+    check = TypeAdapter(HttpCheck).validate_python({"type": "http", **options})
+    target = CheckTarget(ip_address(vip), 80, Route(ip_address("192.0.2.11"), 2))
+    return asyncio.run(request_page(check, Attempt(target, 0), connection))
+
+
+OK, NOT_FOUND = (f"HTTP/1.1 {status} X\r\n".encode() for status in (200, 404))
+HELLO = b"Content-Length: 11\r\n\r\nhello world"
+
+
+@pytest.mark.parametrize(
+    ("what", "parts", "options", "message"),
+    [
+        ("as expected", [OK + HELLO], {}, ""),
+        ("another status", [NOT_FOUND + HELLO], {}, "answers status 404 for /"),
+        ("a status that is expected", [NOT_FOUND + HELLO], {"status": [404]}, ""),
+        ("a body with it", [OK + HELLO], {"body": "wor.d"}, ""),
+        ("a body without it", [OK + HELLO], {"body": "moon"}, "'moon' is not in the body of /"),
+        ("the status first", [NOT_FOUND + HELLO], {"body": "moon"}, "answers status 404 for /"),
+        ("in two parts", [OK + HELLO[:-3], HELLO[-3:]], {"body": "world"}, ""),
+        ("cut off before", [OK + HELLO[:-3]], {"body": "world"}, "'world' is not in the body"),
+        ("not HTTP", [b"SSH-2.0-OpenSSH\r\n"], {}, "does not answer by HTTP"),
+        ("the end in its headers", [OK], {}, "it ends within its headers"),
+    ],
+)
+def test_a_page_is_compared_with_what_is_expected(
+    what: str, parts: list[bytes], options: dict[str, Any], message: str
+) -> None:
+    result = checked(Played(*parts), **options)
+    assert message in result.message, what
+    assert (not message, not message) == (result.passed, not result.message)
+
+
+def test_a_connection_that_ends_without_an_answer_was_reset() -> None:
+    with pytest.raises(ConnectionResetError):
+        checked(Played())
+
+
+def test_no_more_is_read_than_is_needed() -> None:
+    """A body that nobody looks for, or that of a wrong status."""
+    every: tuple[dict[str, Any], ...] = ({}, {"body": "x", "status": [200]})
+    for options in every:
+        connection = Played(NOT_FOUND + b"Content-Length: 100\r\n\r\n", b"never")
+        checked(connection, **options)
+        assert 1 == connection.left
+
+
+@pytest.mark.parametrize(
+    ("vip", "options", "host"),
+    [
+        ("192.0.2.80", {}, b"Host: 192.0.2.80\r\n"),
+        ("2001:db8::80", {}, b"Host: [2001:db8::80]\r\n"),
+        ("192.0.2.80", {"host": "www.example"}, b"Host: www.example\r\n"),
+    ],
+)
+def test_the_vip_is_asked_for_unless_a_name_is_given(
+    vip: str, options: dict[str, Any], host: bytes
+) -> None:
+    connection = Played(OK + HELLO)
+    checked(connection, vip, path="/health", method="HEAD", **options)
+    assert connection.sent.startswith(b"HEAD /health HTTP/1.1\r\n")
+    assert host in connection.sent
