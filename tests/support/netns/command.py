@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
+import signal
 import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pyroute2 import netns
 
+import pydsr
 from pydsr.cli.main import main
 from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.model.errors import ExitStatus
@@ -64,6 +70,38 @@ class Done:
     stderr: str
 
 
+@dataclass
+class Fork:
+    """A command that runs in a fork of this process, with files for its output."""
+
+    pid: int
+    output: IO[bytes]
+    errors: IO[bytes]
+    done: Done | None = None
+
+    def wait(self) -> Done:
+        """Wait for its end, and return how it ended."""
+        if self.done is None:
+            _, status = os.waitpid(self.pid, 0)
+            texts = []
+            for stream in (self.output, self.errors):
+                stream.seek(0)
+                texts.append(stream.read().decode())
+            self.done = Done(os.waitstatus_to_exitcode(status), *texts)
+        return self.done
+
+    def is_running(self) -> bool:
+        """Return whether it has not ended."""
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return self.done is None and os.waitid(os.P_PID, self.pid, options) is None
+
+    def kill(self) -> None:
+        """End it, unless it has ended."""
+        if self.done is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+
+
 @dataclass(frozen=True)
 class Pydsr:
     """Runs the command on a host with a directory of pins.
@@ -99,15 +137,21 @@ class Pydsr:
 
     def in_fork(self, *arguments: str, prepare: Callable[[], None] | None = None) -> Done:
         """Run the command to its end in a fork of this process, after ``prepare``."""
+        with self.forking(*arguments, prepare=prepare) as fork:
+            return fork.wait()
+
+    @contextmanager
+    def forking(self, *arguments: str, prepare: Callable[[], None] | None = None) -> Iterator[Fork]:
+        """Run it in a fork of this process during the block."""
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            streams = {"output": output.fileno(), "errors": errors.fileno()}
-            pid = self.fork(*arguments, **streams, prepare=prepare)
-            _, status = os.waitpid(pid, 0)
-            texts = []
-            for stream in (output, errors):
-                stream.seek(0)
-                texts.append(stream.read().decode())
-        return Done(os.waitstatus_to_exitcode(status), *texts)
+            pid = self.fork(
+                *arguments, output=output.fileno(), errors=errors.fileno(), prepare=prepare
+            )
+            fork = Fork(pid, output, errors)
+            try:
+                yield fork
+            finally:
+                fork.kill()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start it without waiting."""
@@ -135,6 +179,7 @@ class Pydsr:
             errors: the same of its stderr.
             prepare: called in the fork before anything else.
         """
+        _import_everything()
         pid = os.fork()
         if pid:
             return pid
@@ -188,6 +233,14 @@ class Pydsr:
     def modes(self) -> dict[str, str]:
         """Return the mode of each attached interface."""
         return {each["name"]: each["mode"] for each in self.json("status")["interfaces"]}
+
+
+@cache
+def _import_everything() -> None:
+    """Import all of pydsr once, which otherwise every fork would do for itself."""
+    for module in pkgutil.walk_packages(pydsr.__path__, "pydsr."):
+        if not module.name.rpartition(".")[2].startswith("_"):
+            importlib.import_module(module.name)
 
 
 def _exit_status() -> Any:

@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-# Imported here, once for all forks of this process that run it.
-from pydsr.doctor import examine as _examine  # noqa: F401
 from tests.support.netns.command import Done, Pydsr
 
 
