@@ -65,7 +65,7 @@ def wanted_checks(checked: Checked, kind: str) -> Wanted:
     return [
         (
             Endpoint(vip, 1000 + number),
-            [made_check(kind, interval=1.0, jitter=number / 1e6, **KINDS[kind])],
+            [made_check(kind, interval=1.0, timeout=0.5, jitter=number / 1e6, **KINDS[kind])],
             routes,
         )
         for number in range(CHECKS // BACKENDS)

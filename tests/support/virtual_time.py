@@ -37,6 +37,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the virtual time in seconds."""
         return self._clock.now
 
+    def pass_time(self, seconds: float) -> None:
+        """Advance the clock without running anything."""
+        self._clock.now += seconds
+
     def run_in_executor(
         self, executor: Executor | None, function: Callable[..., _T], *arguments: object
     ) -> asyncio.Future[_T]:
@@ -85,6 +89,13 @@ def run_in_virtual_time(
             patch("time.monotonic_ns", lambda: round(loop.time() * 1e9)),
         ):
             return runner.run(main)
+
+
+def pass_time(seconds: float) -> None:
+    """Let virtual time pass in which nothing happens, as if the machine stood still."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.pass_time(seconds)
 
 
 class Meeting:

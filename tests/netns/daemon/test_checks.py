@@ -21,7 +21,7 @@ from tests.support.netns.command import Pydsr
 from tests.support.netns.daemon_process import Daemon
 from tests.support.netns.namespaces import Host, eventually
 
-PACE = "interval: 0.2, timeout: 0.15, rise: 1, fall: 2"
+PACE = "interval: 0.5, timeout: 0.5, rise: 1, fall: 2"
 AGENT_PORT = 7777
 
 

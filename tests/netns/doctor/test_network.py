@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def test_a_healthy_balancer_gives_no_finding(served: Served) -> None:
 
 
 def test_a_healthy_lab_gives_no_finding() -> None:
-    with Lab("doctor-test", backends=2) as lab:
+    with Lab(f"doctor-{os.getpid()}", backends=2) as lab:
         lab.serve()
         lab.balance()
         found = examine(Pydsr(Host(lab.topology.namespace(Role.BALANCER)), lab.bpffs))
@@ -329,7 +330,7 @@ def test_a_backend_that_a_killed_change_has_left_without_a_mac(lb: Host, peer: H
         assert [(peer.mac(), 3)] == [(one["mac"], one["weight"]) for one in service["backends"]]
 
 
-PACE = "interval: 0.2, timeout: 0.2, fall: 1"
+PACE = "interval: 1, fall: 1"
 DAEMON = f"""
 interfaces: [eth0]
 services:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from contextlib import AbstractContextManager
@@ -11,7 +12,8 @@ import dns.message
 import pytest
 
 from pydsr.model.check_result import Outcome
-from tests.support.netns.checked_host import Checked, made_check
+from pydsr.model.checks import Check
+from tests.support.netns.checked_host import SHORT, Checked, made_check
 from tests.support.netns.namespaces import eventually
 
 
@@ -32,7 +34,10 @@ def test_dns_answers_are_compared(checked: Checked) -> None:
 
 def test_an_echoed_query_is_no_answer(checked4: Checked) -> None:
     with checked4.echoing(checked4.vip):
-        assert Outcome.TIMED_OUT == checked4.result("dns", 5353, name="www.test").outcome
+        assert (
+            Outcome.TIMED_OUT
+            == checked4.result("dns", 5353, name="www.test", timeout=SHORT).outcome
+        )
 
 
 @pytest.mark.parametrize(
@@ -61,13 +66,18 @@ def test_a_udp_answer_is_compared(checked: Checked) -> None:
     assert [Outcome.PASSED, Outcome.WRONG_ANSWER] == [result.outcome for result in results]
 
 
+def _command(script: str, **settings: float) -> Check:
+    return made_check("command", argv=["sh", "-c", script], **settings)
+
+
 def test_a_command_gets_its_target_in_the_environment(checked: Checked) -> None:
     script = f'[ "$VIP $PORT $BACKEND" = "{checked.vip} 80 {checked.address}" ]'
-    good = checked.job(made_check("command", argv=["sh", "-c", script]))
-    ping = checked.job(made_check("command", argv=["sh", "-c", 'ping -c1 -W1 -m "$MARK" "$VIP"']))
-    bad = checked.job(made_check("command", argv=["sh", "-c", "echo oh no; exit 3"]))
-    slow = checked.job(made_check("command", argv=["sh", "-c", "sleep 33.125 & sleep 33.125"]))
-    gone = checked.job(made_check("command", argv=["sh", "-c", "sleep 33.125 & exit"]))
+    good = checked.job(_command(script))
+    ping = checked.job(_command('ping -c1 -m "$MARK" "$VIP"'))
+    bad = checked.job(_command("echo oh no; exit 3"))
+    sleep = f"sleep 600.{os.getpid()}"  # so that other tests have none like it
+    slow = checked.job(_command(f"{sleep} & {sleep}", timeout=SHORT))
+    gone = checked.job(_command(f"{sleep} & exit", timeout=SHORT))
     none = checked.job(made_check("command", argv=["/nowhere"]))
     results = checked.results(good, ping, bad, slow, gone, none)
     assert [
@@ -79,7 +89,7 @@ def test_a_command_gets_its_target_in_the_environment(checked: Checked) -> None:
         Outcome.WRONG_ANSWER,
     ] == [result.outcome for result in results]
     assert "ends with status 3: oh no" in results[2].message
-    running = ["pgrep", "--full", "--exact", "sleep 33.125"]
+    running = ["pgrep", "--full", "--exact", sleep]
     assert eventually(lambda: subprocess.run(running, check=False).returncode == 1)
 
 

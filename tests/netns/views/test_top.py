@@ -17,7 +17,7 @@ services:
   - endpoint: 10.66.0.80:80
     name: web
     checks:
-      - {type: tcp, interval: 0.2, timeout: 0.2, fall: 2}
+      - {type: tcp, interval: 0.5, timeout: 0.5, fall: 2}
     backends: [10.66.0.11, 10.66.0.12]
 """
 
