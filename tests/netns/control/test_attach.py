@@ -268,7 +268,7 @@ def test_detach_leaves_services_for_the_next_attach(balancer: Pydsr, lb: Host, p
     assert balancer.ok("detach", "eth0") == "eth0: detached\n"
     assert lb.xdp_program("eth0") is None
     assert balancer.modes() == {}
-    assert not peer.pings(VIP)
+    assert not peer.pings(VIP, "-W1")
     balancer.ok("attach", "eth0")
     assert balancer.state() == state
     assert peer.pings(VIP)

@@ -81,7 +81,7 @@ def test_vips_are_answered_for_and_announced_while_the_host_has_the_address(
     lb, peer = standby.pydsr.host, running[1]
     mac = MacAddress.parse(lb.mac()).octets
     assert NOBODY == answered(standby.pydsr)
-    assert not peer.pings(VIP)
+    assert not peer.pings(VIP, "-W1")
     with peer.listen() as listener:
         move(lb, "add")
         for _ in ("at once", "again"):
@@ -98,7 +98,7 @@ def test_vips_are_answered_for_and_announced_while_the_host_has_the_address(
     assert eventually(lambda: answered(standby.pydsr) == NOBODY)
     standby.until("vips-left")
     peer.run("ip", "neigh", "flush", "dev", "eth0")
-    assert not peer.pings(VIP)
+    assert not peer.pings(VIP, "-W1")
     assert 0 == standby.pydsr("diff", str(standby.file)).status
 
 

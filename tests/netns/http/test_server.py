@@ -16,7 +16,7 @@ from aiohttp import web
 from pydsr.control.balancer import Balancer
 from pydsr.http import server
 from pydsr.http.server import AddressTakenError, new_application, serve
-from pydsr.http.snapshot_reader import SnapshotReader
+from pydsr.http.snapshot_reader import FRESH_SECONDS, SnapshotReader
 from pydsr.lab.network import enter_namespace
 from pydsr.model.errors import (
     EnvironmentCannotError,
@@ -28,6 +28,7 @@ from pydsr.model.listen import Listen
 from pydsr.model.snapshot import Snapshot
 from tests.support.netns.command import Pydsr
 from tests.support.netns.namespaces import DEADLINE_SECONDS, Host
+from tests.support.virtual_time import run_in_virtual_time
 
 HERE = Listen.parse("127.0.0.1:9477")
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -251,20 +252,24 @@ def test_concurrent_clients_share_one_snapshot(
         return snapshot(self)
 
     monkeypatch.setattr(Balancer, "snapshot", counted)
-    reader = SnapshotReader(quick.bpffs, fresh_seconds=0.2)
+    reader = SnapshotReader(quick.bpffs)
 
-    async def run() -> tuple[int, int]:
+    async def run() -> tuple[int, int, int]:
         asking = [asyncio.ensure_future(reader.snapshot()) for _ in range(5)]
         await asyncio.sleep(0)
         asking[0].cancel()
         await asyncio.gather(*asking[1:])
         await reader.snapshot()
         at_once = len(read)
-        await asyncio.sleep(0.21)
+        await asyncio.sleep(FRESH_SECONDS)
         await reader.snapshot()
-        return at_once, len(read)
+        just_fresh = len(read)
+        await asyncio.sleep(0.01)
+        await reader.snapshot()
+        return at_once, just_fresh, len(read)
 
-    assert (1, 2) == in_namespace(quick.host, run)
+    with enter_namespace(quick.host.name):
+        assert (1, 1, 2) == run_in_virtual_time(run())
 
 
 def test_programs_have_run_times_while_the_kernel_times_them(

@@ -25,7 +25,7 @@ from pydsr.kernel.bpf import libbpf
 from pydsr.kernel.bpf.python_process import PYTHON, environment
 from pydsr.lab.network import enter_namespace
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 """Deadline for anything that must happen; it only ends a wait that would never end."""
 
 BACKENDS = ("10.66.0.11", "10.66.0.12", "10.66.0.13", "fd66::11", "fd66::12")
@@ -127,7 +127,7 @@ class Host:
 
     def pings(self, address: str, *options: str) -> bool:
         """Return whether an address answers an echo request."""
-        return self.attempt("ping", "-c1", "-W2", *options, address).returncode == 0
+        return self.attempt("ping", "-c1", "-W10", *options, address).returncode == 0
 
     def neighbours(self) -> list[dict[str, Any]]:
         """Return the entries of the kernel's neighbour tables."""
@@ -169,7 +169,7 @@ class Host:
 
     def asks_for_page(self, address: str, *options: str) -> str | None:
         """Return the body that a web server answers with, or None."""
-        done = self.attempt("curl", "-s", "-m", "3", *options, f"http://{address}/")
+        done = self.attempt("curl", "-s", "-m", "20", *options, f"http://{address}/")
         return done.stdout.strip() if done.returncode == 0 else None
 
     @contextmanager
