@@ -29,7 +29,7 @@ MAX_TAGS = 2
 
 _PORT = re.compile("[0-9]{1,5}")
 _VLAN = re.compile("[0-9]{1,4}")
-_MAC = re.compile("[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
+_MAC = re.compile("[:-]".join(["[0-9A-Fa-f]{2}"] * 6))
 
 
 class Protocol(StrEnum):
