@@ -43,14 +43,15 @@ class Command:
     Attributes:
         name: what the table calls it.
         goal: milliseconds it may take; 0 where there is none.
-        arguments: of pydsr; empty for the interpreter alone.
+        arguments: of pydsr; empty for the interpreter alone, a line in one text for a Tab at its
+            end.
         before: puts everything where it was, unmeasured.
         watched: the command is measured until this has another value; None for until it exits.
     """
 
     name: str
     goal: float
-    arguments: Sequence[str]
+    arguments: Sequence[str] | str
     before: Callable[[], None] = lambda: None
     watched: Callable[[], int] | None = None
 
@@ -99,7 +100,7 @@ class Balancer:
             at_first = command.watched() if command.watched else 0
             begun = time.perf_counter()
             process = subprocess.Popen(
-                argv, stdout=subprocess.DEVNULL, stderr=errors, env=_as_a_user()
+                argv, stdout=subprocess.DEVNULL, stderr=errors, env=self._environment(command)
             )
             if command.watched:
                 while command.watched() == at_first:
@@ -124,15 +125,24 @@ class Balancer:
             libbpf.map_lookup(tables, c_uint32(0), number)
             return number.value
 
-    def _command(self, arguments: Sequence[str]) -> list[str]:
+    def _command(self, arguments: Sequence[str] | str) -> list[str]:
+        if isinstance(arguments, str):
+            return [*self._prefix, "pydsr"]
         if not arguments:
             return [*self._prefix[:-1], "-c", "import click"]
         return [*self._prefix, "pydsr", "--bpffs", str(self.directory), *arguments]
 
-
-def _as_a_user() -> dict[str, str]:
-    """Return an environment in which compiled modules are kept, unless somebody forbids it."""
-    return {k: v for k, v in environment().items() if k != "PYTHONDONTWRITEBYTECODE"}
+    def _environment(self, command: Command) -> dict[str, str]:
+        """Return an environment that keeps compiled modules, as a user's does."""
+        variables = {k: v for k, v in environment().items() if k != "PYTHONDONTWRITEBYTECODE"}
+        if isinstance(command.arguments, str):
+            variables |= {
+                "PYDSR_BPFFS": str(self.directory),
+                "_PYDSR_COMPLETE": "bash_complete",
+                "COMP_LINE": command.arguments,
+                "COMP_WORDBREAKS": " \"'@><=;|&(:",
+            }
+        return variables
 
 
 def file_of(services: int, backends: int, changed: bool = False) -> str:
@@ -179,6 +189,8 @@ def commands(balancer: Balancer, folder: Path, services: int, backends: int) -> 
     many = f"{services:,} services of {backends} backends"
     return [
         Command("Python with click", 0, ()),
+        Command("help", 0, ("--help",)),
+        Command("Tab: a command", 150, "pydsr "),
         Command("attach, compiling", 0, ("attach", "eth0"), not_compiled),
         Command("attach, program cached", 600, ("attach", "eth0"), detached),
         Command(
@@ -188,6 +200,8 @@ def commands(balancer: Balancer, folder: Path, services: int, backends: int) -> 
             with_one,
             balancer.table_in_place,
         ),
+        Command("Tab: a backend of a service", 150, f"pydsr backends drain {SERVICE} ", with_one),
+        Command("services list", 0, ("services", "list")),
         # A frame shows rates: it waits for one interval, here the shortest.
         Command("top, its first frame", 300, ("top", "--once", "--interval", "0.1"), with_one),
         Command(f"apply {many}", 3000, ("apply", str(whole)), attached),
@@ -196,6 +210,8 @@ def commands(balancer: Balancer, folder: Path, services: int, backends: int) -> 
         Command("backends add among them", 0, (
             "backends", "add", "10.80.0.1:80", "10.66.0.12",
         ), with_all),
+        Command("Tab: a service among them", 150, "pydsr backends drain 10.80.0.2"),
+        Command("Tab: a backend among them", 150, "pydsr backends add 10.80.0.1:80 10.66.1.2"),
     ]  # fmt: skip
 
 
