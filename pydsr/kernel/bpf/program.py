@@ -204,7 +204,6 @@ def _compile(source: Path, definitions: list[str], appended: str) -> tuple[Compi
 
     No files, if the compiler does not say which headers it read.
     """
-    _raise_memlock_limit()
     with _kernel_shim() as shim:
         listed = shim / "included.d"
         flags = [*_flags(source), *definitions, "-MD", "-MF", str(listed)]
@@ -290,18 +289,6 @@ def find_bcc() -> str:
             "with --system-site-packages",
         )
     return spec.origin
-
-
-def _raise_memlock_limit() -> None:
-    """Lift the limit on locked memory, which includes maps on kernels before 5.11."""
-    import resource
-
-    try:
-        resource.setrlimit(
-            resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        )
-    except (ValueError, OSError):
-        return
 
 
 def find_headers() -> Path:
