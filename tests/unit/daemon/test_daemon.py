@@ -552,3 +552,25 @@ def test_a_daemon_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
         server.listen()
         with pytest.raises(NoDaemonError, match="does not answer"):
             read_metrics(tmp_path / "socket", timeout=0.1)
+
+
+@pytest.mark.parametrize(("events", "first"), [(1000, 1), (1001, 2)])
+def test_a_thousand_events_may_wait_for_the_notify_command(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, events: int, first: int
+) -> None:
+    """Then the oldest are dropped."""
+    notified = tmp_path / "notified"
+
+    async def run() -> None:
+        hook = NotifyHook(["sh", "-c", f"cat >> {notified}; exit 9"])
+        for number in range(1, events + 1):
+            hook.add(Event(EventKind.LINK_UP, f"eth{number}", "cause"))
+        running = asyncio.ensure_future(hook.run())
+        while not caplog.messages:
+            await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(run())
+    assert f"eth{first}" == json.loads(notified.read_text().splitlines()[0])["object"]
+    assert "ended with status 9" in caplog.text
