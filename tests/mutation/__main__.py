@@ -71,7 +71,12 @@ class Copy:
         return subprocess.Popen(
             [sys.executable, "-m", *module],
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(self.folder),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "PYDSR_CACHE_DIRECTORY": str(self.folder / "programs"),
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
