@@ -173,10 +173,10 @@ def test_a_source_opens_as_many_flows_as_it_may(rig: Rig) -> None:
     """Time goes on meanwhile, and each 20 ms allow another one: take them back."""
     guarded(rig, 50)
     start, opened = time.monotonic_ns(), 0
-    while reason4(rig, CLIENT4, "S") == "forwarded":
+    while opened < 5000 and reason4(rig, CLIENT4, "S") == "forwarded":
         opened += 1
     earned = (time.monotonic_ns() - start + TICK) // (SECOND // 50) + 1
-    assert 50 <= opened <= 50 + earned
+    assert 50 <= opened <= min(50 + earned, 4999)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 20, 10_000_000])
