@@ -42,9 +42,9 @@ demo: setup ## balance real connections between network namespaces (asks for roo
 	@$(AS_ROOT) $(BIN)/pydsr lab demo
 
 # Most tests wait, so there are more workers than CPUs (tests/support/distribution.py).
-JOBS ?= $(shell expr 4 \* $$(nproc))
+JOBS ?= $(shell expr 2 \* $$(nproc) + 4)
 PYTEST_OPTIONS := -p no:cacheprovider --numprocesses $(JOBS)
-test: setup-dev ## run all tests, in four processes for each CPU or JOBS=1 (asks for root)
+test: setup-dev ## run all tests, in eight processes on two CPUs or JOBS=… (asks for root)
 	@$(BYTECODE)
 	@$(BYTECODE_OF_TESTS)
 	@$(AS_ROOT) $(BIN)/python -m pytest $(PYTEST_OPTIONS) --durations=10

@@ -34,7 +34,7 @@ def lab() -> Iterator[Lab]:
 def new_version(folder: Path) -> list[str]:
     """Make another version of pydsr with another program; return the command that runs it."""
     package = folder / "pydsr"
-    shutil.copytree(Path(pydsr.__file__).parent, package, ignore=lambda *_: ["__pycache__"])
+    shutil.copytree(Path(pydsr.__file__).parent, package)  # with bytecode, which stays valid
     shutil.copytree(xdp_directory(), package / "xdp", dirs_exist_ok=True)
     version = package / "__init__.py"
     version.write_text(version.read_text().replace(pydsr.__version__, NEW_VERSION))

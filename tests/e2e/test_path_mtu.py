@@ -68,7 +68,7 @@ def serve_every_udp_port(lab: Lab, vip: str, backends: int) -> None:
 @pytest.mark.parametrize("host", ["10.77.0.80", "[fd77::80]"])
 def test_a_backend_learns_the_mtu_of_the_path_to_a_client(far: tuple[Lab, str], host: str) -> None:
     lab, namespace = far
-    command = ["curl", "--silent", "--show-error", "--max-time", "20", "--output", "/dev/null"]
+    command = ["curl", "--silent", "--show-error", "--max-time", "60", "--output", "/dev/null"]
     command += ["--write-out", "%{size_download}", f"http://{host}/bytes/{SIZE}"]
     done = subprocess.run(
         ["nsenter", f"--net=/run/netns/{namespace}", *command],
@@ -106,7 +106,7 @@ def test_a_backend_that_traces_a_client_hears_the_routers(
     """Errors about what it sent from the VIP are for the VIP: the balancer brings them to it."""
     lab, _ = far
     serve_every_udp_port(lab, vip, 1)
-    trace = ["traceroute", "-n", "-q1", "-w2", "-U", "-s", vip, far_end]
+    trace = ["traceroute", "-n", "-q1", "-w20", "-U", "-s", vip, far_end]
     done = lab.run("backend1", trace)
     hops = [line.split()[1] for line in done.stdout.splitlines()[1:]]
     assert hops == ["fd77::101" if ":" in vip else "10.77.0.101", far_end]

@@ -38,5 +38,5 @@ def test_the_quickstart_of_the_readme_works_as_written(lab: Lab) -> None:
             command = [sys.executable, "-m", "pydsr", "--bpffs", str(lab.bpffs), *arguments]
             done = lab.run("lb", command)
             assert done.returncode == 0, done.stderr
-        answer = lab.run("client1", ["curl", "--silent", "--max-time", "5", "http://10.77.0.80/"])
+        answer = lab.run("client1", ["curl", "--silent", "--max-time", "30", "http://10.77.0.80/"])
         assert answer.stdout.strip() in ("backend1", "backend2")

@@ -47,7 +47,7 @@ def start_nginx(lab: Lab, name: str, prefix: Path) -> None:
     (prefix / "file").write_bytes(bytes(1_000_000))
     (prefix / "nginx.conf").write_text(NGINX.format(prefix=prefix, name=name))
     lab.popen(name, ["nginx", "-p", str(prefix), "-c", str(prefix / "nginx.conf")])
-    curl = ["curl", "--silent", "--max-time", "5", "http://127.0.0.1:8080/"]
+    curl = ["curl", "--silent", "--max-time", "30", "http://127.0.0.1:8080/"]
     assert eventually(lambda: lab.run(name, curl).stdout == f"{name}\n")
 
 
@@ -101,7 +101,7 @@ def start_dnsmasq(lab: Lab, name: str, directory: Path) -> None:
 def resolvers(lab: Lab, vip: str, number: int) -> Counter[str]:
     """Ask a VIP for ``whoami.test`` from that many ports, and count who answered."""
     asked = ["whoami.test", "TXT"] * number
-    dig = ["dig", "+short", "+tries=1", "+time=2", f"@{vip}", *asked]
+    dig = ["dig", "+short", "+tries=1", "+time=20", f"@{vip}", *asked]
     done = lab.run("client1", dig)
     assert done.returncode == 0, done.stdout
     return Counter(done.stdout.replace('"', "").split())

@@ -117,7 +117,7 @@ def test_it_does_its_work_with_the_rights_it_has(balancer: Balancer) -> None:
     balancer.peer.run("ip", "address", "add", f"{VIP}/32", "dev", "lo")
     becomes([True, True], balancer.health)
     balancer.peer.run("ip", "link", "set", "eth0", "address", "02:00:00:00:00:99")
-    balancer.peer.run("ping", "-c1", "-W2", "-I", BACKENDS[0], "10.66.0.1")
+    balancer.peer.run("ping", "-c1", "-W20", "-I", BACKENDS[0], "10.66.0.1")
     becomes("02:00:00:00:00:99", lambda: balancer.backends()[BACKENDS[0]]["mac"])
     for address in ("127.0.0.1:8080/api/state", "127.0.0.1:9477/metrics"):
         assert VIP in balancer.host.run("curl", "--silent", "--fail", f"http://{address}")
@@ -141,7 +141,7 @@ def test_reload_applies_the_file_and_reports_one_that_is_wrong(balancer: Balance
 
 
 def test_it_feeds_the_watchdog(balancer: Balancer) -> None:
-    balancer.override("WatchdogSec=2")
+    balancer.override("WatchdogSec=10")
     balancer.start()
     first = balancer.property_of("WatchdogTimestampMonotonic")
     assert eventually(lambda: balancer.property_of("WatchdogTimestampMonotonic") != first)

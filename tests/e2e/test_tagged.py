@@ -58,11 +58,11 @@ def test_a_tagged_client_is_served_from_another_vlan(tagged_lab: Lab) -> None:
     """It finds the VIP in its VLAN; the frame goes on with the tag of its backend."""
     tagged_lab.pydsr("attach", "eth0", "--with", "vlan")
     tagged_lab.pydsr("backends", "set", SERVICE, f"{BACKEND}@{BACKEND_MAC}%{BACKEND_VLAN}")
-    curl = ["curl", "--silent", "--show-error", "--max-time", "5", f"http://{VIP}/"]
+    curl = ["curl", "--silent", "--show-error", "--max-time", "30", f"http://{VIP}/"]
     for _ in range(5):
         done = tagged_lab.run("client1", curl)
         assert done.stdout.strip() == "backend1", done.stderr
-    ping = ["ping", "-c3", "-i0.1", "-W2", VIP]
+    ping = ["ping", "-c3", "-i0.1", "-W20", VIP]
     assert tagged_lab.run("client1", ping).returncode == 0
     counted = document(tagged_lab, "stats")["verdicts"]
     assert counted["forwarded"] + counted["forwarded_previous"] >= 5 * 4

@@ -73,7 +73,7 @@ def test_explain_predicts_who_answers(shared_lab: Lab, service: str) -> None:
     names = backend_names(shared_lab)
     host = shared_lab.topology.hosts[1]
     source = f"[{host.address6}]" if "[" in service else str(host.address4)
-    curl = ("curl", "-sS", "--globoff", "--max-time", "5", f"http://{service}/")
+    curl = ("curl", "-sS", "--globoff", "--max-time", "30", f"http://{service}/")
     first = 20000 if "[" in service else 21000
     for port in range(first, first + 8):
         foretold = document(shared_lab, "explain", service, "--from", f"{source}:{port}", "--syn")
