@@ -69,9 +69,12 @@ def _withdraw(directory: Path, state: LiveState | None, leaving: Sequence[Attach
     kept = managed_neighbours.find_neighbours(Network(leaving).devices) if leaving else []
     managed_neighbours.delete_entries((n.address, n.device) for n in kept if n.is_ours)
     vips = [service.endpoint.address for service in state.services.configs()] if state else []
+    present = {interface.index: interface for interface in links.all_interfaces()}
     for interface in leaving:
         link_path(directory, interface.ifindex).unlink(missing_ok=True)
-        stop_receiving(links.find_interface(interface.name), vips)
+        # It may have been deleted meanwhile.
+        if interface.ifindex in present:
+            stop_receiving(present[interface.ifindex], vips)
     if state is not None:
         for ifindex in find_own_macs(
             links.all_interfaces(), {interface.ifindex for interface in leaving}

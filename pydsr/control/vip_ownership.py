@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from pydsr.control.attached_interfaces import attached
+from pydsr.control.attached_interfaces import read_interfaces
 from pydsr.control.transaction import transaction
 from pydsr.kernel.bpf.live_state import LiveState
 from pydsr.kernel.net import links
@@ -89,4 +89,6 @@ def withdraw_services(
 
 
 def _attached_interfaces(directory: Path) -> list[Interface]:
-    return [links.find_interface(interface.name) for interface in attached(directory)]
+    interfaces = read_interfaces(directory)
+    ifindexes = {interface.ifindex for interface in interfaces.attached}
+    return [interface for interface in interfaces.present if interface.index in ifindexes]

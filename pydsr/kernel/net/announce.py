@@ -21,13 +21,13 @@ _ALL_NODES = ipaddress.IPv6Address("ff02::1")
 
 def announce(device: str, mac: MacAddress, vips: Iterable[IPAddress]) -> None:
     """Announce VIPs with the MAC of the attached interface; failures are only logged."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-        try:
+    try:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
             raw.bind((device, 0))
             for vip in vips:
                 raw.send(announcement(mac.octets, vip))
-        except OSError as error:
-            _log.warning("%s: the VIPs could not be announced: %s", device, error.strerror)
+    except OSError as error:
+        _log.warning("%s: the VIPs could not be announced: %s", device, error.strerror)
 
 
 def announcement(mac: bytes, vip: IPAddress) -> bytes:
