@@ -80,5 +80,5 @@ def delete_entries(entries: Iterable[tuple[IPAddress, int]]) -> None:
             try:
                 ip.delete_neighbour(address, device)
             except NetlinkError as error:
-                if error.code != errno.ENOENT:
+                if error.code not in (errno.ENOENT, errno.ENODEV):
                     raise
