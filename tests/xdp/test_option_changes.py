@@ -185,3 +185,14 @@ def test_another_service_keeps_its_flows_then(changes: Rig) -> None:
     assert OLD_MAC == Flow(other, 1024).went_to(changes)
     set_options(changes, time.monotonic_ns(), one_packet=True)
     assert [service_of(changes, other).id] == [record.service for record in changes.records()]
+
+
+def test_a_service_at_rest_has_nothing_to_collect(changes: Rig) -> None:
+    """Nor has one that does not exist."""
+    change(changes.state, SERVICE, OLD)
+    nothing = garbage_collection.Collected()
+    endpoints = [SERVICE, Endpoint.parse("198.51.100.99:80")]
+    assert nothing == garbage_collection.collect_of_services(changes.state, endpoints)
+    learning(changes, time.monotonic_ns() - SECOND, 0)
+    rested = garbage_collection.Collected(slots_rested=TABLE_SIZE)
+    assert rested == garbage_collection.collect_of_services(changes.state, endpoints)
