@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from pydsr.kernel.net.links import interface_from
+from pydsr.kernel.net.links import find_interface, interface_from, interface_names
 from pydsr.model.addresses import VLAN_8021AD, VLAN_8021Q, MacAddress, Tag
+from pydsr.model.errors import EnvironmentCannotError, InputError
 from pydsr.model.interfaces import Interface
 
 # Numbers of attributes: linux/if_link.h.
@@ -81,3 +83,21 @@ def test_what_is_below_in_another_namespace_is_not_named() -> None:
 
 def test_the_other_end_of_a_veth_is_not_below_it() -> None:
     assert interface(attribute(LINK, number(3)), link_info(b"veth")).parent == 0
+
+
+def test_the_names_of_interfaces_are_those_of_this_namespace() -> None:
+    assert "lo" in interface_names().values()
+    assert (1, "lo") in interface_names().items()
+    assert (1, "lo") in socket.if_nameindex()
+
+
+def test_an_interface_that_does_not_exist_is_named() -> None:
+    with pytest.raises(InputError, match="there is no interface 'no-such'") as error:
+        find_interface("no-such")
+    assert error.value.hint.startswith(("there are: ", "it has no Ethernet interface"))
+    assert "lo" not in error.value.hint.split()
+
+
+def test_a_loopback_is_no_ethernet_interface() -> None:
+    with pytest.raises(EnvironmentCannotError, match=r"^lo is not an Ethernet interface$"):
+        find_interface("lo")
