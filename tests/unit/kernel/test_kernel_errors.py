@@ -29,6 +29,7 @@ from pydsr.kernel.net.netlink import Messages, Netlink, netlink
 from pydsr.model.addresses import MacAddress
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError, PydsrError
 from pydsr.model.interfaces import Interface
+from pydsr.model.netlink_events import Confidence, Neighbour
 
 ADDRESS = ip_address("10.66.0.11")
 INTERFACE = Interface(7, "eth7", MacAddress.parse("02:00:00:00:00:01"), 1500, True)
@@ -264,3 +265,71 @@ def test_the_jit_is_unknown_where_the_kernel_does_not_show_it(
         (tmp_path / "jit").write_text(text)
     monkeypatch.setattr(host, "_JIT", tmp_path / "jit")
     assert expected is host._read_jit()
+
+
+# -- neighbours
+
+
+@pytest.mark.parametrize(
+    ("state", "confidence", "is_fixed"),
+    [
+        (0x02, Confidence.SURE, False),  # NUD_REACHABLE
+        (0x80, Confidence.SURE, True),  # NUD_PERMANENT
+        (0x40, Confidence.SURE, True),  # NUD_NOARP
+        (0x04, Confidence.UNSURE, False),  # NUD_STALE
+        (0x08, Confidence.UNSURE, False),  # NUD_DELAY
+        (0x10, Confidence.UNSURE, False),  # NUD_PROBE
+        (0x20, Confidence.FAILED, False),  # NUD_FAILED
+        (0x01, Confidence.NONE, False),  # NUD_INCOMPLETE
+        (0x00, Confidence.NONE, False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("flags", "protocol", "is_managed", "is_ours"),
+    [(None, None, False, False), (1, 69, True, True), (1, 3, True, False), (2, 69, False, False)],
+)
+def test_a_neighbour_is_as_sure_as_its_state(
+    state: int,
+    confidence: Confidence,
+    is_fixed: bool,
+    flags: int | None,
+    protocol: int | None,
+    is_managed: bool,
+    is_ours: bool,
+) -> None:
+    """Numbers of linux/neighbour.h."""
+    message = {
+        "family": socket.AF_INET,
+        "dst": str(ADDRESS),
+        "ifindex": 7,
+        "lladdr": str(INTERFACE.mac),
+        "state": state,
+        "flags_ext": flags,
+        "protocol": protocol,
+    }
+    expected = Neighbour(
+        7,
+        ADDRESS,
+        INTERFACE.mac,
+        confidence,
+        is_managed=is_managed,
+        is_ours=is_ours,
+        is_fixed=is_fixed,
+    )
+    assert expected == managed_neighbours.decode_neighbour(message)
+
+
+@pytest.mark.parametrize("message", [{"family": 7, "dst": "x"}, {"family": 2, "dst": None}])
+def test_a_neighbour_without_an_ip_address_is_none(message: dict[str, object]) -> None:
+    assert managed_neighbours.decode_neighbour(message) is None
+
+
+def test_an_entry_is_kept_resolved_under_our_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NTF_EXT_MANAGED of linux/neighbour.h, and the protocol that marks it as pydsr's."""
+    requested: list[Any] = []
+    monkeypatch.setattr(
+        Netlink, "_request", lambda _, *__, **fields: requested.append(fields["attrs"])
+    )
+    assert [] == managed_neighbours.keep_resolved([(ADDRESS, 7)])
+    expected = [["NDA_DST", "10.66.0.11"], ["NDA_FLAGS_EXT", 1], ["NDA_PROTOCOL", 69]]
+    assert [expected] == requested
