@@ -79,6 +79,9 @@ def quick(lasting: tuple[Pydsr, Host]) -> Iterator[Pydsr]:
     yield pydsr
     for service in pydsr.json("services", "list"):
         pydsr.ok("services", "remove", service["service"])
+    for rules in pydsr.json("acl", "list"):
+        sources = (rule["source"] for rule in rules["rules"])
+        pydsr.ok("acl", "remove", rules["scope"], *sources)
     for host in (pydsr.host, peer):
         host.attempt("ip", "link", "delete", "eth1")
         host.run("ip", "link", "set", "eth0", "up")

@@ -38,7 +38,7 @@ def test_every_command_with_a_runtime_directory_is_listed() -> None:
 
 @pytest.mark.parametrize("command", ARGUMENTS)
 def test_an_ordinary_user_is_told_what_is_not_permitted(
-    balancer: Pydsr, tmp_path: Path, command: str
+    quick: Pydsr, tmp_path: Path, command: str
 ) -> None:
     """The runtime directory is as the daemon makes it: only root may enter it."""
     runtime, file = tmp_path / "runtime", tmp_path / FILE
@@ -46,7 +46,7 @@ def test_an_ordinary_user_is_told_what_is_not_permitted(
     runtime.mkdir(mode=0o700)
     file.write_text("services: []\n")
     arguments = (str(file) if each == FILE else each for each in ARGUMENTS[command])
-    user = replace(balancer, wrapper=AS_NOBODY)
+    user = replace(quick, wrapper=AS_NOBODY)
     done = user(command, *arguments, "--runtime-directory", str(runtime))
     assert ExitStatus.CANNOT == done.status, done.stderr
     assert "run as root" in done.stderr or command == "doctor"
@@ -54,13 +54,11 @@ def test_an_ordinary_user_is_told_what_is_not_permitted(
 
 
 @pytest.mark.parametrize("command", ["apply", "diff"])
-def test_a_file_that_may_not_be_read_is_named(
-    balancer: Pydsr, tmp_path: Path, command: str
-) -> None:
+def test_a_file_that_may_not_be_read_is_named(quick: Pydsr, tmp_path: Path, command: str) -> None:
     tmp_path.chmod(0o755)
     file = tmp_path / FILE
     file.touch(mode=0o600)
-    done = replace(balancer, wrapper=AS_NOBODY)(command, str(file))
+    done = replace(quick, wrapper=AS_NOBODY)(command, str(file))
     assert ExitStatus.BAD_INPUT == done.status
     assert str(file) in done.stderr
     assert "Permission denied" in done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pydsr.model.errors import ExitStatus
-from tests.support.netns.command import Pydsr
+from tests.support.netns.command import AS_NOBODY, Pydsr
 from tests.support.netns.namespaces import BACKENDS, made_directory, made_wire
 
 WEB, SSH, WEB6 = "10.66.0.80:80", "10.66.0.80:22", "[fd66::80]:80"
@@ -17,14 +17,21 @@ CLIENT = "10.66.0.101:40000"
 
 
 @pytest.fixture
-def balancer() -> Iterator[Pydsr]:
-    """A balancer with two services of one VIP."""
-    with made_wire() as (lb, _), made_directory() as bpffs:
-        pydsr = Pydsr(lb, bpffs)
-        pydsr.ok("attach", "eth0")
-        for service in (WEB, SSH):
-            pydsr.ok("backends", "set", service, BACKENDS[0])
-        yield pydsr
+def served(quick: Pydsr) -> Pydsr:
+    """A balancer with two services of one VIP; its program may have any feature already."""
+    return _with_services(quick)
+
+
+@pytest.fixture
+def fresh(balancer: Pydsr) -> Pydsr:
+    """The same with a program that has no feature yet."""
+    return _with_services(balancer)
+
+
+def _with_services(pydsr: Pydsr) -> Pydsr:
+    for service in (WEB, SSH):
+        pydsr.ok("backends", "set", service, BACKENDS[0])
+    return pydsr
 
 
 def explained(pydsr: Pydsr, endpoint: str, *options: str) -> Any:
@@ -32,18 +39,18 @@ def explained(pydsr: Pydsr, endpoint: str, *options: str) -> Any:
     return pydsr.json("explain", endpoint, "--from", CLIENT, *options)
 
 
-def test_an_allow_list_keeps_others_out(balancer: Pydsr) -> None:
-    balancer.ok("acl", "allow", SSH, "192.0.2.0/24")
-    balancer.ok("acl", "deny", SSH, "any")
-    assert explained(balancer, SSH)["reason"] == "denied"
-    assert explained(balancer, WEB)["reason"] == "forwarded"
-    inside = balancer.json("explain", SSH, "--from", "192.0.2.7:1")
+def test_an_allow_list_keeps_others_out(served: Pydsr) -> None:
+    served.ok("acl", "allow", SSH, "192.0.2.0/24")
+    served.ok("acl", "deny", SSH, "any")
+    assert explained(served, SSH)["reason"] == "denied"
+    assert explained(served, WEB)["reason"] == "forwarded"
+    inside = served.json("explain", SSH, "--from", "192.0.2.7:1")
     assert inside["reason"] == "forwarded"
 
 
-def test_rules_are_listed_and_removed(balancer: Pydsr) -> None:
-    balancer.ok("acl", "deny", "all", "203.0.113.0/24", "2001:db8::/32")
-    balancer.ok("acl", "allow", WEB, "192.0.2.7")
+def test_rules_are_listed_and_removed(served: Pydsr) -> None:
+    served.ok("acl", "deny", "all", "203.0.113.0/24", "2001:db8::/32")
+    served.ok("acl", "allow", WEB, "192.0.2.7")
     everyone = {
         "scope": "all",
         "rules": [
@@ -52,17 +59,17 @@ def test_rules_are_listed_and_removed(balancer: Pydsr) -> None:
         ],
     }
     web = {"scope": f"{WEB}/tcp", "rules": [{"source": "192.0.2.7/32", "action": "allow"}]}
-    assert balancer.json("acl", "list") == [everyone, web]
-    assert balancer.json("acl", "list", WEB) == [web]
-    assert balancer.json("acl", "list", "all") == [everyone]
-    assert balancer.json("acl", "list", SSH) == [{"scope": f"{SSH}/tcp", "rules": []}]
-    balancer.ok("acl", "remove", "all", "203.0.113.0/24", "2001:db8::/32")
-    balancer.ok("acl", "remove", WEB, "192.0.2.7")
-    assert balancer.json("acl", "list") == []
+    assert served.json("acl", "list") == [everyone, web]
+    assert served.json("acl", "list", WEB) == [web]
+    assert served.json("acl", "list", "all") == [everyone]
+    assert served.json("acl", "list", SSH) == [{"scope": f"{SSH}/tcp", "rules": []}]
+    served.ok("acl", "remove", "all", "203.0.113.0/24", "2001:db8::/32")
+    served.ok("acl", "remove", WEB, "192.0.2.7")
+    assert served.json("acl", "list") == []
 
 
-def test_a_plan_changes_no_rule(balancer: Pydsr) -> None:
-    plan = balancer.json("acl", "deny", WEB, "any", "--plan")
+def test_a_plan_changes_no_rule(fresh: Pydsr) -> None:
+    plan = fresh.json("acl", "deny", WEB, "any", "--plan")
     assert plan["changes"] == [
         {
             "action": "set rule",
@@ -71,44 +78,44 @@ def test_a_plan_changes_no_rule(balancer: Pydsr) -> None:
             "to": "deny",
         }
     ]
-    assert balancer.json("acl", "list") == []
-    assert "acl" not in balancer.json("status")["features"]
+    assert fresh.json("acl", "list") == []
+    assert "acl" not in fresh.json("status")["features"]
 
 
 def test_the_first_rule_compiles_them_in_and_the_next_attach_leaves_them_out(
-    balancer: Pydsr,
+    fresh: Pydsr,
 ) -> None:
-    before = balancer.json("status")["interfaces"][0]["program_id"]
-    balancer.ok("acl", "deny", "all", "203.0.113.0/24")
-    status = balancer.json("status")
+    before = fresh.json("status")["interfaces"][0]["program_id"]
+    fresh.ok("acl", "deny", "all", "203.0.113.0/24")
+    status = fresh.json("status")
     assert "acl" in status["features"]
     assert status["interfaces"][0]["program_id"] != before
-    balancer.ok("acl", "deny", "all", "203.0.114.0/24")
-    assert balancer.json("status")["interfaces"] == status["interfaces"]
-    balancer.ok("acl", "remove", "all", "203.0.113.0/24", "203.0.114.0/24")
-    assert balancer.json("status")["unused_features"] == ["acl"]
-    balancer.ok("attach", "eth0")
-    assert "acl" not in balancer.json("status")["features"]
+    fresh.ok("acl", "deny", "all", "203.0.114.0/24")
+    assert fresh.json("status")["interfaces"] == status["interfaces"]
+    fresh.ok("acl", "remove", "all", "203.0.113.0/24", "203.0.114.0/24")
+    assert fresh.json("status")["unused_features"] == ["acl"]
+    fresh.ok("attach", "eth0")
+    assert "acl" not in fresh.json("status")["features"]
 
 
-def test_rules_go_with_their_service(balancer: Pydsr) -> None:
-    balancer.ok("acl", "deny", SSH, "any")
-    balancer.ok("services", "remove", SSH)
-    assert balancer.json("acl", "list") == []
-    balancer.ok("backends", "set", SSH, BACKENDS[0])
-    assert explained(balancer, SSH)["reason"] == "forwarded"
+def test_rules_go_with_their_service(served: Pydsr) -> None:
+    served.ok("acl", "deny", SSH, "any")
+    served.ok("services", "remove", SSH)
+    assert served.json("acl", "list") == []
+    served.ok("backends", "set", SSH, BACKENDS[0])
+    assert explained(served, SSH)["reason"] == "forwarded"
 
 
-def test_a_program_attached_without_rules_takes_none(balancer: Pydsr) -> None:
-    balancer.ok("attach", "eth0", "--without", "acl")
-    refused = balancer("acl", "deny", "all", "any")
+def test_a_program_attached_without_rules_takes_none(fresh: Pydsr) -> None:
+    fresh.ok("attach", "eth0", "--without", "acl")
+    refused = fresh("acl", "deny", "all", "any")
     assert refused.status == ExitStatus.BAD_INPUT
     assert "acl" in refused.stderr
     assert "--with acl" in refused.stderr
-    assert balancer.json("acl", "list") == []
-    balancer.ok("attach", "eth0", "--with", "acl")
-    balancer.ok("acl", "deny", "all", "any")
-    assert explained(balancer, WEB)["reason"] == "denied"
+    assert fresh.json("acl", "list") == []
+    fresh.ok("attach", "eth0", "--with", "acl")
+    fresh.ok("acl", "deny", "all", "any")
+    assert explained(fresh, WEB)["reason"] == "denied"
 
 
 BAD_INPUT = {
@@ -154,56 +161,54 @@ def test_bad_input_is_refused_and_changes_nothing(untouched: Pydsr, name: str) -
     assert untouched.json("status") == before
 
 
-def test_a_vip_says_what_becomes_of_other_ports(balancer: Pydsr) -> None:
+def test_a_vip_says_what_becomes_of_other_ports(served: Pydsr) -> None:
     other = f"{VIP}:9"
-    assert explained(balancer, other)["reason"] == "no_service"
+    assert explained(served, other)["reason"] == "no_service"
     for policy, reason in (("pass", "unserved_passed"), ("drop", "unserved_dropped")):
-        balancer.ok("vips", "set", VIP, "--unserved", policy)
-        assert explained(balancer, other)["reason"] == reason
-    assert balancer.json("vips", "list") == [
+        served.ok("vips", "set", VIP, "--unserved", policy)
+        assert explained(served, other)["reason"] == reason
+    assert served.json("vips", "list") == [
         {"vip": VIP, "unserved": "drop", "services": [f"{SSH}/tcp", f"{WEB}/tcp"]}
     ]
-    assert explained(balancer, WEB)["reason"] == "forwarded"
+    assert explained(served, WEB)["reason"] == "forwarded"
 
 
-def test_a_policy_goes_with_the_vip_s_last_service(balancer: Pydsr) -> None:
-    balancer.ok("vips", "set", VIP, "--unserved", "pass")
-    balancer.ok("services", "remove", SSH)
-    assert balancer.json("vips", "list")[0]["unserved"] == "pass"
-    balancer.ok("services", "remove", WEB)
-    assert balancer.json("vips", "list") == []
-    balancer.ok("backends", "set", WEB, BACKENDS[0])
-    assert balancer.json("vips", "list")[0]["unserved"] == "count"
+def test_a_policy_goes_with_the_vip_s_last_service(served: Pydsr) -> None:
+    served.ok("vips", "set", VIP, "--unserved", "pass")
+    served.ok("services", "remove", SSH)
+    assert served.json("vips", "list")[0]["unserved"] == "pass"
+    served.ok("services", "remove", WEB)
+    assert served.json("vips", "list") == []
+    served.ok("backends", "set", WEB, BACKENDS[0])
+    assert served.json("vips", "list")[0]["unserved"] == "count"
 
 
-def test_a_service_of_every_port_takes_the_ports_that_are_left(balancer: Pydsr) -> None:
-    balancer.ok("backends", "set", f"{VIP}:*", BACKENDS[1])
-    trace = explained(balancer, f"{VIP}:4711")
+def test_a_service_of_every_port_takes_the_ports_that_are_left(fresh: Pydsr) -> None:
+    fresh.ok("backends", "set", f"{VIP}:*", BACKENDS[1])
+    trace = explained(fresh, f"{VIP}:4711")
     assert (trace["service"], trace["backend"]) == (f"{VIP}:*/tcp", BACKENDS[1])
-    trace = explained(balancer, WEB)
+    trace = explained(fresh, WEB)
     assert (trace["service"], trace["backend"]) == (f"{WEB}/tcp", BACKENDS[0])
-    assert "every-port" in balancer.json("status")["features"]
+    assert "every-port" in fresh.json("status")["features"]
 
 
-def test_a_limit_of_new_flows_is_listed(balancer: Pydsr) -> None:
-    balancer.ok("services", "add", f"{VIP}:25", "--max-new-flows", "10", "--guard-netmask4", "24")
-    listed = {one["service"]: one for one in balancer.json("services", "list")}
+def test_a_limit_of_new_flows_is_listed(fresh: Pydsr) -> None:
+    fresh.ok("services", "add", f"{VIP}:25", "--max-new-flows", "10", "--guard-netmask4", "24")
+    listed = {one["service"]: one for one in fresh.json("services", "list")}
     assert listed[f"{VIP}:25/tcp"]["max_new_flows"] == 10
     assert listed[f"{VIP}:25/tcp"]["guard_netmask4"] == 24
     assert listed[f"{WEB}/tcp"]["max_new_flows"] is None
-    assert "guard" in balancer.json("status")["features"]
+    assert "guard" in fresh.json("status")["features"]
 
 
-def test_sctp_is_served(balancer: Pydsr) -> None:
-    balancer.ok("backends", "set", f"{VIP}:5060/sctp", BACKENDS[1])
-    trace = explained(balancer, f"{VIP}:5060/sctp", "--syn")
+def test_sctp_is_served(served: Pydsr) -> None:
+    served.ok("backends", "set", f"{VIP}:5060/sctp", BACKENDS[1])
+    trace = explained(served, f"{VIP}:5060/sctp", "--syn")
     assert (trace["reason"], trace["backend"]) == ("forwarded", BACKENDS[1])
 
 
-def test_the_reasons_are_explained_without_a_balancer_or_privilege(balancer: Pydsr) -> None:
-    from tests.support.netns.command import AS_NOBODY
-
-    nobody = Pydsr(balancer.host, balancer.bpffs, wrapper=AS_NOBODY)
+def test_the_reasons_are_explained_without_a_balancer_or_privilege(served: Pydsr) -> None:
+    nobody = Pydsr(served.host, served.bpffs, wrapper=AS_NOBODY)
     reasons = nobody.json("stats", "--explain")
     assert {"reason", "verdict", "text"} == set(reasons[0])
     assert "denied" in [one["reason"] for one in reasons]

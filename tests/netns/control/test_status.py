@@ -23,42 +23,42 @@ def test_attach_is_planned_without_a_trace(pydsr: Pydsr, lb: Host, bpffs: Path) 
     assert not bpffs.exists()
 
 
-def test_an_upgrade_is_planned_as_one(balancer: Pydsr, lb: Host) -> None:
+def test_an_upgrade_is_planned_as_one(quick: Pydsr) -> None:
     """The program that runs is named, and goes on."""
-    program = lb.xdp_program("eth0")
-    plan = balancer.json("attach", "eth0", "--plan")
+    program = quick.host.xdp_program("eth0")
+    plan = quick.json("attach", "eth0", "--plan")
     assert actions(plan) == [("upgrade", "eth0")]
     assert plan["changes"][0]["from"] == f"program {program}"
-    assert lb.xdp_program("eth0") == program
+    assert quick.host.xdp_program("eth0") == program
 
 
-def test_a_plan_is_refused_where_attach_would_be(balancer: Pydsr) -> None:
+def test_a_plan_is_refused_where_attach_would_be(quick: Pydsr) -> None:
     """An upgrade cannot change the mode, so its plan says so too."""
-    done = balancer("attach", "eth0", "--mode", "generic", "--plan")
+    done = quick("attach", "eth0", "--mode", "generic", "--plan")
     assert done.status == ExitStatus.BAD_INPUT
-    assert balancer.modes() == {"eth0": "native"}
-    assert balancer("attach", "nope", "--plan").status == ExitStatus.BAD_INPUT
+    assert quick.modes() == {"eth0": "native"}
+    assert quick("attach", "nope", "--plan").status == ExitStatus.BAD_INPUT
 
 
-def test_detach_is_planned_without_detaching(balancer: Pydsr, bpffs: Path) -> None:
+def test_detach_is_planned_without_detaching(quick: Pydsr) -> None:
     """With --purge, what would be forgotten is named as well."""
-    plan = balancer.json("detach", "--all", "--purge", "--plan")
-    assert actions(plan) == [("detach", "eth0"), ("purge", str(bpffs))]
-    assert balancer.modes() == {"eth0": "native"}
-    assert balancer("detach", "eth9", "--plan").status == ExitStatus.BAD_INPUT
+    plan = quick.json("detach", "--all", "--purge", "--plan")
+    assert actions(plan) == [("detach", "eth0"), ("purge", str(quick.bpffs))]
+    assert quick.modes() == {"eth0": "native"}
+    assert quick("detach", "eth9", "--plan").status == ExitStatus.BAD_INPUT
 
 
-def test_check_is_content_with_a_balancer_that_works(balancer: Pydsr) -> None:
+def test_check_is_content_with_a_balancer_that_works(quick: Pydsr) -> None:
     """Natively attached, and every service with a backend."""
-    balancer.ok("backends", "set", SERVICE, BACKENDS[0])
-    assert balancer("status", "--check").status == ExitStatus.DONE
+    quick.ok("backends", "set", SERVICE, BACKENDS[0])
+    assert quick("status", "--check").status == ExitStatus.DONE
 
 
-def test_check_names_a_service_without_backends(balancer: Pydsr) -> None:
+def test_check_names_a_service_without_backends(quick: Pydsr) -> None:
     """So does a service whose backends are all drained."""
-    balancer.ok("backends", "set", SERVICE, BACKENDS[0])
-    balancer.ok("backends", "drain", SERVICE, BACKENDS[0])
-    done = balancer("status", "--check")
+    quick.ok("backends", "set", SERVICE, BACKENDS[0])
+    quick.ok("backends", "drain", SERVICE, BACKENDS[0])
+    done = quick("status", "--check")
     assert done.status == ExitStatus.NOT_AS_DESIRED
     assert f"{SERVICE}/tcp has no backend that takes new flows" in done.stderr
 

@@ -22,10 +22,16 @@ CLIENT = "10.66.0.101"
 
 
 @pytest.fixture
-def served(balancer: Pydsr) -> Pydsr:
-    """A balancer with one service."""
-    balancer.ok("backends", "set", SERVICE, BACKENDS[0])
-    return balancer
+def peer(lasting: tuple[Pydsr, Host]) -> Host:
+    """The host at the other end of the wire, shared by the tests of this file."""
+    return lasting[1]
+
+
+@pytest.fixture
+def served(quick: Pydsr) -> Pydsr:
+    """A balancer with one service; its program may be able to capture already."""
+    quick.ok("backends", "set", SERVICE, BACKENDS[0])
+    return quick
 
 
 def frame(lb: Host, port: int = 53) -> bytes:
