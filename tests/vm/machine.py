@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tarfile
@@ -62,7 +61,9 @@ def run(
     if shutil.which(_QEMU) is None:
         raise MachineError(f"{_QEMU} is not here: apt install qemu-system-x86")
     with tempfile.TemporaryDirectory(prefix="pydsr-vm-") as directory:
-        job, status, log = (Path(directory, name) for name in ("job", "status", "log"))
+        job, status, written, log = (
+            Path(directory, name) for name in ("job", "status", "record", "log")
+        )
         _write_job(job, command)
         qemu = [
             # Its taps are in a network namespace with nothing else, which ends with it.
@@ -77,7 +78,7 @@ def run(
             *("-device", "virtio-serial-pci"),
             *_port("output", "file,path=/dev/stdout,append=on"),
             *_port("status", f"file,path={status}"),
-            *_port("record", f"file,path={record or os.devnull}"),
+            *_port("record", f"file,path={written}"),
             *_nics(),
         ]
         try:
@@ -90,6 +91,8 @@ def run(
         if not text.strip():
             why = f"{done.stderr.decode(errors='replace')}{_tail(log)}"
             raise MachineError(f"the machine ended before the command\n{why}")
+        if record is not None and written.stat().st_size > 0:
+            shutil.copyfile(written, record)
         return int(text)
 
 
