@@ -175,7 +175,7 @@ class Lab:
         return child
 
     def run(
-        self, host: str, command: Sequence[str], *, timeout: float = 60.0
+        self, host: str, command: Sequence[str], *, timeout: float = 300.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on a host such as ``client1``; return its output and exit status.
 

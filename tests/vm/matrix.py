@@ -22,7 +22,7 @@ TESTS = (
     "tests/e2e/test_traffic.py",
     "tests/e2e/test_changes.py",
     "tests/e2e/test_fragments.py",
-    "tests/e2e/test_failover.py",
+    "tests/e2e/test_failover.py::test_by_vrrp_the_other_balancer_takes_over_and_no_connection_breaks",
     "tests/e2e/test_daemon_killed.py",
 )
 """What depends on the kernel and the compiler, and takes minutes on an emulated processor."""
