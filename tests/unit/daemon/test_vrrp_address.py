@@ -169,6 +169,7 @@ def test_a_lock_held_beyond_its_deadline_is_waited_for_and_said_once(
     run_in_virtual_time(bench.run(bench.adopt(VRRP), bench.news.set))
     assert [(1, 0.0), (1, 0.1), (1, 0.2), (1, 0.3), (1, 30.0), (1, 30.1)] == bench.followed
     assert ["another command: waiting"] * 2 == caplog.messages
+    assert [1.3, 5.3] == bench.announced
     assert ["vips-taken", "vips-left"] == [event.kind.value for event in bench.happened]
     assert not bench.changing.locked()
 
