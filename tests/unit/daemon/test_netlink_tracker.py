@@ -525,3 +525,16 @@ def test_a_deleted_interface_has_no_name(bench: Bench) -> None:
     run_in_virtual_time(bench.run(3.0, entry(A, None, Confidence.FAILED), 1.0))
     (event,) = bench.happened
     assert "on a deleted interface;" in event.cause
+
+
+def test_a_former_backend_that_is_added_again_is_reported_anew(bench: Bench) -> None:
+    failed = entry(A, None, Confidence.FAILED)
+
+    def remove() -> None:
+        bench.macs = {B: {OLD}}
+
+    def add() -> None:
+        bench.macs = {A: {OLD}, B: {OLD}}
+
+    run_in_virtual_time(bench.run(3.0, failed, 1.0, remove, 5.0, add, 5.0, failed, 1.0))
+    assert [("backend-silent", str(A))] * 2 == bench.events
