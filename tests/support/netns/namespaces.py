@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -193,22 +194,32 @@ class Host:
     @contextmanager
     def flooding(self, address: str) -> Iterator[Flood]:
         """Ping an address a thousand times a second during the block."""
-        process = subprocess.Popen(
-            [*self.prefix, "ping", "-n", "-i", "0.001", address],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
         flood = Flood()
-        with process:
-            try:
-                yield flood
-                process.send_signal(signal.SIGINT)
-                assert process.stdout is not None
-                flood.answered = {int(n) for n in _SEQUENCE.findall(process.stdout.read())}
-            finally:
-                process.kill()
+        # A file and not a pipe: when a pipe is full after a second, ping would send no more.
+        with tempfile.NamedTemporaryFile() as output:
 
+            def answered() -> set[int]:
+                return {int(n) for n in _SEQUENCE.findall(Path(output.name).read_text())}
+
+            process = subprocess.Popen(
+                [*self.prefix, "ping", "-n", "-i", "0.001", address],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+            )
+            with process:
+                try:
+                    yield flood
+                    # The block may be short, and ping gets few turns on a busy machine.
+                    eventually(lambda: len(answered()) > _FLOOD_MIN)
+                    process.send_signal(signal.SIGINT)
+                    process.wait(DEADLINE_SECONDS)
+                finally:
+                    process.kill()
+            flood.answered = answered()
+
+
+_FLOOD_MIN = 100
+"""A flood goes on after its block until this many of its echo requests are answered."""
 
 _SEQUENCE = re.compile(r"icmp_seq=([0-9]+) ttl")
 
