@@ -18,7 +18,6 @@ from pydsr.model.reasons import all_reasons
 from pydsr.model.service import Service
 from tests.support.packets import feature_cases, vlan_cases
 from tests.support.packets.case_services import (
-    VIP4,
     VIP6,
     WEB4,
     Packet,
@@ -175,20 +174,22 @@ def test_a_frame_that_ends_before_its_packet_is_malformed(
 
 def test_every_service_of_many_is_found(rig: Rig) -> None:
     """Whichever of its two buckets a service is in, and whatever else is there."""
-    ports = range(1000, 5000, 2)
-    endpoints = (Endpoint.parse(f"{VIP4}:{port}") for port in ports)
+    chance = random.Random(1)
+    places = [(chance.randrange(1, 255), chance.randrange(1, 65536)) for _ in range(3000)]
+    served = {*places[::2]}
+    endpoints = (Endpoint.parse(f"198.51.100.{host}:{port}") for host, port in sorted(served))
     rig.state.index.write(
         [Service(number, endpoint, ServiceOptions()) for number, endpoint in enumerate(endpoints)]
     )
     frame = bytearray(bytes(tcp4()))
     found = set()
-    for port in range(999, 5001):
-        frame[36:38] = port.to_bytes(2, "big")
+    for host, port in places:
+        frame[33], frame[36:38] = host, port.to_bytes(2, "big")
         reason = rig.send(bytes(frame)).reason
         assert reason in ("no_backend", "no_service")  # there are no tables
         if reason == "no_backend":
-            found.add(port)
-    assert {*ports} == found
+            found.add((host, port))
+    assert served == found
 
 
 @pytest.mark.parametrize("size", [1501, 3000, 4096, 9000])
