@@ -50,6 +50,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_ended)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Join the threads without a timeout, which virtual time reaches at once (Python 3.12)."""
+        del timeout
+        await super().shutdown_default_executor()
+
     def _thread_ended(self, _: object) -> None:
         self._clock.threads -= 1
 

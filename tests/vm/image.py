@@ -151,7 +151,7 @@ def _prefer_kernel(debian: Debian) -> str:
     if not debian.kernel:
         return "true"
     packages = "linux-image-* linux-modules-* linux-base* linux-binary-*"
-    pin = f"Package: {packages}\\nPin: release a={debian.kernel}\\nPin-Priority: 900\\n"
+    pin = f"Package: {packages}\\nPin: release n={debian.kernel}\\nPin-Priority: 900\\n"
     return f"""printf '{pin}' >"$1/etc/apt/preferences.d/kernel\""""
 
 
