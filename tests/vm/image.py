@@ -25,6 +25,7 @@ _MIRROR = "http://deb.debian.org/debian"
 _DISK_SIZE = "4G"
 _PACKAGES = (
     "linux-image-cloud-amd64",  # its modules: 8021q, bonding, ip_vs, virtio; no drivers of cards
+    "initramfs-tools",
     "python3-bpfcc",
     "linux-libc-dev",
     *("iproute2", "ethtool", "kmod", "procps", "util-linux"),
@@ -128,8 +129,13 @@ def _make(debian: Debian, wanted: Image, directory: Path) -> None:
         init = root / wanted.init[1:]
         init.write_text(_INIT)
         init.chmod(0o755)
-        for source, target in (("vmlinuz-*", wanted.kernel), ("initrd.img-*", wanted.initrd)):
-            shutil.copy(next((root / "boot").glob(source)), made / target.name)
+        kernel = next((root / "boot").glob("vmlinuz-*"))
+        version = kernel.name.removeprefix("vmlinuz-")
+        initrd = root / "boot" / f"initrd.img-{version}"
+        if not initrd.exists():  # apt configured the kernel before initramfs-tools
+            _run("chroot", root, "update-initramfs", "-c", "-k", version)
+        shutil.copy(kernel, made / wanted.kernel.name)
+        shutil.copy(initrd, made / wanted.initrd.name)
         _run(
             "mkfs.ext4", "-q", "-O", "^has_journal", "-d", root, made / wanted.disk.name, _DISK_SIZE
         )
