@@ -74,7 +74,7 @@ def prepare_runtime(directory: Path) -> None:
     """Create the directory of sockets, accessible to root alone, if it is missing.
 
     Raises:
-        PermissionDeniedError: not privileged.
+        PermissionDeniedError: not privileged, or another user can replace what is in it.
         InputError: it cannot be created.
     """
     try:

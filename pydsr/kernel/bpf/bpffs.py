@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from pydsr.model.errors import EnvironmentCannotError, InputError, PermissionDeniedError
@@ -47,7 +48,7 @@ def prepare_directory(directory: Path) -> None:
 
     Raises:
         InputError: the directory is on another kind of file system, or its name has a dot.
-        PermissionDeniedError: not privileged.
+        PermissionDeniedError: not privileged, or another user can replace what is in it.
         EnvironmentCannotError: the kernel has no BPF file system.
     """
     check_name(directory)
@@ -72,11 +73,33 @@ def make_private(directory: Path) -> None:
     """Create a directory that only root can use, if it does not exist.
 
     Only root can write to the parents that this creates, whatever the umask.
+
+    Raises:
+        PermissionDeniedError: it exists, and another user can replace what is in it.
+        OSError: it cannot be created.
     """
     missing = [parent for parent in directory.parents if not parent.exists()]
     for parent in reversed(missing):
         parent.mkdir(mode=0o755, exist_ok=True)
     directory.mkdir(mode=0o700, exist_ok=True)
+    check_owner(directory, directory.stat())
+
+
+def check_owner(directory: Path, status: os.stat_result) -> None:
+    """Refuse a directory in which another user than this one and root can replace files.
+
+    Where every user can create directories, one may have made it before us: without the option
+    ``mode``, a BPF file system is mounted like /tmp.
+
+    Raises:
+        PermissionDeniedError: another user can.
+    """
+    is_open = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+    if is_open or status.st_uid not in (0, os.geteuid()):
+        raise PermissionDeniedError(
+            f"others than you can replace what is in {directory}",
+            f"check what is in it, then: chown root: {directory}; chmod 700 {directory}",
+        )
 
 
 def remove_directory(directory: Path) -> None:

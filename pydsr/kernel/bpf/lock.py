@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pydsr.kernel.bpf.bpffs import check_owner
 from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.model.errors import BusyError, NotAttachedError, PermissionDeniedError
 
@@ -25,10 +26,12 @@ def locked(directory: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     Raises:
         BusyError: another command held the lock until the deadline.
         NotAttachedError: there is no such directory.
+        PermissionDeniedError: not privileged, or another user can replace what is in it.
     """
     deadline = time.monotonic() + seconds
     while True:
         with _open(directory) as lock:
+            check_owner(directory, os.fstat(lock.number))
             _wait(lock, directory, deadline)
             # Another may have purged the directory and made it anew until now.
             if is_same(lock, directory):

@@ -16,10 +16,19 @@ from pydsr.kernel.bpf import bpffs, libbpf
 from pydsr.kernel.bpf.bpffs import make_private
 from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.kernel.bpf.live_state import create_pins
+from pydsr.kernel.bpf.lock import locked
 from pydsr.kernel.bpf.settings import Settings
 from pydsr.kernel.bpf.tables import TableWriter
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError, PydsrError
 from tests.support.umask import each_umask, mode_of, under_umask
+
+
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a directory one of another user's."""
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
 
 
 @each_umask
@@ -39,6 +48,24 @@ def test_a_directory_that_exists_keeps_what_it_has(tmp_path: Path) -> None:
     make_private(tmp_path)
     assert 0o750 == mode_of(tmp_path)
     assert (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o702, 0o1777])
+def test_a_directory_that_another_user_made_first_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """Its owner could swap the pins or sockets in it, or hold its lock."""
+    directory = tmp_path / "pins"
+    directory.mkdir()
+    directory.chmod(mode)
+    if mode & 0o1002 != 0o002:
+        make_private(directory)
+        give_away(directory, monkeypatch)
+    with pytest.raises(PermissionDeniedError, match="others than you can replace") as raised:
+        make_private(directory)
+    assert f"chown root: {directory}" in raised.value.hint
+    with pytest.raises(PermissionDeniedError, match="others than you"), locked(directory):
+        pass
 
 
 def test_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
