@@ -204,8 +204,7 @@ def _compile(source: Path, definitions: list[str], appended: str) -> tuple[Compi
 
     No files, if the compiler does not say which headers it read.
     """
-    with _kernel_shim() as shim:
-        listed = shim / "included.d"
+    with _kernel_shim() as shim, _file_in_memory() as listed:
         flags = [*_flags(source), *definitions, "-MD", "-MF", str(listed)]
         try:
             text = f"{source.read_text(encoding='utf-8')}\n{appended}"
@@ -221,6 +220,16 @@ def _compile(source: Path, definitions: list[str], appended: str) -> tuple[Compi
             return compiled, set()
         own = str(source.parent.resolve())
         return compiled, files | {path for path in included if not path.startswith(f"{own}/")}
+
+
+@contextmanager
+def _file_in_memory() -> Iterator[Path]:
+    """Yield a file for this process and its children.
+
+    The compiler aborts the process if the disk is too full for a file.
+    """
+    with os.fdopen(os.memfd_create("included"), "rb") as file:
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 def _included(listed: Path, directory: Path) -> set[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -396,6 +397,24 @@ def test_what_a_full_disk_cut_off_is_removed(
         patch.setattr(program_cache, "os", fake)
         bcc.run()
     assert not [*cache.iterdir()]
+
+
+def test_the_compiler_needs_no_space_on_the_disk_for_temporary_files(
+    bcc: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It aborts the process where it has too little; folders and links are there already."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    Path(tempfile.gettempdir()).mkdir()
+    written: list[Path] = []
+
+    def look() -> None:
+        found = [*Path(tempfile.gettempdir()).rglob("*")]
+        assert found
+        written.extend(path for path in found if path.is_file() and not path.is_symlink())
+
+    bcc.during = look
+    assert [bcc.run(), bcc.run()] == [1, 1]
+    assert not written
 
 
 def test_two_at_once_cache_the_same(bcc: Compiler, cache: Path) -> None:
