@@ -95,7 +95,8 @@ def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.geteuid() == 0:
         os.chown(path, 65534, 65534, follow_symlinks=False)
     else:
-        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+        user = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: user + 1)
 
 
 def test_a_program_is_compiled_once(bcc: Compiler, cache: Path) -> None:
