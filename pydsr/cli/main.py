@@ -17,7 +17,7 @@ from pydsr import __version__
 from pydsr.model.errors import ExitStatus, PydsrError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk that takes no more."""
+"""Errors of a full disk, an exhausted quota, and a limit on the size of files."""
 
 DEFAULT_BPFFS = Path("/sys/fs/bpf/pydsr")
 
@@ -160,6 +160,10 @@ def main() -> None:
         _discard_output()
         logging.getLogger(__name__).debug("where it failed", exc_info=True)
         subject = error.filename or ("output" if error.errno in _FULL else "the system")
-        hint = "make room there, or write elsewhere" if error.errno in _FULL else "see pydsr -v"
+        hint = (
+            "make room there, or write elsewhere"
+            if error.errno in _FULL
+            else "pydsr --verbose shows where it failed"
+        )
         _fail(f"{subject}: {error.strerror or error}", hint, ExitStatus.FAILED)
     sys.exit(status if isinstance(status, int) else ExitStatus.DONE)

@@ -69,7 +69,10 @@ def outcome(
         (
             OSError(errno.EMFILE, "Too many open files"),
             1,
-            ["error: the system: Too many open files", "hint: see pydsr -v"],
+            [
+                "error: the system: Too many open files",
+                "hint: pydsr --verbose shows where it failed",
+            ],
         ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
