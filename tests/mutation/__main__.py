@@ -1,4 +1,4 @@
-"""Run ``python -m tests.mutation FILES``; see the package's docstring."""
+"""Run ``python -m tests.mutation FILES``; the package's docstring is its help."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import mutation
 from tests.mutation.c_edits import c_edits
 from tests.mutation.edits import Edit
 from tests.mutation.python_edits import python_edits
@@ -218,10 +219,16 @@ def main() -> None:
     """Try a random sample of mutants."""
     for number in (signal.SIGINT, signal.SIGTERM):  # also in the background of a script
         signal.signal(number, signal.default_int_handler)
-    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation",
+        description=mutation.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("files", nargs="+", type=Path, help="Python files, and C files of xdp/")
-    parser.add_argument("--sample", type=int, default=50, help="how many mutants; 0 is all")
-    parser.add_argument("--seed", type=int, default=0, help="chooses the sample")
+    parser.add_argument(
+        "--sample", type=int, default=50, help="mutants to try; 0: all (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="selects the sample (%(default)s)")
     parser.add_argument("--tests", nargs="+", help="files and folders, instead of the file's own")
     arguments = parser.parse_args()
     paths = [path.resolve().relative_to(CHECKOUT) for path in arguments.files]
