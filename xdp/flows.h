@@ -55,7 +55,7 @@ static __always_inline __u32 flow_to_slot(const struct flow_key *flow,
 					  __be16 eth_proto)
 {
 	__u64 ports = (__u64)flow->source_port << 16 | flow->destination_port;
-	/* The first half of an IPv4 address is 0: SEED_IPV4 has its round. */
+	/* SEED_IPV4 is the state after the first half of an IPv4 address: 0. */
 	__u64 state = eth_proto == bpf_htons(ETH_P_IP) ?
 			      SEED_IPV4 :
 			      hash_mix(SEED, flow->address.halves[0]);

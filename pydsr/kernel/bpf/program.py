@@ -141,7 +141,10 @@ def compile_source(source: Path, definitions: list[str], appended: str = "") -> 
 
 
 def _compile_cached(source: Path, definitions: list[str], appended: str) -> Compiled:
-    """Do the same for a file that includes only headers of its directory and the kernel's."""
+    """Compile a file, or take it from the cache.
+
+    It may include only headers of its directory and the kernel's.
+    """
     key = _cache_key(source, definitions, appended)
     if key and (cached := program_cache.read(key)) is not None:
         return cached
