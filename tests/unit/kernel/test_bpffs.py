@@ -20,15 +20,8 @@ from pydsr.kernel.bpf.lock import locked
 from pydsr.kernel.bpf.settings import Settings
 from pydsr.kernel.bpf.tables import TableWriter
 from pydsr.model.errors import EnvironmentCannotError, PermissionDeniedError, PydsrError
+from tests.support.other_user import give_away
 from tests.support.umask import each_umask, mode_of, under_umask
-
-
-def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a directory one of another user's."""
-    if os.geteuid() == 0:
-        os.chown(path, 65534, 65534)
-    else:
-        monkeypatch.setattr(os, "geteuid", lambda: 65534)
 
 
 @each_umask

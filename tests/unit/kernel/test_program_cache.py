@@ -20,6 +20,7 @@ from pydsr.kernel.bpf import compiler, libbpf, placeholders, program, program_ca
 from pydsr.kernel.bpf.libbpf import Descriptor
 from pydsr.model.features import Feature
 from pydsr.model.sources import xdp_directory
+from tests.support.other_user import give_away
 
 EXIT = bytes.fromhex("9500000000000000")
 
@@ -88,15 +89,6 @@ def entry_of(cache: Path) -> Path:
     """Return the only file of the cache."""
     (entry,) = cache.iterdir()
     return entry
-
-
-def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a file one of another user's."""
-    if os.geteuid() == 0:
-        os.chown(path, 65534, 65534, follow_symlinks=False)
-    else:
-        user = os.geteuid()
-        monkeypatch.setattr(os, "geteuid", lambda: user + 1)
 
 
 def test_a_program_is_compiled_once(bcc: Compiler, cache: Path) -> None:
