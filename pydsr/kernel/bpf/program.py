@@ -327,8 +327,9 @@ def _kernel_shim() -> Iterator[Path]:
     architecture = find_headers()
     shim = xdp_directory() / "shim" / "include"
     before = os.environ.get("BCC_KERNEL_SOURCE")
-    _remove_stale_shims()
-    with tempfile.TemporaryDirectory(prefix=_SHIM_PREFIX) as directory:
+    temporary = _temporary_directory()
+    _remove_stale_shims(temporary)
+    with tempfile.TemporaryDirectory(prefix=_SHIM_PREFIX, dir=temporary) as directory:
         include = Path(directory) / "include"
         uapi = include / "uapi"
         uapi.mkdir(parents=True)
@@ -347,9 +348,22 @@ def _kernel_shim() -> Iterator[Path]:
                 os.environ["BCC_KERNEL_SOURCE"] = before
 
 
-def _remove_stale_shims() -> None:
+def _temporary_directory() -> Path:
+    """Return a directory where no other user can replace what this process creates.
+
+    If /tmp and /var/tmp are full, tempfile chooses the working directory, which may be a user's.
+    """
+    chosen = Path(tempfile.gettempdir())
+    try:
+        program_cache.check_above(chosen / _SHIM_PREFIX)
+    except (OSError, ValueError):
+        return Path("/tmp")  # noqa: S108 - names in it are random
+    return chosen
+
+
+def _remove_stale_shims(temporary: Path) -> None:
     """Remove the directories of processes that were killed while they compiled."""
-    for stale in Path(tempfile.gettempdir()).glob(f"{_SHIM_PREFIX}*"):
+    for stale in temporary.glob(f"{_SHIM_PREFIX}*"):
         with suppress(OSError):
             status = stale.lstat()
             is_ours = status.st_uid == os.geteuid()

@@ -110,11 +110,21 @@ def _opened_directory() -> Iterator[int]:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _check_writers(path, os.fstat(folder))
-        for above in path.resolve().parents:
-            _check_writers(above, above.stat(), sticky=True)
+        check_above(path)
         yield folder
     finally:
         os.close(folder)
+
+
+def check_above(path: Path) -> None:
+    """Refuse a path that a user other than this one and root can lead elsewhere.
+
+    Raises:
+        OSError: a directory above it is not there.
+        ValueError: somebody else can.
+    """
+    for above in path.resolve().parents:
+        _check_writers(above, above.stat(), sticky=True)
 
 
 def _check_writers(path: object, status: os.stat_result, sticky: bool = False) -> None:

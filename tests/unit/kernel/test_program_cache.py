@@ -410,6 +410,24 @@ def test_the_compiler_needs_no_space_on_the_disk_for_temporary_files(
     assert not written
 
 
+@pytest.mark.parametrize("whose", ["ours", "all users'", "another user's"])
+def test_headers_are_linked_where_no_other_user_can_replace_the_links(
+    bcc: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """Where /tmp is full, the temporary directory is the working directory, perhaps a user's."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir(mode=0o755)
+    if whose == "all users'":
+        temporary.chmod(0o777)
+    elif whose == "another user's":
+        give_away(temporary, monkeypatch)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    used: list[Path] = []
+    bcc.during = lambda: used.append(Path(os.environ["BCC_KERNEL_SOURCE"]).parent)
+    assert bcc.run() == 1
+    assert used == [temporary if whose == "ours" else Path("/tmp")]  # noqa: S108 - as specified
+
+
 def test_two_at_once_cache_the_same(bcc: Compiler, cache: Path) -> None:
     results = []
 
