@@ -130,8 +130,8 @@ def load_traced(state: LiveState, program_id: int | None) -> Descriptor:
                 tag = bytes(libbpf.program_info(attached_program).tag)
             if tag not in tags(compiled["pydsr_balance"]):
                 _log.warning(
-                    "another version of pydsr attached the program, which may decide otherwise; "
-                    "`pydsr attach --all` replaces it, and no packet is lost by that"
+                    "another version of pydsr attached the program, so packets may go elsewhere; "
+                    "`pydsr attach --all` replaces it without losing a packet"
                 )
         return load_function(compiled, "pydsr_explain")
 

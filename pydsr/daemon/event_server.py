@@ -94,7 +94,7 @@ class EventServer:
 async def _close(writer: asyncio.StreamWriter) -> None:
     """Close a connection, and drop what its client does not read in time."""
     writer.close()
-    # Not asyncio.timeout: in a task that was cancelled, Python 3.11 does not tell the two apart.
+    # Not asyncio.timeout: in a cancelled task, Python 3.11 raises no TimeoutError.
     closing = asyncio.ensure_future(writer.wait_closed())
     await asyncio.wait([closing], timeout=_LAST_LINES_SECONDS)
     if not closing.done():

@@ -66,7 +66,7 @@ class ExporterProcess:
 async def _stop(process: Process) -> None:
     with suppress(ProcessLookupError):
         process.terminate()
-    # Not asyncio.timeout: in a task that was cancelled, Python 3.11 does not tell the two apart.
+    # Not asyncio.timeout: in a cancelled task, Python 3.11 raises no TimeoutError.
     ending = ensure_future(process.wait())
     await wait([ending], timeout=_STOP_SECONDS)
     if not ending.done():

@@ -118,7 +118,7 @@ class HealthState:
         return new
 
     def keep_results(self, earlier: HealthState) -> None:
-        """Take over the results and reports of an earlier state, of checks that this has too."""
+        """Copy results and reports from an earlier state, for the checks that both have."""
         for endpoint, address in self._results.keys() & earlier._results.keys():
             policy = self.services[endpoint].health
             results = earlier._results[endpoint, address]

@@ -1,7 +1,7 @@
 """Numbers that compiled instructions have in place of the seed and of map descriptors.
 
-Neither decides what the compiler makes of the rest, so that balancers with other seeds and maps
-share a compiled program.
+The other instructions do not depend on them, so balancers with different seeds and maps share a
+compiled program.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Bench:
     surveys: list[float] = field(default_factory=list)
     deleted: list[tuple[IPAddress, int]] = field(default_factory=list)
     happened: list[Event] = field(default_factory=list)
-    news: asyncio.Queue[list[NetlinkEvent] | None] = field(default_factory=asyncio.Queue)
+    incoming: asyncio.Queue[list[NetlinkEvent] | None] = field(default_factory=asyncio.Queue)
     is_there: bool = True
     began: float = 0.0
     on_survey: Callable[[], object] = lambda: None
@@ -102,7 +102,7 @@ class Bench:
             elif callable(step):
                 step()
             else:
-                self.news.put_nowait([step])
+                self.incoming.put_nowait([step])
         assert not running.done(), running
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -170,7 +170,7 @@ class _Monitor:
         pass
 
     async def read(self) -> list[NetlinkEvent]:
-        events = await self._bench.news.get()
+        events = await self._bench.incoming.get()
         if events is None:
             raise EventsLostError
         return events
@@ -380,7 +380,7 @@ def test_lost_events_are_made_up_for(bench: Bench) -> None:
     def lose() -> None:
         bench.links = [ETH1]
         bench.attached = []
-        bench.news.put_nowait(None)
+        bench.incoming.put_nowait(None)
 
     run_in_virtual_time(bench.run(3.0, lose, 1.0, lose, 1.0))
     assert [("news-lost", "neighbours and links"), ("link-lost", "eth0")] == bench.events

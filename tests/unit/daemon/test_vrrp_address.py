@@ -58,7 +58,7 @@ class Bench:
         self.announcements: deque[Exception] = deque()
         self.happened: list[Event] = []
         self.on_follow: Callable[[], object] = lambda: None
-        self.changing, self.news = asyncio.Lock(), asyncio.Event()
+        self.changing, self.address_event = asyncio.Lock(), asyncio.Event()
         self.lost = False
         self.watcher = VrrpAddressWatcher(DIRECTORY, self.happened.append, self.changing)
         monkeypatch.setattr(vrrp_address, "Monitor", lambda _: _Monitor(self))
@@ -106,7 +106,7 @@ class Bench:
 
 
 class _Monitor:
-    """A monitor that reports whenever the test has news."""
+    """A monitor that reports whenever the test sets the event."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -120,8 +120,8 @@ class _Monitor:
         pass
 
     async def read(self) -> list[Any]:
-        await self._bench.news.wait()
-        self._bench.news.clear()
+        await self._bench.address_event.wait()
+        self._bench.address_event.clear()
         if self._bench.lost:
             raise EventsLostError
         return []
@@ -155,7 +155,7 @@ def test_each_change_of_addresses_is_followed_by_a_check(bench: Bench, lost: boo
     """Also if the kernel had more events than could be read, and without a balancer."""
     bench.lost = lost
     bench.results.extend([NONE, TAKEN, [], LEFT])
-    run_in_virtual_time(bench.run(bench.adopt(VRRP), *[bench.news.set] * 3))
+    run_in_virtual_time(bench.run(bench.adopt(VRRP), *[bench.address_event.set] * 3))
     assert [(1, 0.0), (1, 30.0), (1, 60.0), (1, 90.0)] == bench.followed
     assert ["vips-taken", "vips-left"] == [event.kind.value for event in bench.happened]
     assert [31.0, 35.0] == bench.announced
@@ -166,7 +166,7 @@ def test_a_lock_held_beyond_its_deadline_is_waited_for_and_said_once(
 ) -> None:
     """A reload may come between two attempts; the next wait is said again."""
     bench.results.extend([BUSY, BUSY, BUSY, TAKEN, BUSY, LEFT])
-    run_in_virtual_time(bench.run(bench.adopt(VRRP), bench.news.set))
+    run_in_virtual_time(bench.run(bench.adopt(VRRP), bench.address_event.set))
     assert [(1, 0.0), (1, 0.1), (1, 0.2), (1, 0.3), (1, 30.0), (1, 30.1)] == bench.followed
     assert ["another command: waiting"] * 2 == caplog.messages
     assert [1.3, 5.3] == bench.announced
@@ -176,8 +176,8 @@ def test_a_lock_held_beyond_its_deadline_is_waited_for_and_said_once(
 
 def test_a_reload_is_followed_with_its_own_desired_state(bench: Bench) -> None:
     """And a file without a VRRP address ends that, until another one has it again."""
-    steps = [bench.adopt(VRRP), bench.adopt(OTHER), bench.adopt(WITHOUT), bench.news.set]
-    run_in_virtual_time(bench.run(*steps, bench.adopt(OTHER), bench.news.set))
+    steps = [bench.adopt(VRRP), bench.adopt(OTHER), bench.adopt(WITHOUT), bench.address_event.set]
+    run_in_virtual_time(bench.run(*steps, bench.adopt(OTHER), bench.address_event.set))
     assert [(1, 0.0), (2, 30.0), (2, 120.0), (2, 150.0)] == bench.followed
     assert ([], []) == (bench.events, bench.announced)
 
@@ -214,5 +214,5 @@ def test_a_check_under_way_ends_before_a_reload_is_applied(bench: Bench) -> None
 
 
 def test_before_a_desired_state_is_adopted_nothing_is_followed(bench: Bench) -> None:
-    run_in_virtual_time(bench.run(bench.news.set, bench.adopt(VRRP)))
+    run_in_virtual_time(bench.run(bench.address_event.set, bench.adopt(VRRP)))
     assert [(1, 30.0)] == bench.followed

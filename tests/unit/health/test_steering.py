@@ -201,7 +201,7 @@ def test_one_process_at_a_time_has_the_rules() -> None:
 class Monitor:
     """A monitor of rules, which change when the test says so."""
 
-    news: asyncio.Queue[bool]
+    reports: asyncio.Queue[bool]
     opened = 0
 
     def __init__(self, _: int) -> None:
@@ -214,14 +214,14 @@ class Monitor:
         pass
 
     async def read(self) -> None:
-        if await self.news.get():
+        if await self.reports.get():
             raise EventsLostError
 
 
 @pytest.fixture
 def results(monkeypatch: pytest.MonkeyPatch) -> deque[Result]:
     """The results of the next checks; the last one is repeated."""
-    Monitor.news, Monitor.opened = asyncio.Queue(), 0
+    Monitor.reports, Monitor.opened = asyncio.Queue(), 0
     made = deque([PASSED])
 
     async def check(_: Job, mark: int, __: object) -> Result:
@@ -240,7 +240,7 @@ async def checked(kernel: Kernel, *steps: float | bool) -> list[float]:
         kernel.reads = []
         for step in steps:
             if isinstance(step, bool):
-                Monitor.news.put_nowait(step)
+                Monitor.reports.put_nowait(step)
             else:
                 await asyncio.sleep(step)
         return list(kernel.reads)
