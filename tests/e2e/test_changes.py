@@ -14,7 +14,15 @@ import pytest
 from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.client import Answer
 from pydsr.lab.lab import Lab
-from tests.support.lab.requests import SERVICES, VIP4, answers, document, eventually, running
+from tests.support.lab.requests import (
+    DEADLINE_SECONDS,
+    SERVICES,
+    VIP4,
+    answers,
+    document,
+    eventually,
+    running,
+)
 from tests.support.paths import SUPPORT
 
 SERVICE = SERVICES["IPv4"]
@@ -42,7 +50,7 @@ def load(lab: Lab, log: Path) -> Iterator[list[Answer]]:
             assert eventually(lambda: log.stat().st_size)
             yield seen
         finally:
-            process.communicate(timeout=30)
+            process.communicate(timeout=DEADLINE_SECONDS)
     seen.extend(Answer.parse(line) for line in log.read_text().splitlines())
 
 
@@ -58,7 +66,7 @@ def downloads(lab: Lab, number: int) -> Iterator[None]:
         yield
         assert all(process.poll() is None for process in processes), "they ended too early"
         for process in processes:
-            output, errors = process.communicate(timeout=30)
+            output, errors = process.communicate(timeout=DEADLINE_SECONDS)
             assert (output, errors) == (f"{DOWNLOAD_BYTES}\n", "")
 
 

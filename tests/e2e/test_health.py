@@ -22,7 +22,7 @@ from pydsr.model.addresses import Endpoint
 from pydsr.model.check_result import Outcome
 from pydsr.model.service import Service
 from pydsr.model.snapshot import Snapshot
-from tests.support.lab.requests import VIP4, VIP6, answers, running
+from tests.support.lab.requests import DEADLINE_SECONDS, VIP4, VIP6, answers, running
 from tests.support.netns.checked_host import made_check
 
 ADDRESSES = {
@@ -117,7 +117,7 @@ def test_a_black_hole_is_suspected_by_its_traffic(shared_lab: Lab) -> None:
         without(shared_lab, "backend2", VIP4),
         running(shared_lab, "client1", [*curl, f"http://{service}/#[1-100]"]) as client,
     ):
-        client.communicate(timeout=30)
+        client.communicate(timeout=DEADLINE_SECONDS)
     (found,) = suspicions(between, snapshot(shared_lab))
     assert isinstance(found, Suspicion)
     assert ip_address("10.77.0.12") == found.address

@@ -14,7 +14,14 @@ from pydsr.http.metrics.catalogue import CERTIFICATE_EXPIRY, METRICS
 from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab.lab import Lab
 from tests.support.lab.daemon_lab import ADDRESSES, PORT, Kept, Servers, file_of, keeping
-from tests.support.lab.requests import VIP4, answers, eventually, running, running_lab
+from tests.support.lab.requests import (
+    DEADLINE_SECONDS,
+    VIP4,
+    answers,
+    eventually,
+    running,
+    running_lab,
+)
 from tests.support.scraping import Scrape, promtool
 
 ADDRESS = "127.0.0.1:9477"
@@ -166,4 +173,4 @@ def test_a_separate_exporter_serves_the_same_and_outlives_the_daemon(lab: Lab, k
         back = until(lab, url, "pydsr_daemon_up", 1)
         assert 0 == back.value("pydsr_backend_healthy", service=SERVICE, backend=SECOND)
         exporter.send_signal(signal.SIGTERM)
-        assert (0, "") == (exporter.wait(10), cast("IO[str]", exporter.stderr).read())
+        assert (0, "") == (exporter.wait(DEADLINE_SECONDS), cast("IO[str]", exporter.stderr).read())

@@ -191,7 +191,7 @@ def test_ansible_brings_the_files_and_finds_nothing_to_change_then(tmp_path: Pat
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=100,
+            timeout=240,
             check=False,
         )
         assert 0 == done.returncode, done.stdout

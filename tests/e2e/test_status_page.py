@@ -19,7 +19,7 @@ from pydsr.http.page.status_page import STREAMS_MAX
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import enter_namespace
 from tests.support.lab.daemon_lab import CHECK, PORT, Kept, Servers, closed, keeping
-from tests.support.lab.requests import VIP4, answers, eventually, running_lab
+from tests.support.lab.requests import DEADLINE_SECONDS, VIP4, answers, eventually, running_lab
 
 WEB_PORT = 8081
 URL = f"http://127.0.0.1:{WEB_PORT}/"
@@ -101,7 +101,7 @@ def browser(lab: Lab) -> Iterator[Browser]:
 def connected(lab: Lab) -> Iterator[http.client.HTTPConnection]:
     """Connect to the page's server."""
     with enter_namespace(lab.topology.namespace("lb")):
-        connection = http.client.HTTPConnection("127.0.0.1", WEB_PORT, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", WEB_PORT, timeout=DEADLINE_SECONDS)
         connection.connect()
     try:
         yield connection

@@ -11,6 +11,7 @@ from pydsr.kernel.bpf.python_process import PYTHON
 from pydsr.lab import network
 from pydsr.lab.lab import Lab
 from tests.support.lab.requests import (
+    DEADLINE_SECONDS,
     SERVICES,
     VIP4,
     VIP6,
@@ -48,7 +49,7 @@ def test_replies_come_from_the_vip_by_way_of_no_balancer(shared_lab: Lab, vip: s
         while "listening on" not in tcpdump.stderr.readline():
             assert tcpdump.poll() is None
         answered = answers(shared_lab, f"{service}:80", 10)
-        output, _ = tcpdump.communicate(timeout=10)
+        output, _ = tcpdump.communicate(timeout=DEADLINE_SECONDS)
     senders = {line.split()[1] for line in output.splitlines()}
     assert {macs[sender] for sender in senders} <= set(answered)
 

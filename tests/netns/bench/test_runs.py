@@ -22,7 +22,7 @@ def test_a_benchmark_shows_its_table(module: str, arguments: tuple[str, ...]) ->
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=240,
         check=False,
     )
     assert (0, "") == (done.returncode, done.stderr)

@@ -14,6 +14,7 @@ from pydsr.control.balancer import Balancer
 from pydsr.lab.lab import Lab
 from pydsr.lab.network import enter_namespace
 from pydsr.model.addresses import Endpoint
+from tests.support.lab.requests import DEADLINE_SECONDS
 from tests.support.netns.command import Pydsr
 from tests.support.netns.daemon_process import Daemon
 from tests.support.netns.namespaces import Host, made_directory
@@ -106,7 +107,7 @@ def program(host: Host, folder: Path, *command: str) -> Iterator[subprocess.Pope
         yield process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(DEADLINE_SECONDS)
 
 
 def agree(machines: Sequence[Machine], service: Endpoint, client: str) -> bool:
