@@ -79,6 +79,9 @@ NetlinkMessage = Any
 _RECEIVE_BYTES = 1 << 18
 """More than the kernel puts into one datagram of a dump."""
 
+_DUMPS_MAX = 20
+"""How often a dump is repeated during which something changed."""
+
 
 class Messages(Marshal):  # type: ignore[misc] # pyroute2 has no types
     """Decodes the messages about links, addresses, neighbours, routes and rules."""
@@ -97,7 +100,11 @@ class Messages(Marshal):  # type: ignore[misc] # pyroute2 has no types
 
 
 class Netlink:
-    """A netlink socket for requests; every method raises NetlinkError if the kernel refuses."""
+    """A netlink socket for requests.
+
+    Every method raises NetlinkError if the kernel refuses, and EnvironmentCannotError if the
+    answer changes all the time.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -161,12 +168,16 @@ class Netlink:
     def _request(
         self, kind: int, flags: int, message: NetlinkMessage, /, **fields: Any
     ) -> list[NetlinkMessage]:
-        while True:
+        for _ in range(_DUMPS_MAX):
             self._send(kind, flags, message, fields)
             *replies, end = self._receive()
-            # Something changed during a dump, which may lack an entry or have it twice.
+            # If something changed during a dump, it may lack an entry or have one twice.
             if not any(reply["header"]["flags"] & NLM_F_DUMP_INTR for reply in (*replies, end)):
                 return replies
+        raise EnvironmentCannotError(
+            "interfaces or neighbours of this machine change faster than they can be read",
+            "`ip monitor all` shows what changes; try again later",
+        )
 
     def _send(self, kind: int, flags: int, message: NetlinkMessage, fields: Any) -> None:
         self._number += 1

@@ -11,6 +11,7 @@ from pyroute2.netlink import NLM_F_DUMP_INTR, NLMSG_DONE
 
 from pydsr.kernel.net.netlink import Messages, NetlinkMessage, mac_of, netlink
 from pydsr.model.addresses import MacAddress
+from pydsr.model.errors import EnvironmentCannotError
 
 
 def run(script: str) -> str:
@@ -88,3 +89,18 @@ def test_a_dump_during_which_something_changed_is_repeated(
         names = [message.get("ifname") for message in ip.links()]
     assert ["lo"] == [name for name in names if name == "lo"]
     assert [1, 2] == dumps
+
+
+def test_dumps_during_which_something_changes_each_time_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decode = Messages.parse
+
+    def parse(messages: Messages, octets: bytes) -> Iterator[NetlinkMessage]:
+        for message in decode(messages, octets):
+            message["header"]["flags"] |= NLM_F_DUMP_INTR
+            yield message
+
+    monkeypatch.setattr(Messages, "parse", parse)
+    with pytest.raises(EnvironmentCannotError, match="change faster than"), netlink() as ip:
+        ip.links()
