@@ -41,8 +41,9 @@ demo: setup ## balance real connections between network namespaces (asks for roo
 	@$(BYTECODE)
 	@$(AS_ROOT) $(BIN)/pydsr lab demo
 
-# Most tests wait, so there are more workers than CPUs (tests/support/distribution.py).
-JOBS ?= $(shell expr 2 \* $$(nproc) + 4)
+# Most tests wait, so there are more workers than CPUs (tests/support/distribution.py); 16 at most,
+# as each of them imports and collects all tests.
+JOBS ?= $(shell n=$$(expr 2 \* $$(nproc) + 4); echo $$((n < 16 ? n : 16)))
 PYTEST_OPTIONS := -p no:cacheprovider --numprocesses $(JOBS)
 test: setup-dev ## run all tests, in eight processes on two CPUs or JOBS=… (asks for root)
 	@$(BYTECODE)
@@ -51,6 +52,8 @@ test: setup-dev ## run all tests, in eight processes on two CPUs or JOBS=… (as
 
 TIERS ?= tests/unit tests/xdp tests/netns
 coverage: setup-dev ## measure the coverage of all tiers but e2e, or of TIERS=… (asks for root)
+	@$(BYTECODE)
+	@$(BYTECODE_OF_TESTS)
 	@$(AS_ROOT) packaging/coverage.sh $(PYTEST_OPTIONS) $(TIERS)
 
 FILES ?= xdp/*.h xdp/pydsr.c
@@ -61,6 +64,8 @@ mutation: setup-dev ## see which mistakes in FILES="…" the tests notice, SAMPL
 
 FRAMES ?= 1000000
 fuzz: setup-dev ## try properties and packets thoroughly, FRAMES=1000000 (asks for root; 20 minutes)
+	@$(BYTECODE)
+	@$(BYTECODE_OF_TESTS)
 	@$(AS_ROOT) $(BIN)/python -m pytest $(PYTEST_OPTIONS) -m hypothesis \
 		--hypothesis-profile thorough --timeout 3600
 	@$(AS_ROOT) $(BIN)/python -m tests.fuzz --frames $(FRAMES)

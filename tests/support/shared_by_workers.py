@@ -40,4 +40,4 @@ def made_once(name: str, make: Callable[[Path], None]) -> Path:
 def remove_run() -> None:
     """Remove the directory of the run, in the process that has made it."""
     if _IS_OURS:
-        shutil.rmtree(RUN)
+        shutil.rmtree(RUN, ignore_errors=True)
