@@ -43,9 +43,9 @@ demo: setup ## balance real connections between network namespaces (asks for roo
 
 # Most tests wait, so there are more workers than CPUs (tests/support/distribution.py); 16 at most,
 # as each of them imports and collects all tests.
-JOBS ?= $(shell n=$$(expr 2 \* $$(nproc) + 4); echo $$((n < 16 ? n : 16)))
+JOBS ?= $(shell n=$$(expr 2 \* $$(nproc) + 2); echo $$((n < 16 ? n : 16)))
 PYTEST_OPTIONS := -p no:cacheprovider --numprocesses $(JOBS)
-test: setup-dev ## run all tests, in eight processes on two CPUs or JOBS=… (asks for root)
+test: setup-dev ## run all tests, in six processes on two CPUs or JOBS=… (asks for root)
 	@$(BYTECODE)
 	@$(BYTECODE_OF_TESTS)
 	@$(AS_ROOT) $(BIN)/python -m pytest $(PYTEST_OPTIONS) --durations=10

@@ -67,7 +67,7 @@ def answers(lab: Lab, service: str, number: int) -> Counter[str]:
     done = lab.run("client1", [*curl, f"http://{place}/#[1-{number}]"])
     assert done.returncode == 0, done.stderr
     counted = Counter(done.stdout.split())
-    assert counted.total() == number
+    assert counted.total() == number, done.stderr
     return counted
 
 
