@@ -75,11 +75,10 @@ def _tables(state: LiveState, service: ServicePlan) -> tuple[Table | None, Table
     if not service.changes_table:
         return None, None
     now, learn = time.monotonic_ns(), service.service.learn_seconds * _NANOSECONDS
-    before = after = None
-    if service.before is not None:
-        before = after = state.tables.read(service.service.id)
-    if service.before is not None and after is not None:
-        after = with_learning_time(after, now, service.before.learn_seconds * _NANOSECONDS, learn)
+    before = None if service.before is None else state.tables.read(service.service.id)
+    after = before
+    if service.before is not None and before is not None:
+        after = with_learning_time(before, now, service.before.learn_seconds * _NANOSECONDS, learn)
     if service.changes_members or service.comes_to_rest:
         after = following_table(
             after or empty_table(state.settings.table_size),
